@@ -1,0 +1,2 @@
+//! Pombal.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The real machine: glommio on io_uring.

@@ -1,0 +1,55 @@
+//! Every bound of the server: name, value, unit, and the RFC or the reason.
+//!
+//! What an operator may change has its default here and its key in `config`.
+
+use std::time::Duration;
+
+/// Octets of one SMTP command line with CRLF that are taken. RFC 5321 §4.5.3.1.4 asks for 512 plus
+/// what extensions add (A007: SIZE 26, BODY 17, SMTPUTF8 10, RET and ENVID 112, …); 2048 holds all.
+pub const SMTP_LINE_OCTETS_MAX: usize = 2_048;
+/// Octets of a local part (RFC 5321 §4.5.3.1.1).
+pub const LOCAL_PART_OCTETS_MAX: usize = 64;
+/// Octets of a domain (RFC 5321 §4.5.3.1.2).
+pub const DOMAIN_OCTETS_MAX: usize = 255;
+/// Octets of one text line with CRLF that DATA takes. RFC 5321 §4.5.3.1.6 asks for 1000; real mail
+/// has longer ones, and cutting or refusing them helps nobody.
+pub const SMTP_TEXT_LINE_OCTETS_MAX: usize = 64 << 10;
+/// Recipients of one transaction. RFC 5321 §4.5.3.1.8 asks for at least 100.
+pub const SMTP_RECIPIENTS_MAX: usize = 1_000;
+/// Received fields before a message counts as looping (RFC 5321 §6.3: at least 100).
+pub const RECEIVED_HOPS_MAX: usize = 100;
+/// Wait for the next command (RFC 5321 §4.5.3.2.7).
+pub const SMTP_COMMAND_TIMEOUT: Duration = Duration::from_mins(5);
+/// Wait for the next block of a message (RFC 5321 §4.5.3.2.5).
+pub const SMTP_DATA_TIMEOUT: Duration = Duration::from_mins(3);
+/// Bad commands and refused recipients in one session before 421.
+pub const SMTP_ERRORS_MAX: u32 = 100;
+/// Octets of one message, trace fields not counted.
+pub const MESSAGE_OCTETS_MAX: u64 = 50 << 20;
+/// Messages of one session whose commit may be under way while later commands are read.
+pub const SMTP_COMMITS_OPEN_MAX: usize = 64;
+
+/// Octets of one POP3 command line with CRLF (RFC 2449 §4).
+pub const POP3_LINE_OCTETS_MAX: usize = 255;
+/// Octets of one line of a SASL exchange (RFC 4954 §4).
+pub const SASL_LINE_OCTETS_MAX: usize = 12_288;
+/// Idle POP3 session (RFC 1939 §3: at least 10 minutes).
+pub const POP3_IDLE_TIMEOUT: Duration = Duration::from_mins(10);
+/// Bad commands in one POP3 session before it is closed.
+pub const POP3_ERRORS_MAX: u32 = 50;
+
+/// Octets a connection reads at most in one go; the size of a receive block.
+pub const RECEIVE_BLOCK_OCTETS: usize = 64 << 10;
+/// Octets of replies that may wait for a slow reader before its session stops producing.
+pub const REPLY_OCTETS_PENDING_MAX: usize = 256 << 10;
+/// Octets of messages being received by one shard, all sessions together; over it 452 4.3.1.
+pub const DRAFT_OCTETS_MAX: usize = 512 << 20;
+
+/// Octets of one batch that the gatherer aims at; one larger message makes a larger batch.
+pub const BATCH_OCTETS_TARGET: usize = 4 << 20;
+/// Batches of one log that may be on their way to the disk.
+pub const BATCHES_IN_FLIGHT_MAX: usize = 2;
+/// Groups that may wait for a log; over it the caller is told to come back.
+pub const APPENDS_WAITING_MAX: usize = 65_536;
+/// Requests that may wait in one shard's inbox; over it the caller is told to come back.
+pub const MESH_INBOX_MAX: usize = 65_536;

@@ -1,0 +1,1 @@
+//! The mta floor.
