@@ -70,6 +70,7 @@ pub trait Env: Clone + 'static {
 
 /// A file addressed in whole blocks; what was written is durable only after [`File::sync`].
 /// Several writes and reads may be under way at once.
+#[expect(clippy::len_without_is_empty, reason = "a file of segments is never empty")]
 pub trait File: 'static {
     /// Memory that the disk can write from.
     type Block: Deref<Target = [u8]> + AsMut<[u8]> + 'static;

@@ -1,11 +1,42 @@
-//! The log of one shard.
+//! The log of one shard: append with group commit, read by number.
+//!
+//! Callers queue groups; one flusher gathers whatever waits into a batch, writes it as whole
+//! blocks, syncs once, applies it and answers everybody in it. There is no timer: while one batch
+//! is on its way the next one gathers. A second one starts beside it only when it is worth a sync.
+//!
+//! ```text
+//!   queue ──gather──> batch n+1 ──write──sync──┐
+//!                     batch n   ──write──sync──┴─> in order: apply, answer
+//! ```
+//!
+//! Invariants:
+//!   - batches are applied and answered in the order of their numbers, whichever ends first
+//!   - a batch that failed takes every later one with it; nothing of them is applied, and the next
+//!     segment's header leaves them out for good (store.md 3.11)
+//!   - no slot is written again after a write or sync in it failed
 
-use super::record::Group;
-use crate::env::{Env, File};
+use super::batch::{self, BlobLine, Place};
+use super::blob::{BlobView, Blobs};
+use super::cache::Cache;
+use super::format::{Identity, SegmentHeader, Stream};
+use super::record::{Group, Record};
+use super::segments::{Local, SegmentStore, SuperblockFile};
+use super::stats::Stats;
+use super::table::{BLOB_OCTETS_MAX, BlobTable};
+use super::{Damaged, Machine, Settings, checkpoint};
+use crate::bytes::chain::Shared;
+use crate::bytes::codec::{to_u64, to_usize};
+use crate::env::{BLOCK_OCTETS, Env};
 use crate::model::id::{BlobId, LogId, Lsn};
+use crate::model::limits::{APPENDS_WAITING_MAX, BATCH_OCTETS_TARGET, BATCHES_IN_FLIGHT_MAX};
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::fmt;
 use std::future::Future;
-use std::ops::Deref;
+use std::io;
+use std::ops::RangeInclusive;
 use std::rc::Rc;
+use std::task::{Poll, Waker};
 
 /// Why a group is not in the log. None of its effects will ever be seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +49,30 @@ pub enum AppendError {
     Failed(String),
 }
 
+impl fmt::Display for AppendError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AppendError::Full => out.write_str("no room in the log"),
+            AppendError::TooLarge => out.write_str("larger than a segment of the log"),
+            AppendError::Failed(why) => write!(out, "the log failed: {why}"),
+        }
+    }
+}
+
+/// Sizes of a log at one moment, for metrics and `store stats`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Figures {
+    pub blobs: u64,
+    pub hot_segments: u64,
+    pub index_segments: u64,
+    pub queued_octets: u64,
+    pub cache_octets: u64,
+    pub cache_hits: u64,
+    pub cache_misses: u64,
+    /// The last batch that was applied.
+    pub applied: u64,
+}
+
 /// Why a blob could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReadError {
@@ -27,65 +82,744 @@ pub enum ReadError {
     Damaged(String),
 }
 
+/// Kinds of records and who understands them.
+pub type Registry = Vec<(RangeInclusive<u8>, Rc<RefCell<dyn Machine>>)>;
+
 /// One shard's log; clones are the same log.
-#[derive(Clone)]
-pub struct Log<E: Env> {
-    shared: Rc<E>,
+pub struct Log<E: Env, S: SegmentStore = Local<E>> {
+    pub(super) shared: Rc<Inner<E, S>>,
 }
 
-/// Message octets in memory: shared, never copied. Holds the block it lies in.
-pub struct BlobView {
-    octets: Rc<dyn Deref<Target = [u8]>>,
-}
-
-impl BlobView {
-    /// The summary that was written with the blob.
-    pub fn summary(&self) -> &[u8] {
-        &self.octets
-    }
-    /// The block that holds the message, and where in it; for [`crate::bytes::chain::Chain::link`].
-    pub fn message(&self) -> (&Rc<dyn Deref<Target = [u8]>>, std::ops::Range<usize>) {
-        (&self.octets, 0..self.octets.len())
+impl<E: Env, S: SegmentStore> Clone for Log<E, S> {
+    fn clone(&self) -> Self {
+        Log { shared: Rc::clone(&self.shared) }
     }
 }
 
-impl<E: Env> Log<E> {
+/// Answers one caller.
+#[derive(Default)]
+struct Answer {
+    result: RefCell<Option<Result<Lsn, AppendError>>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Answer {
+    fn give(&self, result: Result<Lsn, AppendError>) {
+        *self.result.borrow_mut() = Some(result);
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    fn poll(&self, waker: &Waker) -> Poll<Result<Lsn, AppendError>> {
+        if let Some(result) = self.result.borrow_mut().take() {
+            return Poll::Ready(result);
+        }
+        *self.waker.borrow_mut() = Some(waker.clone());
+        Poll::Pending
+    }
+}
+
+struct Waiting {
+    group: Group,
+    octets: usize,
+    answer: Rc<Answer>,
+}
+
+/// A batch on its way to the disk.
+struct InFlight {
+    lsn: Lsn,
+    slot: u32,
+    at: u64,
+    end: u64,
+    check: u64,
+    blobs: Vec<BlobLine>,
+    groups: Vec<Group>,
+    answers: Vec<Rc<Answer>>,
+    done: Option<Result<(), String>>,
+}
+
+/// Wakes one task; a call while nobody waits is remembered.
+#[derive(Default)]
+pub(super) struct Signal {
+    set: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Signal {
+    pub(super) fn set(&self) {
+        self.set.set(true);
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    pub(super) async fn wait(&self) {
+        std::future::poll_fn(|context| {
+            if self.set.take() {
+                return Poll::Ready(());
+            }
+            *self.waker.borrow_mut() = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// Where a batch ends and the next one may begin; what a checkpoint replays from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Position {
+    pub segment: u64,
+    pub slot: u32,
+    /// The end of the batch, counted from the start of its segment.
+    pub offset: u64,
+    pub lsn: Lsn,
+    pub check: u64,
+}
+
+/// Whether the log takes appends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    Good,
+    /// The batch that failed takes those beside it along; a new segment follows.
+    Failing(String),
+    /// Two failures in a row: nothing is taken any more.
+    ReadOnly(String),
+}
+
+pub(super) struct Inner<E: Env, S: SegmentStore> {
+    pub env: E,
+    pub settings: Settings,
+    pub identity: Identity,
+    pub epoch: u64,
+    pub segments: S,
+    pub superblock: SuperblockFile<E::File>,
+    pub machines: Registry,
+    pub table: RefCell<BlobTable>,
+    pub cache: RefCell<Cache>,
+    /// Where the next batch goes; runs ahead of `applied` by what is in flight.
+    pub tail: Cell<Position>,
+    pub applied: Cell<Position>,
+    /// Segments of the hot stream in order: slot, number.
+    pub hot: RefCell<Vec<(u32, u64)>>,
+    pub next_segment: Cell<u64>,
+    pub next_blob: Cell<u64>,
+    pub index: RefCell<checkpoint::Index>,
+    pub stats: Stats,
+    pub health: RefCell<Health>,
+    /// Set while the disk gives no room for another segment.
+    pub crowded: Cell<bool>,
+    pub since_checkpoint: Cell<u64>,
+    pub checkpoint_due: Signal,
+    pub checkpointing: Cell<bool>,
+    pub stopping: Cell<bool>,
+    pub stopped: Signal,
+    queue: RefCell<VecDeque<Waiting>>,
+    queued_octets: Cell<usize>,
+    in_flight: RefCell<VecDeque<InFlight>>,
+    last_batch_octets: Cell<usize>,
+    work: Signal,
+    failed_in_a_row: Cell<u32>,
+}
+
+/// What recovery hands to a new log.
+pub(super) struct Parts<E: Env, S: SegmentStore> {
+    pub env: E,
+    pub settings: Settings,
+    pub identity: Identity,
+    pub epoch: u64,
+    pub segments: S,
+    pub superblock: SuperblockFile<E::File>,
+    pub machines: Registry,
+    pub table: BlobTable,
+    pub tail: Position,
+    pub hot: Vec<(u32, u64)>,
+    pub next_segment: u64,
+    pub next_blob: u64,
+    pub index: checkpoint::Index,
+}
+
+impl<E: Env, S: SegmentStore> Log<E, S> {
+    pub(super) fn start(parts: Parts<E, S>) -> Log<E, S> {
+        let cache = Cache::new(parts.settings.cache_octets);
+        let log = Log {
+            shared: Rc::new(Inner {
+                env: parts.env,
+                settings: parts.settings,
+                identity: parts.identity,
+                epoch: parts.epoch,
+                segments: parts.segments,
+                superblock: parts.superblock,
+                machines: parts.machines,
+                table: RefCell::new(parts.table),
+                cache: RefCell::new(cache),
+                tail: Cell::new(parts.tail),
+                applied: Cell::new(parts.tail),
+                hot: RefCell::new(parts.hot),
+                next_segment: Cell::new(parts.next_segment),
+                next_blob: Cell::new(parts.next_blob),
+                index: RefCell::new(parts.index),
+                stats: Stats::default(),
+                health: RefCell::new(Health::Good),
+                crowded: Cell::new(false),
+                since_checkpoint: Cell::new(0),
+                checkpoint_due: Signal::default(),
+                checkpointing: Cell::new(false),
+                stopping: Cell::new(false),
+                stopped: Signal::default(),
+                queue: RefCell::default(),
+                queued_octets: Cell::new(0),
+                in_flight: RefCell::default(),
+                last_batch_octets: Cell::new(0),
+                work: Signal::default(),
+                failed_in_a_row: Cell::new(0),
+            }),
+        };
+        log.shared.env.spawn(log.clone().flush_until_stopped());
+        log.shared.env.spawn(log.clone().checkpoint_when_due());
+        log
+    }
+
     pub fn id(&self) -> LogId {
-        LogId(0)
+        self.shared.identity.log
+    }
+
+    pub fn log_count(&self) -> u16 {
+        self.shared.identity.log_count
     }
 
     pub fn env(&self) -> &E {
-        &self.shared
+        &self.shared.env
+    }
+
+    pub fn stats(&self) -> &Stats {
+        &self.shared.stats
+    }
+
+    /// What the log holds now.
+    pub fn figures(&self) -> Figures {
+        let shared = &self.shared;
+        let cache = shared.cache.borrow();
+        Figures {
+            blobs: shared.table.borrow().blob_count(),
+            hot_segments: to_u64(shared.hot.borrow().len()),
+            index_segments: to_u64(shared.index.borrow().segments.len()),
+            queued_octets: to_u64(shared.queued_octets.get()),
+            cache_octets: to_u64(cache.held()),
+            cache_hits: cache.hits(),
+            cache_misses: cache.misses(),
+            applied: shared.applied.get().lsn.0,
+        }
+    }
+
+    /// How many entries refer to a blob.
+    pub fn references(&self, id: BlobId) -> u32 {
+        self.shared.table.borrow().references(id)
+    }
+
+    pub fn health(&self) -> Health {
+        self.shared.health.borrow().clone()
+    }
+
+    /// The position of the state: the last batch that was applied.
+    pub fn applied(&self) -> Lsn {
+        self.shared.applied.get().lsn
     }
 
     /// A number for a blob that is to be appended. Numbers of groups that fail are not used again.
     pub fn reserve_blob(&self) -> BlobId {
-        BlobId(0)
+        let id = self.shared.next_blob.get();
+        self.shared.next_blob.set(id + 1);
+        BlobId(id)
+    }
+
+    /// Whether a message of `octets` would be taken now. A hint for an early 452.
+    pub fn has_room(&self, octets: u64) -> bool {
+        let shared = &self.shared;
+        let healthy = !matches!(*shared.health.borrow(), Health::ReadOnly(_));
+        healthy && octets <= self.group_octets_max() && !self.refuses_blobs()
+    }
+
+    /// Octets of the largest group that a segment can hold.
+    pub fn group_octets_max(&self) -> u64 {
+        let overhead = to_u64(4 * BLOCK_OCTETS);
+        (self.shared.segments.segment_octets() - overhead).min(to_u64(BLOB_OCTETS_MAX))
+    }
+
+    /// The end of the last segment is kept for removals: a full disk must not keep anybody from
+    /// deleting.
+    fn refuses_blobs(&self) -> bool {
+        let shared = &self.shared;
+        if !shared.crowded.get() || shared.segments.is_prepared() {
+            return false;
+        }
+        let size = shared.segments.segment_octets();
+        let ahead = shared.tail.get().offset + to_u64(shared.queued_octets.get());
+        size.saturating_sub(ahead) < size / 8
     }
 
     /// Queues `group` before it returns; the future resolves when the group is durable and
     /// applied, or certainly will never be. Dropping the future does not take the group back.
-    #[expect(unused_variables, clippy::unused_async, reason = "skeleton")]
-    pub fn append(&self, group: Group) -> impl Future<Output = Result<Lsn, AppendError>> + use<E> {
-        async { Err(AppendError::Full) }
+    pub fn append(
+        &self,
+        group: Group,
+    ) -> impl Future<Output = Result<Lsn, AppendError>> + use<E, S> {
+        let answer = Rc::new(Answer::default());
+        if let Err(error) = self.enqueue(group, &answer) {
+            answer.give(Err(error));
+        }
+        std::future::poll_fn(move |context| answer.poll(context.waker()))
+    }
+
+    fn enqueue(&self, group: Group, answer: &Rc<Answer>) -> Result<(), AppendError> {
+        let shared = &self.shared;
+        if let Health::ReadOnly(why) = &*shared.health.borrow() {
+            return Err(AppendError::Failed(why.clone()));
+        }
+        if shared.stopping.get() {
+            return Err(AppendError::Failed("the log is closing".into()));
+        }
+        let octets = batch::group_octets(&group);
+        if to_u64(octets) > self.group_octets_max() {
+            return Err(AppendError::TooLarge);
+        }
+        let mut queue = shared.queue.borrow_mut();
+        if queue.len() >= APPENDS_WAITING_MAX || (!group.blobs.is_empty() && self.refuses_blobs()) {
+            return Err(AppendError::Full);
+        }
+        queue.push_back(Waiting { group, octets, answer: Rc::clone(answer) });
+        shared.queued_octets.set(shared.queued_octets.get() + octets);
+        shared.work.set();
+        Ok(())
+    }
+
+    /// A second batch beside one that is on its way must carry enough to be worth its sync.
+    fn may_start(&self) -> bool {
+        let shared = &self.shared;
+        if shared.queue.borrow().is_empty() || *shared.health.borrow() != Health::Good {
+            return false;
+        }
+        match shared.in_flight.borrow().len() {
+            0 => true,
+            count if count < BATCHES_IN_FLIGHT_MAX => {
+                let worth = shared.settings.second_batch_octets;
+                shared.queued_octets.get() >= worth.max(shared.last_batch_octets.get() / 2)
+            }
+            _ => false,
+        }
+    }
+
+    async fn flush_until_stopped(self) {
+        let shared = &self.shared;
+        loop {
+            shared.work.wait().await;
+            loop {
+                if matches!(*shared.health.borrow(), Health::Failing(_)) {
+                    if !shared.in_flight.borrow().is_empty() {
+                        break;
+                    }
+                    self.leave_failed_segment().await;
+                }
+                if !self.may_start() {
+                    break;
+                }
+                self.start_batch().await;
+            }
+            let idle = shared.queue.borrow().is_empty() && shared.in_flight.borrow().is_empty();
+            if shared.stopping.get() && idle {
+                return shared.stopped.set();
+            }
+        }
+    }
+
+    /// Takes what waits, up to what a batch aims at and the segment has room for.
+    fn gather(&self) -> Vec<Waiting> {
+        let shared = &self.shared;
+        let room = to_usize(shared.segments.segment_octets() - shared.tail.get().offset);
+        let mut queue = shared.queue.borrow_mut();
+        let mut taken = Vec::new();
+        let mut total = 0;
+        while let Some(next) = queue.front() {
+            let with_next = total + next.octets;
+            let fits = batch::batch_octets(with_next) <= room;
+            if !fits || (total > 0 && with_next > BATCH_OCTETS_TARGET) {
+                break;
+            }
+            total = with_next;
+            taken.extend(queue.pop_front());
+        }
+        shared.queued_octets.set(shared.queued_octets.get() - total);
+        taken
+    }
+
+    async fn start_batch(&self) {
+        let mut waiting = self.gather();
+        if waiting.is_empty() {
+            if !self.shared.in_flight.borrow().is_empty() {
+                // The last of the segment is on its way; the roll follows when it has arrived.
+                return self.idle().await;
+            }
+            if let Err(error) = self.roll().await {
+                if let AppendError::Failed(why) = &error {
+                    *self.shared.health.borrow_mut() = Health::Failing(why.clone());
+                }
+                return self.refuse_waiting(&error);
+            }
+            waiting = self.gather();
+        }
+        let total: usize = waiting.iter().map(|one| one.octets).sum();
+        let (groups, answers): (Vec<Group>, Vec<Rc<Answer>>) =
+            waiting.into_iter().map(|one| (one.group, one.answer)).unzip();
+        self.write_batch(groups, answers, total);
+    }
+
+    /// Encodes the batch, moves the tail behind it, and sends it on its way.
+    fn write_batch(&self, groups: Vec<Group>, answers: Vec<Rc<Answer>>, total: usize) {
+        let shared = &self.shared;
+        let tail = shared.tail.get();
+        let lsn = Lsn(tail.lsn.0 + 1);
+        let place = Place {
+            segment: tail.segment,
+            offset: tail.offset,
+            stream: Stream::Hot,
+            epoch: shared.epoch,
+            lsn,
+            durable_upto: shared.applied.get().lsn,
+            time: shared.env.wall().0,
+            previous_check: tail.check,
+        };
+        let len = batch::batch_octets(total);
+        let mut block = shared.segments.alloc(len);
+        let encoded = batch::encode(block.as_mut(), &groups, &shared.identity, &place);
+        let end = tail.offset + to_u64(len);
+        shared.tail.set(Position { offset: end, lsn, check: encoded.check, ..tail });
+        shared.last_batch_octets.set(total);
+        shared.stats.batches.add(1);
+        shared.stats.groups.add(to_u64(groups.len()));
+        shared.stats.octets_written.add(to_u64(len));
+        shared.in_flight.borrow_mut().push_back(InFlight {
+            lsn,
+            slot: tail.slot,
+            at: tail.offset,
+            end,
+            check: encoded.check,
+            blobs: encoded.blobs,
+            groups,
+            answers,
+            done: None,
+        });
+        let log = self.clone();
+        shared.env.spawn(async move {
+            let written = log.write_and_sync(tail.slot, tail.offset, block).await;
+            log.arrived(lsn, written.map_err(|error| error.to_string()));
+        });
+    }
+
+    async fn write_and_sync(&self, slot: u32, at: u64, block: S::Block) -> io::Result<()> {
+        let started = self.shared.env.now();
+        self.shared.segments.write(slot, at, block).await?;
+        self.shared.stats.syncs.add(1);
+        if self.shared.settings.planted != super::Planted::AnswerBeforeSync {
+            self.shared.segments.sync(slot).await?;
+        }
+        self.shared.stats.committed(self.shared.env.now().since(started));
+        Ok(())
+    }
+
+    /// Notes the outcome of a batch, then applies and answers from the front what is due.
+    fn arrived(&self, lsn: Lsn, result: Result<(), String>) {
+        let shared = &self.shared;
+        if let Some(batch) = shared.in_flight.borrow_mut().iter_mut().find(|batch| batch.lsn == lsn)
+        {
+            batch.done = Some(result);
+        }
+        loop {
+            let front = {
+                let mut in_flight = shared.in_flight.borrow_mut();
+                match in_flight.front() {
+                    Some(front) if front.done.is_some() => in_flight.pop_front(),
+                    _ => None,
+                }
+            };
+            let Some(mut front) = front else { break };
+            let outcome = front.done.take().unwrap_or(Ok(()));
+            let failing = matches!(&*shared.health.borrow(), Health::Failing(_));
+            match outcome {
+                Ok(()) if !failing => self.commit(front),
+                outcome => self.fail(front, outcome.err()),
+            }
+        }
+        shared.work.set();
+    }
+
+    /// The batch is on stable storage: apply it, then answer.
+    fn commit(&self, batch: InFlight) {
+        let shared = &self.shared;
+        shared.failed_in_a_row.set(0);
+        let records = batch.groups.iter().flat_map(|group| &group.records).map(|record| {
+            Ok(Record {
+                kind: record.kind,
+                version: record.version,
+                flags: record.flags,
+                account: record.account,
+                body: &record.body,
+            })
+        });
+        let applied = shared.apply(batch.lsn, batch.slot, batch.at, &batch.blobs, records);
+        if let Err(Damaged(why)) = applied {
+            // A record that this very process wrote: memory cannot be trusted any more.
+            *shared.health.borrow_mut() = Health::ReadOnly(why.clone());
+            let error = Err(AppendError::Failed(why));
+            return batch.answers.iter().for_each(|answer| answer.give(error.clone()));
+        }
+        let tail = shared.tail.get();
+        shared.applied.set(Position {
+            segment: shared.segment_of(batch.slot),
+            slot: batch.slot,
+            offset: batch.end,
+            lsn: batch.lsn,
+            check: batch.check,
+        });
+        debug_assert!(tail.lsn >= batch.lsn, "the tail runs ahead of what is applied");
+        shared.keep_blobs(batch.groups);
+        let octets = batch.end - batch.at;
+        shared.since_checkpoint.set(shared.since_checkpoint.get() + octets);
+        if shared.since_checkpoint.get() >= shared.settings.checkpoint_octets {
+            shared.checkpoint_due.set();
+        }
+        batch.answers.iter().for_each(|answer| answer.give(Ok(batch.lsn)));
+    }
+
+    /// The batch did not reach the disk, or one before it did not.
+    fn fail(&self, batch: InFlight, why: Option<String>) {
+        let shared = &self.shared;
+        if let Some(why) = why {
+            shared.stats.failures.add(1);
+            let mut health = shared.health.borrow_mut();
+            if *health == Health::Good {
+                *health = Health::Failing(why);
+            }
+        }
+        let why = match &*shared.health.borrow() {
+            Health::Good => "an earlier batch failed".to_owned(),
+            Health::Failing(why) | Health::ReadOnly(why) => why.clone(),
+        };
+        for answer in batch.answers {
+            answer.give(Err(AppendError::Failed(why.clone())));
+        }
+    }
+
+    /// After a failure: the slot is never written again; a new segment says what counts.
+    async fn leave_failed_segment(&self) {
+        let shared = &self.shared;
+        let why = match &*shared.health.borrow() {
+            Health::Failing(why) => why.clone(),
+            Health::Good | Health::ReadOnly(_) => return,
+        };
+        let failures = shared.failed_in_a_row.get() + 1;
+        shared.failed_in_a_row.set(failures);
+        shared.segments.condemn(shared.tail.get().slot);
+        shared.tail.set(shared.applied.get());
+        let rolled = if failures >= 2 { Err(AppendError::Failed(why)) } else { self.roll().await };
+        match rolled {
+            Ok(()) => *shared.health.borrow_mut() = Health::Good,
+            Err(error) => {
+                *shared.health.borrow_mut() = Health::ReadOnly(error.to_string());
+                self.refuse_waiting(&error);
+            }
+        }
+    }
+
+    /// Begins the next segment. Nothing is in flight.
+    async fn roll(&self) -> Result<(), AppendError> {
+        let shared = &self.shared;
+        let applied = shared.applied.get();
+        let segment = shared.next_segment.get();
+        let header = SegmentHeader {
+            stream: Stream::Hot,
+            epoch: shared.epoch,
+            segment,
+            previous: shared.hot.borrow().last().map_or(0, |&(_, segment)| segment),
+            previous_valid: applied.lsn,
+            previous_check: applied.check,
+            created: shared.env.wall().0 / 1_000_000,
+        };
+        shared.next_segment.set(segment + 1);
+        let slot = shared.segments.create(header).await.map_err(|error| {
+            if error.kind() == io::ErrorKind::StorageFull {
+                shared.crowded.set(true);
+                AppendError::Full
+            } else {
+                AppendError::Failed(error.to_string())
+            }
+        })?;
+        shared.hot.borrow_mut().push((slot, segment));
+        shared.stats.segments.add(1);
+        let offset = to_u64(BLOCK_OCTETS);
+        shared.tail.set(Position { segment, slot, offset, ..applied });
+        let log = self.clone();
+        shared.env.spawn(async move {
+            let prepared = log.shared.segments.prepare().await;
+            log.shared.crowded.set(prepared.is_err());
+        });
+        Ok(())
+    }
+
+    fn refuse_waiting(&self, error: &AppendError) {
+        let waiting = std::mem::take(&mut *self.shared.queue.borrow_mut());
+        self.shared.queued_octets.set(0);
+        for one in waiting {
+            one.answer.give(Err(error.clone()));
+        }
+    }
+
+    /// Waits until something of what is in flight has arrived.
+    async fn idle(&self) {
+        self.shared.work.wait().await;
+        self.shared.work.set();
     }
 
     /// Reads a blob: out of memory if it was written or read lately, else by one read.
-    #[expect(clippy::unused_async, reason = "skeleton")]
-    pub async fn read(&self, blob: BlobId) -> Result<BlobView, ReadError> {
-        let _ = blob;
-        Err(ReadError::Unknown)
+    pub async fn read(&self, id: BlobId) -> Result<BlobView, ReadError> {
+        let shared = &self.shared;
+        if let Some(view) = shared.cache.borrow_mut().get(id) {
+            return Ok(view);
+        }
+        loop {
+            let location = shared.table.borrow().locate(id).ok_or(ReadError::Unknown)?;
+            match shared.read_at(id, location).await {
+                Ok(view) => {
+                    shared.cache.borrow_mut().put(id, view.clone());
+                    return Ok(view);
+                }
+                // Moved or removed while it was read: ask again.
+                Err(_) if shared.table.borrow().locate(id) != Some(location) => {}
+                Err(Damaged(why)) => return Err(ReadError::Damaged(why)),
+            }
+        }
     }
 
-    /// Makes restarting fast: saves what changed of every machine. Also runs by itself.
-    #[expect(clippy::unused_async, reason = "skeleton")]
-    pub async fn checkpoint(&self) -> Result<(), AppendError> {
-        Ok(())
+    /// Ends the log: what waits is written, a checkpoint taken, the files given back.
+    pub async fn close(self) -> io::Result<()> {
+        let shared = &self.shared;
+        shared.stopping.set(true);
+        shared.work.set();
+        shared.stopped.wait().await;
+        let saved = self.checkpoint().await;
+        shared.checkpoint_due.set();
+        shared.segments.close().await?;
+        saved.map_err(|error| io::Error::other(error.to_string()))
     }
 }
 
-/// Keeps the trait in use until the log is whole.
-#[expect(dead_code, reason = "skeleton")]
-fn file_len<F: File>(file: &F) -> u64 {
-    file.len()
+impl<E: Env, S: SegmentStore> Inner<E, S> {
+    /// Makes a durable batch part of the state: the same for a live batch and in recovery.
+    pub(super) fn apply<'a>(
+        &self,
+        lsn: Lsn,
+        slot: u32,
+        batch_at: u64,
+        blobs: &[BlobLine],
+        records: impl Iterator<Item = Result<Record<'a>, Damaged>>,
+    ) -> Result<(), Damaged> {
+        apply(&self.table, &self.machines, lsn, (slot, batch_at), blobs, records, &mut |id| {
+            self.cache.borrow_mut().forget(id);
+        })
+    }
+
+    fn segment_of(&self, slot: u32) -> u64 {
+        let hot = self.hot.borrow();
+        hot.iter().rev().find(|&&(of, _)| of == slot).map_or(0, |&(_, segment)| segment)
+    }
+
+    /// Fresh messages stay in memory as they came.
+    fn keep_blobs(&self, groups: Vec<Group>) {
+        let mut cache = self.cache.borrow_mut();
+        let table = self.table.borrow();
+        for mut blob in groups.into_iter().flat_map(|group| group.blobs) {
+            if table.locate(blob.id).is_none() {
+                continue;
+            }
+            let message = if blob.parts.len() == 1 {
+                blob.parts.pop().unwrap_or_default()
+            } else {
+                blob.parts.concat()
+            };
+            let (len, cost) = (message.len(), message.capacity());
+            let owner: Rc<dyn Shared> = Rc::new(message);
+            cache.put(blob.id, BlobView::new(owner, Rc::from(blob.summary), 0..len, cost));
+        }
+    }
+
+    pub(super) async fn read_at(
+        &self,
+        id: BlobId,
+        location: super::table::Location,
+    ) -> Result<BlobView, Damaged> {
+        let lead = to_usize(location.offset) % BLOCK_OCTETS;
+        let start = location.offset - to_u64(lead);
+        let len = to_usize(u64::from(location.blocks)) * BLOCK_OCTETS;
+        let segment = self.segment_at(location.slot);
+        self.stats.reads.add(1);
+        let read = self.segments.read(location.slot, start, len).await;
+        let view = read.map_err(|error| Damaged(format!("blob {id}: {error}")))?;
+        let octets = &view[lead..];
+        let header = batch::open_blob(octets, id, &self.identity, segment, location.offset)?;
+        let summary_at = lead + super::format::BLOB_HEADER_OCTETS;
+        let message_at = summary_at + to_usize(u64::from(header.summary_octets));
+        let message = message_at..message_at + to_usize(header.octets);
+        let summary = Rc::from(&view[summary_at..message_at]);
+        let cost = view.len();
+        Ok(BlobView::new(Rc::new(view), summary, message, cost))
+    }
+
+    /// The number of the segment in a slot.
+    fn segment_at(&self, slot: u32) -> u64 {
+        self.segment_of(slot)
+    }
+}
+
+/// The one way in which a batch becomes state.
+pub(super) fn apply<'a>(
+    table: &RefCell<BlobTable>,
+    machines: &Registry,
+    lsn: Lsn,
+    (slot, batch_at): (u32, u64),
+    blobs: &[BlobLine],
+    records: impl Iterator<Item = Result<Record<'a>, Damaged>>,
+    gone: &mut dyn FnMut(BlobId),
+) -> Result<(), Damaged> {
+    let mut table = table.borrow_mut();
+    let mut unsettled: Vec<BlobId> = Vec::with_capacity(blobs.len());
+    for line in blobs {
+        table.insert(lsn, slot, batch_at, line);
+        unsettled.push(line.id);
+    }
+    for record in records {
+        let record = record?;
+        let owner = machines.iter().find(|(kinds, _)| kinds.contains(&record.kind));
+        let Some((_, machine)) = owner else {
+            if record.flags & super::record::FLAG_SKIPPABLE != 0 {
+                continue;
+            }
+            return Err(Damaged(format!(
+                "batch {lsn} has a record of unknown kind {}",
+                record.kind
+            )));
+        };
+        let mut change = |at: Lsn, id: BlobId, by: i32| {
+            table.change(at, id, by);
+            if by < 0 {
+                unsettled.push(id);
+            }
+        };
+        let mut counts = Blobs { at: lsn, change: &mut change };
+        machine.borrow_mut().apply(lsn, record, &mut counts)?;
+    }
+    for id in unsettled {
+        if table.settle(lsn, id) {
+            gone(id);
+        }
+    }
+    Ok(())
 }

@@ -17,16 +17,67 @@
 //!
 //! Illegal: to show anybody what was not applied yet.
 
+mod batch;
 pub mod blob;
+mod cache;
+mod checkpoint;
+pub mod format;
 pub mod log;
 pub mod record;
+pub mod recovery;
+pub mod segments;
+pub mod stats;
+mod table;
+pub mod verify;
 
-use crate::model::id::Lsn;
+use crate::model::id::{BlobId, Lsn};
 use record::Record;
+use std::time::Duration;
 
-pub use blob::{BlobDraft, Blobs};
-pub use log::{AppendError, Log};
+pub use blob::{BlobDraft, BlobView, Blobs};
+pub use format::Identity;
+pub use log::{AppendError, Health, Log, ReadError, Registry};
 pub use record::Group;
+pub use recovery::{OpenError, Report};
+
+/// How a log behaves; `segment_octets` counts only when the log is made.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Octets of a segment, a multiple of the block size, at most 4 GiB.
+    pub segment_octets: u64,
+    /// Octets of blobs kept in memory.
+    pub cache_octets: usize,
+    /// A checkpoint follows this much log,
+    pub checkpoint_octets: u64,
+    /// or this long after the last one, if anything changed.
+    pub checkpoint_pause: Duration,
+    /// Octets that must wait before a second batch goes on its way beside the first.
+    pub second_batch_octets: usize,
+    /// A fault of our own, for the tests that show that such a fault is found.
+    pub planted: Planted,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            segment_octets: 256 << 20,
+            cache_octets: 256 << 20,
+            checkpoint_octets: 256 << 20,
+            checkpoint_pause: Duration::from_mins(1),
+            second_batch_octets: 256 << 10,
+            planted: Planted::Nothing,
+        }
+    }
+}
+
+/// Faults that tests plant to show that they are found. [`Planted::Nothing`] outside tests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Planted {
+    #[default]
+    Nothing,
+    /// Answers are given although nothing was synced.
+    AnswerBeforeSync,
+}
 
 /// Octets of the log that do not mean what they should. Always an operator's matter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +103,8 @@ pub trait Machine: 'static {
     /// Takes a page of the last checkpoint. Pages come in any order. `at` is the position of the
     /// last save of this page; a major stands where its newest page stands.
     fn load(&mut self, major: u32, minor: u64, at: Lsn, octets: &[u8]) -> Result<(), Damaged>;
+    /// Names every blob that the state refers to, once per reference; for `verify`.
+    fn references(&self, each: &mut dyn FnMut(BlobId));
     /// Everything counts as changed again: the last checkpoint came to nothing, or its pages are
     /// to be written anew.
     fn taint(&mut self);

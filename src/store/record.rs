@@ -13,6 +13,7 @@ pub mod kind {
     /// 1..=15 are the store's own.
     pub const PAGE: u8 = 1;
     pub const ROOT: u8 = 2;
+    pub const PAGE_TABLE: u8 = 3;
 
     /// 16..=47 are the mailboxes'.
     pub const MAILBOX_FIRST: u8 = 16;

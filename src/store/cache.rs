@@ -1,0 +1,118 @@
+//! Blobs written or read lately, within a budget of octets.
+//!
+//! A fresh message is usually read soon, and its octets are in memory already when it is
+//! committed: they are kept as they are, without a copy. Eviction is CLOCK: a blob that was read
+//! since the hand last passed gets one more round.
+
+use super::blob::BlobView;
+use crate::bytes::hash::Map;
+use crate::model::id::BlobId;
+use std::collections::VecDeque;
+
+struct Kept {
+    view: BlobView,
+    used: bool,
+}
+
+/// The cache of one log.
+pub(super) struct Cache {
+    budget: usize,
+    held: usize,
+    blobs: Map<BlobId, Kept>,
+    /// Every kept blob once; the hand is at the front. Forgotten ones fall out when it passes.
+    ring: VecDeque<BlobId>,
+    hits: u64,
+    misses: u64,
+}
+
+impl Cache {
+    /// `budget` in octets, the owners' spare capacity counted.
+    pub(super) fn new(budget: usize) -> Cache {
+        Cache { budget, held: 0, blobs: Map::default(), ring: VecDeque::new(), hits: 0, misses: 0 }
+    }
+
+    pub(super) fn hits(&self) -> u64 {
+        self.hits
+    }
+
+    pub(super) fn misses(&self) -> u64 {
+        self.misses
+    }
+
+    /// Octets held.
+    pub(super) fn held(&self) -> usize {
+        self.held
+    }
+
+    pub(super) fn get(&mut self, id: BlobId) -> Option<BlobView> {
+        if let Some(kept) = self.blobs.get_mut(&id) {
+            kept.used = true;
+            self.hits += 1;
+            return Some(kept.view.clone());
+        }
+        self.misses += 1;
+        None
+    }
+
+    /// Keeps a blob, unless it alone is larger than a quarter of the budget.
+    pub(super) fn put(&mut self, id: BlobId, view: BlobView) {
+        let cost = view.cost();
+        if cost > self.budget / 4 || self.blobs.contains_key(&id) {
+            return;
+        }
+        self.held += cost;
+        self.blobs.insert(id, Kept { view, used: false });
+        self.ring.push_back(id);
+        if self.ring.len() > 2 * self.blobs.len() + 64 {
+            let blobs = &self.blobs;
+            self.ring.retain(|id| blobs.contains_key(id));
+        }
+        while self.held > self.budget {
+            let Some(oldest) = self.ring.pop_front() else { break };
+            match self.blobs.get_mut(&oldest) {
+                Some(kept) if kept.used => {
+                    kept.used = false;
+                    self.ring.push_back(oldest);
+                }
+                Some(_) => self.forget(oldest),
+                None => {}
+            }
+        }
+    }
+
+    /// The blob is gone.
+    pub(super) fn forget(&mut self, id: BlobId) {
+        if let Some(kept) = self.blobs.remove(&id) {
+            self.held -= kept.view.cost();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::rc::Rc;
+
+    fn view(octets: usize) -> BlobView {
+        BlobView::new(Rc::new(vec![0_u8; octets]), Rc::from([].as_slice()), 0..octets, octets)
+    }
+
+    #[test]
+    fn keeps_within_its_budget_and_spares_what_is_read() {
+        let mut cache = Cache::new(1_000);
+        for id in 1..=4 {
+            cache.put(BlobId(id), view(200));
+        }
+        assert!(cache.get(BlobId(1)).is_some());
+        for id in 5..=6 {
+            cache.put(BlobId(id), view(200));
+        }
+        assert!(cache.held() <= 1_000);
+        assert!(cache.get(BlobId(1)).is_some(), "read, so it had another round");
+        assert!(cache.get(BlobId(2)).is_none(), "the oldest that nobody read");
+        cache.put(BlobId(9), view(400));
+        assert!(cache.get(BlobId(9)).is_none(), "one blob never empties the cache");
+        cache.forget(BlobId(1));
+        assert!(cache.held() <= 800);
+    }
+}

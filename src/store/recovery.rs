@@ -1,0 +1,643 @@
+//! Opening a log: make one, or find out what the last life left.
+//!
+//! ```text
+//!   superblock → root → pages → machines and blob table
+//!   then batch after batch from the root's place, by the meta regions alone, through `apply`
+//!   at the end: is it a torn tail, or damage?
+//! ```
+//!
+//! A batch that a later one calls durable (`durable_upto`) must be whole: if it is not, that is
+//! damage, and the log does not open. Of the last few batches, which no other vouches for, the
+//! blobs are read and checked too; from the first one that is not whole, everything is dropped: it
+//! was never answered. What is kept is made durable before anybody sees it, since it may have come
+//! from a cache of the disk.
+//!
+//! Recovery writes nothing but the superblock's epoch, so that a crash in it changes nothing.
+
+use super::batch::{BlobLine, open_blob, open_meta, open_record};
+use super::checkpoint::{Index, PageEntry, RootV1, TABLE_OWNER, TablePartV1, Writer, open_page};
+use super::format::{
+    BATCH_HEADER_OCTETS, BatchHeader, Identity, PageAt, SegmentHeader, Stream, Superblock,
+};
+use super::log::{Log, Parts, Position, Registry, apply};
+use super::record::kind;
+use super::segments::{Local, SegmentStore, SuperblockFile, round_up};
+use super::table::{BlobTable, SEGMENT_OCTETS_MAX};
+use super::{Damaged, Settings};
+use crate::bytes::codec::{to_u64, to_usize};
+use crate::bytes::hash::Sorted;
+use crate::env::{BLOCK_OCTETS, Env, File as _};
+use crate::model::id::Lsn;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+/// Octets of a meta region that one read usually covers.
+const META_READ_OCTETS: usize = 64 << 10;
+/// Octets read at once when the index is loaded.
+const INDEX_READ_OCTETS: usize = 4 << 20;
+
+/// Why a log did not open.
+#[derive(Debug)]
+pub enum OpenError {
+    Io(io::Error),
+    /// Not a torn tail: octets that were durable are not what they were.
+    Damaged(String),
+    /// The log belongs to another store, or the settings do not fit it.
+    Mismatch(String),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OpenError::Io(error) => write!(out, "cannot read or write the log: {error}"),
+            OpenError::Damaged(what) => write!(out, "the log is damaged: {what}"),
+            OpenError::Mismatch(what) => write!(out, "the log does not fit: {what}"),
+        }
+    }
+}
+
+impl From<io::Error> for OpenError {
+    fn from(error: io::Error) -> OpenError {
+        OpenError::Io(error)
+    }
+}
+
+impl From<Damaged> for OpenError {
+    fn from(Damaged(what): Damaged) -> OpenError {
+        OpenError::Damaged(what)
+    }
+}
+
+/// What opening found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    pub created: bool,
+    /// Batches replayed behind the checkpoint.
+    pub replayed: u64,
+    /// Octets of a torn tail that were dropped: what was never answered.
+    pub dropped_blocks: u64,
+    pub pages: u64,
+}
+
+impl<E: Env> Log<E, Local<E>> {
+    /// Opens the log in `dir`, or makes one there if it has none. `machines` must be empty: they
+    /// are filled from the log.
+    pub async fn open(
+        env: E,
+        dir: &Path,
+        identity: Identity,
+        settings: Settings,
+        machines: Registry,
+    ) -> Result<(Self, Report), OpenError> {
+        let path = SuperblockFile::<E::File>::path(dir);
+        env.make_dir(dir).await?;
+        let names = env.list(dir).await?;
+        let exists = names.iter().any(|name| name == "superblock");
+        if !exists {
+            return create(env, dir, identity, settings, machines).await;
+        }
+        let file = env.open(&path).await?;
+        if file.len() != to_u64(SuperblockFile::<E::File>::OCTETS) {
+            // Cut off while it was made: nothing was ever answered out of this log.
+            file.close().await?;
+            env.remove(&path).await?;
+            return create(env, dir, identity, settings, machines).await;
+        }
+        let superblock_file = SuperblockFile::new(file);
+        let copies = superblock_file.read().await?;
+        if copies.iter().all(|&octet| octet == 0) {
+            superblock_file.close().await?;
+            env.remove(&path).await?;
+            return create(env, dir, identity, settings, machines).await;
+        }
+        let superblock = Superblock::choose(&copies).map_err(OpenError::Damaged)?;
+        drop(copies);
+        check_fit(&superblock, &identity)?;
+        let segments = Local::open(env.clone(), dir, identity, superblock.segment_octets).await?;
+        let recovery = Recovery::new(&env, &segments, superblock, &machines);
+        let found = recovery.run().await?;
+        finish(env, settings, machines, segments, superblock_file, superblock, found).await
+    }
+}
+
+fn check_fit(superblock: &Superblock, identity: &Identity) -> Result<(), OpenError> {
+    let found = superblock.identity;
+    if found.store != identity.store || found.log != identity.log {
+        return Err(OpenError::Mismatch(format!(
+            "it is log {} of store {:032x}, not log {} of store {:032x}",
+            found.log, found.store, identity.log, identity.store
+        )));
+    }
+    if found.log_count != identity.log_count {
+        return Err(OpenError::Mismatch(format!(
+            "the store has {} logs, one per shard; it cannot run with {} shards",
+            found.log_count, identity.log_count
+        )));
+    }
+    Ok(())
+}
+
+/// Makes an empty log: its first segments, an empty checkpoint, and last the superblock.
+async fn create<E: Env>(
+    env: E,
+    dir: &Path,
+    identity: Identity,
+    settings: Settings,
+    machines: Registry,
+) -> Result<(Log<E>, Report), OpenError> {
+    let size = settings.segment_octets;
+    if !size.is_multiple_of(to_u64(BLOCK_OCTETS)) || size > SEGMENT_OCTETS_MAX {
+        return Err(OpenError::Mismatch(format!("segments cannot have {size} octets")));
+    }
+    // What an earlier attempt left has no superblock, so nothing of it counts.
+    for name in env.list(dir).await? {
+        if name.starts_with("seg-") {
+            env.remove(&dir.join(name)).await?;
+        }
+    }
+    let segments = Local::open(env.clone(), dir, identity, size).await?;
+    let header = SegmentHeader {
+        stream: Stream::Hot,
+        epoch: 1,
+        segment: 1,
+        previous: 0,
+        previous_valid: Lsn(0),
+        previous_check: 0,
+        created: env.wall().0 / 1_000_000,
+    };
+    let slot = segments.create(header).await?;
+    let path = SuperblockFile::<E::File>::path(dir);
+    let octets = to_u64(SuperblockFile::<E::File>::OCTETS);
+    let superblock = SuperblockFile::new(env.create(&path, octets).await?);
+    let tail = Position { segment: 1, slot, offset: to_u64(BLOCK_OCTETS), lsn: Lsn(0), check: 0 };
+    let log = Log::start(Parts {
+        env,
+        settings,
+        identity,
+        epoch: 1,
+        segments,
+        superblock,
+        machines,
+        table: BlobTable::new(),
+        tail,
+        hot: vec![(slot, 1)],
+        next_segment: 2,
+        next_blob: 1,
+        index: Index::default(),
+    });
+    let saved = log.checkpoint().await;
+    saved.map_err(|error| OpenError::Io(io::Error::other(error.to_string())))?;
+    log.prepare_spare();
+    Ok((log, Report { created: true, ..Report::default() }))
+}
+
+async fn finish<E: Env>(
+    env: E,
+    settings: Settings,
+    machines: Registry,
+    segments: Local<E>,
+    superblock_file: SuperblockFile<E::File>,
+    superblock: Superblock,
+    found: Found,
+) -> Result<(Log<E>, Report), OpenError> {
+    let epoch = superblock.epoch + 1;
+    let seq = superblock.seq + 1;
+    let renewed = Superblock { seq, epoch, ..superblock };
+    superblock_file.write(&renewed.encode()).await?;
+    let index = Index { superblock_seq: seq, ..found.index };
+    let log = Log::start(Parts {
+        env,
+        settings,
+        identity: superblock.identity,
+        epoch,
+        segments,
+        superblock: superblock_file,
+        machines,
+        table: found.table,
+        tail: found.tail,
+        hot: found.hot,
+        next_segment: found.next_segment,
+        next_blob: found.next_blob,
+        index,
+    });
+    log.shared.since_checkpoint.set(found.replayed_octets);
+    log.prepare_spare();
+    Ok((log, found.report))
+}
+
+impl<E: Env, S: SegmentStore> Log<E, S> {
+    fn prepare_spare(&self) {
+        let log = self.clone();
+        self.shared.env.spawn(async move {
+            let prepared = log.shared.segments.prepare().await;
+            log.shared.crowded.set(prepared.is_err());
+        });
+    }
+}
+
+struct Found {
+    table: BlobTable,
+    index: Index,
+    tail: Position,
+    hot: Vec<(u32, u64)>,
+    next_segment: u64,
+    next_blob: u64,
+    replayed_octets: u64,
+    report: Report,
+}
+
+/// A batch that was read but is not applied yet: nobody vouches for it so far.
+struct Unproven {
+    header: BatchHeader,
+    slot: u32,
+    segment: u64,
+    at: u64,
+    check: u64,
+    seed: u64,
+    /// Header and meta region.
+    octets: Vec<u8>,
+}
+
+struct Recovery<'a, E: Env, S: SegmentStore> {
+    env: &'a E,
+    segments: &'a S,
+    superblock: Superblock,
+    machines: &'a Registry,
+    table: RefCell<BlobTable>,
+    report: Report,
+    next_blob: u64,
+    replayed_octets: u64,
+}
+
+impl<'a, E: Env, S: SegmentStore> Recovery<'a, E, S> {
+    fn new(env: &'a E, segments: &'a S, superblock: Superblock, machines: &'a Registry) -> Self {
+        Recovery {
+            env,
+            segments,
+            superblock,
+            machines,
+            table: RefCell::new(BlobTable::new()),
+            report: Report::default(),
+            next_blob: 1,
+            replayed_octets: 0,
+        }
+    }
+
+    fn identity(&self) -> &Identity {
+        &self.superblock.identity
+    }
+
+    async fn run(mut self) -> Result<Found, OpenError> {
+        let listed = self.segments.list().await?;
+        let by_number: Sorted<u64, (u32, SegmentHeader)> =
+            listed.iter().map(|&(slot, header)| (header.segment, (slot, header))).collect();
+        let root = self.read_root().await?;
+        let mut index = self.read_index(&root).await?;
+        self.load_pages(&index).await?;
+        self.next_blob = root.next_blob;
+        self.table.borrow_mut().set_replaying(true);
+        let mut hot: Vec<(u32, u64)> = root
+            .hot
+            .iter()
+            .copied()
+            .filter(|&(slot, segment)| {
+                by_number.get(&segment).is_some_and(|&(found, _)| found == slot)
+            })
+            .collect();
+        let tail = self.replay(&root, &by_number, &mut hot).await?;
+        self.table.borrow_mut().set_replaying(false);
+        self.segments.sync(tail.slot).await?;
+        index.writer = self.index_writer(&root).await?;
+        self.free_the_rest(&listed, &hot, &index);
+        let newest = by_number.keys().next_back().copied().unwrap_or(0);
+        Ok(Found {
+            table: self.table.into_inner(),
+            index,
+            tail,
+            hot,
+            next_segment: root.next_segment.max(newest + 1),
+            next_blob: self.next_blob,
+            replayed_octets: self.replayed_octets,
+            report: self.report,
+        })
+    }
+
+    /// Slots of segments that neither stream uses.
+    fn free_the_rest(&self, listed: &[(u32, SegmentHeader)], hot: &[(u32, u64)], index: &Index) {
+        for &(slot, header) in listed {
+            let place = (slot, header.segment);
+            if !hot.contains(&place) && !index.segments.contains(&place) {
+                self.segments.retire(slot);
+            }
+        }
+    }
+
+    async fn read_record(&self, at: PageAt) -> Result<(u8, Vec<u8>), OpenError> {
+        let batch_at = u64::from(at.batch) * to_u64(BLOCK_OCTETS);
+        let seed = self.identity().seed(at.segment, batch_at);
+        let start = to_usize(batch_at) + to_usize(u64::from(at.record));
+        let lead = start % BLOCK_OCTETS;
+        let len = round_up(lead + to_usize(u64::from(at.len)));
+        let view = self.segments.read(at.slot, to_u64(start - lead), len).await?;
+        let (record, _) = open_record(&view[lead..], seed, to_usize(u64::from(at.record)))?;
+        Ok((record.kind, record.body.to_vec()))
+    }
+
+    async fn read_root(&self) -> Result<RootV1, OpenError> {
+        let (found, body) = self.read_record(self.superblock.root).await?;
+        if found != kind::ROOT {
+            return Err(OpenError::Damaged("the superblock names a record that is no root".into()));
+        }
+        Ok(RootV1::from_octets(&body)?)
+    }
+
+    async fn read_index(&self, root: &RootV1) -> Result<Index, OpenError> {
+        let mut pages = Sorted::new();
+        let table: Vec<PageAt> = root.table.iter().map(PageAt::from).collect();
+        for &at in &table {
+            let (found, body) = self.read_record(at).await?;
+            if found != kind::PAGE_TABLE {
+                return Err(OpenError::Damaged("the root names a record that is no table".into()));
+            }
+            for page in TablePartV1::from_octets(&body)?.pages {
+                let entry = PageEntry { lsn: Lsn(page.lsn), at: PageAt::from(&page.at) };
+                pages.insert((page.owner, page.major, page.minor), entry);
+            }
+            self.env.breathe().await;
+        }
+        Ok(Index {
+            pages,
+            segments: root.index.clone(),
+            writer: None,
+            superblock_seq: self.superblock.seq,
+            root: self.superblock.root,
+            table,
+        })
+    }
+
+    /// Loads every page, reading what lies together at once.
+    async fn load_pages(&mut self, index: &Index) -> Result<(), OpenError> {
+        let mut places: Vec<PageAt> = index.pages.values().map(|page| page.at).collect();
+        places.sort_unstable();
+        let mut rest = places.as_slice();
+        while let Some(&first) = rest.first() {
+            let start = page_start(first);
+            let fits =
+                |at: &&PageAt| at.slot == first.slot && page_end(**at) - start <= INDEX_READ_OCTETS;
+            let count = rest.iter().take_while(fits).count().max(1);
+            let (run, after) = rest.split_at(count);
+            rest = after;
+            self.load_run(run).await?;
+            self.env.breathe().await;
+        }
+        self.report.pages = to_u64(places.len());
+        Ok(())
+    }
+
+    async fn load_run(&self, run: &[PageAt]) -> Result<(), OpenError> {
+        let (Some(&first), Some(&last)) = (run.first(), run.last()) else { return Ok(()) };
+        let start = page_start(first) / BLOCK_OCTETS * BLOCK_OCTETS;
+        let len = round_up(page_end(last) - start);
+        let view = self.segments.read(first.slot, to_u64(start), len).await?;
+        for &at in run {
+            let seed = self.identity().seed(at.segment, to_u64(batch_start(at)));
+            let octets = view
+                .get(page_start(at) - start..)
+                .ok_or_else(|| Damaged("a page lies outside its segment".into()))?;
+            let (record, _) = open_record(octets, seed, to_usize(u64::from(at.record)))?;
+            let ((owner, major, minor), lsn, page) = open_page(record.body)?;
+            if owner == TABLE_OWNER {
+                self.table.borrow_mut().load(major, lsn, page)?;
+                continue;
+            }
+            let machine = self.machines.iter().find(|(kinds, _)| *kinds.start() == owner);
+            let Some((_, machine)) = machine else {
+                return Err(OpenError::Damaged(format!("a page belongs to nobody ({owner})")));
+            };
+            machine.borrow_mut().load(major, minor, lsn, page)?;
+        }
+        Ok(())
+    }
+
+    /// Batch after batch from the root's place to the end of the log.
+    async fn replay(
+        &mut self,
+        root: &RootV1,
+        by_number: &Sorted<u64, (u32, SegmentHeader)>,
+        hot: &mut Vec<(u32, u64)>,
+    ) -> Result<Position, OpenError> {
+        let mut at = Position {
+            segment: root.replay_segment,
+            slot: root.replay_slot,
+            offset: root.replay_offset,
+            lsn: Lsn(root.replay_lsn),
+            check: root.replay_check,
+        };
+        if !hot.contains(&(at.slot, at.segment)) {
+            return Err(OpenError::Damaged(format!(
+                "segment {}, which replay starts in, is not there",
+                at.segment
+            )));
+        }
+        loop {
+            let next = by_number
+                .values()
+                .rev()
+                .find(|(_, header)| header.stream == Stream::Hot && header.previous == at.segment)
+                .copied();
+            let limit = next.map(|(_, header)| header.previous_valid);
+            at = self.replay_segment(at, limit).await?;
+            let Some((slot, header)) = next else { return Ok(at) };
+            if at.lsn != header.previous_valid {
+                return Err(OpenError::Damaged(format!(
+                    "segment {} ends with batch {}, but batch {} was durable",
+                    at.segment, at.lsn, header.previous_valid
+                )));
+            }
+            if !hot.contains(&(slot, header.segment)) {
+                hot.push((slot, header.segment));
+            }
+            at = Position { segment: header.segment, slot, offset: to_u64(BLOCK_OCTETS), ..at };
+        }
+    }
+
+    /// Replays what is left of one segment. `limit` is the last batch of it that counts, when the
+    /// next segment says so.
+    async fn replay_segment(
+        &mut self,
+        start: Position,
+        limit: Option<Lsn>,
+    ) -> Result<Position, OpenError> {
+        let mut unproven: VecDeque<Unproven> = VecDeque::new();
+        let mut applied = start;
+        let mut scan = start;
+        while limit.is_none_or(|limit| scan.lsn < limit) {
+            let Some(batch) = self.read_batch(scan).await? else { break };
+            scan = batch.end();
+            let vouched = batch.header.durable_upto;
+            unproven.push_back(batch);
+            while unproven.front().is_some_and(|front| front.header.lsn <= vouched) {
+                applied = self.take(unproven.pop_front()).await?.unwrap_or(applied);
+            }
+        }
+        if limit.is_some() {
+            // The next segment vouches for all of these.
+            while let Some(batch) = unproven.pop_front() {
+                applied = self.take(Some(batch)).await?.unwrap_or(applied);
+            }
+            return Ok(applied);
+        }
+        let mut whole = true;
+        while let Some(batch) = unproven.pop_front() {
+            whole = whole && self.blobs_are_whole(&batch).await?;
+            if whole {
+                applied = self.take(Some(batch)).await?.unwrap_or(applied);
+            } else {
+                self.report.dropped_blocks += u64::from(batch.header.blocks);
+            }
+        }
+        self.tell_tear_from_damage(applied).await?;
+        Ok(applied)
+    }
+
+    /// The batch that follows `at`, if one does.
+    async fn read_batch(&self, at: Position) -> Result<Option<Unproven>, OpenError> {
+        let size = self.segments.segment_octets();
+        if at.offset + to_u64(BLOCK_OCTETS) > size {
+            return Ok(None);
+        }
+        let room = to_usize(size - at.offset);
+        let seed = self.identity().seed(at.segment, at.offset);
+        let first = self.segments.read(at.slot, at.offset, META_READ_OCTETS.min(room)).await?;
+        let Some((header, check)) = BatchHeader::decode(&first, seed) else { return Ok(None) };
+        let chained = header.previous_check == at.check && header.lsn.0 == at.lsn.0 + 1;
+        let fits = to_usize(u64::from(header.blocks)) * BLOCK_OCTETS <= room;
+        if !chained || !fits || header.stream != Stream::Hot {
+            return Ok(None);
+        }
+        let len = BATCH_HEADER_OCTETS + to_usize(u64::from(header.meta_octets));
+        let octets = if let Some(octets) = first.get(..len) {
+            octets.to_vec()
+        } else {
+            let whole = self.segments.read(at.slot, at.offset, round_up(len)).await?;
+            whole.get(..len).unwrap_or_default().to_vec()
+        };
+        if open_meta(&octets, &header, seed).is_err() {
+            return Ok(None);
+        }
+        Ok(Some(Unproven {
+            header,
+            slot: at.slot,
+            segment: at.segment,
+            at: at.offset,
+            check,
+            seed,
+            octets,
+        }))
+    }
+
+    async fn blobs_are_whole(&self, batch: &Unproven) -> Result<bool, OpenError> {
+        let meta = open_meta(&batch.octets, &batch.header, batch.seed)?;
+        for line in &meta.blobs {
+            if !self.blob_is_whole(batch, line).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn blob_is_whole(&self, batch: &Unproven, line: &BlobLine) -> Result<bool, OpenError> {
+        let start = batch.at + to_u64(line.offset);
+        let lead = to_usize(start) % BLOCK_OCTETS;
+        let len = round_up(lead + line.octets);
+        let view = self.segments.read(batch.slot, start - to_u64(lead), len).await?;
+        let octets = view.get(lead..).unwrap_or_default();
+        Ok(open_blob(octets, line.id, self.identity(), batch.segment, start).is_ok())
+    }
+
+    /// Applies a batch; returns where it ends.
+    async fn take(&mut self, batch: Option<Unproven>) -> Result<Option<Position>, OpenError> {
+        let Some(batch) = batch else { return Ok(None) };
+        let mut meta = open_meta(&batch.octets, &batch.header, batch.seed)?;
+        let blobs = std::mem::take(&mut meta.blobs);
+        for line in &blobs {
+            self.next_blob = self.next_blob.max(line.id.0 + 1);
+        }
+        let place = (batch.slot, batch.at);
+        let records = std::iter::from_fn(|| meta.next_record().transpose());
+        let lsn = batch.header.lsn;
+        apply(&self.table, self.machines, lsn, place, &blobs, records, &mut |_| {})?;
+        self.report.replayed += 1;
+        self.replayed_octets += u64::from(batch.header.blocks) * to_u64(BLOCK_OCTETS);
+        self.env.breathe().await;
+        Ok(Some(batch.end()))
+    }
+
+    /// Behind the end nothing may stand that vouches for a batch that was not found.
+    async fn tell_tear_from_damage(&self, end: Position) -> Result<(), OpenError> {
+        let size = self.segments.segment_octets();
+        let mut at = end.offset;
+        while at < size {
+            let len = INDEX_READ_OCTETS.min(to_usize(size - at));
+            let view = self.segments.read(end.slot, at, len).await?;
+            for (number, block) in view.chunks(BLOCK_OCTETS).enumerate() {
+                let offset = at + to_u64(number * BLOCK_OCTETS);
+                let seed = self.identity().seed(end.segment, offset);
+                let Some((header, _)) = BatchHeader::decode(block, seed) else { continue };
+                if header.durable_upto > end.lsn && header.epoch == self.superblock.epoch {
+                    return Err(OpenError::Damaged(format!(
+                        "batch {} of segment {} was durable when batch {} was written, and is \
+                         not readable now",
+                        end.lsn.0 + 1,
+                        end.segment,
+                        header.lsn
+                    )));
+                }
+            }
+            at += to_u64(len);
+            self.env.breathe().await;
+        }
+        Ok(())
+    }
+
+    /// The index goes on behind the root; whatever a cut-off checkpoint wrote there is nobody's.
+    async fn index_writer(&self, root: &RootV1) -> Result<Option<Writer>, OpenError> {
+        let at = self.superblock.root;
+        let offset = u64::from(at.batch) * to_u64(BLOCK_OCTETS);
+        let seed = self.identity().seed(at.segment, offset);
+        let view = self.segments.read(at.slot, offset, BLOCK_OCTETS).await?;
+        let Some((header, _)) = BatchHeader::decode(&view, seed) else {
+            return Err(OpenError::Damaged("the root's batch is damaged".into()));
+        };
+        let end = offset + u64::from(header.blocks) * to_u64(BLOCK_OCTETS);
+        let segment = root.index.iter().find(|&&(slot, _)| slot == at.slot);
+        Ok(segment.map(|&(slot, segment)| Writer { slot, segment, offset: end }))
+    }
+}
+
+impl Unproven {
+    fn end(&self) -> Position {
+        Position {
+            segment: self.segment,
+            slot: self.slot,
+            offset: self.at + u64::from(self.header.blocks) * to_u64(BLOCK_OCTETS),
+            lsn: self.header.lsn,
+            check: self.check,
+        }
+    }
+}
+
+fn batch_start(at: PageAt) -> usize {
+    to_usize(u64::from(at.batch)) * BLOCK_OCTETS
+}
+
+fn page_start(at: PageAt) -> usize {
+    batch_start(at) + to_usize(u64::from(at.record))
+}
+
+fn page_end(at: PageAt) -> usize {
+    page_start(at) + to_usize(u64::from(at.len))
+}

@@ -1,0 +1,346 @@
+//! The blob table: where each blob lies and how many entries refer to it.
+//!
+//! Dense by number, in pages of 1024; a page whose blobs are all gone takes no memory. A page is
+//! also what a checkpoint saves, with the position it was saved at, so that replay counts no
+//! reference twice.
+
+use super::Damaged;
+use super::batch::BlobLine;
+use super::segments::round_up;
+use crate::bytes::codec::{Put, Reader, to_u64, to_usize};
+use crate::bytes::hash::Sorted;
+use crate::env::BLOCK_OCTETS;
+use crate::model::id::{BlobId, Lsn};
+use std::collections::VecDeque;
+
+/// Blobs of one page.
+const PAGE_BLOBS: usize = 1024;
+/// Bits of a location: slot, offset in 64 octets, blocks to read.
+const SLOT_BITS: u32 = 20;
+const OFFSET_BITS: u32 = 26;
+const BLOCK_BITS: u32 = 18;
+const _: () = assert!(SLOT_BITS + OFFSET_BITS + BLOCK_BITS == 64);
+
+/// Octets of the largest blob, header and summary included: what [`Location`] can say.
+pub(super) const BLOB_OCTETS_MAX: usize = ((1 << BLOCK_BITS) - 2) * BLOCK_OCTETS;
+/// Octets of the largest segment: what [`Location`] can say.
+pub(super) const SEGMENT_OCTETS_MAX: u64 = 1 << (OFFSET_BITS + 6);
+
+/// Where a blob lies; one read of `blocks` blocks from the block of `offset` holds all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Location {
+    pub slot: u32,
+    pub offset: u64,
+    pub blocks: u32,
+}
+
+impl Location {
+    fn pack(self) -> u64 {
+        (u64::from(self.slot) << (OFFSET_BITS + BLOCK_BITS))
+            | ((self.offset / 64) << BLOCK_BITS)
+            | u64::from(self.blocks)
+    }
+
+    /// 0 stands for no location.
+    fn unpack(packed: u64) -> Option<Location> {
+        let field = |shift: u32, bits: u32| (packed >> shift) & ((1 << bits) - 1);
+        let blocks = u32::try_from(field(0, BLOCK_BITS)).expect("18 bits");
+        (blocks > 0).then(|| Location {
+            slot: u32::try_from(field(OFFSET_BITS + BLOCK_BITS, SLOT_BITS)).expect("20 bits"),
+            offset: field(BLOCK_BITS, OFFSET_BITS) * 64,
+            blocks,
+        })
+    }
+
+    /// Octets that count as live in the segment.
+    fn octets(self) -> u64 {
+        u64::from(self.blocks) * to_u64(BLOCK_OCTETS)
+    }
+
+    fn of(slot: u32, batch_at: u64, line: &BlobLine) -> Location {
+        let offset = batch_at + to_u64(line.offset);
+        let lead = to_usize(offset) % BLOCK_OCTETS;
+        let blocks = round_up(lead + line.octets) / BLOCK_OCTETS;
+        Location { slot, offset, blocks: u32::try_from(blocks).expect("within BLOB_OCTETS_MAX") }
+    }
+}
+
+struct Page {
+    locations: Box<[u64; PAGE_BLOBS]>,
+    counts: Box<[u32; PAGE_BLOBS]>,
+    live: u32,
+    /// The page holds every change up to here.
+    at: Lsn,
+    dirty: bool,
+}
+
+impl Page {
+    fn new() -> Page {
+        Page {
+            locations: Box::new([0; PAGE_BLOBS]),
+            counts: Box::new([0; PAGE_BLOBS]),
+            live: 0,
+            at: Lsn(0),
+            dirty: false,
+        }
+    }
+}
+
+/// All blobs of one log.
+#[derive(Default)]
+pub(super) struct BlobTable {
+    /// Page `first + i` stands at `i`.
+    pages: VecDeque<Option<Page>>,
+    first: u64,
+    /// Live octets by slot.
+    live_octets: Sorted<u32, u64>,
+    blob_count: u64,
+    /// References that went below zero: a planted or real bug, reported by `verify`.
+    underflows: u64,
+    /// Records below the checkpoint may come again, for blobs that are gone by now.
+    replaying: bool,
+}
+
+fn place(id: BlobId) -> (u64, usize) {
+    let per_page = to_u64(PAGE_BLOBS);
+    (id.0 / per_page, to_usize(id.0 % per_page))
+}
+
+impl BlobTable {
+    pub(super) fn new() -> BlobTable {
+        BlobTable::default()
+    }
+
+    /// While records come again that a checkpoint may have already.
+    pub(super) fn set_replaying(&mut self, replaying: bool) {
+        self.replaying = replaying;
+    }
+
+    /// Blobs that are referred to.
+    pub(super) fn blob_count(&self) -> u64 {
+        self.blob_count
+    }
+
+    /// References released that nobody held.
+    pub(super) fn underflows(&self) -> u64 {
+        self.underflows
+    }
+
+    /// Live octets of a slot, in whole blocks read per blob.
+    pub(super) fn live_octets(&self, slot: u32) -> u64 {
+        self.live_octets.get(&slot).copied().unwrap_or(0)
+    }
+
+    fn page(&self, number: u64) -> Option<&Page> {
+        let index = number.checked_sub(self.first)?;
+        self.pages.get(to_usize(index))?.as_ref()
+    }
+
+    fn page_mut(&mut self, number: u64) -> &mut Page {
+        if self.pages.is_empty() {
+            self.first = number;
+        }
+        while number < self.first {
+            self.pages.push_front(None);
+            self.first -= 1;
+        }
+        let index = to_usize(number - self.first);
+        while self.pages.len() <= index {
+            self.pages.push_back(None);
+        }
+        let slot = self.pages.get_mut(index).expect("the deque was grown to hold it");
+        slot.get_or_insert_with(Page::new)
+    }
+
+    /// Where the blob lies, if anything refers to it.
+    pub(super) fn locate(&self, id: BlobId) -> Option<Location> {
+        let (number, index) = place(id);
+        Location::unpack(self.page(number)?.locations[index])
+    }
+
+    /// How many entries refer to the blob.
+    pub(super) fn references(&self, id: BlobId) -> u32 {
+        let (number, index) = place(id);
+        self.page(number).map_or(0, |page| page.counts[index])
+    }
+
+    /// Every blob that lies somewhere, by number.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (BlobId, Location, u32)> + '_ {
+        (self.first..).zip(&self.pages).filter_map(|(n, page)| Some((n, page.as_ref()?))).flat_map(
+            |(number, page)| {
+                page.locations.iter().enumerate().filter_map(move |(index, &packed)| {
+                    let id = BlobId(number * to_u64(PAGE_BLOBS) + to_u64(index));
+                    Some((id, Location::unpack(packed)?, page.counts[index]))
+                })
+            },
+        )
+    }
+
+    /// A durable batch holds this blob; its references follow with the batch's records.
+    pub(super) fn insert(&mut self, at: Lsn, slot: u32, batch_at: u64, line: &BlobLine) {
+        let (number, index) = place(line.id);
+        let location = Location::of(slot, batch_at, line);
+        let page = self.page_mut(number);
+        if at <= page.at {
+            return;
+        }
+        page.locations[index] = location.pack();
+        page.counts[index] = 0;
+        page.live += 1;
+        page.dirty = true;
+        self.blob_count += 1;
+        *self.live_octets.entry(slot).or_default() += location.octets();
+    }
+
+    /// Counts references up or down.
+    pub(super) fn change(&mut self, at: Lsn, id: BlobId, by: i32) {
+        let (number, index) = place(id);
+        let page = self.page_mut(number);
+        if at <= page.at {
+            return;
+        }
+        page.dirty = true;
+        if let Some(count) = page.counts[index].checked_add_signed(by) {
+            page.counts[index] = count;
+        } else if !self.replaying {
+            self.underflows += 1;
+        }
+    }
+
+    /// Forgets the blob if nothing refers to it; called once all records of its batch, or of the
+    /// batch that released it, were applied. True if it is gone.
+    pub(super) fn settle(&mut self, at: Lsn, id: BlobId) -> bool {
+        let (number, index) = place(id);
+        let page = self.page_mut(number);
+        if at <= page.at || page.counts[index] > 0 {
+            return false;
+        }
+        let Some(location) = Location::unpack(page.locations[index]) else { return false };
+        page.locations[index] = 0;
+        page.live -= 1;
+        page.dirty = true;
+        self.blob_count -= 1;
+        self.release_octets(location);
+        true
+    }
+
+    fn release_octets(&mut self, location: Location) {
+        let left = self.live_octets.get_mut(&location.slot).map(|octets| {
+            *octets = octets.saturating_sub(location.octets());
+            *octets
+        });
+        if left == Some(0) {
+            self.live_octets.remove(&location.slot);
+        }
+    }
+
+    /// Numbers of the pages that changed since they were saved.
+    pub(super) fn dirty(&self) -> Vec<u32> {
+        (self.first..)
+            .zip(&self.pages)
+            .filter(|(_, page)| page.as_ref().is_some_and(|page| page.dirty))
+            .map(|(number, _)| page_number(number))
+            .collect()
+    }
+
+    /// The octets of a page as it stands; `None` when none of its blobs is left.
+    pub(super) fn save(&mut self, number: u32, at: Lsn) -> Option<Vec<u8>> {
+        let index = to_usize(u64::from(number).checked_sub(self.first)?);
+        let slot = self.pages.get_mut(index)?;
+        let page = slot.as_mut()?;
+        page.dirty = false;
+        page.at = at;
+        if page.live == 0 {
+            *slot = None;
+            while matches!(self.pages.front(), Some(None)) {
+                self.pages.pop_front();
+                self.first += 1;
+            }
+            return None;
+        }
+        let mut out = Vec::with_capacity(PAGE_BLOBS * 12);
+        for (location, count) in page.locations.iter().zip(page.counts.iter()) {
+            out.put_u64(*location);
+            out.put_u32(*count);
+        }
+        Some(out)
+    }
+
+    /// Takes a saved page back.
+    pub(super) fn load(&mut self, number: u32, at: Lsn, octets: &[u8]) -> Result<(), Damaged> {
+        let broken = |_| Damaged(format!("page {number} of the blob table is cut off"));
+        let mut reader = Reader::new(octets);
+        let mut page = Page { at, ..Page::new() };
+        let mut found = Vec::new();
+        for index in 0..PAGE_BLOBS {
+            page.locations[index] = reader.u64().map_err(broken)?;
+            page.counts[index] = reader.u32().map_err(broken)?;
+            if let Some(location) = Location::unpack(page.locations[index]) {
+                page.live += 1;
+                found.push(location);
+            }
+        }
+        for location in found {
+            self.blob_count += 1;
+            *self.live_octets.entry(location.slot).or_default() += location.octets();
+        }
+        *self.page_mut(u64::from(number)) = page;
+        Ok(())
+    }
+
+    /// Everything counts as changed.
+    pub(super) fn taint(&mut self) {
+        self.pages.iter_mut().flatten().for_each(|page| page.dirty = true);
+    }
+}
+
+fn page_number(number: u64) -> u32 {
+    u32::try_from(number).expect("fewer than 2^42 blobs in the life of a log")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(id: u64, offset: usize, octets: usize) -> BlobLine {
+        BlobLine { id: BlobId(id), offset, octets }
+    }
+
+    #[test]
+    fn says_where_one_read_finds_the_whole_blob() {
+        let mut table = BlobTable::new();
+        table.insert(Lsn(1), 5, 8192, &line(3, 4032, 100));
+        table.change(Lsn(1), BlobId(3), 2);
+        assert!(!table.settle(Lsn(1), BlobId(3)));
+        let location = table.locate(BlobId(3)).unwrap();
+        assert_eq!(location, Location { slot: 5, offset: 12224, blocks: 2 });
+        assert_eq!(table.live_octets(5), 8192);
+    }
+
+    #[test]
+    fn forgets_a_blob_with_its_last_reference() {
+        let mut table = BlobTable::new();
+        table.insert(Lsn(1), 0, 4096, &line(1, 128, 64));
+        table.change(Lsn(1), BlobId(1), 1);
+        table.change(Lsn(2), BlobId(1), -1);
+        assert!(table.settle(Lsn(2), BlobId(1)));
+        assert_eq!((table.locate(BlobId(1)), table.live_octets(0)), (None, 0));
+        table.change(Lsn(3), BlobId(1), -1);
+        assert_eq!(table.underflows(), 1);
+    }
+
+    #[test]
+    fn counts_nothing_twice_when_replayed_over_a_saved_page() {
+        let mut table = BlobTable::new();
+        table.insert(Lsn(1), 0, 4096, &line(1, 128, 64));
+        table.change(Lsn(1), BlobId(1), 1);
+        let saved = table.save(0, Lsn(1)).unwrap();
+        let mut again = BlobTable::new();
+        again.load(0, Lsn(1), &saved).unwrap();
+        again.insert(Lsn(1), 0, 4096, &line(1, 128, 64));
+        again.change(Lsn(1), BlobId(1), 1);
+        assert_eq!((again.references(BlobId(1)), again.blob_count()), (1, 1));
+        again.change(Lsn(2), BlobId(1), 1);
+        assert_eq!(again.references(BlobId(1)), 2);
+    }
+}

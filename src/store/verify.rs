@@ -1,0 +1,308 @@
+//! `verify`: reads everything the log stands on and checks it against itself.
+//!
+//! Every batch of every segment in use (header, chain, meta region, each blob, the zeros between),
+//! every page of the checkpoint, every blob the table names, and every reference the machines hold
+//! against the table's counts. A single turned bit in any of these is found. Runs beside a live
+//! log: what is appended meanwhile is left to the next run.
+
+use super::Damaged;
+use super::batch::{Meta, open_blob, open_meta, open_record};
+use super::format::{BATCH_HEADER_OCTETS, BatchHeader, PageAt, SegmentHeader};
+use super::log::{Log, Position};
+use super::segments::SegmentStore;
+use crate::bytes::codec::{to_u64, to_usize};
+use crate::bytes::hash::{Map, Sorted};
+use crate::env::{BLOCK_OCTETS, Env};
+use crate::model::id::{BlobId, Lsn};
+use serde::Serialize;
+
+/// What was read and what is wrong with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Findings {
+    pub segments: u64,
+    pub batches: u64,
+    pub records: u64,
+    pub blobs: u64,
+    pub octets: u64,
+    pub pages: u64,
+    pub references: u64,
+    /// One line each; empty when all is well.
+    pub faults: Vec<String>,
+}
+
+impl<E: Env, S: SegmentStore> Log<E, S> {
+    /// Reads and checks everything. `progress` is told the octets read after each batch.
+    pub async fn verify(&self, mut progress: impl FnMut(u64)) -> Findings {
+        let shared = &self.shared;
+        let mut findings = Findings::default();
+        let end = shared.applied.get();
+        let hot = shared.hot.borrow().clone();
+        let index = shared.index.borrow().segments.clone();
+        let ends = self.index_ends();
+        let replaying = shared.index.borrow().superblock_seq;
+        for &(slot, segment) in &hot {
+            let valid = hot.iter().find(|&&(_, later)| later > segment).copied();
+            let limit = match valid {
+                Some((next, number)) => self.previous_valid(next, number, &mut findings).await,
+                None => Some(end.lsn),
+            };
+            let Some(limit) = limit else { continue };
+            self.verify_segment(slot, segment, Some(limit), end, &mut findings, &mut progress)
+                .await;
+        }
+        for &(slot, segment) in &index {
+            let stop = ends.get(&slot).copied().unwrap_or(0);
+            let end = Position { segment, slot, offset: stop, ..Position::default() };
+            self.verify_segment(slot, segment, None, end, &mut findings, &mut progress).await;
+        }
+        self.verify_pages(&mut findings).await;
+        self.verify_superblock(replaying, &mut findings).await;
+        self.verify_blobs(&mut findings, &mut progress).await;
+        self.verify_references(&mut findings);
+        findings
+    }
+
+    /// Where the last page or root of each index slot ends: what follows is nobody's.
+    fn index_ends(&self) -> Sorted<u32, u64> {
+        let index = self.shared.index.borrow();
+        let mut ends: Sorted<u32, u64> = Sorted::new();
+        let parts = index.table.iter().chain(std::iter::once(&index.root));
+        for at in index.pages.values().map(|page| &page.at).chain(parts) {
+            let end = u64::from(at.batch) * to_u64(BLOCK_OCTETS)
+                + u64::from(at.record)
+                + u64::from(at.len);
+            let known = ends.entry(at.slot).or_default();
+            *known = end.max(*known);
+        }
+        ends
+    }
+
+    /// The last batch that counts of the segment before the one in `slot`.
+    async fn previous_valid(
+        &self,
+        slot: u32,
+        segment: u64,
+        findings: &mut Findings,
+    ) -> Option<Lsn> {
+        let shared = &self.shared;
+        let header = match shared.segments.read(slot, 0, BLOCK_OCTETS).await {
+            Ok(block) => SegmentHeader::decode(&block, &shared.identity, slot),
+            Err(error) => {
+                findings.faults.push(format!("segment {segment}: {error}"));
+                return None;
+            }
+        };
+        match header {
+            Some(header) if header.segment == segment => Some(header.previous_valid),
+            _ => {
+                findings.faults.push(format!("segment {segment}: its header is damaged"));
+                None
+            }
+        }
+    }
+
+    async fn verify_segment(
+        &self,
+        slot: u32,
+        segment: u64,
+        limit: Option<Lsn>,
+        end: Position,
+        findings: &mut Findings,
+        progress: &mut impl FnMut(u64),
+    ) {
+        findings.segments += 1;
+        self.previous_valid(slot, segment, findings).await;
+        let size = self.shared.segments.segment_octets();
+        let mut at = to_u64(BLOCK_OCTETS);
+        let mut check: Option<u64> = None;
+        while at < size {
+            let past = match limit {
+                Some(_) => segment == end.segment && at >= end.offset,
+                None => at >= end.offset,
+            };
+            if past {
+                return;
+            }
+            let batch = match self.read_batch_whole(slot, segment, at, check).await {
+                Ok(batch) => batch,
+                Err(Damaged(why)) => {
+                    findings.faults.push(why);
+                    return;
+                }
+            };
+            let (header, header_check, octets) = batch;
+            findings.batches += 1;
+            findings.octets += to_u64(octets.len());
+            if let Err(Damaged(why)) = self.verify_batch(segment, at, &header, &octets, findings) {
+                findings.faults.push(why);
+            }
+            progress(findings.octets);
+            at += to_u64(octets.len());
+            check = Some(header_check);
+            if limit.is_some_and(|limit| header.lsn >= limit) {
+                return;
+            }
+            self.shared.env.breathe().await;
+        }
+    }
+
+    async fn read_batch_whole(
+        &self,
+        slot: u32,
+        segment: u64,
+        at: u64,
+        previous: Option<u64>,
+    ) -> Result<(BatchHeader, u64, Vec<u8>), Damaged> {
+        let shared = &self.shared;
+        let broken = |what: String| Damaged(format!("segment {segment} at octet {at}: {what}"));
+        let seed = shared.identity.seed(segment, at);
+        let first = shared.segments.read(slot, at, BLOCK_OCTETS).await;
+        let first = first.map_err(|error| broken(error.to_string()))?;
+        let (header, check) = BatchHeader::decode(&first, seed)
+            .ok_or_else(|| broken("the header of a batch is damaged".into()))?;
+        let chained = previous.is_none_or(|check| header.previous_check == check);
+        if !chained && header.stream == super::format::Stream::Hot {
+            return Err(broken(format!("batch {} does not follow the one before", header.lsn)));
+        }
+        let len = to_usize(u64::from(header.blocks)) * BLOCK_OCTETS;
+        let whole = shared.segments.read(slot, at, len).await;
+        let whole = whole.map_err(|error| broken(error.to_string()))?;
+        Ok((header, check, whole.to_vec()))
+    }
+
+    fn verify_batch(
+        &self,
+        segment: u64,
+        at: u64,
+        header: &BatchHeader,
+        octets: &[u8],
+        findings: &mut Findings,
+    ) -> Result<(), Damaged> {
+        let identity = &self.shared.identity;
+        let seed = identity.seed(segment, at);
+        let mut meta: Meta<'_> = open_meta(octets, header, seed)?;
+        let lines = std::mem::take(&mut meta.blobs);
+        while meta.next_record()?.is_some() {
+            findings.records += 1;
+        }
+        let mut clean = BATCH_HEADER_OCTETS + to_usize(u64::from(header.meta_octets));
+        let zeros = |from: usize, to: usize| -> Result<(), Damaged> {
+            let gap = octets.get(from..to).unwrap_or_default();
+            if gap.iter().all(|&octet| octet == 0) {
+                return Ok(());
+            }
+            Err(Damaged(format!("segment {segment} at octet {at}: zeros are not zero")))
+        };
+        for line in &lines {
+            zeros(clean, line.offset)?;
+            let blob = octets.get(line.offset..).unwrap_or_default();
+            open_blob(blob, line.id, identity, segment, at + to_u64(line.offset))?;
+            findings.blobs += 1;
+            clean = line.offset + line.octets;
+        }
+        zeros(clean, octets.len())
+    }
+
+    /// The pages in force, one by one as the next start will read them.
+    async fn verify_pages(&self, findings: &mut Findings) {
+        let places: Vec<PageAt> = {
+            let index = self.shared.index.borrow();
+            let root = index.root;
+            index
+                .pages
+                .values()
+                .map(|page| page.at)
+                .chain(index.table.iter().copied())
+                .chain([root])
+                .collect()
+        };
+        for at in places {
+            findings.pages += 1;
+            if let Err(Damaged(why)) = self.verify_page(at).await {
+                findings.faults.push(why);
+            }
+            self.shared.env.breathe().await;
+        }
+    }
+
+    async fn verify_page(&self, at: PageAt) -> Result<(), Damaged> {
+        let shared = &self.shared;
+        let batch_at = u64::from(at.batch) * to_u64(BLOCK_OCTETS);
+        let start = to_usize(batch_at) + to_usize(u64::from(at.record));
+        let lead = start % BLOCK_OCTETS;
+        let len = super::segments::round_up(lead + to_usize(u64::from(at.len)));
+        let view = shared.segments.read(at.slot, to_u64(start - lead), len).await;
+        let view =
+            view.map_err(|error| Damaged(format!("index segment {}: {error}", at.segment)))?;
+        let seed = shared.identity.seed(at.segment, batch_at);
+        open_record(&view[lead..], seed, to_usize(u64::from(at.record))).map(|_| ())
+    }
+
+    async fn verify_superblock(&self, before: u64, findings: &mut Findings) {
+        let shared = &self.shared;
+        let copies = match shared.superblock.read().await {
+            Ok(copies) => copies,
+            Err(error) => return findings.faults.push(format!("superblock: {error}")),
+        };
+        if shared.index.borrow().superblock_seq != before {
+            // A checkpoint wrote it meanwhile: its copies may differ at this moment.
+            return;
+        }
+        for (number, copy) in copies.chunks(BLOCK_OCTETS).enumerate() {
+            if let Err(why) = super::format::Superblock::decode(copy) {
+                findings.faults.push(format!("copy {number} of the superblock: {why}"));
+            }
+        }
+    }
+
+    /// Every blob that something refers to lies where the table says.
+    async fn verify_blobs(&self, findings: &mut Findings, progress: &mut impl FnMut(u64)) {
+        let shared = &self.shared;
+        let hot: Map<u32, u64> = shared.hot.borrow().iter().copied().collect();
+        let all: Vec<_> = shared.table.borrow().iter().collect();
+        for (id, location, count) in all {
+            if !hot.contains_key(&location.slot) {
+                findings.faults.push(format!("blob {id} lies in a segment that is not in use"));
+                continue;
+            }
+            if count == 0 {
+                findings.faults.push(format!("blob {id} is kept though nothing refers to it"));
+            }
+            let read = shared.read_at(id, location).await;
+            if let Err(Damaged(why)) = read
+                && shared.table.borrow().locate(id) == Some(location)
+            {
+                findings.faults.push(why);
+            }
+            findings.octets += u64::from(location.blocks) * to_u64(BLOCK_OCTETS);
+            progress(findings.octets);
+            shared.env.breathe().await;
+        }
+    }
+
+    /// The table's counts are the references that the machines hold.
+    fn verify_references(&self, findings: &mut Findings) {
+        let shared = &self.shared;
+        let mut held: Map<BlobId, u32> = Map::default();
+        for (_, machine) in &shared.machines {
+            machine.borrow().references(&mut |id| *held.entry(id).or_default() += 1);
+        }
+        findings.references = held.values().map(|&count| u64::from(count)).sum();
+        let table = shared.table.borrow();
+        if table.underflows() > 0 {
+            let count = table.underflows();
+            findings.faults.push(format!("{count} references were released that nobody held"));
+        }
+        for (id, _, count) in table.iter() {
+            let found = held.remove(&id).unwrap_or(0);
+            if found != count {
+                findings.faults.push(format!("blob {id} has {found} references, {count} counted"));
+            }
+        }
+        let mut lost: Vec<BlobId> = held.into_keys().collect();
+        lost.sort_unstable();
+        for id in lost {
+            findings.faults.push(format!("blob {id} is referred to, but is not there"));
+        }
+    }
+}
