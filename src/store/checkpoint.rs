@@ -507,7 +507,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         }
         self.write_index_batch(draft).await?;
         let table = std::mem::take(&mut draft.others);
-        let root = RootV1 {
+        let mut root = RootV1 {
             replay_segment: start.segment,
             replay_slot: start.slot,
             replay_offset: start.offset,
@@ -519,6 +519,11 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
             index: draft.segments.clone(),
             table: table.iter().copied().map(PageAtV1::from).collect(),
         };
+        // The root names its own segment too: make sure of it before the root is encoded.
+        let len = batch::batch_octets(root.to_octets().len() + 2 * size_of::<PageAtV1>());
+        draft.writer = Some(self.index_writer(draft, len).await?);
+        root.index.clone_from(&draft.segments);
+        root.next_segment = shared.next_segment.get();
         self.add_record(draft, kind::ROOT, root.to_octets(), (None, Lsn(0))).await?;
         self.write_index_batch(draft).await?;
         let root = draft.others.pop().expect("the root was just written");

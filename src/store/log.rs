@@ -220,6 +220,8 @@ pub(super) struct Inner<E: Env, S: SegmentStore> {
     last_batch_octets: Cell<usize>,
     work: Signal,
     failed_in_a_row: Cell<u32>,
+    /// Callers whose batch failed; told once it is durable that the batch does not count.
+    refused: RefCell<Vec<Rc<Answer>>>,
 }
 
 /// What recovery hands to a new log.
@@ -273,6 +275,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
                 last_batch_octets: Cell::new(0),
                 work: Signal::default(),
                 failed_in_a_row: Cell::new(0),
+                refused: RefCell::default(),
             }),
         };
         log.shared.env.spawn(log.clone().flush_until_stopped());
@@ -600,13 +603,9 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
                 *health = Health::Failing(why);
             }
         }
-        let why = match &*shared.health.borrow() {
-            Health::Good => "an earlier batch failed".to_owned(),
-            Health::Failing(why) | Health::ReadOnly(why) => why.clone(),
-        };
-        for answer in batch.answers {
-            answer.give(Err(AppendError::Failed(why.clone())));
-        }
+        // Octets of a failed write may be on the disk all the same. Whoever is told "no" may send
+        // again, so nobody is told before the next segment has left the batch out for good.
+        shared.refused.borrow_mut().extend(batch.answers);
     }
 
     /// After a failure: the slot is never written again; a new segment says what counts.
@@ -620,13 +619,17 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         shared.failed_in_a_row.set(failures);
         shared.segments.condemn(shared.tail.get().slot);
         shared.tail.set(shared.applied.get());
-        let rolled = if failures >= 2 { Err(AppendError::Failed(why)) } else { self.roll().await };
+        let error = AppendError::Failed(why);
+        let rolled = if failures >= 2 { Err(error.clone()) } else { self.roll().await };
         match rolled {
             Ok(()) => *shared.health.borrow_mut() = Health::Good,
             Err(error) => {
                 *shared.health.borrow_mut() = Health::ReadOnly(error.to_string());
                 self.refuse_waiting(&error);
             }
+        }
+        for answer in shared.refused.take() {
+            answer.give(Err(error.clone()));
         }
     }
 

@@ -28,6 +28,8 @@ pub mod recovery;
 pub mod segments;
 pub mod stats;
 mod table;
+#[cfg(test)]
+mod tests;
 pub mod verify;
 
 use crate::model::id::{BlobId, Lsn};

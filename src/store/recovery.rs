@@ -299,14 +299,12 @@ impl<'a, E: Env, S: SegmentStore> Recovery<'a, E, S> {
         self.load_pages(&index).await?;
         self.next_blob = root.next_blob;
         self.table.borrow_mut().set_replaying(true);
-        let mut hot: Vec<(u32, u64)> = root
-            .hot
-            .iter()
-            .copied()
-            .filter(|&(slot, segment)| {
-                by_number.get(&segment).is_some_and(|&(found, _)| found == slot)
-            })
-            .collect();
+        // What was freed after the root was written may serve as another segment by now.
+        let stands = |&(slot, segment): &(u32, u64)| {
+            by_number.get(&segment).is_some_and(|&(found, _)| found == slot)
+        };
+        let mut hot: Vec<(u32, u64)> = root.hot.iter().copied().filter(stands).collect();
+        index.segments.retain(stands);
         let tail = self.replay(&root, &by_number, &mut hot).await?;
         self.table.borrow_mut().set_replaying(false);
         self.segments.sync(tail.slot).await?;

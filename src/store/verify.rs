@@ -47,13 +47,12 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
                 None => Some(end.lsn),
             };
             let Some(limit) = limit else { continue };
-            self.verify_segment(slot, segment, Some(limit), end, &mut findings, &mut progress)
-                .await;
+            self.verify_used(slot, segment, Some(limit), end, &mut findings, &mut progress).await;
         }
         for &(slot, segment) in &index {
             let stop = ends.get(&slot).copied().unwrap_or(0);
             let end = Position { segment, slot, offset: stop, ..Position::default() };
-            self.verify_segment(slot, segment, None, end, &mut findings, &mut progress).await;
+            self.verify_used(slot, segment, None, end, &mut findings, &mut progress).await;
         }
         self.verify_pages(&mut findings).await;
         self.verify_superblock(replaying, &mut findings).await;
@@ -98,6 +97,25 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
                 findings.faults.push(format!("segment {segment}: its header is damaged"));
                 None
             }
+        }
+    }
+
+    /// A segment that a checkpoint freed meanwhile says nothing.
+    async fn verify_used(
+        &self,
+        slot: u32,
+        segment: u64,
+        limit: Option<Lsn>,
+        end: Position,
+        findings: &mut Findings,
+        progress: &mut impl FnMut(u64),
+    ) {
+        let before = findings.faults.len();
+        self.verify_segment(slot, segment, limit, end, findings, progress).await;
+        let place = (slot, segment);
+        let hot = self.shared.hot.borrow().contains(&place);
+        if !hot && !self.shared.index.borrow().segments.contains(&place) {
+            findings.faults.truncate(before);
         }
     }
 
@@ -218,7 +236,9 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         };
         for at in places {
             findings.pages += 1;
-            if let Err(Damaged(why)) = self.verify_page(at).await {
+            if let Err(Damaged(why)) = self.verify_page(at).await
+                && self.shared.index.borrow().segments.contains(&(at.slot, at.segment))
+            {
                 findings.faults.push(why);
             }
             self.shared.env.breathe().await;
