@@ -6,6 +6,8 @@
 //!
 //! Illegal above this floor: a system call, a clock, a thread, a random number from elsewhere.
 
+#[cfg(test)]
+pub mod conformance;
 pub mod ring;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;

@@ -151,7 +151,7 @@ impl Link {
         if pipe.ended.is_some() || pipe.deaf.is_some_and(|moment| moment <= now) {
             return Outcome::Done(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        if pipe.deaf.is_some() {
+        if pipe.deaf.is_some() || self.broken.is_some() {
             // Sent before the news arrived: into the void.
             chain.consume(chain.len());
             return Outcome::Done(Ok(()));
@@ -184,6 +184,10 @@ impl Link {
 
     /// `side` sends no more; what it sent still arrives.
     pub(super) fn end(&mut self, side: usize, now: u64, chance: &Chance, faults: &Faults) {
+        if self.broken.is_some() {
+            // Nothing that is sent after a reset arrives, least of all a proper end.
+            return;
+        }
         let pipe = &mut self.pipes[side];
         if pipe.ended.is_none() {
             pipe.ended = Some(pipe.last_due.max(now + way(chance, faults)));
@@ -217,9 +221,11 @@ impl Link {
         let mut moment = now + way(chance, faults);
         for pipe in &mut self.pipes {
             if chance.coin() {
+                // What is lost takes the end with it: a stream cut short never ends properly.
                 pipe.clear();
+                pipe.ended = None;
             }
-            moment = moment.max(pipe.last_due);
+            moment = moment.max(pipe.last_due).max(pipe.ended.unwrap_or(0));
         }
         self.broken = Some(moment);
         self.pipes.iter_mut().for_each(Pipe::wake_both);

@@ -29,7 +29,7 @@ pub(super) struct World {
     /// What programs ask for by [`Env::random`].
     pub(super) chance: Chance,
     pub(super) disk_chance: Chance,
-    /// Cleared by a crash: what is dropped after it does nothing any more.
+    /// Cleared by a crash and by a power cut: what is dropped after it does nothing any more.
     pub(super) alive: Cell<bool>,
     /// Set while a shard is killed: its files are not leaks.
     pub(super) killing: Cell<bool>,
@@ -135,6 +135,8 @@ impl SimEnv {
         world.disk_events.set(event);
         let cut = event >= world.power_cut_at.get();
         if cut {
+            // What the run drops on its way out does nothing any more.
+            world.alive.set(false);
             world.executor.halt();
         }
         cut
