@@ -12,8 +12,8 @@
 //! that completed is seen by readers and is not durable before a sync *that was called after the
 //! write returned* succeeds. At a crash every 512-octet sector of a write that was not synced, or
 //! was still under way, is old or new by coin ([`Loss`] makes it all old, or all new). A read that
-//! overlaps a write under way sees old and new sectors mixed. A write or sync whose future is
-//! dropped goes on by itself; the write lands later, whole or in part. A file whose creation a
+//! overlaps a write under way sees old and new sectors mixed. A write whose future is dropped
+//! lands later by itself, whole or in part; a create so dropped leaves its file. A file whose creation a
 //! crash interrupts is absent, too short (whole blocks), or there. Fresh memory holds no zeros.
 //!
 //! *Disk, by [`Faults`] or [`Script`].* A write fails with EIO, and its range holds anything: the
@@ -105,6 +105,9 @@ use std::time::Duration;
 /// Polls that one run may take before it counts as running in circles.
 const POLLS_MAX: u64 = 10_000_000;
 
+/// Streams of numbers that one life may draw from.
+const PURPOSES: u64 = 8;
+
 /// When the first life of every machine starts: 2026-01-01T00:00:00Z, in microseconds.
 const FIRST_LIFE: u64 = 1_767_225_600_000_000;
 
@@ -136,6 +139,8 @@ pub struct Sim {
     world: Rc<World>,
     disk: Disk,
     seed: u64,
+    /// From 1.
+    life: u64,
     polls_max: Cell<u64>,
     panics_allowed: Cell<bool>,
     panics: Cell<u64>,
@@ -150,16 +155,17 @@ impl Sim {
 
     /// A new machine with this disk.
     pub fn with_disk(seed: u64, faults: Faults, disk: Disk) -> Sim {
-        Sim::life(seed, faults, disk, chance::mix(seed), FIRST_LIFE)
+        Sim::begin((seed, 1), faults, disk, chance::mix(seed), FIRST_LIFE)
     }
 
-    fn life(seed: u64, faults: Faults, disk: Disk, trace: u64, wall: u64) -> Sim {
+    fn begin((seed, life): (u64, u64), faults: Faults, disk: Disk, trace: u64, wall: u64) -> Sim {
+        let stream = |purpose| Chance::stream(seed, life * PURPOSES + purpose);
         let world = World {
-            executor: Executor::new(Chance::stream(seed, 1), trace),
-            net: Network::new(Chance::stream(seed, 2)),
+            executor: Executor::new(stream(1), trace),
+            net: Network::new(stream(2)),
             faults: Cell::new(faults),
-            chance: Chance::stream(seed, 3),
-            disk_chance: Chance::stream(seed, 4),
+            chance: stream(3),
+            disk_chance: stream(4),
             alive: Cell::new(true),
             killing: Cell::new(false),
             leaks: RefCell::default(),
@@ -171,6 +177,7 @@ impl Sim {
             world: Rc::new(world),
             disk,
             seed,
+            life,
             polls_max: Cell::new(POLLS_MAX),
             panics_allowed: Cell::new(false),
             panics: Cell::new(0),
@@ -193,14 +200,19 @@ impl Sim {
         self.disk.clone()
     }
 
-    /// The number that replays this life.
+    /// The number that replays this life and those before it.
     pub fn seed(&self) -> u64 {
         self.seed
     }
 
+    /// Which life of the machine this is, from 1.
+    pub fn life(&self) -> u64 {
+        self.life
+    }
+
     /// Numbers for the test itself, out of the seed of this life.
     pub fn chance(&self) -> Chance {
-        Chance::stream(self.seed, 5)
+        Chance::stream(self.seed, self.life * PURPOSES + 5)
     }
 
     /// From here on the world is this bad.
@@ -322,8 +334,8 @@ impl Sim {
             return Ok(());
         }
         panic!(
-            "seed {}: a task of shard {} spawned at {} panicked: {}",
-            self.seed, panicked.shard, panicked.spawned, panicked.message
+            "seed {} life {}: a task of shard {} spawned at {} panicked: {}",
+            self.seed, self.life, panicked.shard, panicked.spawned, panicked.message
         );
     }
 
@@ -331,15 +343,17 @@ impl Sim {
         let leaks = self.world.leaks.borrow();
         assert!(
             leaks.is_empty() || self.leaks_allowed.get(),
-            "seed {}: files dropped without being closed: {leaks:?}",
-            self.seed
+            "seed {} life {}: files dropped without being closed: {leaks:?}",
+            self.seed,
+            self.life
         );
     }
 
     fn report(&self) -> String {
         format!(
-            "seed {}, {:?} in, after {} polls and {} disk events; tasks: {:?}",
+            "seed {} life {}, {:?} in, after {} polls and {} disk events; tasks: {:?}",
             self.seed,
+            self.life,
             self.now().0,
             self.polls(),
             self.disk_events(),
@@ -372,9 +386,9 @@ impl Sim {
         let trace = chance::mix(self.trace_hash());
         let pause = self.world.chance.between(1_000, 600_000_000);
         let wall = self.world.wall_start.get() + self.world.executor.now() / 1_000 + pause;
-        let (seed, faults) = (self.seed, self.world.faults.get());
+        let (seed, life, faults) = (self.seed, self.life + 1, self.world.faults.get());
         let disk = self.end(loss);
-        Sim::life(chance::mix(seed ^ 0x00F1_1FE5), faults, disk, trace, wall)
+        Sim::begin((seed, life), faults, disk, trace, wall)
     }
 
     /// Ends the machine for good and leaves the disk as a crash leaves it.

@@ -182,7 +182,10 @@ impl Listener for SimListener {
             if let Some(link) = self.backlog.waiting.borrow_mut().pop_front() {
                 return Poll::Ready(link);
             }
-            self.backlog.acceptors.borrow_mut().push(context.waker().clone());
+            let mut acceptors = self.backlog.acceptors.borrow_mut();
+            if !acceptors.iter().any(|waker| waker.will_wake(context.waker())) {
+                acceptors.push(context.waker().clone());
+            }
             Poll::Pending
         })
         .await;

@@ -112,7 +112,7 @@ fn lets_go_of_everything_when_it_ends() {
     sim.run_for(Duration::from_millis(1)).unwrap();
     let next = sim.crash();
     assert!(world.upgrade().is_none());
-    drop(next);
+    assert_eq!((next.seed(), next.life()), (5, 2));
 }
 
 #[test]
