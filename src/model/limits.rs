@@ -53,3 +53,31 @@ pub const BATCHES_IN_FLIGHT_MAX: usize = 2;
 pub const APPENDS_WAITING_MAX: usize = 65_536;
 /// Requests that may wait in one shard's inbox; over it the caller is told to come back.
 pub const MESH_INBOX_MAX: usize = 65_536;
+
+/// Failed logins of one POP3 session before it is closed (RFC 1939 §4 leaves it to the server).
+pub const POP3_LOGINS_FAILED_MAX: u8 = 5;
+/// Octets of one over-long POP3 line that are passed over before the session is closed.
+pub const POP3_SKIP_OCTETS_MAX: usize = 64 << 10;
+/// Octets of a LIST or UIDL that are written in one step.
+pub const POP3_LISTING_OCTETS_TARGET: usize = 16 << 10;
+/// Aliases that may lead to one another; a longer chain counts as a loop.
+pub const ALIAS_DEPTH_MAX: usize = 16;
+/// Targets of one alias.
+pub const ALIAS_TARGETS_MAX: usize = 1_000;
+/// Addresses that one recipient may expand to, those in between counted.
+pub const ALIAS_EXPANSION_MAX: usize = 10_000;
+/// Changes of the directory that become durable together.
+pub const DIRECTORY_CHANGES_MAX: usize = 1_000;
+/// Rows of one page of a listing.
+pub const DIRECTORY_ROWS_MAX: usize = 1_000;
+/// Entries that are looked at for one page of a listing; the page may stay short of rows.
+pub const DIRECTORY_SCAN_MAX: usize = 20_000;
+/// Octets of a stored password hash.
+pub const PASSWORD_HASH_OCTETS_MAX: usize = 512;
+/// Password checks that may wait for a thread; over it the client is told to come back.
+pub const PASSWORD_CHECKS_WAITING_MAX: usize = 256;
+/// Password checks of one account under way at once on one shard: a flood against one account does
+/// not take the threads from the others.
+pub const PASSWORD_CHECKS_PER_ACCOUNT_MAX: usize = 2;
+/// Checked credentials that one shard remembers.
+pub const CREDENTIALS_REMEMBERED_MAX: usize = 16_384;

@@ -1,1 +1,4 @@
 //! The proto floor.
+
+pub mod pop3;
+pub mod sasl;

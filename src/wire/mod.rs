@@ -1,1 +1,4 @@
 //! The wire floor.
+
+pub mod line;
+pub mod pop3;

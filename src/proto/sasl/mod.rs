@@ -1,0 +1,162 @@
+//! SASL: how a client proves who it is, in any protocol that carries the exchange.
+//!
+//! The protocols differ in how they frame challenge and response; what lies inside is the same and
+//! stands here: base64 as strict as RFC 4648 §4 allows, preparation of names and passwords, and
+//! the mechanisms.
+//!
+//! Illegal: to print, log or keep a password. [`Secret`] shows itself to nobody by accident.
+
+pub mod plain;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use std::borrow::Cow;
+use std::fmt;
+
+pub use plain::PlainError;
+
+/// A way to authenticate (RFC 4422 §3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mechanism {
+    /// Name and password in clear (RFC 4616).
+    Plain,
+}
+
+impl Mechanism {
+    /// The mechanism of that name, in any case; `None` if there is none.
+    pub fn find(name: &[u8]) -> Option<Mechanism> {
+        name.eq_ignore_ascii_case(b"PLAIN").then_some(Mechanism::Plain)
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Mechanism::Plain => "PLAIN",
+        }
+    }
+
+    /// Whoever listens on the wire learns the password: not to be had without TLS by default.
+    pub fn shows_password(self) -> bool {
+        match self {
+            Mechanism::Plain => true,
+        }
+    }
+}
+
+/// What one who wants to log in has said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// Prepared, not empty.
+    pub user: Box<str>,
+    /// Prepared, not empty.
+    pub password: Secret,
+}
+
+/// A password on its way to be checked; `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Box<str>);
+
+impl Secret {
+    pub fn new(text: &str) -> Secret {
+        Secret(text.into())
+    }
+
+    /// The password itself. Not for logs.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Secret(..)")
+    }
+}
+
+/// One line of a client during an exchange.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Response {
+    /// `*`: the client gives up (RFC 4954 §4, RFC 5034 §4).
+    Cancel,
+    /// What the base64 held.
+    Data(Vec<u8>),
+}
+
+/// The octets are not base64: a foreign character, padding where none belongs or none where it
+/// does, or bits set that no octet has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotBase64;
+
+/// Reads a line that answers a challenge; without its CRLF.
+pub fn response(line: &[u8]) -> Result<Response, NotBase64> {
+    if line == b"*" {
+        return Ok(Response::Cancel);
+    }
+    decode(line).map(Response::Data)
+}
+
+/// Reads an initial response: `=` is one of no octets, and nothing at all is not base64
+/// (RFC 4954 §4, RFC 5034 §4).
+pub fn initial_response(argument: &[u8]) -> Result<Vec<u8>, NotBase64> {
+    match argument {
+        b"=" => Ok(Vec::new()),
+        b"" => Err(NotBase64),
+        _ => decode(argument),
+    }
+}
+
+fn decode(text: &[u8]) -> Result<Vec<u8>, NotBase64> {
+    STANDARD.decode(text).map_err(|_| NotBase64)
+}
+
+/// The string cannot be a name or password: not UTF-8, nothing left of it, or with characters that
+/// SASLprep forbids (RFC 4013 §2.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unprepared;
+
+/// Brings a name or password into the one form in which it is compared (RFC 4013).
+pub fn prepare(octets: &[u8]) -> Result<Cow<'_, str>, Unprepared> {
+    let text = std::str::from_utf8(octets).map_err(|_| Unprepared)?;
+    let prepared = stringprep::saslprep(text).map_err(|_| Unprepared)?;
+    if prepared.is_empty() { Err(Unprepared) } else { Ok(prepared) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_base64_that_is_not_exactly_base64() {
+        for bad in ["=AAA", "AAA=BBB", "QQ", "QQ=", "QR==", "Q Q=", "QQ==\t", "AA*A", "Q\u{0}=="] {
+            assert_eq!(response(bad.as_bytes()), Err(NotBase64), "{bad:?}");
+        }
+        assert_eq!(response(b"QQ=="), Ok(Response::Data(b"A".to_vec())));
+        assert_eq!(response(b""), Ok(Response::Data(Vec::new())));
+        assert_eq!(response(b"*"), Ok(Response::Cancel));
+    }
+
+    #[test]
+    fn tells_an_empty_initial_response_from_none() {
+        assert_eq!(initial_response(b"="), Ok(Vec::new()));
+        assert_eq!(initial_response(b""), Err(NotBase64));
+        assert_eq!(initial_response(b"*"), Err(NotBase64));
+    }
+
+    #[test]
+    fn prepares_as_saslprep_says() {
+        // The examples of RFC 4013 §3.
+        assert_eq!(prepare("I\u{AD}X".as_bytes()).as_deref(), Ok("IX"));
+        assert_eq!(prepare(b"user").as_deref(), Ok("user"));
+        assert_eq!(prepare(b"USER").as_deref(), Ok("USER"));
+        assert_eq!(prepare("\u{AA}".as_bytes()).as_deref(), Ok("a"));
+        assert_eq!(prepare("\u{2168}".as_bytes()).as_deref(), Ok("IX"));
+        assert_eq!(prepare(b"\x07"), Err(Unprepared));
+        assert_eq!(prepare("\u{627}1".as_bytes()), Err(Unprepared));
+        assert_eq!(prepare(b"\xc3"), Err(Unprepared));
+        assert_eq!(prepare("\u{AD}".as_bytes()), Err(Unprepared));
+    }
+
+    #[test]
+    fn never_shows_a_password() {
+        assert_eq!(format!("{:?}", Secret::new("hunter2")), "Secret(..)");
+    }
+}
