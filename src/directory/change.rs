@@ -1,0 +1,335 @@
+//! Changes of the directory, checked before they are written down.
+//!
+//! A draft sees what the directory has and what was drafted before in the same group. The same
+//! calls serve a running server and a stopped one. What they say when they refuse is shown to a
+//! person as it is.
+
+use super::ledger::Directory;
+use super::name::{BadName, Name, domain_name, target};
+use super::record::{self, Alias, Domain, Stored, User};
+use super::snapshot::Entry;
+use crate::bytes::hash::Sorted;
+use crate::model::id::AccountId;
+use crate::model::limits::{
+    ALIAS_DEPTH_MAX, ALIAS_TARGETS_MAX, DIRECTORY_CHANGES_MAX, PASSWORD_HASH_OCTETS_MAX,
+};
+use crate::model::time::Wall;
+use crate::store::Group;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+/// Why a change is not made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChangeError {
+    Bad(Box<str>, BadName),
+    DomainExists(Box<str>),
+    NoSuchDomain(Box<str>),
+    /// Users or aliases are left; one of them.
+    DomainInUse(Box<str>, Name),
+    UserExists(Name),
+    AliasExists(Name),
+    NoSuchUser(Name),
+    NoSuchAlias(Name),
+    /// A target of ours that does not exist.
+    NoSuchTarget(Box<str>),
+    NoTargets(Name),
+    /// More than [`ALIAS_TARGETS_MAX`].
+    TooManyTargets(Name),
+    /// Following the alias comes back to it.
+    Loop(Name),
+    /// More than [`ALIAS_DEPTH_MAX`] aliases behind one another.
+    TooDeep(Name),
+    /// `@domain` stands for everybody and cannot be a user.
+    CatchAllUser(Name),
+    BadHash(Name),
+    /// All account numbers are given.
+    NoAccountLeft,
+    /// More than [`DIRECTORY_CHANGES_MAX`] in one group.
+    TooManyChanges,
+}
+
+impl fmt::Display for ChangeError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ChangeError::Bad(text, bad) => write!(out, "\"{text}\": {bad}"),
+            ChangeError::DomainExists(name) => write!(out, "the domain {name} exists already"),
+            ChangeError::NoSuchDomain(name) => {
+                write!(out, "the domain {name} is not served here: add it first")
+            }
+            ChangeError::DomainInUse(name, entry) => {
+                write!(out, "the domain {name} is in use: {entry} and maybe others are in it")
+            }
+            ChangeError::UserExists(name) => write!(out, "there is a user {name} already"),
+            ChangeError::AliasExists(name) => write!(out, "there is an alias {name} already"),
+            ChangeError::NoSuchUser(name) => write!(out, "there is no user {name}"),
+            ChangeError::NoSuchAlias(name) => write!(out, "there is no alias {name}"),
+            ChangeError::NoSuchTarget(name) => {
+                write!(out, "there is no user or alias {name} in a domain that is served here")
+            }
+            ChangeError::NoTargets(name) => write!(out, "the alias {name} needs a target"),
+            ChangeError::TooManyTargets(name) => {
+                write!(out, "the alias {name} has more than {ALIAS_TARGETS_MAX} targets")
+            }
+            ChangeError::Loop(name) => write!(out, "the alias {name} would lead back to itself"),
+            ChangeError::TooDeep(name) => {
+                write!(out, "the alias {name} would lead over more than {ALIAS_DEPTH_MAX} others")
+            }
+            ChangeError::CatchAllUser(name) => write!(out, "{name} can be an alias, not a user"),
+            ChangeError::BadHash(name) => write!(out, "no password hash for {name}"),
+            ChangeError::NoAccountLeft => write!(out, "no account number is left"),
+            ChangeError::TooManyChanges => {
+                write!(out, "more than {DIRECTORY_CHANGES_MAX} changes at once")
+            }
+        }
+    }
+}
+
+/// Changes that become durable together. See [`super::Turn::draft`].
+#[derive(Debug)]
+pub struct Draft<'a> {
+    base: &'a Directory,
+    /// What is different from `base`; `None` for what is no more.
+    names: Sorted<Name, Option<Entry>>,
+    domains: Sorted<Box<str>, bool>,
+    highest: u32,
+    group: Group,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(base: &'a Directory) -> Draft<'a> {
+        let highest = base.highest().0;
+        Draft { base, names: Sorted::new(), domains: Sorted::new(), highest, group: Group::new() }
+    }
+
+    pub(super) fn into_group(self) -> Group {
+        self.group
+    }
+
+    /// Serves a domain from now on. Returns its name as it is kept.
+    pub fn add_domain(&mut self, domain: &str, now: Wall) -> Result<Box<str>, ChangeError> {
+        let name = read_domain(domain)?;
+        if self.has_domain(&name) {
+            return Err(ChangeError::DomainExists(name));
+        }
+        let domain = Domain { name: name.clone().into(), created: now };
+        self.write(record::PUT_DOMAIN, domain.encode())?;
+        self.domains.insert(name.clone(), true);
+        Ok(name)
+    }
+
+    /// Serves a domain no more. Its users and aliases must be gone.
+    pub fn del_domain(&mut self, domain: &str) -> Result<(), ChangeError> {
+        let name = read_domain(domain)?;
+        if !self.has_domain(&name) {
+            return Err(ChangeError::NoSuchDomain(name));
+        }
+        if let Some(entry) = self.any_of(&name) {
+            return Err(ChangeError::DomainInUse(name, entry));
+        }
+        self.write(record::DEL_DOMAIN, record::encode_text(&name))?;
+        self.domains.insert(name, false);
+        Ok(())
+    }
+
+    /// Adds a user; `hash` is a PHC string, `quota` is octets, 0 for no bound.
+    pub fn add_user(
+        &mut self,
+        address: &str,
+        hash: &str,
+        quota: u64,
+        now: Wall,
+    ) -> Result<AccountId, ChangeError> {
+        let name = self.free_name(address)?;
+        if name.is_catch_all() {
+            return Err(ChangeError::CatchAllUser(name));
+        }
+        check_hash(&name, hash)?;
+        let account = AccountId(self.highest.checked_add(1).ok_or(ChangeError::NoAccountLeft)?);
+        let hash = hash.into();
+        self.put_user(User { account, name, hash, quota, enabled: true, created: now })?;
+        self.highest = account.0;
+        Ok(account)
+    }
+
+    /// Removes a user; the number is never given again. What to do with the account's mail is the
+    /// caller's matter.
+    pub fn del_user(&mut self, address: &str) -> Result<AccountId, ChangeError> {
+        let user = self.user(address)?;
+        self.write(record::DEL_USER, record::encode_number(user.account.0))?;
+        self.names.insert(user.name.clone(), None);
+        Ok(user.account)
+    }
+
+    /// Sets a user's password by its hash, a PHC string.
+    pub fn set_hash(&mut self, address: &str, hash: &str) -> Result<AccountId, ChangeError> {
+        let user = self.user(address)?;
+        check_hash(&user.name, hash)?;
+        self.put_user(User { hash: hash.into(), ..User::clone(&user) })
+    }
+
+    /// Sets a user's quota in octets; 0 for no bound.
+    pub fn set_quota(&mut self, address: &str, quota: u64) -> Result<AccountId, ChangeError> {
+        let user = self.user(address)?;
+        self.put_user(User { quota, ..User::clone(&user) })
+    }
+
+    /// Switches a user on or off.
+    pub fn set_enabled(&mut self, address: &str, enabled: bool) -> Result<AccountId, ChangeError> {
+        let user = self.user(address)?;
+        self.put_user(User { enabled, ..User::clone(&user) })
+    }
+
+    /// Adds an alias, or with `@domain` a catch-all.
+    pub fn add_alias(&mut self, address: &str, targets: &[&str]) -> Result<Name, ChangeError> {
+        let name = self.free_name(address)?;
+        if targets.is_empty() {
+            return Err(ChangeError::NoTargets(name));
+        }
+        if targets.len() > ALIAS_TARGETS_MAX {
+            return Err(ChangeError::TooManyTargets(name));
+        }
+        let mut checked: Vec<Box<str>> = Vec::with_capacity(targets.len());
+        for text in targets {
+            let target = target(text).map_err(|bad| ChangeError::Bad((*text).into(), bad))?;
+            if !checked.contains(&target) {
+                checked.push(target);
+            }
+        }
+        let alias = Arc::new(Alias { name: name.clone(), targets: checked.into() });
+        let before = self.names.insert(name.clone(), Some(Entry::Alias(Arc::clone(&alias))));
+        let written =
+            self.check_targets(&alias).and_then(|()| self.write(record::PUT_ALIAS, alias.encode()));
+        if let Err(error) = written {
+            match before {
+                Some(before) => self.names.insert(name, before),
+                None => self.names.remove(&name),
+            };
+            return Err(error);
+        }
+        Ok(name)
+    }
+
+    pub fn del_alias(&mut self, address: &str) -> Result<(), ChangeError> {
+        let name = read_name(address)?;
+        let Some(Entry::Alias(_)) = self.entry(&name) else {
+            return Err(ChangeError::NoSuchAlias(name));
+        };
+        self.write(record::DEL_ALIAS, record::encode_text(name.as_str()))?;
+        self.names.insert(name, None);
+        Ok(())
+    }
+
+    /// The user of this address, as the draft has it.
+    pub fn user(&self, address: &str) -> Result<Arc<User>, ChangeError> {
+        let name = read_name(address)?;
+        match self.entry(&name) {
+            Some(Entry::User(user)) => Ok(user),
+            _ => Err(ChangeError::NoSuchUser(name)),
+        }
+    }
+
+    fn write(&mut self, kind: u8, body: Vec<u8>) -> Result<(), ChangeError> {
+        if self.group.records.len() >= DIRECTORY_CHANGES_MAX {
+            return Err(ChangeError::TooManyChanges);
+        }
+        self.group.record(kind, record::VERSION, 0, body);
+        Ok(())
+    }
+
+    fn put_user(&mut self, user: User) -> Result<AccountId, ChangeError> {
+        self.write(record::PUT_USER, user.encode())?;
+        let account = user.account;
+        self.names.insert(user.name.clone(), Some(Entry::User(Arc::new(user))));
+        Ok(account)
+    }
+
+    fn entry(&self, name: &Name) -> Option<Entry> {
+        match self.names.get(name) {
+            Some(drafted) => drafted.clone(),
+            None => self.base.entry(name),
+        }
+    }
+
+    fn has_domain(&self, name: &str) -> bool {
+        self.domains.get(name).copied().unwrap_or_else(|| self.base.has_domain(name))
+    }
+
+    /// Any entry of this domain.
+    fn any_of(&self, domain: &str) -> Option<Name> {
+        let from = Name::new("", domain);
+        let of_domain = |name: &&Name| name.domain() == domain;
+        let drafted = self.names.range(from.clone()..).take_while(|(name, _)| of_domain(name));
+        if let Some((name, _)) = drafted.into_iter().find(|(_, entry)| entry.is_some()) {
+            return Some(name.clone());
+        }
+        let kept = self.base.entries_from(&from).map(|(name, _)| name).take_while(of_domain);
+        kept.into_iter().find(|name| !self.names.contains_key(*name)).cloned()
+    }
+
+    /// A name that nobody has, in a domain that is ours.
+    fn free_name(&self, address: &str) -> Result<Name, ChangeError> {
+        let name = read_name(address)?;
+        if !self.has_domain(name.domain()) {
+            return Err(ChangeError::NoSuchDomain(name.domain().into()));
+        }
+        match self.entry(&name) {
+            Some(Entry::User(_)) => Err(ChangeError::UserExists(name)),
+            Some(Entry::Alias(_)) => Err(ChangeError::AliasExists(name)),
+            None => Ok(name),
+        }
+    }
+
+    /// Every target of ours exists, and no way leads back; the alias itself is drafted already. Tags
+    /// are looked at as if `+` were the separator: lookups end on loops by themselves, so that this
+    /// need not be exact.
+    fn check_targets(&self, alias: &Alias) -> Result<(), ChangeError> {
+        for target in &alias.targets {
+            let here = target.rsplit_once('@').is_some_and(|(_, domain)| self.has_domain(domain));
+            if here && self.leads(target).is_none() {
+                return Err(ChangeError::NoSuchTarget(target.clone()));
+            }
+        }
+        let mut seen: BTreeSet<Name> = BTreeSet::new();
+        let mut level: Vec<Box<str>> = alias.targets.to_vec();
+        for _ in 0..ALIAS_DEPTH_MAX {
+            let mut next_level = Vec::new();
+            for target in level {
+                match self.leads(&target) {
+                    Some(Entry::Alias(next)) if next.name == alias.name => {
+                        return Err(ChangeError::Loop(alias.name.clone()));
+                    }
+                    Some(Entry::Alias(next)) if seen.insert(next.name.clone()) => {
+                        next_level.extend(next.targets.iter().cloned());
+                    }
+                    _ => {}
+                }
+            }
+            if next_level.is_empty() {
+                return Ok(());
+            }
+            level = next_level;
+        }
+        Err(ChangeError::TooDeep(alias.name.clone()))
+    }
+
+    /// What answers for a target: its own entry, the one without its tag, or the catch-all.
+    fn leads(&self, target: &str) -> Option<Entry> {
+        let (local, domain) = target.rsplit_once('@')?;
+        let untagged = local.split('+').next().filter(|base| !base.is_empty()).unwrap_or(local);
+        [local, untagged, ""].iter().find_map(|local| self.entry(&Name::new(local, domain)))
+    }
+}
+
+fn read_domain(text: &str) -> Result<Box<str>, ChangeError> {
+    domain_name(text).map_err(|bad| ChangeError::Bad(text.into(), bad))
+}
+
+fn read_name(text: &str) -> Result<Name, ChangeError> {
+    Name::read(text).map_err(|bad| ChangeError::Bad(text.into(), bad))
+}
+
+fn check_hash(name: &Name, hash: &str) -> Result<(), ChangeError> {
+    let is_phc = hash.starts_with('$') && hash.len() <= PASSWORD_HASH_OCTETS_MAX;
+    if is_phc { Ok(()) } else { Err(ChangeError::BadHash(name.clone())) }
+}

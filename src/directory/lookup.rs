@@ -1,0 +1,231 @@
+//! Where a recipient leads: to accounts here, to addresses elsewhere, or to a refusal.
+//!
+//! ```text
+//!   exact user or alias  >  without the tag  >  postmaster, abuse  >  catch-all  >  no such user
+//! ```
+//! Aliases are followed until nothing but accounts and foreign addresses is left. Each address is
+//! visited once, so that loops end by themselves; depth and number are bounded.
+//!
+//! Postmaster must always be answered (RFC 5321 §4.5.1), and abuse should (RFC 2142 §4). Whoever
+//! was named in the domain comes first, then who is named for the whole server, since that is an
+//! operator who wants it so; then the domain's catch-all, then the domain's oldest user, for small
+//! domains have no other owner; then the oldest user of all, who set this server up. If there is
+//! nobody at all the mail is put off (451) rather than refused: it can be taken once there is
+//! somebody. A user who is switched off counts as nobody here.
+
+use super::Settings;
+use super::name::lookup_domain;
+use super::record::{Alias, User};
+use super::snapshot::{Entry, Snapshot};
+use crate::model::id::AccountId;
+use crate::model::limits::{ALIAS_DEPTH_MAX, ALIAS_EXPANSION_MAX};
+use std::collections::{BTreeSet, VecDeque};
+
+/// What becomes of a recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resolution {
+    /// One account, by its own address or one with a tag. The usual case; allocates nothing.
+    Account(AccountId),
+    /// An alias led here; at least one target is left.
+    Aliased(Box<Aliased>),
+    /// We do not serve this domain: whether to relay is another question.
+    UnknownDomain,
+    /// 550 5.1.1.
+    UnknownUser,
+    /// 550 5.2.1: whoever would get it is switched off.
+    Disabled,
+    /// 451 4.3.5: the directory is not as it should be, which is the operator's matter.
+    Broken(Fault),
+}
+
+/// Where an alias led.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Aliased {
+    /// Each account once.
+    pub locals: Vec<Local>,
+    /// Each address once, fit for an envelope.
+    pub remotes: Vec<Box<str>>,
+}
+
+/// An account, and the address by which it was reached (for Delivered-To and rules).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Local {
+    pub account: AccountId,
+    pub via: Box<str>,
+}
+
+/// Why an address that is served leads nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Aliases that lead only to one another.
+    Loop,
+    /// More than [`ALIAS_DEPTH_MAX`] aliases behind one another.
+    Deep,
+    /// More than [`ALIAS_EXPANSION_MAX`] addresses.
+    Many,
+    /// Postmaster, and not one user who could be it.
+    NoPostmaster,
+}
+
+/// Says where mail for `local@domain` goes. `local` is without quotes and escapes; `domain` is in
+/// U- or A-labels, in any case, and empty for the bare `postmaster` of RFC 5321 §4.1.1.3.
+pub fn resolve(snapshot: &Snapshot, local: &[u8], domain: &str, settings: &Settings) -> Resolution {
+    let Some(domain) = lookup_domain(domain) else {
+        return Resolution::UnknownDomain;
+    };
+    let resolver = Resolver { snapshot, settings };
+    let found = resolver.entry(local, &domain);
+    if let Some(Entry::User(user)) = found
+        && user.enabled
+    {
+        return Resolution::Account(user.account);
+    }
+    if is_role(local) {
+        return resolver.role(local, &domain, found);
+    }
+    resolver.outcome(found.or_else(|| snapshot.entry(b"", &domain)), &domain)
+}
+
+fn is_role(local: &[u8]) -> bool {
+    is_postmaster(local) || local.eq_ignore_ascii_case(b"abuse")
+}
+
+fn is_postmaster(local: &[u8]) -> bool {
+    local.eq_ignore_ascii_case(b"postmaster")
+}
+
+/// How an address stands, before aliases are followed.
+enum Found<'s> {
+    User(&'s User),
+    Alias(&'s Alias),
+    Nobody,
+    Foreign,
+}
+
+struct Resolver<'s> {
+    snapshot: &'s Snapshot,
+    settings: &'s Settings,
+}
+
+impl<'s> Resolver<'s> {
+    /// The entry of this address, or of the one without its tag. `domain` is ASCII.
+    fn entry(&self, local: &[u8], domain: &str) -> Option<&'s Entry> {
+        let exact = self.snapshot.entry(local, domain);
+        if exact.is_some() || self.settings.separators.is_empty() {
+            return exact;
+        }
+        let separators = self.settings.separators.as_bytes();
+        let tag = local.iter().position(|octet| separators.contains(octet)).filter(|&at| at > 0)?;
+        self.snapshot.entry(&local[..tag], domain)
+    }
+
+    fn outcome(&self, found: Option<&'s Entry>, domain: &str) -> Resolution {
+        match found {
+            Some(Entry::User(user)) if user.enabled => Resolution::Account(user.account),
+            Some(Entry::User(_)) => Resolution::Disabled,
+            Some(Entry::Alias(alias)) => self.follow(alias),
+            None if self.snapshot.serves(domain) => Resolution::UnknownUser,
+            None => Resolution::UnknownDomain,
+        }
+    }
+
+    fn role(&self, local: &[u8], domain: &str, found: Option<&'s Entry>) -> Resolution {
+        let served = self.snapshot.served(domain);
+        let own = domain.is_empty() || domain.eq_ignore_ascii_case(&self.settings.hostname);
+        if served.is_none() && !(own && is_postmaster(local)) {
+            return Resolution::UnknownDomain;
+        }
+        let usable = |entry: Option<&'s Entry>| match self.outcome(entry, domain) {
+            found @ (Resolution::Account(_) | Resolution::Aliased(_)) => Some(found),
+            _ => None,
+        };
+        let account = |user: &std::sync::Arc<User>| Resolution::Account(user.account);
+        let first = self.snapshot.first();
+        // Without a domain of its own the address is that of the oldest user's domain.
+        let home = || {
+            let user = first.filter(|_| served.is_none())?;
+            self.entry(local, user.name.domain())
+        };
+        usable(found)
+            .or_else(|| usable(home()))
+            .or_else(|| self.configured())
+            .or_else(|| usable(self.snapshot.entry(b"", domain)))
+            .or_else(|| served.and_then(|served| served.first.as_ref()).map(account))
+            .or_else(|| first.map(account))
+            .unwrap_or(Resolution::Broken(Fault::NoPostmaster))
+    }
+
+    /// Who is named for the whole server; may be an address elsewhere.
+    fn configured(&self) -> Option<Resolution> {
+        let address = self.settings.postmaster.as_deref()?;
+        let configured =
+            Alias { name: super::name::Name::stored("@")?, targets: Box::new([address.into()]) };
+        match self.follow(&configured) {
+            found @ Resolution::Aliased(_) => Some(found),
+            _ => None,
+        }
+    }
+
+    /// One address of an alias' targets.
+    fn found(&self, local: &[u8], domain: &str) -> Found<'s> {
+        match self.entry(local, domain).or_else(|| self.snapshot.entry(b"", domain)) {
+            Some(Entry::User(user)) => Found::User(user),
+            Some(Entry::Alias(alias)) => Found::Alias(alias),
+            None if self.snapshot.serves(domain) => Found::Nobody,
+            None => Found::Foreign,
+        }
+    }
+
+    fn follow(&self, alias: &Alias) -> Resolution {
+        let mut seen: BTreeSet<Box<str>> = BTreeSet::new();
+        seen.insert(alias.name.as_str().into());
+        let mut accounts: BTreeSet<AccountId> = BTreeSet::new();
+        let mut aliased = Aliased::default();
+        let (mut is_disabled, mut is_loop) = (false, false);
+        let mut waiting: VecDeque<(Box<str>, usize)> =
+            alias.targets.iter().map(|target| (target.clone(), 1)).collect();
+        let mut count = 0;
+        while let Some((address, depth)) = waiting.pop_front() {
+            count += 1;
+            if count > ALIAS_EXPANSION_MAX {
+                return Resolution::Broken(Fault::Many);
+            }
+            let Some((local, domain)) = address.rsplit_once('@') else {
+                continue;
+            };
+            match self.found(local.as_bytes(), domain) {
+                Found::User(user) if !user.enabled => is_disabled = true,
+                Found::User(user) => {
+                    if accounts.insert(user.account) {
+                        aliased.locals.push(Local { account: user.account, via: address });
+                    }
+                }
+                Found::Alias(next) => {
+                    if !seen.insert(next.name.as_str().into()) {
+                        is_loop = true;
+                        continue;
+                    }
+                    if depth >= ALIAS_DEPTH_MAX {
+                        return Resolution::Broken(Fault::Deep);
+                    }
+                    waiting.extend(next.targets.iter().map(|target| (target.clone(), depth + 1)));
+                }
+                Found::Foreign => {
+                    if seen.insert(address.clone()) {
+                        aliased.remotes.push(address);
+                    }
+                }
+                Found::Nobody => {}
+            }
+        }
+        if !aliased.locals.is_empty() || !aliased.remotes.is_empty() {
+            Resolution::Aliased(Box::new(aliased))
+        } else if is_disabled {
+            Resolution::Disabled
+        } else if is_loop {
+            Resolution::Broken(Fault::Loop)
+        } else {
+            Resolution::UnknownUser
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! What the directory is made of, and its octets in the log.
+//!
+//! Every body begins with the version of the record (in the record's header; 1). Numbers are
+//! little-endian, a text is its length (u32) and UTF-8. A page of a checkpoint is the octet 1, the
+//! number of entries (u32), and the entries, each as the body of its record behind its length.
+//!
+//! | kind | record | body |
+//! |---|---|---|
+//! | 64 | domain added or changed | `created u64` µs since 1970, `name text` |
+//! | 65 | domain removed | `name text` |
+//! | 66 | user added or changed | `account u32`, `flags u32` (1: enabled), `created u64`, `quota u64` octets, 0 for none, `name text`, `hash text` (PHC) |
+//! | 67 | user removed | `account u32` |
+//! | 68 | alias added or changed | `count u32`, `name text`, `target text`{count} |
+//! | 69 | alias removed | `name text` |
+//!
+//! | major | page (minor 0) |
+//! |---|---|
+//! | account / 256 | the users of these accounts |
+//! | 0x4000_0000 + hash(name) mod 4096 | the aliases of these names |
+//! | 0x8000_0000 + hash(name) mod 256 | the domains of these names |
+//! | 0xC000_0000 | 1 octet 1, `u32` the highest account ever given |
+//!
+//! The hash is xxh3-64. The header of every record says account 0: an account may move to another
+//! log, its entry here does not.
+
+use super::name::Name;
+use crate::bytes::codec::{Put, Reader, Short, to_u32};
+use crate::model::id::AccountId;
+use crate::model::time::Wall;
+use crate::store::Damaged;
+use crate::store::record::kind::DIRECTORY_FIRST;
+use std::fmt;
+use std::sync::Arc;
+use xxhash_rust::xxh3::xxh3_64;
+
+pub(super) const PUT_DOMAIN: u8 = DIRECTORY_FIRST;
+pub(super) const DEL_DOMAIN: u8 = DIRECTORY_FIRST + 1;
+pub(super) const PUT_USER: u8 = DIRECTORY_FIRST + 2;
+pub(super) const DEL_USER: u8 = DIRECTORY_FIRST + 3;
+pub(super) const PUT_ALIAS: u8 = DIRECTORY_FIRST + 4;
+pub(super) const DEL_ALIAS: u8 = DIRECTORY_FIRST + 5;
+pub(super) const VERSION: u8 = 1;
+
+const MAJOR_ALIASES: u32 = 0x4000_0000;
+const MAJOR_DOMAINS: u32 = 0x8000_0000;
+pub(super) const MAJOR_HIGHEST: u32 = 0xC000_0000;
+const ALIAS_BUCKETS: u64 = 4_096;
+const DOMAIN_BUCKETS: u64 = 256;
+
+const FLAG_ENABLED: u32 = 1;
+
+/// A domain that is served here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Domain {
+    /// Lower-case A-labels.
+    pub name: Arc<str>,
+    pub created: Wall,
+}
+
+/// One who has an account.
+#[derive(Clone, PartialEq, Eq)]
+pub struct User {
+    pub account: AccountId,
+    pub name: Name,
+    /// The password's hash as a PHC string.
+    pub hash: Box<str>,
+    /// Octets of mail; 0 for no bound.
+    pub quota: u64,
+    /// Off: no login, and mail is refused with 550 5.2.1.
+    pub enabled: bool,
+    pub created: Wall,
+}
+
+/// Without the hash: it is nobody's business.
+impl fmt::Debug for User {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let User { account, name, quota, enabled, .. } = self;
+        write!(out, "User {account} {name} quota {quota} enabled {enabled}")
+    }
+}
+
+/// An address that stands for others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alias {
+    pub name: Name,
+    /// Addresses here or elsewhere; the domain in A-labels, the local part as it was given.
+    pub targets: Box<[Box<str>]>,
+}
+
+/// Something that has a page of its own kind.
+pub(super) trait Stored: Sized {
+    fn encode(&self) -> Vec<u8>;
+    fn decode(body: &[u8]) -> Result<Self, Damaged>;
+}
+
+impl Stored for Domain {
+    fn encode(&self) -> Vec<u8> {
+        let mut body = Vec::new();
+        body.put_u64(self.created.0);
+        body.put_slice(self.name.as_bytes());
+        body
+    }
+
+    fn decode(body: &[u8]) -> Result<Domain, Damaged> {
+        let mut fields = Fields(Reader::new(body));
+        let created = Wall(fields.u64()?);
+        let name = fields.text()?.into();
+        fields.end()?;
+        Ok(Domain { name, created })
+    }
+}
+
+impl Stored for User {
+    fn encode(&self) -> Vec<u8> {
+        let mut body = Vec::new();
+        body.put_u32(self.account.0);
+        body.put_u32(if self.enabled { FLAG_ENABLED } else { 0 });
+        body.put_u64(self.created.0);
+        body.put_u64(self.quota);
+        body.put_slice(self.name.as_str().as_bytes());
+        body.put_slice(self.hash.as_bytes());
+        body
+    }
+
+    fn decode(body: &[u8]) -> Result<User, Damaged> {
+        let mut fields = Fields(Reader::new(body));
+        let account = AccountId(fields.u32()?);
+        let flags = fields.u32()?;
+        let created = Wall(fields.u64()?);
+        let quota = fields.u64()?;
+        let name = fields.name()?;
+        let hash = fields.text()?.into();
+        fields.end()?;
+        Ok(User { account, name, hash, quota, enabled: flags & FLAG_ENABLED != 0, created })
+    }
+}
+
+impl Stored for Alias {
+    fn encode(&self) -> Vec<u8> {
+        let mut body = Vec::new();
+        body.put_u32(to_u32(self.targets.len()));
+        body.put_slice(self.name.as_str().as_bytes());
+        for target in &self.targets {
+            body.put_slice(target.as_bytes());
+        }
+        body
+    }
+
+    fn decode(body: &[u8]) -> Result<Alias, Damaged> {
+        let mut fields = Fields(Reader::new(body));
+        let count = fields.u32()?;
+        let name = fields.name()?;
+        let targets = (0..count).map(|_| fields.text().map(Box::from)).collect::<Result<_, _>>()?;
+        fields.end()?;
+        Ok(Alias { name, targets })
+    }
+}
+
+pub(super) fn encode_text(text: &str) -> Vec<u8> {
+    let mut body = Vec::new();
+    body.put_slice(text.as_bytes());
+    body
+}
+
+pub(super) fn decode_text(body: &[u8]) -> Result<&str, Damaged> {
+    let mut fields = Fields(Reader::new(body));
+    let text = fields.text()?;
+    fields.end()?;
+    Ok(text)
+}
+
+pub(super) fn decode_name(body: &[u8]) -> Result<Name, Damaged> {
+    Name::stored(decode_text(body)?).ok_or_else(damaged)
+}
+
+pub(super) fn encode_number(number: u32) -> Vec<u8> {
+    let mut body = Vec::new();
+    body.put_u32(number);
+    body
+}
+
+pub(super) fn decode_number(body: &[u8]) -> Result<u32, Damaged> {
+    let mut fields = Fields(Reader::new(body));
+    let number = fields.u32()?;
+    fields.end()?;
+    Ok(number)
+}
+
+/// A page of these; `None` if there are none.
+pub(super) fn encode_page<'a, T: Stored + 'a>(
+    entries: impl Iterator<Item = &'a T>,
+) -> Option<Vec<u8>> {
+    let mut page = vec![VERSION, 0, 0, 0, 0];
+    let mut count = 0_u32;
+    for entry in entries {
+        page.put_slice(&entry.encode());
+        count += 1;
+    }
+    page[1..5].copy_from_slice(&count.to_le_bytes());
+    (count > 0).then_some(page)
+}
+
+pub(super) fn decode_page<T: Stored>(page: &[u8]) -> Result<Vec<T>, Damaged> {
+    let mut fields = Fields(Reader::new(page));
+    if fields.0.u8() != Ok(VERSION) {
+        return Err(Damaged("a directory page of a version that is not known".into()));
+    }
+    let count = fields.u32()?;
+    let entries = (0..count)
+        .map(|_| T::decode(fields.0.slice().map_err(|Short| damaged())?))
+        .collect::<Result<_, _>>()?;
+    fields.end()?;
+    Ok(entries)
+}
+
+pub(super) fn user_major(account: AccountId) -> u32 {
+    account.0 >> 8
+}
+
+/// The accounts of one major of users.
+pub(super) fn accounts_of(major: u32) -> std::ops::RangeInclusive<u32> {
+    major << 8..=major << 8 | 0xFF
+}
+
+pub(super) fn alias_major(name: &str) -> u32 {
+    MAJOR_ALIASES + bucket(name, ALIAS_BUCKETS)
+}
+
+pub(super) fn domain_major(name: &str) -> u32 {
+    MAJOR_DOMAINS + bucket(name, DOMAIN_BUCKETS)
+}
+
+fn bucket(name: &str, buckets: u64) -> u32 {
+    u32::try_from(xxh3_64(name.as_bytes()) % buckets).expect("there are fewer buckets than 2^32")
+}
+
+/// What a major holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Users,
+    Aliases,
+    Domains,
+    Highest,
+}
+
+pub(super) fn part(major: u32) -> Part {
+    match major >> 30 {
+        0 => Part::Users,
+        1 => Part::Aliases,
+        2 => Part::Domains,
+        _ => Part::Highest,
+    }
+}
+
+fn damaged() -> Damaged {
+    Damaged("a directory record that is cut short or too long".into())
+}
+
+struct Fields<'a>(Reader<'a>);
+
+impl<'a> Fields<'a> {
+    fn u32(&mut self) -> Result<u32, Damaged> {
+        self.0.u32().map_err(|Short| damaged())
+    }
+
+    fn u64(&mut self) -> Result<u64, Damaged> {
+        self.0.u64().map_err(|Short| damaged())
+    }
+
+    fn text(&mut self) -> Result<&'a str, Damaged> {
+        let octets = self.0.slice().map_err(|Short| damaged())?;
+        std::str::from_utf8(octets).map_err(|_| Damaged("a directory text is not UTF-8".into()))
+    }
+
+    fn name(&mut self) -> Result<Name, Damaged> {
+        Name::stored(self.text()?).ok_or_else(|| Damaged("a directory name without @".into()))
+    }
+
+    fn end(&self) -> Result<(), Damaged> {
+        if self.0.rest().is_empty() { Ok(()) } else { Err(damaged()) }
+    }
+}

@@ -1,0 +1,159 @@
+//! The directory as every shard sees it: immutable, shared, swapped whole.
+//!
+//! Made of tries that share what did not change, so that a change costs its own path and not a
+//! copy of a million users. Lookups take no lock and allocate nothing.
+
+use super::Settings;
+use super::name::{Key, lookup_domain};
+use super::record::{Alias, Domain, User};
+use rpds::{HashTrieMap, HashTrieMapSync};
+use rustc_hash::FxBuildHasher;
+use std::fmt;
+use std::sync::Arc;
+
+/// Names are chosen by whoever runs this, not by a stranger, and what a stranger looks up lengthens
+/// no chain: a fast hash will do.
+type Trie<V> = HashTrieMapSync<Octets, V, FxBuildHasher>;
+
+/// Text that is looked up by its octets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Octets(Arc<str>);
+
+impl std::borrow::Borrow<[u8]> for Octets {
+    fn borrow(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl std::hash::Hash for Octets {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        // As the borrowed form does it.
+        self.0.as_bytes().hash(state);
+    }
+}
+
+/// What an address is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    User(Arc<User>),
+    Alias(Arc<Alias>),
+}
+
+/// A served domain and who answers for it if nobody is named.
+#[derive(Clone, Debug)]
+pub(super) struct Served {
+    pub(super) domain: Domain,
+    /// The enabled user with the lowest account.
+    pub(super) first: Option<Arc<User>>,
+}
+
+/// The state of the directory at one moment.
+#[derive(Clone)]
+pub struct Snapshot {
+    version: u64,
+    names: Trie<Entry>,
+    domains: Trie<Served>,
+    /// The enabled user with the lowest account.
+    first: Option<Arc<User>>,
+}
+
+impl Default for Snapshot {
+    fn default() -> Snapshot {
+        Snapshot {
+            version: 0,
+            names: HashTrieMap::new_with_hasher_and_ptr_kind(FxBuildHasher),
+            domains: HashTrieMap::new_with_hasher_and_ptr_kind(FxBuildHasher),
+            first: None,
+        }
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (names, domains) = (self.names.size(), self.domains.size());
+        write!(out, "Snapshot {} of {names} names in {domains} domains", self.version)
+    }
+}
+
+impl Snapshot {
+    /// Rises with every change.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Whether mail for this domain is ours. In any case, in U- or A-labels.
+    pub fn serves(&self, domain: &str) -> bool {
+        self.served(domain).is_some()
+    }
+
+    /// The user who logs in by this name: an address, or its local part alone in the one domain
+    /// that there is or that the settings name. Aliases and tags do not log in.
+    pub fn login(&self, name: &str, settings: &Settings) -> Option<&Arc<User>> {
+        let (local, domain) = match name.rsplit_once('@') {
+            Some((local, domain)) => (local, lookup_domain(domain)?),
+            None => (name, lookup_domain(self.login_domain(settings)?)?),
+        };
+        match self.entry(local.as_bytes(), &domain)? {
+            Entry::User(user) => Some(user),
+            Entry::Alias(_) => None,
+        }
+    }
+
+    /// The entry of exactly this address; no tags, no catch-all.
+    pub fn find(&self, address: &str) -> Option<&Entry> {
+        let (local, domain) = address.rsplit_once('@')?;
+        self.entry(local.as_bytes(), &lookup_domain(domain)?)
+    }
+
+    fn login_domain<'a>(&'a self, settings: &'a Settings) -> Option<&'a str> {
+        if let Some(domain) = &settings.login_domain {
+            return Some(domain);
+        }
+        let mut domains = self.domains.values();
+        match (domains.next(), domains.next()) {
+            (Some(only), None) => Some(&only.domain.name),
+            _ => None,
+        }
+    }
+
+    /// `domain` is ASCII, in any case.
+    pub(super) fn entry(&self, local: &[u8], domain: &str) -> Option<&Entry> {
+        self.names.get(Key::new(local, domain)?.octets())
+    }
+
+    pub(super) fn served(&self, domain: &str) -> Option<&Served> {
+        let domain = lookup_domain(domain)?;
+        let key = Key::new(b"", &domain)?;
+        self.domains.get(&key.octets()[1..])
+    }
+
+    pub(super) fn first(&self) -> Option<&Arc<User>> {
+        self.first.as_ref()
+    }
+
+    pub(super) fn set_name(&mut self, name: &Arc<str>, entry: Option<Entry>) {
+        self.version += 1;
+        match entry {
+            Some(entry) => self.names.insert_mut(Octets(Arc::clone(name)), entry),
+            None => {
+                self.names.remove_mut(name.as_bytes());
+            }
+        }
+    }
+
+    pub(super) fn set_domain(&mut self, name: &str, served: Option<Served>) {
+        self.version += 1;
+        match served {
+            Some(served) => {
+                self.domains.insert_mut(Octets(Arc::clone(&served.domain.name)), served);
+            }
+            None => {
+                self.domains.remove_mut(name.as_bytes());
+            }
+        }
+    }
+
+    pub(super) fn set_first(&mut self, first: Option<Arc<User>>) {
+        self.first = first;
+    }
+}

@@ -1,0 +1,597 @@
+//! The directory through its records: changed, saved, read again, looked up.
+
+use super::*;
+use crate::bytes::hash::Sorted;
+use crate::model::id::{AccountId, Lsn};
+use crate::model::limits::{ALIAS_DEPTH_MAX, DIRECTORY_CHANGES_MAX};
+use crate::model::time::Wall;
+use crate::store::record::{OwnedRecord, Record};
+use crate::store::{Blobs, Group, Machine};
+use expect_test::{Expect, expect};
+use std::fmt::Write as _;
+
+const HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaA";
+
+/// A directory and the log it came from.
+#[derive(Default)]
+struct World {
+    ledger: Ledger,
+    log: Vec<OwnedRecord>,
+    settings: Settings,
+}
+
+impl World {
+    fn apply(&mut self, group: Group) {
+        for record in group.records {
+            self.log.push(record);
+            let at = Lsn(self.log.len() as u64);
+            replay(&mut self.ledger, at, &self.log[self.log.len() - 1]);
+        }
+    }
+
+    /// One line as an operator might say it; the answer is shown.
+    fn run(&mut self, line: &str) -> String {
+        let words: Vec<&str> = line.split(' ').collect();
+        let now = Wall(1);
+        let turn = self.ledger.turn().expect("nobody else changes anything");
+        let drafted = turn.draft(|draft| match words[..] {
+            ["domain", name] => draft.add_domain(name, now).map(|name| name.to_string()),
+            ["undomain", name] => draft.del_domain(name).map(|()| "ok".into()),
+            ["user", name] => draft.add_user(name, HASH, 0, now).map(|id| id.to_string()),
+            ["unuser", name] => draft.del_user(name).map(|id| id.to_string()),
+            ["off", name] => draft.set_enabled(name, false).map(|id| id.to_string()),
+            ["alias", name, ref targets @ ..] => {
+                draft.add_alias(name, targets).map(|name| name.to_string())
+            }
+            ["unalias", name] => draft.del_alias(name).map(|()| "ok".into()),
+            _ => panic!("{line}"),
+        });
+        match drafted {
+            Ok((answer, group)) => {
+                self.apply(group);
+                answer
+            }
+            Err(error) => error.to_string(),
+        }
+    }
+
+    fn find(&self, address: &str) -> String {
+        let (local, domain) = address.rsplit_once('@').unwrap_or((address, ""));
+        match resolve(&self.ledger.snapshot(), local.as_bytes(), domain, &self.settings) {
+            Resolution::Aliased(aliased) => {
+                let mut text = String::from("aliased");
+                for Local { account, via } in &aliased.locals {
+                    write!(text, " {account}={via}").unwrap();
+                }
+                for remote in &aliased.remotes {
+                    write!(text, " {remote}").unwrap();
+                }
+                text
+            }
+            found => format!("{found:?}"),
+        }
+    }
+}
+
+fn replay(ledger: &mut Ledger, at: Lsn, record: &OwnedRecord) {
+    let OwnedRecord { kind, version, flags, account, ref body } = *record;
+    let record = Record { kind, version, flags, account, body };
+    let mut change = |_, _, _| panic!("the directory has no blobs");
+    ledger.apply(at, record, &mut Blobs::observed(at, &mut change)).unwrap();
+}
+
+fn world(lines: &str) -> World {
+    let mut world = World::default();
+    for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        world.run(line);
+    }
+    world
+}
+
+/// Runs the lines; `? address` looks up, everything else changes.
+#[track_caller]
+fn check(lines: &str, want: &Expect) {
+    let mut world = World::default();
+    let mut got = String::new();
+    for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let answer = match line.strip_prefix("? ") {
+            Some(address) => world.find(address),
+            None => world.run(line),
+        };
+        writeln!(got, "{line} -> {answer}").unwrap();
+    }
+    want.assert_eq(&got);
+}
+
+#[test]
+fn finds_users_in_any_case_and_with_a_tag() {
+    check(
+        "domain Example.org
+         user Bob@Example.ORG
+         user bob+exact@example.org
+         ? bob@example.org
+         ? BOB@EXAMPLE.org.
+         ? bob+lists+more@example.org
+         ? bob+exact@example.org
+         ? +bob@example.org
+         ? nobody@example.org
+         ? bob@other.example
+         ? bob",
+        &expect![[r"
+            domain Example.org -> example.org
+            user Bob@Example.ORG -> 1
+            user bob+exact@example.org -> 2
+            ? bob@example.org -> Account(AccountId(1))
+            ? BOB@EXAMPLE.org. -> Account(AccountId(1))
+            ? bob+lists+more@example.org -> Account(AccountId(1))
+            ? bob+exact@example.org -> Account(AccountId(2))
+            ? +bob@example.org -> UnknownUser
+            ? nobody@example.org -> UnknownUser
+            ? bob@other.example -> UnknownDomain
+            ? bob -> UnknownDomain
+        "]],
+    );
+}
+
+#[test]
+fn takes_u_labels_and_a_labels_for_the_same_domain() {
+    check(
+        "domain Grün.example
+         user bjørn@grün.example
+         ? bjørn@GRÜN.example
+         ? bjørn@xn--grn-ioa.example
+         ? bjørn@XN--GRN-HOA.EXAMPLE
+         ? bjørn@gr\u{fffd}n.example
+         domain xn--grn-ioa.example",
+        &expect![[r"
+            domain Grün.example -> xn--grn-ioa.example
+            user bjørn@grün.example -> 1
+            ? bjørn@GRÜN.example -> Account(AccountId(1))
+            ? bjørn@xn--grn-ioa.example -> Account(AccountId(1))
+            ? bjørn@XN--GRN-HOA.EXAMPLE -> UnknownDomain
+            ? bjørn@gr�n.example -> UnknownDomain
+            domain xn--grn-ioa.example -> the domain xn--grn-ioa.example exists already
+        "]],
+    );
+}
+
+#[test]
+fn follows_aliases_and_reaches_each_account_once() {
+    check(
+        "domain a.example
+         domain b.example
+         user bob@a.example
+         user eve@a.example
+         alias team@a.example bob@a.example eve+team@a.example bob@a.example Carol@Else.example
+         alias all@b.example team@a.example Bob@A.example carol@else.example Carol@else.example
+         alias @b.example all@b.example
+         ? team@a.example
+         ? TEAM+x@a.example
+         ? all@b.example
+         ? whoever@b.example
+         unuser bob@a.example
+         off eve@a.example
+         ? all@b.example",
+        &expect![[r"
+            domain a.example -> a.example
+            domain b.example -> b.example
+            user bob@a.example -> 1
+            user eve@a.example -> 2
+            alias team@a.example bob@a.example eve+team@a.example bob@a.example Carol@Else.example -> team@a.example
+            alias all@b.example team@a.example Bob@A.example carol@else.example Carol@else.example -> all@b.example
+            alias @b.example all@b.example -> @b.example
+            ? team@a.example -> aliased 1=bob@a.example 2=eve+team@a.example Carol@else.example
+            ? TEAM+x@a.example -> aliased 1=bob@a.example 2=eve+team@a.example Carol@else.example
+            ? all@b.example -> aliased 1=Bob@a.example 2=eve+team@a.example carol@else.example Carol@else.example
+            ? whoever@b.example -> aliased 1=Bob@a.example 2=eve+team@a.example carol@else.example Carol@else.example
+            unuser bob@a.example -> 1
+            off eve@a.example -> 2
+            ? all@b.example -> aliased carol@else.example Carol@else.example
+        "]],
+    );
+}
+
+#[test]
+fn tells_who_is_off_from_who_is_not() {
+    check(
+        "domain a.example
+         user bob@a.example
+         alias b@a.example bob@a.example
+         off bob@a.example
+         ? bob@a.example
+         ? bob+x@a.example
+         ? b@a.example
+         unuser bob@a.example
+         ? bob@a.example
+         ? b@a.example",
+        &expect![[r"
+            domain a.example -> a.example
+            user bob@a.example -> 1
+            alias b@a.example bob@a.example -> b@a.example
+            off bob@a.example -> 1
+            ? bob@a.example -> Disabled
+            ? bob+x@a.example -> Disabled
+            ? b@a.example -> Disabled
+            unuser bob@a.example -> 1
+            ? bob@a.example -> UnknownUser
+            ? b@a.example -> UnknownUser
+        "]],
+    );
+}
+
+#[test]
+fn always_answers_postmaster_and_abuse() {
+    check(
+        "domain a.example
+         ? postmaster@a.example
+         domain b.example
+         user old@b.example
+         ? postmaster
+         ? postmaster@a.example
+         ? Abuse@a.example
+         user bob@a.example
+         ? PostMaster@a.example
+         alias @a.example x@else.example
+         ? postmaster@a.example
+         alias postmaster@a.example bob@a.example
+         ? postmaster@a.example
+         off bob@a.example
+         ? postmaster@a.example
+         ? postmaster@b.example
+         ? postmaster@else.example
+         ? abuse
+         alias postmaster@b.example ops@else.example
+         ? postmaster",
+        &expect![[r"
+            domain a.example -> a.example
+            ? postmaster@a.example -> Broken(NoPostmaster)
+            domain b.example -> b.example
+            user old@b.example -> 1
+            ? postmaster -> Account(AccountId(1))
+            ? postmaster@a.example -> Account(AccountId(1))
+            ? Abuse@a.example -> Account(AccountId(1))
+            user bob@a.example -> 2
+            ? PostMaster@a.example -> Account(AccountId(2))
+            alias @a.example x@else.example -> @a.example
+            ? postmaster@a.example -> aliased x@else.example
+            alias postmaster@a.example bob@a.example -> postmaster@a.example
+            ? postmaster@a.example -> aliased 2=bob@a.example
+            off bob@a.example -> 2
+            ? postmaster@a.example -> aliased x@else.example
+            ? postmaster@b.example -> Account(AccountId(1))
+            ? postmaster@else.example -> UnknownDomain
+            ? abuse -> UnknownDomain
+            alias postmaster@b.example ops@else.example -> postmaster@b.example
+            ? postmaster -> aliased ops@else.example
+        "]],
+    );
+}
+
+#[test]
+fn prefers_the_configured_postmaster_to_whoever_is_oldest() {
+    let mut world = world("domain a.example\nuser bob@a.example\nuser ops@a.example");
+    world.settings.postmaster = Some("ops@a.example".into());
+    world.settings.hostname = "mx.else.example".into();
+    let found =
+        ["postmaster@a.example", "abuse@a.example", "postmaster", "postmaster@MX.else.example"];
+    assert_eq!(found.map(|address| world.find(address)), ["aliased 2=ops@a.example"; 4]);
+    world.run("unuser ops@a.example");
+    assert_eq!(world.find("abuse@a.example"), "Account(AccountId(1))");
+}
+
+#[test]
+fn says_clearly_why_a_change_is_not_made() {
+    check(
+        "user bob@a.example
+         domain a..example
+         domain a.example
+         domain A.EXAMPLE
+         user bob
+         user a b@a.example
+         user @a.example
+         user bob@a.example
+         user BOB@a.example
+         alias bob@a.example x@else.example
+         alias x@a.example
+         alias x@a.example nobody@a.example
+         alias x@a.example @else.example
+         alias x@a.example x@a.example
+         alias x@a.example X+tag@A.example
+         alias x@a.example bob@a.example
+         alias x@a.example bob@a.example
+         alias y@a.example x@a.example
+         user x@a.example
+         unalias x@a.example
+         alias x@a.example y@a.example
+         unalias bob@a.example
+         unuser y@a.example
+         undomain a.example
+         undomain b.example
+         unalias y@a.example
+         unuser bob@a.example
+         undomain a.example
+         domain a.example
+         user bob@a.example"
+            .replace("user a b@", "user a(b@")
+            .as_str(),
+        &expect![[r#"
+            user bob@a.example -> the domain a.example is not served here: add it first
+            domain a..example -> "a..example": not a domain name
+            domain a.example -> a.example
+            domain A.EXAMPLE -> the domain a.example exists already
+            user bob -> "bob": not an address: user@domain is wanted
+            user a(b@a.example -> "a(b@a.example": the part before @ may have 64 octets of letters, digits, and single dots between them
+            user @a.example -> @a.example can be an alias, not a user
+            user bob@a.example -> 1
+            user BOB@a.example -> there is a user bob@a.example already
+            alias bob@a.example x@else.example -> there is a user bob@a.example already
+            alias x@a.example -> the alias x@a.example needs a target
+            alias x@a.example nobody@a.example -> there is no user or alias nobody@a.example in a domain that is served here
+            alias x@a.example @else.example -> "@else.example": not an address: user@domain is wanted
+            alias x@a.example x@a.example -> the alias x@a.example would lead back to itself
+            alias x@a.example X+tag@A.example -> the alias x@a.example would lead back to itself
+            alias x@a.example bob@a.example -> x@a.example
+            alias x@a.example bob@a.example -> there is an alias x@a.example already
+            alias y@a.example x@a.example -> y@a.example
+            user x@a.example -> there is an alias x@a.example already
+            unalias x@a.example -> ok
+            alias x@a.example y@a.example -> the alias x@a.example would lead back to itself
+            unalias bob@a.example -> there is no alias bob@a.example
+            unuser y@a.example -> there is no user y@a.example
+            undomain a.example -> the domain a.example is in use: bob@a.example and maybe others are in it
+            undomain b.example -> the domain b.example is not served here: add it first
+            unalias y@a.example -> ok
+            unuser bob@a.example -> 1
+            undomain a.example -> ok
+            domain a.example -> a.example
+            user bob@a.example -> 2
+        "#]],
+    );
+}
+
+#[test]
+fn ends_on_loops_and_long_chains_that_got_in_by_other_ways() {
+    // With the user gone, his address falls to the catch-all, which leads back.
+    check(
+        "domain a.example
+         user bob@a.example
+         alias team@a.example bob@a.example
+         alias @a.example team@a.example
+         ? team@a.example
+         unuser bob@a.example
+         ? team@a.example
+         ? bob@a.example",
+        &expect![[r"
+            domain a.example -> a.example
+            user bob@a.example -> 1
+            alias team@a.example bob@a.example -> team@a.example
+            alias @a.example team@a.example -> @a.example
+            ? team@a.example -> aliased 1=bob@a.example
+            unuser bob@a.example -> 1
+            ? team@a.example -> Broken(Loop)
+            ? bob@a.example -> Broken(Loop)
+        "]],
+    );
+    let mut lines = String::from(
+        "domain a.example\nuser bob@a.example\nuser eve@a.example
+         alias a0@a.example bob@a.example\nalias b0@a.example eve@a.example\n",
+    );
+    for index in 1..=ALIAS_DEPTH_MAX {
+        writeln!(lines, "alias a{index}@a.example a{}@a.example", index - 1).unwrap();
+        writeln!(lines, "alias b{index}@a.example b{}@a.example", index - 1).unwrap();
+    }
+    let mut world = world(&lines);
+    assert!(world.run("alias a16@a.example a15@a.example").contains("more than 16 others"));
+    assert_eq!(world.run("alias @a.example b14@a.example"), "@a.example");
+    assert_eq!(world.find("a15@a.example"), "aliased 1=bob@a.example");
+    world.run("unuser bob@a.example");
+    assert_eq!(world.find("a15@a.example"), "Broken(Deep)");
+}
+
+#[test]
+fn never_gives_an_account_number_twice() {
+    let mut world =
+        world("domain a.example\nuser a@a.example\nuser b@a.example\nunuser b@a.example");
+    assert_eq!(world.run("user b@a.example"), "3");
+    world.run("unuser b@a.example");
+    let mut again = restart(&mut world, 0);
+    assert_eq!(again.run("user c@a.example"), "4");
+}
+
+/// Saves every dirty page as the store does, and reads all back; then replays the log from `from`.
+fn restart(world: &mut World, from: usize) -> World {
+    let mut pages: Sorted<u32, (Lsn, Vec<u8>)> = Sorted::new();
+    let at = Lsn(world.log.len() as u64);
+    world.ledger.taint();
+    save(world, at, &mut pages);
+    restarted(world, &pages, from)
+}
+
+fn save(world: &mut World, at: Lsn, pages: &mut Sorted<u32, (Lsn, Vec<u8>)>) {
+    for major in world.ledger.dirty() {
+        world.ledger.save(major, at, &mut |minor, octets| {
+            assert_eq!(minor, 0);
+            match octets {
+                Some(octets) => pages.insert(major, (at, octets)),
+                None => pages.remove(&major),
+            };
+        });
+    }
+}
+
+fn restarted(world: &World, pages: &Sorted<u32, (Lsn, Vec<u8>)>, from: usize) -> World {
+    let mut again =
+        World { settings: world.settings.clone(), log: world.log.clone(), ..World::default() };
+    for (&major, (at, octets)) in pages.iter().rev() {
+        again.ledger.load(major, 0, *at, octets).unwrap();
+    }
+    for (index, record) in world.log.iter().enumerate().skip(from) {
+        replay(&mut again.ledger, Lsn(index as u64 + 1), record);
+    }
+    again
+}
+
+/// Everything that can be seen, to compare.
+fn show(world: &World) -> String {
+    let mut text = String::new();
+    for row in world.ledger.list(&Query::default()).rows {
+        writeln!(text, "{row:?}").unwrap();
+    }
+    writeln!(text, "{:?}", world.ledger.list_domains("", None)).unwrap();
+    for local in ["u0", "u1", "u2", "u0+t", "nobody", "postmaster"] {
+        for domain in ["a.example", "b.example", "c.example"] {
+            writeln!(text, "{}", world.find(&format!("{local}@{domain}"))).unwrap();
+        }
+    }
+    text
+}
+
+/// Pages of different moments and a log that is read again from any place up to the oldest page
+/// give the state that was there.
+#[test]
+fn comes_back_as_it_was_whatever_was_saved_when() {
+    const CHANGES: &[&str] = &["user", "user", "unuser", "unuser", "off", "alias", "unalias"];
+    arbtest::arbtest(|u| {
+        let mut world = world("domain a.example\ndomain b.example");
+        let mut pages = Sorted::new();
+        // The first save has everything; later ones only some of what changed.
+        save(&mut world, Lsn(2), &mut pages);
+        let oldest = world.log.len();
+        for _ in 0..u.int_in_range(1..=40)? {
+            let change = u.choose(CHANGES)?;
+            let name = format!("u{}@{}.example", u.int_in_range(0..=2)?, u.choose(&["a", "b"])?);
+            let line = match *change {
+                "alias" => {
+                    format!("alias {name} u{}@a.example x@else.example", u.int_in_range(0..=2)?)
+                }
+                change => format!("{change} {name}"),
+            };
+            world.run(&line);
+            if u.ratio(1, 4)? {
+                let at = Lsn(world.log.len() as u64);
+                for major in world.ledger.dirty() {
+                    if u.ratio(1, 2)? {
+                        world.ledger.save(major, at, &mut |_, octets| {
+                            match octets {
+                                Some(octets) => pages.insert(major, (at, octets)),
+                                None => pages.remove(&major),
+                            };
+                        });
+                    }
+                }
+            }
+        }
+        let again = restarted(&world, &pages, oldest);
+        assert_eq!(show(&again), show(&world));
+        let from_nothing = restarted(&world, &Sorted::new(), 0);
+        assert_eq!(show(&from_nothing), show(&world));
+        Ok(())
+    });
+}
+
+#[test]
+fn shows_a_snapshot_as_it_was_when_it_was_taken() {
+    let mut world = world("domain a.example\nuser bob@a.example");
+    let before = world.ledger.snapshot();
+    world.run("unuser bob@a.example");
+    let after = world.ledger.snapshot();
+    let settings = Settings::default();
+    assert_eq!(resolve(&before, b"bob", "a.example", &settings), Resolution::Account(AccountId(1)));
+    assert_eq!(resolve(&after, b"bob", "a.example", &settings), Resolution::UnknownUser);
+    assert!(before.version() < after.version());
+}
+
+#[test]
+fn finds_who_logs_in() {
+    let mut world = world("domain a.example\nuser bob@a.example\nalias b@a.example bob@a.example");
+    let mut settings = Settings::default();
+    let login = |world: &World, settings: &Settings, name: &str| {
+        world.ledger.snapshot().login(name, settings).map(|user| user.account.0)
+    };
+    assert_eq!(login(&world, &settings, "Bob@A.example"), Some(1));
+    assert_eq!(login(&world, &settings, "bob"), Some(1));
+    assert_eq!(login(&world, &settings, "b@a.example"), None);
+    assert_eq!(login(&world, &settings, "bob+x@a.example"), None);
+    assert_eq!(login(&world, &settings, "@a.example"), None);
+    assert_eq!(login(&world, &settings, ""), None);
+    world.run("domain b.example");
+    assert_eq!(login(&world, &settings, "bob"), None);
+    settings.login_domain = Some("a.example".into());
+    assert_eq!(login(&world, &settings, "bob"), Some(1));
+}
+
+#[test]
+fn lets_one_change_at_a_time() {
+    let world = world("domain a.example");
+    let turn = world.ledger.turn().unwrap();
+    assert!(world.ledger.turn().is_none());
+    let refused = turn.draft(|draft| {
+        (0..=DIRECTORY_CHANGES_MAX).try_for_each(|index| {
+            draft.add_user(&format!("u{index}@a.example"), HASH, 0, Wall(0)).map(|_| ())
+        })
+    });
+    assert_eq!(refused.unwrap_err(), ChangeError::TooManyChanges);
+    // A draft sees its own changes.
+    let (accounts, group) = turn
+        .draft(|draft| {
+            let first = draft.add_user("x@a.example", HASH, 0, Wall(0))?;
+            assert!(draft.add_user("x@a.example", HASH, 0, Wall(0)).is_err());
+            draft.del_user("x@a.example")?;
+            Ok((first, draft.add_user("x@a.example", HASH, 0, Wall(0))?))
+        })
+        .unwrap();
+    assert_eq!((accounts, group.records.len()), ((AccountId(1), AccountId(2)), 3));
+    drop(turn);
+    assert!(world.ledger.turn().is_some());
+}
+
+#[test]
+fn lists_page_by_page() {
+    let mut lines = String::from("domain a.example\ndomain b.example\n");
+    for index in 0..10 {
+        writeln!(lines, "user u{index}@a.example\nuser v{index}@b.example").unwrap();
+        writeln!(lines, "alias w{index}@a.example u{index}@a.example").unwrap();
+    }
+    let world = world(&lines);
+    let count = |query: Query<'_>| {
+        let (mut after, mut pages, mut rows): (Option<Name>, usize, usize) = (None, 0, 0);
+        loop {
+            let page = world.ledger.list(&Query { after: after.as_ref(), rows: 3, ..query });
+            assert!(page.rows.len() <= 3);
+            rows += page.rows.len();
+            pages += 1;
+            after = page.next;
+            if after.is_none() {
+                return (rows, pages);
+            }
+        }
+    };
+    assert_eq!(count(Query::default()), (30, 10));
+    assert_eq!(count(Query { aliases: false, ..Query::default() }).0, 20);
+    assert_eq!(count(Query { domain: Some("b.example"), ..Query::default() }).0, 10);
+    assert_eq!(count(Query { prefix: "u", ..Query::default() }).0, 10);
+    let some = Query { domain: Some("a.example"), prefix: "w", ..Query::default() };
+    assert_eq!(count(some).0, 10);
+    assert_eq!(world.ledger.list_domains("b", None), [Box::from("b.example")]);
+}
+
+#[test]
+fn refuses_records_that_are_damaged_or_from_the_future() {
+    let world =
+        world("domain a.example\nuser bob@a.example\nalias b@a.example bob@a.example x@y.example");
+    let mut ledger = Ledger::new();
+    let mut change = |_, _, _| {};
+    for OwnedRecord { kind, version, flags, account, body } in world.log {
+        for body in (0..body.len()).map(|len| &body[..len]) {
+            let record = Record { kind, version, flags, account, body };
+            assert!(
+                ledger.apply(Lsn(1), record, &mut Blobs::observed(Lsn(1), &mut change)).is_err()
+            );
+        }
+        let record = Record { kind, version: 9, flags, account, body: &body };
+        assert!(ledger.apply(Lsn(1), record, &mut Blobs::observed(Lsn(1), &mut change)).is_err());
+        let record = Record { kind: 79, version: 9, flags: 1, account, body: &body };
+        assert!(ledger.apply(Lsn(1), record, &mut Blobs::observed(Lsn(1), &mut change)).is_ok());
+    }
+    assert_eq!(ledger.snapshot().version(), 0);
+}
