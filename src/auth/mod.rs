@@ -1,1 +1,250 @@
-//! The auth floor.
+//! Who somebody is: passwords checked off the shards, and checked ones remembered.
+//!
+//! A password hash is made to cost 20 ms and 19 MiB; a shard has neither. The first check of a
+//! password goes to a small pool of threads; whoever comes again with the same one within minutes
+//! is known by a keyed hash of what he said, which costs a microsecond. The stored hash is part of
+//! that, so that a changed password forgets the old one by itself.
+//!
+//! ```text
+//!   name ──> user, or a dummy that costs the same ──> remembered? ──> under way? ──> pool
+//! ```
+//!
+//! Promises:
+//!   - an unknown user, and one who is switched off, take as long to be refused as a wrong password
+//!   - one wrong password again and again costs one check a minute, and checks of one account take
+//!     at most two threads' time at once: a flood does not keep others out
+//!   - who is remembered gets in even while the pool is full
+//!
+//! Illegal: to log or keep a password.
+
+mod answer;
+mod cache;
+mod gate;
+mod hash;
+mod pool;
+
+pub use answer::{Answer, Lost};
+pub use hash::{Cost, NotHashed, hash, is_hash, verify};
+pub use pool::{Busy, Pool};
+
+use crate::bytes::hash::Map;
+use crate::directory::{self, Snapshot, User};
+use crate::model::id::AccountId;
+use crate::model::limits::{
+    CREDENTIALS_REMEMBERED_MAX, PASSWORD_CHECKS_PER_ACCOUNT_MAX, PASSWORD_CHECKS_WAITING_MAX,
+};
+use crate::model::time::Mono;
+use cache::{Cache, Tag, tag};
+use gate::Gate;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// What the operator decides about password checks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// What a new hash costs.
+    pub cost: Cost,
+    /// Threads that check passwords.
+    pub threads: usize,
+    /// Checks that may wait for a thread.
+    pub waiting_max: usize,
+    /// Right passwords that a shard remembers, and a quarter of it for wrong ones.
+    pub remembered_max: usize,
+    /// For how long a right password is remembered.
+    pub remembered_for: Duration,
+    /// For how long a wrong one is.
+    pub refused_for: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            cost: Cost::default(),
+            threads: 2,
+            waiting_max: PASSWORD_CHECKS_WAITING_MAX,
+            remembered_max: CREDENTIALS_REMEMBERED_MAX,
+            remembered_for: Duration::from_mins(15),
+            refused_for: Duration::from_mins(1),
+        }
+    }
+}
+
+/// What came out of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Account(AccountId),
+    /// Unknown user or wrong password; nobody is told which.
+    Refused,
+    /// The right password of a user who is switched off.
+    Disabled,
+    /// Too much is under way: the client is to come back.
+    Busy,
+}
+
+/// Checks passwords for one shard.
+pub struct Authenticator {
+    pool: Pool,
+    /// Made anew for each process: what is remembered means nothing elsewhere.
+    key: [u8; 32],
+    settings: Settings,
+    memory: RefCell<Memory>,
+}
+
+/// What the shard remembers and what it waits for.
+struct Memory {
+    right: Cache,
+    /// Apart, so that a flood of wrong passwords does not push out the right ones.
+    wrong: Cache,
+    under_way: Map<Tag, Rc<Gate>>,
+    /// Checks under way by account (or name, where there is no account).
+    by_subject: Map<u64, usize>,
+}
+
+impl Authenticator {
+    /// `key` is 32 random octets.
+    pub fn new(settings: Settings, pool: Pool, key: [u8; 32]) -> Authenticator {
+        let memory = Memory {
+            right: Cache::new(settings.remembered_max),
+            wrong: Cache::new(settings.remembered_max / 4),
+            under_way: Map::default(),
+            by_subject: Map::default(),
+        };
+        Authenticator { pool, key, settings, memory: RefCell::new(memory) }
+    }
+
+    /// Whose name and password these are. Both are prepared by SASLprep
+    /// ([`crate::proto::sasl::prepare`]). May be dropped at any time.
+    pub async fn verify(
+        &self,
+        snapshot: &Snapshot,
+        names: &directory::Settings,
+        user: &str,
+        password: &str,
+        now: Mono,
+    ) -> Verdict {
+        let found = snapshot.login(user, names).cloned();
+        let Ok(right) = self.is_right(found.as_deref(), user, password, now).await else {
+            return Verdict::Busy;
+        };
+        match found {
+            Some(user) if right && user.enabled => Verdict::Account(user.account),
+            Some(_) if right => Verdict::Disabled,
+            _ => Verdict::Refused,
+        }
+    }
+
+    /// Hashes a new password on the pool; `salt` is random.
+    pub async fn hash(&self, password: &str, salt: [u8; 16]) -> Result<String, Busy> {
+        let (cost, password) = (self.settings.cost, password.to_owned());
+        let answer = self.pool.run(move || hash(&password, &salt, cost))?;
+        match answer.await {
+            Ok(Ok(hash)) => Ok(hash),
+            Ok(Err(NotHashed)) | Err(Lost) => Err(Busy),
+        }
+    }
+
+    async fn is_right(
+        &self,
+        found: Option<&User>,
+        name: &str,
+        password: &str,
+        now: Mono,
+    ) -> Result<bool, Busy> {
+        let hash = found.map_or_else(|| self.pool.dummy(), |user| Arc::from(&*user.hash));
+        // Whose checks are counted: an account, or a name that is none; its upper half tells.
+        let (subject, account, name) = found.map_or_else(
+            || (xxh3_64(name.as_bytes()) | 1 << 63, AccountId(0), name),
+            |user| (u64::from(user.account.0), user.account, ""),
+        );
+        let tag = tag(&self.key, account, name, &hash, password);
+        loop {
+            if let Some(right) = self.memory.borrow_mut().recall(tag, now) {
+                return Ok(right);
+            }
+            let gate = match self.enter(subject, tag)? {
+                Entered::First(turn) => {
+                    let (hash, password) = (Arc::clone(&hash), password.to_owned());
+                    let answer = self.pool.run(move || verify(&password, &hash))?;
+                    let right = answer.await.map_err(|Lost| Busy)? && found.is_some();
+                    self.remember(tag, right, now);
+                    turn.gate.open(right);
+                    return Ok(right);
+                }
+                Entered::Behind(gate) => gate,
+            };
+            // Many sessions of one user, after a restart, say, cost one check.
+            if let Some(right) = gate.wait().await {
+                return Ok(right);
+            }
+        }
+    }
+
+    fn remember(&self, tag: Tag, right: bool, now: Mono) {
+        let Settings { remembered_for, refused_for, .. } = self.settings;
+        let mut memory = self.memory.borrow_mut();
+        if right {
+            memory.right.insert(tag, now.after(remembered_for), now);
+        } else {
+            memory.wrong.insert(tag, now.after(refused_for), now);
+        }
+    }
+
+    fn enter(&self, subject: u64, tag: Tag) -> Result<Entered<'_>, Busy> {
+        let mut memory = self.memory.borrow_mut();
+        if let Some(gate) = memory.under_way.get(&tag) {
+            return Ok(Entered::Behind(Rc::clone(gate)));
+        }
+        let count = memory.by_subject.entry(subject).or_default();
+        if *count >= PASSWORD_CHECKS_PER_ACCOUNT_MAX {
+            return Err(Busy);
+        }
+        *count += 1;
+        let gate = Rc::new(Gate::default());
+        memory.under_way.insert(tag, Rc::clone(&gate));
+        Ok(Entered::First(CheckTurn { of: self, subject, tag, gate }))
+    }
+}
+
+impl Memory {
+    fn recall(&mut self, tag: Tag, now: Mono) -> Option<bool> {
+        if self.right.contains(tag, now) {
+            return Some(true);
+        }
+        self.wrong.contains(tag, now).then_some(false)
+    }
+}
+
+enum Entered<'a> {
+    First(CheckTurn<'a>),
+    Behind(Rc<Gate>),
+}
+
+/// The one check of a credential that is under way. Ends when dropped, also unanswered: then one of
+/// those behind takes over.
+struct CheckTurn<'a> {
+    of: &'a Authenticator,
+    subject: u64,
+    tag: Tag,
+    gate: Rc<Gate>,
+}
+
+impl Drop for CheckTurn<'_> {
+    fn drop(&mut self) {
+        let mut memory = self.of.memory.borrow_mut();
+        memory.under_way.remove(&self.tag);
+        if let Some(count) = memory.by_subject.get_mut(&self.subject) {
+            *count -= 1;
+            if *count == 0 {
+                memory.by_subject.remove(&self.subject);
+            }
+        }
+        drop(memory);
+        self.gate.leave();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+//! Credentials that were checked lately, known by a keyed hash, a bounded number of them.
+//!
+//! What is kept is 128 bits of BLAKE2b, keyed with a secret of the process, over the account, the
+//! stored hash and the password: useless to whoever reads the memory without the key, and dead as
+//! soon as the stored hash changes. The oldest that nobody asked for again goes first (CLOCK).
+
+use crate::bytes::hash::Map;
+use crate::model::id::AccountId;
+use crate::model::time::Mono;
+use blake2::Blake2bMac;
+use blake2::digest::consts::U16;
+use blake2::digest::{KeyInit, Mac};
+
+/// A credential as it is remembered.
+pub(super) type Tag = u128;
+
+/// The tag of a password that is said to be that of `stored`. `name` tells apart those who have no
+/// account.
+pub(super) fn tag(
+    key: &[u8; 32],
+    account: AccountId,
+    name: &str,
+    stored: &str,
+    password: &str,
+) -> Tag {
+    let mut mac =
+        Blake2bMac::<U16>::new_from_slice(key).expect("BLAKE2b takes keys of 1 to 64 octets");
+    mac.update(&account.0.to_le_bytes());
+    for text in [name, stored, password] {
+        mac.update(&text.len().to_le_bytes());
+        mac.update(text.as_bytes());
+    }
+    u128::from_le_bytes(mac.finalize().into_bytes().into())
+}
+
+#[derive(Debug)]
+struct Slot {
+    tag: Tag,
+    until: Mono,
+    is_used: bool,
+}
+
+/// Tags until their time is over, or others need the room.
+#[derive(Debug)]
+pub(super) struct Cache {
+    slots: Vec<Slot>,
+    places: Map<Tag, usize>,
+    hand: usize,
+    slots_max: usize,
+}
+
+impl Cache {
+    pub(super) fn new(slots_max: usize) -> Cache {
+        Cache { slots: Vec::new(), places: Map::default(), hand: 0, slots_max: slots_max.max(1) }
+    }
+
+    pub(super) fn contains(&mut self, tag: Tag, now: Mono) -> bool {
+        let slot = self.places.get(&tag).and_then(|&place| self.slots.get_mut(place));
+        slot.filter(|slot| slot.until > now).is_some_and(|slot| {
+            slot.is_used = true;
+            true
+        })
+    }
+
+    pub(super) fn insert(&mut self, tag: Tag, until: Mono, now: Mono) {
+        let slot = Slot { tag, until, is_used: false };
+        if let Some(&place) = self.places.get(&tag) {
+            self.slots[place] = slot;
+            return;
+        }
+        if self.slots.len() < self.slots_max {
+            self.places.insert(tag, self.slots.len());
+            self.slots.push(slot);
+            return;
+        }
+        let place = self.room(now);
+        self.places.remove(&self.slots[place].tag);
+        self.places.insert(tag, place);
+        self.slots[place] = slot;
+    }
+
+    /// The next place that is over its time or was not asked for since the hand came by.
+    fn room(&mut self, now: Mono) -> usize {
+        loop {
+            let place = self.hand;
+            self.hand = (place + 1) % self.slots.len();
+            let slot = &mut self.slots[place];
+            if !slot.is_used || slot.until <= now {
+                return place;
+            }
+            slot.is_used = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn at(seconds: u64) -> Mono {
+        Mono(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn makes_another_tag_of_whatever_differs() {
+        let tags = [
+            tag(&[1; 32], AccountId(1), "", "h", "p"),
+            tag(&[2; 32], AccountId(1), "", "h", "p"),
+            tag(&[1; 32], AccountId(2), "", "h", "p"),
+            tag(&[1; 32], AccountId(1), "h", "", "p"),
+            tag(&[1; 32], AccountId(1), "", "hp", ""),
+            tag(&[1; 32], AccountId(1), "", "h", "P"),
+        ];
+        for (index, one) in tags.iter().enumerate() {
+            assert!(tags[..index].iter().all(|other| other != one));
+        }
+        assert_eq!(tags[0], tag(&[1; 32], AccountId(1), "", "h", "p"));
+    }
+
+    #[test]
+    fn forgets_when_the_time_is_over() {
+        let mut cache = Cache::new(4);
+        cache.insert(1, at(10), at(0));
+        assert!(cache.contains(1, at(9)));
+        assert!(!cache.contains(1, at(10)));
+        cache.insert(1, at(20), at(10));
+        assert!(cache.contains(1, at(19)));
+    }
+
+    #[test]
+    fn stays_bounded_and_keeps_what_is_asked_for() {
+        let mut cache = Cache::new(8);
+        cache.insert(0, at(100), at(0));
+        for tag in 1..1_000 {
+            assert!(cache.contains(0, at(1)));
+            cache.insert(tag, at(100), at(1));
+            assert!(cache.slots.len() <= 8 && cache.places.len() == cache.slots.len());
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Logins against a real directory, with the least costs that argon2 takes.
+
+use super::*;
+use crate::directory::Ledger;
+use crate::model::id::Lsn;
+use crate::model::time::Wall;
+use crate::store::record::{OwnedRecord, Record};
+use crate::store::{Blobs, Group, Machine};
+use futures_lite::future::{block_on, zip};
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+struct World {
+    ledger: Ledger,
+    auth: Authenticator,
+    names: directory::Settings,
+    at: u64,
+}
+
+impl World {
+    fn new(pool: Pool) -> World {
+        let settings = Settings { cost: Cost::LEAST, ..Settings::default() };
+        let auth = Authenticator::new(settings, pool, [9; 32]);
+        let names = directory::Settings::default();
+        let mut world = World { ledger: Ledger::new(), auth, names, at: 0 };
+        let hash = hash("secret", &[3; 16], Cost::LEAST).unwrap();
+        world.change(|draft| {
+            draft.add_domain("a.example", Wall(0))?;
+            draft.add_user("bob@a.example", &hash, 0, Wall(0))?;
+            draft.add_user("off@a.example", &hash, 0, Wall(0))?;
+            draft.set_enabled("off@a.example", false)
+        });
+        world
+    }
+
+    fn change<T>(
+        &mut self,
+        write: impl FnOnce(&mut directory::Draft<'_>) -> Result<T, directory::ChangeError>,
+    ) {
+        let (_, group) = self.ledger.turn().unwrap().draft(write).unwrap();
+        self.apply(&group);
+    }
+
+    fn apply(&mut self, group: &Group) {
+        for OwnedRecord { kind, version, flags, account, body } in &group.records {
+            self.at += 1;
+            let record =
+                Record { kind: *kind, version: *version, flags: *flags, account: *account, body };
+            let mut change = |_, _, _| {};
+            let mut blobs = Blobs::observed(Lsn(self.at), &mut change);
+            self.ledger.apply(Lsn(self.at), record, &mut blobs).unwrap();
+        }
+    }
+
+    fn login(&self, user: &str, password: &str, seconds: u64) -> Verdict {
+        block_on(self.begin(user, password, seconds))
+    }
+
+    fn begin(&self, user: &str, password: &str, seconds: u64) -> impl Future<Output = Verdict> {
+        let snapshot = self.ledger.snapshot();
+        let now = Mono(Duration::from_secs(seconds));
+        async move { self.auth.verify(&snapshot, &self.names, user, password, now).await }
+    }
+}
+
+const BOB: Verdict = Verdict::Account(AccountId(1));
+
+#[test]
+fn tells_right_from_wrong_and_not_wrong_from_unknown() {
+    let world = World::new(Pool::inline(Cost::LEAST));
+    assert_eq!(world.login("bob@a.example", "secret", 0), BOB);
+    assert_eq!(world.login("Bob", "secret", 0), BOB);
+    assert_eq!(world.login("bob@a.example", "Secret", 0), Verdict::Refused);
+    assert_eq!(world.login("eve@a.example", "secret", 0), Verdict::Refused);
+    assert_eq!(world.login("eve@a.example", "", 0), Verdict::Refused);
+    assert_eq!(world.login("off@a.example", "secret", 0), Verdict::Disabled);
+    assert_eq!(world.login("off@a.example", "wrong", 0), Verdict::Refused);
+}
+
+#[test]
+fn checks_every_kind_of_failure_once_and_for_the_same_cost() {
+    let world = World::new(Pool::inline(Cost::LEAST));
+    for user in ["bob@a.example", "eve@a.example", "off@a.example"] {
+        let before = world.auth.pool.count();
+        for _ in 0..3 {
+            assert_eq!(world.login(user, "wrong", 0), Verdict::Refused);
+        }
+        assert_eq!(world.auth.pool.count() - before, 1, "{user}");
+    }
+}
+
+#[test]
+fn remembers_for_a_while() {
+    let world = World::new(Pool::inline(Cost::LEAST));
+    for second in [0, 1, 899] {
+        assert_eq!(world.login("bob@a.example", "secret", second), BOB);
+    }
+    assert_eq!(world.auth.pool.count(), 1);
+    assert_eq!(world.login("bob@a.example", "secret", 900), BOB);
+    assert_eq!(world.auth.pool.count(), 2);
+    assert_eq!(world.login("bob@a.example", "wrong", 900), Verdict::Refused);
+    assert_eq!(world.login("bob@a.example", "wrong", 959), Verdict::Refused);
+    assert_eq!(world.auth.pool.count(), 3);
+    assert_eq!(world.login("bob@a.example", "wrong", 960), Verdict::Refused);
+    assert_eq!(world.auth.pool.count(), 4);
+}
+
+#[test]
+fn forgets_the_old_password_with_the_change() {
+    let mut world = World::new(Pool::inline(Cost::LEAST));
+    assert_eq!(world.login("bob@a.example", "secret", 0), BOB);
+    assert_eq!(world.login("bob@a.example", "new", 0), Verdict::Refused);
+    let hash = block_on(world.auth.hash("new", [5; 16])).unwrap();
+    world.change(|draft| draft.set_hash("bob@a.example", &hash));
+    assert_eq!(world.login("bob@a.example", "secret", 0), Verdict::Refused);
+    assert_eq!(world.login("bob@a.example", "new", 0), BOB);
+}
+
+#[test]
+fn checks_once_for_many_who_come_together() {
+    let world = World::new(Pool::start(Cost::LEAST, 1, 4).unwrap());
+    let both = zip(world.begin("bob", "secret", 0), world.begin("bob", "secret", 0));
+    assert_eq!(block_on(zip(both, world.begin("bob", "secret", 0))), ((BOB, BOB), BOB));
+    assert_eq!(world.auth.pool.count(), 1);
+}
+
+/// Takes the only thread until the sender is dropped.
+fn hold(pool: &Pool) -> crossbeam::channel::Sender<()> {
+    let (end, may_end) = crossbeam::channel::bounded::<()>(0);
+    let (begun, has_begun) = crossbeam::channel::bounded(1);
+    let answer = pool.run(move || {
+        begun.send(()).unwrap();
+        may_end.recv()
+    });
+    has_begun.recv().unwrap();
+    drop(answer);
+    end
+}
+
+#[test]
+fn keeps_a_flood_against_one_account_from_the_others() {
+    let world = World::new(Pool::start(Cost::LEAST, 1, 8).unwrap());
+    assert_eq!(world.login("bob", "secret", 0), BOB);
+    let held = hold(&world.auth.pool);
+    let mut context = Context::from_waker(Waker::noop());
+    let mut one = pin!(world.begin("bob", "1", 0));
+    let mut two = pin!(world.begin("bob", "2", 0));
+    assert_eq!(one.as_mut().poll(&mut context), Poll::Pending);
+    assert_eq!(two.as_mut().poll(&mut context), Poll::Pending);
+    assert_eq!(world.login("bob", "3", 0), Verdict::Busy);
+    // Who is remembered gets in, and other accounts have their turn.
+    assert_eq!(world.login("bob", "secret", 0), BOB);
+    let mut off = pin!(world.begin("off", "secret", 0));
+    assert_eq!(off.as_mut().poll(&mut context), Poll::Pending);
+    drop(held);
+    assert_eq!(block_on(zip(zip(one, two), off)).0, (Verdict::Refused, Verdict::Refused));
+    assert_eq!(world.login("bob", "3", 0), Verdict::Refused);
+}
+
+#[test]
+fn says_busy_when_too_much_waits() {
+    let world = World::new(Pool::start(Cost::LEAST, 1, 1).unwrap());
+    let held = hold(&world.auth.pool);
+    let mut context = Context::from_waker(Waker::noop());
+    let mut one = pin!(world.begin("bob", "secret", 0));
+    assert_eq!(one.as_mut().poll(&mut context), Poll::Pending);
+    assert_eq!(world.login("off", "secret", 0), Verdict::Busy);
+    drop(held);
+    assert_eq!(block_on(one), BOB);
+    assert_eq!(world.login("off", "secret", 0), Verdict::Disabled);
+}
+
+#[test]
+fn lets_another_take_over_from_a_client_who_hung_up() {
+    let world = World::new(Pool::start(Cost::LEAST, 1, 4).unwrap());
+    let held = hold(&world.auth.pool);
+    let mut context = Context::from_waker(Waker::noop());
+    let mut first = Box::pin(world.begin("bob", "secret", 0));
+    let mut second = pin!(world.begin("bob", "secret", 0));
+    assert_eq!(first.as_mut().poll(&mut context), Poll::Pending);
+    assert_eq!(second.as_mut().poll(&mut context), Poll::Pending);
+    drop(first);
+    drop(held);
+    assert_eq!(block_on(second), BOB);
+    assert!(world.auth.memory.borrow().under_way.is_empty());
+    assert!(world.auth.memory.borrow().by_subject.is_empty());
+}
