@@ -290,7 +290,7 @@ impl Directory {
         if entry.is_none() {
             self.names.remove(name);
         }
-        Arc::make_mut(&mut self.snapshot).set_name(name.shared(), entry);
+        Arc::make_mut(&mut self.snapshot).set_name(name.as_str(), entry);
     }
 
     fn publish_domain(&mut self, name: &str) {

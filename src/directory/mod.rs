@@ -22,6 +22,7 @@ mod lookup;
 mod name;
 mod record;
 mod snapshot;
+mod table;
 
 pub use change::{ChangeError, Draft};
 pub use ledger::{Directory, Ledger, Turn};

@@ -70,10 +70,6 @@ impl Name {
         &self.0
     }
 
-    pub(super) fn shared(&self) -> &Arc<str> {
-        &self.0
-    }
-
     fn parts(&self) -> (&str, &str) {
         self.0.rsplit_once('@').expect("a name has an @")
     }

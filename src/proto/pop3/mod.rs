@@ -26,7 +26,7 @@ mod session;
 mod tests;
 
 pub use message::{Sending, octets_sent, top_end};
-pub use session::Session;
+pub use session::{Departed, Session};
 
 use crate::bytes::chain::Chain;
 use crate::proto::sasl::{Credentials, Mechanism};

@@ -28,6 +28,15 @@ pub struct Session<M> {
     state: State<M>,
 }
 
+/// A session between two shards.
+#[derive(Debug)]
+pub struct Departed {
+    settings: Settings,
+    utf8: bool,
+    logins_failed: u8,
+    errors: u32,
+}
+
 #[derive(Debug)]
 enum State<M> {
     Authorization,
@@ -121,6 +130,21 @@ impl<M: Maildrop> Session<M> {
         if matches!(verdict, Verdict::Refused | Verdict::Disabled) {
             self.count_failed_login();
         }
+    }
+
+    /// Lets go of the session while a login is checked, so that the shard that owns the maildrop can
+    /// go on with it; what was written is sent before, what was read and not used up goes with it.
+    pub fn depart(self) -> Departed {
+        assert!(matches!(self.state, State::Verifying), "only a login moves a session");
+        let Session { settings, utf8, logins_failed, errors, .. } = self;
+        Departed { settings, utf8, logins_failed, errors }
+    }
+
+    /// Goes on with a session of another shard; [`Session::login`] is to be called next.
+    #[expect(clippy::needless_pass_by_value, reason = "a session is not to be in two places")]
+    pub fn arrive(departed: Departed) -> Session<M> {
+        let Departed { settings, utf8, logins_failed, errors } = departed;
+        Session { settings, utf8, logins_failed, errors, skipped: None, state: State::Verifying }
     }
 
     /// What is to be removed, in rising order; empty but after [`Step::Update`].

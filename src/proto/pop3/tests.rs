@@ -48,6 +48,12 @@ impl Maildrop for Held {
     }
 }
 
+const SETTINGS: Settings = Settings { plaintext: true };
+
+fn sent_to_another_shard<T: Send + 'static>(departed: T) -> T {
+    departed
+}
+
 /// One session with its world: what the server's driver is, in forty lines.
 struct World {
     session: Session<Held>,
@@ -92,6 +98,9 @@ impl World {
                     let password = credentials.password.expose().to_owned();
                     self.logins.push(format!("{} {password}", credentials.user));
                     let verdict = self.verdict(&credentials.user, &password);
+                    // Every login moves to another shard, as far as the machine can tell.
+                    let here = std::mem::replace(&mut self.session, Session::new(SETTINGS));
+                    self.session = Session::arrive(sent_to_another_shard(here.depart()));
                     self.session.login(verdict, &mut self.out);
                 }
                 Step::Retrieve { index } => {
