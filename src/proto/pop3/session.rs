@@ -83,7 +83,7 @@ impl<M: Maildrop> Session<M> {
             State::Verifying | State::Update(_) => {
                 unreachable!("a question is open: call login or updated first")
             }
-            _ if input.first() == Some(&TLS_HANDSHAKE) => {
+            _ if self.skipped.is_none() && input.first() == Some(&TLS_HANDSHAKE) => {
                 return (0, self.end(b"-ERR no TLS here\r\n", out));
             }
             _ => {}
