@@ -81,3 +81,27 @@ pub const PASSWORD_CHECKS_WAITING_MAX: usize = 256;
 pub const PASSWORD_CHECKS_PER_ACCOUNT_MAX: usize = 2;
 /// Checked credentials that one shard remembers.
 pub const CREDENTIALS_REMEMBERED_MAX: usize = 16_384;
+
+/// Octets of a local part that are taken. RFC 5321 §4.5.3.1.1 asks for 64 at least; the senders
+/// of lists and bounces go beyond it, and refusing them loses mail.
+pub const LOCAL_PART_OCTETS_TAKEN_MAX: usize = 255;
+/// Octets of the argument of EHLO, HELO or LHLO (RFC 5321 §4.5.3.1.2, and an address literal).
+pub const HELLO_OCTETS_MAX: usize = 255;
+/// Octets of one reply line with CRLF (RFC 5321 §4.5.3.1.5).
+pub const REPLY_LINE_OCTETS_MAX: usize = 512;
+/// Characters of ENVID, encoded (RFC 3461 §4.4).
+pub const ENVID_OCTETS_MAX: usize = 100;
+/// Characters of ORCPT, encoded (RFC 3461 §4.2).
+pub const ORCPT_OCTETS_MAX: usize = 500;
+/// Digits of a SIZE value (RFC 1870 §4).
+pub const SIZE_DIGITS_MAX: usize = 20;
+/// Octets of one overlong command line that are skipped before the session is given up.
+pub const SMTP_LINE_SKIPPED_OCTETS_MAX: u64 = 4 << 20;
+/// Octets of one refused message that are read and dropped before the session is given up.
+pub const SMTP_DROPPED_OCTETS_MAX: u64 = 1 << 30;
+/// Characters of a trace line that are aimed at (RFC 5322 §2.1.1).
+pub const TRACE_LINE_OCTETS_TARGET: usize = 78;
+/// Fields that the summary of one message points at.
+pub const SUMMARY_FIELDS_MAX: usize = 64;
+/// Octets of a message that a summary can be made of: its offsets have 32 bits.
+pub const MESSAGE_OCTETS_SUMMARY_MAX: u64 = 1 << 31;

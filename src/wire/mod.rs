@@ -1,4 +1,14 @@
-//! The wire floor.
+//! Octets to representations and back, zero-copy: what the wire says, not what it means.
+//!
+//! Nothing here knows a clock, a socket or a session. A parser is the first to see octets and
+//! returns a type that cannot be wrong; it never panics, whatever it is given.
 
+pub mod address;
+pub mod date;
+pub mod dot;
 pub mod line;
+pub mod message;
 pub mod pop3;
+pub mod smtp;
+pub mod text;
+pub mod trace;

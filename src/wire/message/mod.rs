@@ -1,0 +1,5 @@
+//! Messages as octets: where the header ends, where its fields lie.
+
+pub mod fields;
+pub mod hops;
+pub mod summary;

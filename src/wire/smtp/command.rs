@@ -1,0 +1,282 @@
+//! One SMTP or LMTP command line, without its CRLF (RFC 5321 §4.1, RFC 3030 §2, RFC 2033 §4).
+//!
+//! Verbs count in any case; exactly one space parts them from what follows. Whether a command
+//! is in order now is the session's matter, not the parser's.
+
+use super::param::{MailParams, ParamError, RcptParams};
+use crate::model::limits::HELLO_OCTETS_MAX;
+use crate::wire::address::{ForwardPath, ReversePath, take_forward_path, take_reverse_path};
+
+/// Which greeting a client used; it tells what it can understand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HelloKind {
+    Helo,
+    Ehlo,
+    Lhlo,
+}
+
+/// MAIL: where the message comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sender<'a> {
+    pub path: ReversePath<'a>,
+    pub params: MailParams<'a>,
+}
+
+/// RCPT: where it goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recipient<'a> {
+    pub path: ForwardPath<'a>,
+    pub params: RcptParams<'a>,
+}
+
+/// BDAT: octets that follow the line (RFC 3030 §2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    pub len: u64,
+    pub last: bool,
+}
+
+/// A command that is sound by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command<'a> {
+    /// The name that the client gives itself: graphic ASCII, never empty.
+    Hello(HelloKind, &'a str),
+    Mail(Sender<'a>),
+    Rcpt(Recipient<'a>),
+    Data,
+    Bdat(Chunk),
+    Rset,
+    Noop,
+    Quit,
+    Help,
+    /// Whom to verify; never empty.
+    Vrfy(&'a str),
+    /// Which list to expand; never empty.
+    Expn(&'a str),
+}
+
+/// Why a line is no command that can be run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommandError {
+    /// No command by that verb (500).
+    Unknown,
+    /// A command of some extension that is not offered (502).
+    NotOffered,
+    /// A protocol for other ports: hang up (A browser was made to post mail.)
+    Foreign,
+    /// A bad argument (501).
+    Argument,
+    /// No reverse path where one belongs (501).
+    SenderSyntax,
+    /// No forward path where one belongs (501).
+    RecipientSyntax,
+    /// A MAIL or RCPT parameter that is not known (555).
+    UnknownParam,
+    /// A MAIL or RCPT parameter with a bad value, or twice (501).
+    BadParam,
+    /// A BDAT with a bad argument behind its size: the octets follow all the same (501).
+    Chunk(u64),
+    /// A sender outside ASCII without SMTPUTF8 (550, RFC 6531 §3.5).
+    SenderNeedsUtf8,
+}
+
+impl From<ParamError> for CommandError {
+    fn from(error: ParamError) -> CommandError {
+        match error {
+            ParamError::Bad => CommandError::BadParam,
+            ParamError::Unknown => CommandError::UnknownParam,
+        }
+    }
+}
+
+/// Reads one line.
+pub fn parse(line: &[u8]) -> Result<Command<'_>, CommandError> {
+    let (verb, argument) = match memchr::memchr(b' ', line) {
+        Some(at) => (&line[..at], &line[at + 1..]),
+        None => (line, &[][..]),
+    };
+    let mut upper = [0; 8];
+    let Some(upper) = upper.get_mut(..verb.len()) else { return Err(foreign(line)) };
+    upper.copy_from_slice(verb);
+    upper.make_ascii_uppercase();
+    match &*upper {
+        b"MAIL" => mail(argument),
+        b"RCPT" => rcpt(argument),
+        b"DATA" => alone(argument, Command::Data),
+        b"BDAT" => bdat(argument),
+        b"EHLO" => hello(HelloKind::Ehlo, argument),
+        b"HELO" => hello(HelloKind::Helo, argument),
+        b"LHLO" => hello(HelloKind::Lhlo, argument),
+        b"RSET" => alone(argument, Command::Rset),
+        b"QUIT" => alone(argument, Command::Quit),
+        b"NOOP" => Ok(Command::Noop),
+        b"HELP" => Ok(Command::Help),
+        b"VRFY" => Ok(Command::Vrfy(whom(argument)?)),
+        b"EXPN" => Ok(Command::Expn(whom(argument)?)),
+        b"AUTH" | b"STARTTLS" | b"ETRN" | b"ATRN" | b"TURN" | b"SEND" | b"SOML" | b"SAML"
+        | b"BURL" => Err(CommandError::NotOffered),
+        _ => Err(foreign(line)),
+    }
+}
+
+/// Unknown, or HTTP: what a browser can be made to send to this port.
+fn foreign(line: &[u8]) -> CommandError {
+    const VERBS: [&[u8]; 9] = [
+        b"GET ",
+        b"POST ",
+        b"PUT ",
+        b"HEAD ",
+        b"OPTIONS ",
+        b"CONNECT ",
+        b"DELETE ",
+        b"PATCH ",
+        b"PRI ",
+    ];
+    let is_http = VERBS.iter().any(|verb| line.starts_with(verb))
+        && memchr::memmem::find(line, b" HTTP/").is_some();
+    if is_http { CommandError::Foreign } else { CommandError::Unknown }
+}
+
+/// A command that takes no argument; spaces behind it are no argument (RFC 5321 §4.1.1).
+fn alone<'a>(argument: &[u8], command: Command<'a>) -> Result<Command<'a>, CommandError> {
+    if argument.trim_ascii_end().is_empty() { Ok(command) } else { Err(CommandError::Argument) }
+}
+
+/// Any graphic ASCII is a name: clients are known to give odd ones (RFC 5321 §4.1.4 forbids to
+/// refuse for it). Only the first word counts.
+fn hello(kind: HelloKind, argument: &[u8]) -> Result<Command<'_>, CommandError> {
+    let name = argument.trim_ascii().split(|&octet| octet == b' ').next().unwrap_or_default();
+    let sound = (1..=HELLO_OCTETS_MAX).contains(&name.len())
+        && argument.iter().all(|octet| octet.is_ascii_graphic() || *octet == b' ');
+    let name = std::str::from_utf8(name).map_err(|_| CommandError::Argument)?;
+    if sound { Ok(Command::Hello(kind, name)) } else { Err(CommandError::Argument) }
+}
+
+/// A string that a person could have typed.
+fn whom(argument: &[u8]) -> Result<&str, CommandError> {
+    let text = std::str::from_utf8(argument).map_err(|_| CommandError::Argument)?.trim();
+    if text.is_empty() || text.chars().any(char::is_control) {
+        return Err(CommandError::Argument);
+    }
+    Ok(text)
+}
+
+/// What follows `keyword:` and the space that some clients put there.
+fn behind<'a>(argument: &'a [u8], keyword: &[u8]) -> Option<&'a [u8]> {
+    let (front, rest) = argument.split_at_checked(keyword.len())?;
+    let rest = front.eq_ignore_ascii_case(keyword).then_some(rest)?;
+    Some(rest.strip_prefix(b" ").unwrap_or(rest))
+}
+
+fn mail(argument: &[u8]) -> Result<Command<'_>, CommandError> {
+    let text = behind(argument, b"FROM:").ok_or(CommandError::SenderSyntax)?;
+    let (path, rest) = take_reverse_path(text).map_err(|_| CommandError::SenderSyntax)?;
+    let params = MailParams::parse(rest)?;
+    if !path.is_ascii() && !params.utf8 {
+        return Err(CommandError::SenderNeedsUtf8);
+    }
+    Ok(Command::Mail(Sender { path, params }))
+}
+
+fn rcpt(argument: &[u8]) -> Result<Command<'_>, CommandError> {
+    let text = behind(argument, b"TO:").ok_or(CommandError::RecipientSyntax)?;
+    let (path, rest) = take_forward_path(text).map_err(|_| CommandError::RecipientSyntax)?;
+    Ok(Command::Rcpt(Recipient { path, params: RcptParams::parse(rest)? }))
+}
+
+fn bdat(argument: &[u8]) -> Result<Command<'_>, CommandError> {
+    let mut words = argument.split(|&octet| octet == b' ').filter(|word| !word.is_empty());
+    let digits = words.next().ok_or(CommandError::Argument)?;
+    if !digits.iter().all(u8::is_ascii_digit) {
+        return Err(CommandError::Argument);
+    }
+    // A size that no number holds is as good as endless: the session is given up in time.
+    let text = std::str::from_utf8(digits).map_err(|_| CommandError::Argument)?;
+    let len = text.parse().unwrap_or(u64::MAX);
+    match (words.next(), words.next()) {
+        (None, _) => Ok(Command::Bdat(Chunk { len, last: false })),
+        (Some(word), None) if word.eq_ignore_ascii_case(b"LAST") => {
+            Ok(Command::Bdat(Chunk { len, last: true }))
+        }
+        _ => Err(CommandError::Chunk(len)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::{Expect, expect};
+
+    #[track_caller]
+    #[expect(clippy::needless_pass_by_value, reason = "expect![] reads better as a value")]
+    fn check(line: &str, want: Expect) {
+        want.assert_eq(&match parse(line.as_bytes()) {
+            Ok(Command::Mail(Sender { path, params })) => {
+                format!("Mail {path} size {:?}", params.size)
+            }
+            Ok(Command::Rcpt(Recipient { path, .. })) => format!("Rcpt {path}"),
+            Ok(command) => format!("{command:?}"),
+            Err(error) => format!("{error:?}"),
+        });
+    }
+
+    #[test]
+    fn reads_verbs_in_any_case() {
+        check("noop", expect!["Noop"]);
+        check("NOOP `id` ;id", expect!["Noop"]);
+        check("qUiT ", expect!["Quit"]);
+        check("QUIT now", expect!["Argument"]);
+        check("data", expect!["Data"]);
+        check("lhlo a", expect![[r#"Hello(Lhlo, "a")"#]]);
+    }
+
+    #[test]
+    fn tells_unknown_from_not_offered_from_foreign() {
+        for line in ["", " ", " NOOP", "FOOBAR", "\0", "EHLO\tmx.example", "NOOP\0", "VERYLONGVERB"]
+        {
+            check(line, expect!["Unknown"]);
+        }
+        check("STARTTLS", expect!["NotOffered"]);
+        check("AUTH PLAIN =", expect!["NotOffered"]);
+        check("GET / HTTP/1.1", expect!["Foreign"]);
+        check("GET up", expect!["Unknown"]);
+    }
+
+    #[test]
+    fn reads_names_of_clients() {
+        check("EHLO [IPv6:1:2]", expect![[r#"Hello(Ehlo, "[IPv6:1:2]")"#]]);
+        check("EHLO a_b (my computer)", expect![[r#"Hello(Ehlo, "a_b")"#]]);
+        check("EHLO", expect!["Argument"]);
+        check("EHLO ", expect!["Argument"]);
+        check("EHLO a\x1b]0;x\x07", expect!["Argument"]);
+        check("EHLO é.example", expect!["Argument"]);
+    }
+
+    #[test]
+    fn reads_mail_and_rcpt() {
+        check("MAIL FROM:<>", expect!["Mail <> size None"]);
+        check("mAiL fRoM: <A@B.example> SIZE=5", expect!["Mail <A@b.example> size Some(5)"]);
+        check("MAIL FROM:<a@b.example><c@d.example>", expect!["BadParam"]);
+        check("MAIL FROM:<и@b.example>", expect!["SenderNeedsUtf8"]);
+        check("MAIL FROM:<и@b.example> SMTPUTF8", expect!["Mail <и@b.example> size None"]);
+        check("MAIL FROM <a@b.example>", expect!["SenderSyntax"]);
+        check("MAIL", expect!["SenderSyntax"]);
+        check("RCPT TO:<Postmaster>", expect!["Rcpt <Postmaster>"]);
+        check("RCPT TO:a@local.example", expect!["RecipientSyntax"]);
+        check("RCPT TO:<a@b.example> FOO=1", expect!["UnknownParam"]);
+    }
+
+    #[test]
+    fn reads_bdat_and_keeps_the_size_of_a_bad_one() {
+        check("BDAT 5", expect!["Bdat(Chunk { len: 5, last: false })"]);
+        check("bdat 0 last", expect!["Bdat(Chunk { len: 0, last: true })"]);
+        check("BDAT LAST", expect!["Argument"]);
+        check("BDAT", expect!["Argument"]);
+        check("BDAT -1", expect!["Argument"]);
+        check("BDAT 1 LAST NOW", expect!["Chunk(1)"]);
+        check(
+            "BDAT 99999999999999999999999",
+            expect!["Bdat(Chunk { len: 18446744073709551615, last: false })"],
+        );
+    }
+}

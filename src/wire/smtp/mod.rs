@@ -1,0 +1,6 @@
+//! SMTP and LMTP on the wire: commands with their parameters, and replies.
+
+pub mod command;
+pub mod param;
+pub mod reply;
+pub mod xtext;

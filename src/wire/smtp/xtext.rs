@@ -1,0 +1,106 @@
+//! xtext and its kin: how DSN parameters carry any characters (RFC 3461 §4, RFC 6533 §3).
+//!
+//! The encoded form is what is kept and passed on; here it is only found good or bad.
+
+/// The octets that `text` encodes, one by one; an `Err` ends it.
+///
+/// xtext: printable ASCII without `+` and `=`, or `+` and two upper-case hex digits.
+fn decoded(text: &[u8]) -> impl Iterator<Item = Result<u8, ()>> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let (&first, more) = rest.split_first()?;
+        rest = more;
+        Some(match first {
+            b'+' => {
+                let Some((&[high, low], more)) = rest.split_first_chunk::<2>() else {
+                    rest = &[];
+                    return Some(Err(()));
+                };
+                rest = more;
+                hex(high).zip(hex(low)).map(|(high, low)| high << 4 | low).ok_or(())
+            }
+            b'=' => Err(()),
+            b'!'..=b'~' => Ok(first),
+            _ => Err(()),
+        })
+    })
+}
+
+/// Upper case only (RFC 3461 §4).
+fn hex(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+/// xtext that decodes to printable ASCII, as ENVID and ORCPT have to (RFC 3461 §4.2, §4.4).
+/// Spaces are taken: addresses of other mail systems have them.
+pub fn is_printable_xtext(text: &[u8]) -> bool {
+    !text.is_empty() && decoded(text).all(|octet| matches!(octet, Ok(b' '..=b'~')))
+}
+
+/// An address of type utf-8 in an ORCPT (RFC 6533 §3): characters beside `\`, `+`, `=`, and
+/// `\x{…}` for the others. Raw UTF-8 is taken too (utf-8-addr-unitext).
+pub fn is_utf8_address(text: &[u8]) -> bool {
+    let Ok(mut rest) = std::str::from_utf8(text) else { return false };
+    if rest.is_empty() {
+        return false;
+    }
+    while let Some(letter) = rest.chars().next() {
+        if let Some(point) = rest.strip_prefix("\\x{") {
+            let Some((digits, more)) = point.split_once('}') else { return false };
+            if !is_code_point(digits) {
+                return false;
+            }
+            rest = more;
+        } else if matches!(letter, '!'..='~') && !matches!(letter, '\\' | '+' | '=')
+            || !letter.is_ascii() && !letter.is_control()
+        {
+            let mut letters = rest.chars();
+            letters.next();
+            rest = letters.as_str();
+        } else {
+            return false;
+        }
+    }
+    true
+}
+
+/// HEXPOINT: a character outside ASCII, or an ASCII one that cannot stand for itself.
+fn is_code_point(digits: &str) -> bool {
+    let sound = (2..=6).contains(&digits.len())
+        && digits.bytes().all(|digit| hex(digit).is_some())
+        && (digits.len() == 2 || !digits.starts_with('0'));
+    let Some(letter) = u32::from_str_radix(digits, 16).ok().and_then(char::from_u32) else {
+        return false;
+    };
+    sound && (!letter.is_ascii() || letter <= ' ' || matches!(letter, '+' | '=' | '\\' | '\x7f'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_printable_xtext_only() {
+        for good in ["a", "a+2Bb", "QQ314159", "a+20b", "rfc+3D!"] {
+            assert!(is_printable_xtext(good.as_bytes()), "{good}");
+        }
+        for bad in ["", "a+2b", "a+zz", "a=b", "a+", "a+2", "a b", "a+0A", "a+7F", "a+FF", "é"] {
+            assert!(!is_printable_xtext(bad.as_bytes()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn takes_utf8_addresses_raw_and_embedded() {
+        for good in [r"\x{438}@b.example", "и@b.example", r"a\x{2B}b@c", r"\x{10FFFF}", r"\x{7F}"]
+        {
+            assert!(is_utf8_address(good.as_bytes()), "{good}");
+        }
+        for bad in ["", r"\x{41}", r"\x{D800}", r"\x{110000}", r"\x{}", r"\x{438", "a+b", r"a\b"] {
+            assert!(!is_utf8_address(bad.as_bytes()), "{bad}");
+        }
+    }
+}

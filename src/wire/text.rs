@@ -1,0 +1,161 @@
+//! What the lines of a message may hold, looked at while they stream through.
+//!
+//! Text has CRLF line ends and no NUL (RFC 5321 §2.3.8, §4.5.2). A bare CR or LF is what one
+//! relay takes for a line end and the next one does not; a message that has it is refused as a
+//! whole, so that nothing hidden behind it is ever sent on. The look costs one vectorised pass.
+
+use crate::model::limits::SMTP_TEXT_LINE_OCTETS_MAX;
+use memchr::{memchr_iter, memrchr};
+
+/// What is wrong with a text; the gravest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TextFault {
+    /// A CR without LF, or an LF without CR.
+    BareLineEnd,
+    /// An octet of value 0.
+    Nul,
+    /// A line over [`SMTP_TEXT_LINE_OCTETS_MAX`].
+    LongLine,
+}
+
+/// The look at one text, over any cuts.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TextScan {
+    /// Octets since the last LF.
+    line_len: usize,
+    after_cr: bool,
+    fault: Option<TextFault>,
+}
+
+impl TextScan {
+    pub const fn new() -> TextScan {
+        TextScan { line_len: 0, after_cr: false, fault: None }
+    }
+
+    /// Looks at the next octets of the text.
+    pub fn feed(&mut self, text: &[u8]) {
+        let (Some(&first), Some(&last)) = (text.first(), text.last()) else { return };
+        let (bare, nul) = look(text);
+        if bare || self.after_cr != (first == b'\n') {
+            self.found(TextFault::BareLineEnd);
+        }
+        if nul || first == 0 {
+            self.found(TextFault::Nul);
+        }
+        self.after_cr = last == b'\r';
+        if self.measure(text) {
+            self.found(TextFault::LongLine);
+        }
+    }
+
+    /// Looks at the end of the text: nothing follows.
+    pub fn end(&mut self) {
+        if std::mem::take(&mut self.after_cr) {
+            self.found(TextFault::BareLineEnd);
+        }
+    }
+
+    /// The gravest fault so far.
+    pub fn fault(&self) -> Option<TextFault> {
+        self.fault
+    }
+
+    fn found(&mut self, fault: TextFault) {
+        self.fault = Some(self.fault.map_or(fault, |known| known.min(fault)));
+    }
+
+    /// Follows the length of the line; true if one is too long.
+    fn measure(&mut self, text: &[u8]) -> bool {
+        if self.line_len + text.len() <= SMTP_TEXT_LINE_OCTETS_MAX {
+            match memrchr(b'\n', text) {
+                Some(lf) => self.line_len = text.len() - lf - 1,
+                None => self.line_len += text.len(),
+            }
+            return false;
+        }
+        // Too much for a shortcut: go from line to line.
+        let (mut start, mut long) = (0, false);
+        for lf in memchr_iter(b'\n', text) {
+            long |= self.line_len + lf + 1 - start > SMTP_TEXT_LINE_OCTETS_MAX;
+            self.line_len = 0;
+            start = lf + 1;
+        }
+        self.line_len = self.line_len.saturating_add(text.len() - start);
+        long || self.line_len > SMTP_TEXT_LINE_OCTETS_MAX
+    }
+}
+
+/// Whether a CR and an LF part company, or a NUL stands, at any index but the first.
+/// Without branches, so that the compiler makes vectors of it.
+fn look(text: &[u8]) -> (bool, bool) {
+    let (mut bare, mut nul) = (0_u8, 0_u8);
+    for (&before, &octet) in text.iter().zip(&text[1..]) {
+        bare |= u8::from(before == b'\r') ^ u8::from(octet == b'\n');
+        nul |= u8::from(octet == 0);
+    }
+    (bare != 0, nul != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault_cut(text: &[u8], piece: usize) -> Option<TextFault> {
+        let mut scan = TextScan::new();
+        text.chunks(piece).for_each(|part| scan.feed(part));
+        scan.end();
+        scan.fault()
+    }
+
+    #[track_caller]
+    fn check(text: &[u8], want: Option<TextFault>) {
+        for piece in [1, 2, 3, 7, 1_000, 1 << 20] {
+            assert_eq!(fault_cut(text, piece), want, "cut into pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn takes_lines_with_crlf_of_any_content() {
+        check(b"", None);
+        check(b"a\r\n\r\n\xff.\r\n.b", None);
+    }
+
+    #[test]
+    fn refuses_bare_line_ends_wherever_they_stand() {
+        for text in ["\n", "\r", "a\nb\r\n", "a\rb\r\n", "a\r\r\n", "a\r\n\n", "a\r\nb\r"] {
+            check(text.as_bytes(), Some(TextFault::BareLineEnd));
+        }
+    }
+
+    #[test]
+    fn refuses_nul_and_names_the_bare_line_end_first() {
+        check(b"\0", Some(TextFault::Nul));
+        check(b"ab\0\r\n", Some(TextFault::Nul));
+        check(b"ab\0\n", Some(TextFault::BareLineEnd));
+    }
+
+    #[test]
+    fn refuses_a_line_over_the_limit_and_takes_one_at_it() {
+        let mut text = vec![b'a'; SMTP_TEXT_LINE_OCTETS_MAX - 2];
+        text.extend_from_slice(b"\r\n");
+        let twice = text.repeat(2);
+        check(&twice, None);
+        text.insert(0, b'a');
+        check(&text, Some(TextFault::LongLine));
+        check(&vec![b'a'; SMTP_TEXT_LINE_OCTETS_MAX + 1], Some(TextFault::LongLine));
+    }
+
+    #[test]
+    fn says_the_same_over_all_cuts() {
+        arbtest::arbtest(|u| {
+            let len = u.int_in_range(0..=40)?;
+            let text: Vec<u8> =
+                (0..len).map(|_| u.choose(b"ab\r\n\0").copied()).collect::<Result<_, _>>()?;
+            let whole = fault_cut(&text, 100);
+            for piece in 1..=7 {
+                assert_eq!(fault_cut(&text, piece), whole);
+            }
+            Ok(())
+        });
+    }
+}

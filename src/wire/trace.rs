@@ -1,0 +1,192 @@
+//! Trace lines that go on top of a message (RFC 5321 §4.4): Return-Path and Received.
+//!
+//! Everything that a stranger chose (the name in EHLO, the sender) is written so that it cannot
+//! end a line, a comment or a field; lines are folded near 78 characters where that is possible.
+
+use super::address::literal_text;
+use super::date::put_date;
+use crate::model::address::Address;
+use crate::model::limits::TRACE_LINE_OCTETS_TARGET;
+use std::net::IpAddr;
+
+/// The protocol a message came by (RFC 3848 §1, RFC 6531 §4.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum With {
+    /// After HELO.
+    Smtp,
+    /// After EHLO.
+    Esmtp,
+    /// After LHLO.
+    Lmtp,
+    /// SMTP with SMTPUTF8 asked for.
+    Utf8Smtp,
+    /// LMTP with SMTPUTF8 asked for.
+    Utf8Lmtp,
+}
+
+impl With {
+    /// The registered name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            With::Smtp => "SMTP",
+            With::Esmtp => "ESMTP",
+            With::Lmtp => "LMTP",
+            With::Utf8Smtp => "UTF8SMTP",
+            With::Utf8Lmtp => "UTF8LMTP",
+        }
+    }
+}
+
+/// One hop of a message.
+#[derive(Clone, Copy, Debug)]
+pub struct Received<'a> {
+    /// What the client called itself, a domain or a literal; anything else is cleaned.
+    pub hello: &'a str,
+    /// Where the client's connection came from.
+    pub peer: IpAddr,
+    /// This server's name.
+    pub host: &'a str,
+    pub with: With,
+    /// The name under which the logs know the message.
+    pub id: &'a str,
+    /// The recipient, if there is only one: several are nobody's business but ours
+    /// (RFC 5321 §4.4, §7.2).
+    pub recipient: Option<&'a Address>,
+    /// Seconds since 1970.
+    pub at: u32,
+}
+
+/// Writes `Return-Path: <sender>`; `None` is the null path.
+pub fn put_return_path(sender: Option<&Address>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"Return-Path: <");
+    if let Some(sender) = sender {
+        out.extend_from_slice(sender.to_string().as_bytes());
+    }
+    out.extend_from_slice(b">\r\n");
+}
+
+/// Writes the Received field of this hop.
+pub fn put_received(hop: &Received<'_>, out: &mut Vec<u8>) {
+    let mut line = Folder { out, used: 0 };
+    line.start("Received:");
+    line.words(&["from", &clean_name(hop.hello)]);
+    line.words(&[&format!("({})", literal_text(hop.peer))]);
+    line.words(&["by", hop.host]);
+    line.words(&["with", hop.with.name()]);
+    line.words(&["id", hop.id]);
+    if let Some(recipient) = hop.recipient {
+        line.words(&["for", &format!("<{recipient}>")]);
+    }
+    out.extend_from_slice(b";\r\n\t");
+    put_date(hop.at, out);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Letters that a domain or literal has; others become `?`, which no domain has.
+fn clean_name(name: &str) -> String {
+    let clean = |letter: char| match letter {
+        'a'..='z' | 'A'..='Z' | '0'..='9' | '-' | '_' | '.' | ':' | '[' | ']' => letter,
+        _ => '?',
+    };
+    name.chars().map(clean).collect()
+}
+
+/// Breaks lines between words that belong apart.
+struct Folder<'a> {
+    out: &'a mut Vec<u8>,
+    used: usize,
+}
+
+impl Folder<'_> {
+    fn start(&mut self, name: &str) {
+        self.out.extend_from_slice(name.as_bytes());
+        self.used = name.len();
+    }
+
+    /// Writes words that stay on one line.
+    fn words(&mut self, words: &[&str]) {
+        let len: usize = words.iter().map(|word| word.len() + 1).sum();
+        if self.used + len > TRACE_LINE_OCTETS_TARGET {
+            self.out.extend_from_slice(b"\r\n\t");
+            self.used = 8 - 1;
+        } else {
+            self.out.push(b' ');
+        }
+        self.out.extend_from_slice(words.join(" ").as_bytes());
+        self.used += len;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::{Expect, expect};
+
+    #[track_caller]
+    #[expect(clippy::needless_pass_by_value, reason = "expect![] reads better as a value")]
+    fn check(hop: &Received<'_>, want: Expect) {
+        let mut out = Vec::new();
+        put_received(hop, &mut out);
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.ends_with("\r\n") && text.split("\r\n").all(|line| line.len() <= 998));
+        want.assert_eq(&text.replace("\r\n", "\n"));
+    }
+
+    fn hop() -> Received<'static> {
+        Received {
+            hello: "client.example",
+            peer: IpAddr::from([192, 0, 2, 1]),
+            host: "mx.local.example",
+            with: With::Esmtp,
+            id: "0-1a2b",
+            recipient: None,
+            at: 1_795_579_879,
+        }
+    }
+
+    #[test]
+    fn names_from_by_with_id_and_date() {
+        check(
+            &hop(),
+            expect![[r#"
+            Received: from client.example ([192.0.2.1]) by mx.local.example with ESMTP
+            	id 0-1a2b;
+            	Wed, 25 Nov 2026 04:11:19 +0000
+        "#]],
+        );
+    }
+
+    #[test]
+    fn names_a_single_recipient() {
+        let user = Address::from_parts("a b", "local.example");
+        check(
+            &Received { recipient: Some(&user), with: With::Lmtp, ..hop() },
+            expect![[r#"
+            Received: from client.example ([192.0.2.1]) by mx.local.example with LMTP
+            	id 0-1a2b for <"a b"@local.example>;
+            	Wed, 25 Nov 2026 04:11:19 +0000
+        "#]],
+        );
+    }
+
+    #[test]
+    fn keeps_a_hostile_name_in_its_place() {
+        let peer = "2001:db8::1".parse().unwrap();
+        check(
+            &Received { hello: "a)\r\nX-Evil:(;é", peer, ..hop() },
+            expect![[r#"
+            Received: from a???X-Evil:??? ([IPv6:2001:db8::1]) by mx.local.example
+            	with ESMTP id 0-1a2b;
+            	Wed, 25 Nov 2026 04:11:19 +0000
+        "#]],
+        );
+    }
+
+    #[test]
+    fn writes_the_return_path() {
+        let mut out = Vec::new();
+        put_return_path(None, &mut out);
+        put_return_path(Some(&Address::from_parts("a", "b.example")), &mut out);
+        assert_eq!(out, b"Return-Path: <>\r\nReturn-Path: <a@b.example>\r\n");
+    }
+}
