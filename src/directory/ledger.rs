@@ -11,7 +11,7 @@ use super::name::Name;
 use super::record::{self, Alias, Domain, MAJOR_HIGHEST, Part, Stored, User};
 use super::snapshot::{Entry, Served, Snapshot};
 use crate::bytes::hash::Sorted;
-use crate::model::id::{AccountId, Lsn};
+use crate::model::id::{AccountId, BlobId, Lsn};
 use crate::store::record::{FLAG_SKIPPABLE, Record};
 use crate::store::{Blobs, Damaged, Group, Machine};
 use std::cell::{Cell, RefCell};
@@ -97,6 +97,9 @@ impl Machine for Ledger {
     fn load(&mut self, major: u32, minor: u64, at: Lsn, octets: &[u8]) -> Result<(), Damaged> {
         self.directory.borrow_mut().load(major, minor, at, octets)
     }
+
+    /// The directory refers to no blob.
+    fn references(&self, _: &mut dyn FnMut(BlobId)) {}
 
     fn taint(&mut self) {
         let mut directory = self.directory.borrow_mut();

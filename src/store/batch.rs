@@ -282,6 +282,47 @@ pub(super) fn open_blob(
     Ok(header)
 }
 
+/// What a batch that is whole in every octet holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Content {
+    pub records: u64,
+    pub blobs: u64,
+}
+
+/// Checks a batch from its first octet to its last: meta region, records, blobs, and the zeros
+/// between them.
+pub(super) fn check_whole(
+    octets: &[u8],
+    header: &BatchHeader,
+    identity: &Identity,
+    segment: u64,
+    at: u64,
+) -> Result<Content, Damaged> {
+    let mut content = Content::default();
+    let mut meta = open_meta(octets, header, identity.seed(segment, at))?;
+    let lines = std::mem::take(&mut meta.blobs);
+    while meta.next_record()?.is_some() {
+        content.records += 1;
+    }
+    let mut clean = BATCH_HEADER_OCTETS + to_usize(u64::from(header.meta_octets));
+    let zeros = |from: usize, to: usize| -> Result<(), Damaged> {
+        let gap = octets.get(from..to).unwrap_or_default();
+        if gap.iter().all(|&octet| octet == 0) {
+            return Ok(());
+        }
+        Err(Damaged(format!("segment {segment} at octet {at}: zeros are not zero")))
+    };
+    for line in &lines {
+        zeros(clean, line.offset)?;
+        let blob = octets.get(line.offset..).unwrap_or_default();
+        open_blob(blob, line.id, identity, segment, at + to_u64(line.offset))?;
+        content.blobs += 1;
+        clean = line.offset + line.octets;
+    }
+    zeros(clean, octets.len())?;
+    Ok(content)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -105,8 +105,8 @@ pub(super) struct RootV1 {
     pub replay_check: u64,
     pub next_blob: u64,
     pub next_segment: u64,
-    /// Slot and number of each segment of the hot stream, in order.
-    pub hot: Vec<(u32, u64)>,
+    /// Slot, number and last batch that counts of each segment of the hot stream, in order.
+    pub hot: Vec<(u32, u64, u64)>,
     pub index: Vec<(u32, u64)>,
     pub table: Vec<PageAtV1>,
 }
@@ -515,7 +515,12 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
             replay_check: start.check,
             next_blob: shared.next_blob.get(),
             next_segment: shared.next_segment.get(),
-            hot: shared.hot.borrow().clone(),
+            hot: shared
+                .hot
+                .borrow()
+                .iter()
+                .map(|one| (one.slot, one.segment, one.last.0))
+                .collect(),
             index: draft.segments.clone(),
             table: table.iter().copied().map(PageAtV1::from).collect(),
         };
@@ -535,11 +540,12 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         let shared = &self.shared;
         let table = shared.table.borrow();
         let tail = shared.tail.get();
-        shared.hot.borrow_mut().retain(|&(slot, segment)| {
-            let needed =
-                segment >= start.segment || segment == tail.segment || table.live_octets(slot) > 0;
+        shared.hot.borrow_mut().retain(|one| {
+            let needed = one.segment >= start.segment
+                || one.segment == tail.segment
+                || table.live_octets(one.slot) > 0;
             if !needed {
-                shared.segments.retire(slot);
+                shared.segments.retire(one.slot);
             }
             needed
         });

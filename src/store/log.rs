@@ -38,7 +38,7 @@ use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
-/// Why a group is not in the log. None of its effects will ever be seen.
+/// Why a group is not in the log. Except where it says so, none of its effects will ever be seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AppendError {
     /// Too many groups wait, or the disk has no room: 452, try later.
@@ -47,6 +47,9 @@ pub enum AppendError {
     TooLarge,
     /// A write or sync failed; the log goes on elsewhere or is read-only: 451.
     Failed(String),
+    /// A write or sync failed, and so did leaving it out: the group may be there after the next
+    /// start. Say neither yes nor no: drop the connection.
+    Uncertain(String),
 }
 
 impl fmt::Display for AppendError {
@@ -55,6 +58,7 @@ impl fmt::Display for AppendError {
             AppendError::Full => out.write_str("no room in the log"),
             AppendError::TooLarge => out.write_str("larger than a segment of the log"),
             AppendError::Failed(why) => write!(out, "the log failed: {why}"),
+            AppendError::Uncertain(why) => write!(out, "the log failed and stopped: {why}"),
         }
     }
 }
@@ -136,7 +140,7 @@ struct InFlight {
     blobs: Vec<BlobLine>,
     groups: Vec<Group>,
     answers: Vec<Rc<Answer>>,
-    done: Option<Result<(), String>>,
+    arrived: bool,
 }
 
 /// Wakes one task; a call while nobody waits is remembered.
@@ -177,6 +181,15 @@ pub(super) struct Position {
     pub check: u64,
 }
 
+/// A segment of the hot stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct HotSegment {
+    pub slot: u32,
+    pub segment: u64,
+    /// The last batch in it that counts; means nothing for the last one, which is written to.
+    pub last: Lsn,
+}
+
 /// Whether the log takes appends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
@@ -200,8 +213,8 @@ pub(super) struct Inner<E: Env, S: SegmentStore> {
     /// Where the next batch goes; runs ahead of `applied` by what is in flight.
     pub tail: Cell<Position>,
     pub applied: Cell<Position>,
-    /// Segments of the hot stream in order: slot, number.
-    pub hot: RefCell<Vec<(u32, u64)>>,
+    /// Segments of the hot stream in order.
+    pub hot: RefCell<Vec<HotSegment>>,
     pub next_segment: Cell<u64>,
     pub next_blob: Cell<u64>,
     pub index: RefCell<checkpoint::Index>,
@@ -235,7 +248,7 @@ pub(super) struct Parts<E: Env, S: SegmentStore> {
     pub machines: Registry,
     pub table: BlobTable,
     pub tail: Position,
-    pub hot: Vec<(u32, u64)>,
+    pub hot: Vec<HotSegment>,
     pub next_segment: u64,
     pub next_blob: u64,
     pub index: checkpoint::Index,
@@ -460,7 +473,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         if waiting.is_empty() {
             if !self.shared.in_flight.borrow().is_empty() {
                 // The last of the segment is on its way; the roll follows when it has arrived.
-                return self.idle().await;
+                return self.shared.work.wait().await;
             }
             if let Err(error) = self.roll().await {
                 if let AppendError::Failed(why) = &error {
@@ -509,7 +522,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
             blobs: encoded.blobs,
             groups,
             answers,
-            done: None,
+            arrived: false,
         });
         let log = self.clone();
         shared.env.spawn(async move {
@@ -532,24 +545,35 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
     /// Notes the outcome of a batch, then applies and answers from the front what is due.
     fn arrived(&self, lsn: Lsn, result: Result<(), String>) {
         let shared = &self.shared;
+        if let Err(why) = result {
+            // From here on no sync of this slot counts: one that failed may have dropped what the
+            // batch beside it wrote, and that one's own sync says nothing of it.
+            shared.stats.failures.add(1);
+            let mut health = shared.health.borrow_mut();
+            if *health == Health::Good {
+                *health = Health::Failing(why);
+            }
+        }
         if let Some(batch) = shared.in_flight.borrow_mut().iter_mut().find(|batch| batch.lsn == lsn)
         {
-            batch.done = Some(result);
+            batch.arrived = true;
         }
         loop {
             let front = {
                 let mut in_flight = shared.in_flight.borrow_mut();
                 match in_flight.front() {
-                    Some(front) if front.done.is_some() => in_flight.pop_front(),
+                    Some(front) if front.arrived => in_flight.pop_front(),
                     _ => None,
                 }
             };
-            let Some(mut front) = front else { break };
-            let outcome = front.done.take().unwrap_or(Ok(()));
-            let failing = matches!(&*shared.health.borrow(), Health::Failing(_));
-            match outcome {
-                Ok(()) if !failing => self.commit(front),
-                outcome => self.fail(front, outcome.err()),
+            let Some(front) = front else { break };
+            if *shared.health.borrow() == Health::Good {
+                self.commit(front);
+            } else {
+                // Octets of a failed write may be on the disk all the same. Whoever is told "no"
+                // may send again, so nobody is told before the next segment has left the batch
+                // out for good.
+                shared.refused.borrow_mut().extend(front.answers);
             }
         }
         shared.work.set();
@@ -593,21 +617,6 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         batch.answers.iter().for_each(|answer| answer.give(Ok(batch.lsn)));
     }
 
-    /// The batch did not reach the disk, or one before it did not.
-    fn fail(&self, batch: InFlight, why: Option<String>) {
-        let shared = &self.shared;
-        if let Some(why) = why {
-            shared.stats.failures.add(1);
-            let mut health = shared.health.borrow_mut();
-            if *health == Health::Good {
-                *health = Health::Failing(why);
-            }
-        }
-        // Octets of a failed write may be on the disk all the same. Whoever is told "no" may send
-        // again, so nobody is told before the next segment has left the batch out for good.
-        shared.refused.borrow_mut().extend(batch.answers);
-    }
-
     /// After a failure: the slot is never written again; a new segment says what counts.
     async fn leave_failed_segment(&self) {
         let shared = &self.shared;
@@ -619,7 +628,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         shared.failed_in_a_row.set(failures);
         shared.segments.condemn(shared.tail.get().slot);
         shared.tail.set(shared.applied.get());
-        let error = AppendError::Failed(why);
+        let error = AppendError::Failed(why.clone());
         let rolled = if failures >= 2 { Err(error.clone()) } else { self.roll().await };
         match rolled {
             Ok(()) => *shared.health.borrow_mut() = Health::Good,
@@ -628,6 +637,8 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
                 self.refuse_waiting(&error);
             }
         }
+        let left_out = *shared.health.borrow() == Health::Good;
+        let error = if left_out { error } else { AppendError::Uncertain(why) };
         for answer in shared.refused.take() {
             answer.give(Err(error.clone()));
         }
@@ -642,7 +653,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
             stream: Stream::Hot,
             epoch: shared.epoch,
             segment,
-            previous: shared.hot.borrow().last().map_or(0, |&(_, segment)| segment),
+            previous: shared.hot.borrow().last().map_or(0, |last| last.segment),
             previous_valid: applied.lsn,
             previous_check: applied.check,
             created: shared.env.wall().0 / 1_000_000,
@@ -656,7 +667,13 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
                 AppendError::Failed(error.to_string())
             }
         })?;
-        shared.hot.borrow_mut().push((slot, segment));
+        {
+            let mut hot = shared.hot.borrow_mut();
+            if let Some(last) = hot.last_mut() {
+                last.last = applied.lsn;
+            }
+            hot.push(HotSegment { slot, segment, last: Lsn(0) });
+        }
         shared.stats.segments.add(1);
         let offset = to_u64(BLOCK_OCTETS);
         shared.tail.set(Position { segment, slot, offset, ..applied });
@@ -674,12 +691,6 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         for one in waiting {
             one.answer.give(Err(error.clone()));
         }
-    }
-
-    /// Waits until something of what is in flight has arrived.
-    async fn idle(&self) {
-        self.shared.work.wait().await;
-        self.shared.work.set();
     }
 
     /// Reads a blob: out of memory if it was written or read lately, else by one read.
@@ -732,7 +743,7 @@ impl<E: Env, S: SegmentStore> Inner<E, S> {
 
     fn segment_of(&self, slot: u32) -> u64 {
         let hot = self.hot.borrow();
-        hot.iter().rev().find(|&&(of, _)| of == slot).map_or(0, |&(_, segment)| segment)
+        hot.iter().rev().find(|one| one.slot == slot).map_or(0, |one| one.segment)
     }
 
     /// Fresh messages stay in memory as they came.

@@ -14,12 +14,12 @@
 //!
 //! Recovery writes nothing but the superblock's epoch, so that a crash in it changes nothing.
 
-use super::batch::{BlobLine, open_blob, open_meta, open_record};
+use super::batch::{check_whole, open_meta, open_record};
 use super::checkpoint::{Index, PageEntry, RootV1, TABLE_OWNER, TablePartV1, Writer, open_page};
 use super::format::{
     BATCH_HEADER_OCTETS, BatchHeader, Identity, PageAt, SegmentHeader, Stream, Superblock,
 };
-use super::log::{Log, Parts, Position, Registry, apply};
+use super::log::{HotSegment, Log, Parts, Position, Registry, apply};
 use super::record::kind;
 use super::segments::{Local, SegmentStore, SuperblockFile, round_up};
 use super::table::{BlobTable, SEGMENT_OCTETS_MAX};
@@ -183,7 +183,7 @@ async fn create<E: Env>(
         machines,
         table: BlobTable::new(),
         tail,
-        hot: vec![(slot, 1)],
+        hot: vec![HotSegment { slot, segment: 1, last: Lsn(0) }],
         next_segment: 2,
         next_blob: 1,
         index: Index::default(),
@@ -242,7 +242,7 @@ struct Found {
     table: BlobTable,
     index: Index,
     tail: Position,
-    hot: Vec<(u32, u64)>,
+    hot: Vec<HotSegment>,
     next_segment: u64,
     next_blob: u64,
     replayed_octets: u64,
@@ -303,7 +303,12 @@ impl<'a, E: Env, S: SegmentStore> Recovery<'a, E, S> {
         let stands = |&(slot, segment): &(u32, u64)| {
             by_number.get(&segment).is_some_and(|&(found, _)| found == slot)
         };
-        let mut hot: Vec<(u32, u64)> = root.hot.iter().copied().filter(stands).collect();
+        let mut hot: Vec<HotSegment> = root
+            .hot
+            .iter()
+            .filter(|&&(slot, segment, _)| stands(&(slot, segment)))
+            .map(|&(slot, segment, last)| HotSegment { slot, segment, last: Lsn(last) })
+            .collect();
         index.segments.retain(stands);
         let tail = self.replay(&root, &by_number, &mut hot).await?;
         self.table.borrow_mut().set_replaying(false);
@@ -324,10 +329,11 @@ impl<'a, E: Env, S: SegmentStore> Recovery<'a, E, S> {
     }
 
     /// Slots of segments that neither stream uses.
-    fn free_the_rest(&self, listed: &[(u32, SegmentHeader)], hot: &[(u32, u64)], index: &Index) {
+    fn free_the_rest(&self, listed: &[(u32, SegmentHeader)], hot: &[HotSegment], index: &Index) {
         for &(slot, header) in listed {
             let place = (slot, header.segment);
-            if !hot.contains(&place) && !index.segments.contains(&place) {
+            let is_hot = hot.iter().any(|one| (one.slot, one.segment) == place);
+            if !is_hot && !index.segments.contains(&place) {
                 self.segments.retire(slot);
             }
         }
@@ -425,7 +431,7 @@ impl<'a, E: Env, S: SegmentStore> Recovery<'a, E, S> {
         &mut self,
         root: &RootV1,
         by_number: &Sorted<u64, (u32, SegmentHeader)>,
-        hot: &mut Vec<(u32, u64)>,
+        hot: &mut Vec<HotSegment>,
     ) -> Result<Position, OpenError> {
         let mut at = Position {
             segment: root.replay_segment,
@@ -434,7 +440,7 @@ impl<'a, E: Env, S: SegmentStore> Recovery<'a, E, S> {
             lsn: Lsn(root.replay_lsn),
             check: root.replay_check,
         };
-        if !hot.contains(&(at.slot, at.segment)) {
+        if !hot.iter().any(|one| (one.slot, one.segment) == (at.slot, at.segment)) {
             return Err(OpenError::Damaged(format!(
                 "segment {}, which replay starts in, is not there",
                 at.segment
@@ -455,8 +461,11 @@ impl<'a, E: Env, S: SegmentStore> Recovery<'a, E, S> {
                     at.segment, at.lsn, header.previous_valid
                 )));
             }
-            if !hot.contains(&(slot, header.segment)) {
-                hot.push((slot, header.segment));
+            if let Some(left) = hot.iter_mut().find(|one| one.segment == at.segment) {
+                left.last = header.previous_valid;
+            }
+            if !hot.iter().any(|one| one.segment == header.segment) {
+                hot.push(HotSegment { slot, segment: header.segment, last: Lsn(0) });
             }
             at = Position { segment: header.segment, slot, offset: to_u64(BLOCK_OCTETS), ..at };
         }
@@ -490,7 +499,7 @@ impl<'a, E: Env, S: SegmentStore> Recovery<'a, E, S> {
         }
         let mut whole = true;
         while let Some(batch) = unproven.pop_front() {
-            whole = whole && self.blobs_are_whole(&batch).await?;
+            whole = whole && self.is_whole(&batch).await?;
             if whole {
                 applied = self.take(Some(batch)).await?.unwrap_or(applied);
             } else {
@@ -537,23 +546,11 @@ impl<'a, E: Env, S: SegmentStore> Recovery<'a, E, S> {
         }))
     }
 
-    async fn blobs_are_whole(&self, batch: &Unproven) -> Result<bool, OpenError> {
-        let meta = open_meta(&batch.octets, &batch.header, batch.seed)?;
-        for line in &meta.blobs {
-            if !self.blob_is_whole(batch, line).await? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    async fn blob_is_whole(&self, batch: &Unproven, line: &BlobLine) -> Result<bool, OpenError> {
-        let start = batch.at + to_u64(line.offset);
-        let lead = to_usize(start) % BLOCK_OCTETS;
-        let len = round_up(lead + line.octets);
-        let view = self.segments.read(batch.slot, start - to_u64(lead), len).await?;
-        let octets = view.get(lead..).unwrap_or_default();
-        Ok(open_blob(octets, line.id, self.identity(), batch.segment, start).is_ok())
+    async fn is_whole(&self, batch: &Unproven) -> Result<bool, OpenError> {
+        let len = to_usize(u64::from(batch.header.blocks)) * BLOCK_OCTETS;
+        let octets = self.segments.read(batch.slot, batch.at, len).await?;
+        let (identity, header) = (self.identity(), &batch.header);
+        Ok(check_whole(&octets, header, identity, batch.segment, batch.at).is_ok())
     }
 
     /// Applies a batch; returns where it ends.

@@ -6,8 +6,8 @@
 //! log: what is appended meanwhile is left to the next run.
 
 use super::Damaged;
-use super::batch::{Meta, open_blob, open_meta, open_record};
-use super::format::{BATCH_HEADER_OCTETS, BatchHeader, PageAt, SegmentHeader};
+use super::batch::{self, open_record};
+use super::format::{BatchHeader, PageAt, SegmentHeader};
 use super::log::{Log, Position};
 use super::segments::SegmentStore;
 use crate::bytes::codec::{to_u64, to_usize};
@@ -40,19 +40,15 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         let index = shared.index.borrow().segments.clone();
         let ends = self.index_ends();
         let replaying = shared.index.borrow().superblock_seq;
-        for &(slot, segment) in &hot {
-            let valid = hot.iter().find(|&&(_, later)| later > segment).copied();
-            let limit = match valid {
-                Some((next, number)) => self.previous_valid(next, number, &mut findings).await,
-                None => Some(end.lsn),
-            };
-            let Some(limit) = limit else { continue };
-            self.verify_used(slot, segment, Some(limit), end, &mut findings, &mut progress).await;
+        for (number, one) in hot.iter().enumerate() {
+            let limit = if number + 1 == hot.len() { end.lsn } else { one.last };
+            let place = (one.slot, one.segment);
+            self.verify_used(place, Some(limit), end, &mut findings, &mut progress).await;
         }
         for &(slot, segment) in &index {
             let stop = ends.get(&slot).copied().unwrap_or(0);
             let end = Position { segment, slot, offset: stop, ..Position::default() };
-            self.verify_used(slot, segment, None, end, &mut findings, &mut progress).await;
+            self.verify_used((slot, segment), None, end, &mut findings, &mut progress).await;
         }
         self.verify_pages(&mut findings).await;
         self.verify_superblock(replaying, &mut findings).await;
@@ -76,13 +72,12 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         ends
     }
 
-    /// The last batch that counts of the segment before the one in `slot`.
-    async fn previous_valid(
+    async fn verify_segment_header(
         &self,
         slot: u32,
         segment: u64,
         findings: &mut Findings,
-    ) -> Option<Lsn> {
+    ) -> Option<SegmentHeader> {
         let shared = &self.shared;
         let header = match shared.segments.read(slot, 0, BLOCK_OCTETS).await {
             Ok(block) => SegmentHeader::decode(&block, &shared.identity, slot),
@@ -92,7 +87,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
             }
         };
         match header {
-            Some(header) if header.segment == segment => Some(header.previous_valid),
+            Some(header) if header.segment == segment => Some(header),
             _ => {
                 findings.faults.push(format!("segment {segment}: its header is damaged"));
                 None
@@ -103,8 +98,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
     /// A segment that a checkpoint freed meanwhile says nothing.
     async fn verify_used(
         &self,
-        slot: u32,
-        segment: u64,
+        (slot, segment): (u32, u64),
         limit: Option<Lsn>,
         end: Position,
         findings: &mut Findings,
@@ -113,7 +107,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         let before = findings.faults.len();
         self.verify_segment(slot, segment, limit, end, findings, progress).await;
         let place = (slot, segment);
-        let hot = self.shared.hot.borrow().contains(&place);
+        let hot = self.shared.hot.borrow().iter().any(|one| (one.slot, one.segment) == place);
         if !hot && !self.shared.index.borrow().segments.contains(&place) {
             findings.faults.truncate(before);
         }
@@ -129,7 +123,11 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         progress: &mut impl FnMut(u64),
     ) {
         findings.segments += 1;
-        self.previous_valid(slot, segment, findings).await;
+        let Some(head) = self.verify_segment_header(slot, segment, findings).await else { return };
+        if limit.is_some_and(|limit| limit <= head.previous_valid) {
+            // Nothing in it counts: its first batch failed, or none was written yet.
+            return;
+        }
         let size = self.shared.segments.segment_octets();
         let mut at = to_u64(BLOCK_OCTETS);
         let mut check: Option<u64> = None;
@@ -141,18 +139,23 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
             if past {
                 return;
             }
-            let batch = match self.read_batch_whole(slot, segment, at, check).await {
-                Ok(batch) => batch,
+            let read = match self.read_batch_whole(slot, segment, at, check).await {
+                Ok(read) => read,
                 Err(Damaged(why)) => {
                     findings.faults.push(why);
                     return;
                 }
             };
-            let (header, header_check, octets) = batch;
+            let (header, header_check, octets) = read;
             findings.batches += 1;
             findings.octets += to_u64(octets.len());
-            if let Err(Damaged(why)) = self.verify_batch(segment, at, &header, &octets, findings) {
-                findings.faults.push(why);
+            let identity = &self.shared.identity;
+            match batch::check_whole(&octets, &header, identity, segment, at) {
+                Ok(content) => {
+                    findings.records += content.records;
+                    findings.blobs += content.blobs;
+                }
+                Err(Damaged(why)) => findings.faults.push(why),
             }
             progress(findings.octets);
             at += to_u64(octets.len());
@@ -186,39 +189,6 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         let whole = shared.segments.read(slot, at, len).await;
         let whole = whole.map_err(|error| broken(error.to_string()))?;
         Ok((header, check, whole.to_vec()))
-    }
-
-    fn verify_batch(
-        &self,
-        segment: u64,
-        at: u64,
-        header: &BatchHeader,
-        octets: &[u8],
-        findings: &mut Findings,
-    ) -> Result<(), Damaged> {
-        let identity = &self.shared.identity;
-        let seed = identity.seed(segment, at);
-        let mut meta: Meta<'_> = open_meta(octets, header, seed)?;
-        let lines = std::mem::take(&mut meta.blobs);
-        while meta.next_record()?.is_some() {
-            findings.records += 1;
-        }
-        let mut clean = BATCH_HEADER_OCTETS + to_usize(u64::from(header.meta_octets));
-        let zeros = |from: usize, to: usize| -> Result<(), Damaged> {
-            let gap = octets.get(from..to).unwrap_or_default();
-            if gap.iter().all(|&octet| octet == 0) {
-                return Ok(());
-            }
-            Err(Damaged(format!("segment {segment} at octet {at}: zeros are not zero")))
-        };
-        for line in &lines {
-            zeros(clean, line.offset)?;
-            let blob = octets.get(line.offset..).unwrap_or_default();
-            open_blob(blob, line.id, identity, segment, at + to_u64(line.offset))?;
-            findings.blobs += 1;
-            clean = line.offset + line.octets;
-        }
-        zeros(clean, octets.len())
     }
 
     /// The pages in force, one by one as the next start will read them.
@@ -278,7 +248,8 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
     /// Every blob that something refers to lies where the table says.
     async fn verify_blobs(&self, findings: &mut Findings, progress: &mut impl FnMut(u64)) {
         let shared = &self.shared;
-        let hot: Map<u32, u64> = shared.hot.borrow().iter().copied().collect();
+        let hot: Map<u32, u64> =
+            shared.hot.borrow().iter().map(|one| (one.slot, one.segment)).collect();
         let all: Vec<_> = shared.table.borrow().iter().collect();
         for (id, location, count) in all {
             if !hot.contains_key(&location.slot) {
