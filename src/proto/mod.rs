@@ -2,3 +2,4 @@
 
 pub mod pop3;
 pub mod sasl;
+pub mod smtp;

@@ -19,13 +19,13 @@ pub enum LineError {
     BareLineEnd,
 }
 
-/// A line without its CRLF and what follows it; `None` when its end has not come yet.
-pub type Taken<'a> = Option<(&'a [u8], &'a [u8])>;
+/// A line without its CRLF, and what follows it.
+pub type Split<'a> = (&'a [u8], &'a [u8]);
 
 /// Takes one line off the front of `input`; `max` counts the CRLF (RFC 5321 §4.5.3.1.4).
 ///
 /// Returns the line without its CRLF and what follows it; `Ok(None)` asks for more octets.
-pub fn take_line(input: &[u8], max: usize) -> Result<Taken<'_>, LineError> {
+pub fn take_line(input: &[u8], max: usize) -> Result<Option<Split<'_>>, LineError> {
     let window = &input[..input.len().min(max)];
     let Some(lf) = memchr(b'\n', window) else {
         if input.len() >= max {

@@ -148,11 +148,11 @@ mod tests {
     fn names_from_by_with_id_and_date() {
         check(
             &hop(),
-            expect![[r#"
+            expect![["
             Received: from client.example ([192.0.2.1]) by mx.local.example with ESMTP
             	id 0-1a2b;
             	Wed, 25 Nov 2026 04:11:19 +0000
-        "#]],
+        "]],
         );
     }
 
@@ -174,11 +174,11 @@ mod tests {
         let peer = "2001:db8::1".parse().unwrap();
         check(
             &Received { hello: "a)\r\nX-Evil:(;é", peer, ..hop() },
-            expect![[r#"
+            expect![["
             Received: from a???X-Evil:??? ([IPv6:2001:db8::1]) by mx.local.example
             	with ESMTP id 0-1a2b;
             	Wed, 25 Nov 2026 04:11:19 +0000
-        "#]],
+        "]],
         );
     }
 

@@ -1,0 +1,58 @@
+//! SMTP and LMTP (RFC 5321, RFC 2033), the server's side.
+//!
+//! [`server`] is the machine, [`intake`] looks at message octets while they pass through it,
+//! [`reply`] holds what is said. `replay` drives the bare machine for tests and fuzzers.
+
+pub mod intake;
+#[cfg(any(test, feature = "sim"))]
+pub mod replay;
+pub mod reply;
+pub mod server;
+
+use crate::model::limits::{MESSAGE_OCTETS_MAX, SMTP_ERRORS_MAX};
+
+pub use reply::{Outcome, outcome_replies};
+pub use server::{Found, Lookup, Session, Step, Verdict};
+
+/// What the operator decides about a listener. One for all its sessions.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// This server's name: the first word of the greeting and of EHLO's answer.
+    pub hostname: Box<str>,
+    /// What the greeting says behind the name and the protocol.
+    pub greeting: Box<str>,
+    /// LMTP instead of SMTP: LHLO, and a reply for each recipient (RFC 2033).
+    pub lmtp: bool,
+    /// Octets of a message, trace lines not counted; told by SIZE (RFC 1870).
+    pub max_message_size: u64,
+    /// RCPT commands of one transaction, told by LIMITS RCPTMAX (RFC 9422 §4.2).
+    pub recipients_max: u32,
+    /// Commands answered 5xx before the session is closed with 421.
+    pub errors_max: u32,
+    /// Received fields that a message may have (RFC 5321 §6.3).
+    pub hops_max: u32,
+    /// VRFY asks the directory; otherwise it answers 252 whoever is meant.
+    pub vrfy: bool,
+    /// EXPN is offered.
+    pub expn: bool,
+    /// DSN is offered. Its parameters are read either way.
+    pub dsn: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            hostname: "localhost".into(),
+            greeting: "Pombal".into(),
+            lmtp: false,
+            max_message_size: MESSAGE_OCTETS_MAX,
+            recipients_max: crate::model::limits::SMTP_RECIPIENTS_DEFAULT,
+            errors_max: SMTP_ERRORS_MAX,
+            hops_max: crate::model::limits::RECEIVED_HOPS_DEFAULT,
+            vrfy: false,
+            expn: false,
+            dsn: false,
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! The bare machine under a driver that has all a driver needs and no socket: for dialogs, fuzzers
+//! and the law that cuts do not matter.
+//!
+//! Its directory: `local.example` has postmaster, abuse, a, b, user, with subaddresses; `full` is
+//! known but cannot be stored for; `other.example` and all else is foreign and refused.
+
+use super::{Found, Lookup, Outcome, Session, Settings, Step, Verdict, outcome_replies};
+use crate::bytes::chain::Chain;
+use crate::model::address::Address;
+use crate::wire::address::{ForwardPath, parse_mailbox};
+use crate::wire::smtp::reply::Reply;
+use std::rc::Rc;
+
+/// A message that the machine gave up for storing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// As in a path, `<>` for the null one.
+    pub sender: String,
+    pub recipients: Vec<String>,
+    pub octets: Vec<u8>,
+}
+
+/// One session with its driver.
+pub struct Replay {
+    session: Session,
+    lmtp: bool,
+    held: Vec<u8>,
+    said: Vec<u8>,
+    draft: Option<Message>,
+    stored: Vec<Message>,
+    closed: bool,
+}
+
+const USERS: [&str; 6] = ["postmaster", "abuse", "a", "b", "user", "full"];
+
+impl Replay {
+    /// A session behind its greeting.
+    pub fn new(settings: Settings) -> Replay {
+        let lmtp = settings.lmtp;
+        let session = Session::new(Rc::new(settings));
+        let mut out = Chain::new();
+        session.greeting(&mut out);
+        Replay {
+            session,
+            lmtp,
+            held: Vec::new(),
+            said: out.to_vec(),
+            draft: None,
+            stored: Vec::new(),
+            closed: false,
+        }
+    }
+
+    /// Lets the client send `input`; it is lost on a closed session.
+    pub fn send(&mut self, input: &[u8]) {
+        self.held.extend_from_slice(input);
+        let held = std::mem::take(&mut self.held);
+        let mut at = 0;
+        let mut out = Chain::new();
+        while !self.closed {
+            let (used, step) = self.session.step(&held[at..], &mut out);
+            at += used;
+            assert!(at <= held.len(), "only given octets are used up");
+            if step == Step::Read {
+                break;
+            }
+            self.act(step, &mut out);
+        }
+        self.said.extend_from_slice(&out.to_vec());
+        self.held = held[at..].to_vec();
+    }
+
+    /// Octets that came and were not used up; bounded, whatever comes.
+    pub fn held_len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Ends the session from the server's side, as a driver does at a deadline.
+    pub fn time_out(&mut self) {
+        let mut out = Chain::new();
+        self.session.timed_out(&mut out);
+        self.said.extend_from_slice(&out.to_vec());
+        self.closed = true;
+    }
+
+    /// What the server said since it was last asked.
+    pub fn take_said(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.said)
+    }
+
+    /// The messages stored so far.
+    pub fn stored(&self) -> &[Message] {
+        &self.stored
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    fn act(&mut self, step: Step<'_>, out: &mut Chain) {
+        match step {
+            Step::Read | Step::Continue => {}
+            Step::Sender(sender) => {
+                let sender = sender.path.to_string();
+                self.draft = Some(Message { sender, recipients: vec![], octets: vec![] });
+                self.session.sender(Verdict::Accept, out);
+            }
+            Step::Recipient(recipient) => {
+                let verdict = resolve(&recipient.path);
+                if verdict == Verdict::Accept {
+                    self.draft().recipients.push(recipient.path.to_string());
+                }
+                self.session.recipient(verdict, out);
+            }
+            Step::Lookup(lookup) => self.look_up(lookup, out),
+            Step::Begin => self.session.begin(Verdict::Accept, out),
+            Step::Body(octets) => self.draft().octets.extend_from_slice(octets),
+            Step::Commit => {
+                let message = self.draft.take().expect("a message has a draft");
+                let full = Outcome::Refused(Reply::new(452, 2, 2, "Mailbox full"));
+                let outcomes: Vec<Outcome<'_>> = message
+                    .recipients
+                    .iter()
+                    .map(|to| if to.starts_with("<full@") { full } else { Outcome::Stored("m1") })
+                    .collect();
+                assert!(!outcomes.is_empty(), "no message without recipients");
+                outcome_replies(&outcomes, self.lmtp, out);
+                self.stored.push(message);
+            }
+            Step::Abort => self.draft = None,
+            Step::Close => {
+                self.draft = None;
+                self.closed = true;
+            }
+        }
+    }
+
+    fn draft(&mut self) -> &mut Message {
+        self.draft.as_mut().expect("MAIL came before")
+    }
+
+    fn look_up(&mut self, lookup: Lookup<'_>, out: &mut Chain) {
+        let (Lookup::Verify(whom) | Lookup::Expand(whom)) = lookup;
+        let known = parse_mailbox(whom).ok().filter(|path| is_known(path.local()));
+        match known {
+            Some(path) => {
+                self.session.found(Found::Mailboxes(&[path.to_address()]), out);
+            }
+            None if whom == "list" => {
+                let members = [
+                    Address::from_parts("a", "local.example"),
+                    Address::from_parts("b", "local.example"),
+                ];
+                self.session.found(Found::Mailboxes(&members), out);
+            }
+            None => self.session.found(Found::Refused(UNKNOWN), out),
+        }
+    }
+}
+
+const UNKNOWN: Reply<'_> = Reply::new(550, 1, 1, "No such user here");
+const FOREIGN: Reply<'_> = Reply::new(550, 7, 1, "Relaying denied");
+
+fn is_known(local: &str) -> bool {
+    let user = local.split('+').next().unwrap_or_default();
+    USERS.iter().any(|known| known.eq_ignore_ascii_case(user))
+}
+
+fn resolve(path: &ForwardPath<'_>) -> Verdict<'static> {
+    match path {
+        ForwardPath::Postmaster => Verdict::Accept,
+        ForwardPath::Path(path) if path.domain() != "local.example" => Verdict::Refuse(FOREIGN),
+        ForwardPath::Path(path) if is_known(path.local()) => Verdict::Accept,
+        ForwardPath::Path(_) => Verdict::Refuse(UNKNOWN),
+    }
+}
+
+/// All of a session: what was said, what was stored, whether it was closed.
+fn run(settings: &Settings, input: &[u8], piece: usize) -> (Vec<u8>, Vec<Message>, bool) {
+    let mut replay = Replay::new(settings.clone());
+    input.chunks(piece.max(1)).for_each(|part| replay.send(part));
+    (replay.take_said(), replay.stored, replay.closed)
+}
+
+/// Laws: any cut gives the same session; replies have sound lines; no message without recipients
+/// and none over the limit. The first octet chooses the settings, two bits each for how it begins.
+pub fn fuzz_session(data: &[u8]) {
+    let Some((&first, input)) = data.split_first() else { return };
+    let settings = Settings {
+        hostname: "mx.local.example".into(),
+        lmtp: first & 1 != 0,
+        max_message_size: 200,
+        recipients_max: 3,
+        errors_max: if first & 2 != 0 { 3 } else { 100 },
+        hops_max: 2,
+        vrfy: first & 4 != 0,
+        expn: first & 4 != 0,
+        ..Settings::default()
+    };
+    let opening: &[u8] = match first >> 3 & 3 {
+        0 => b"",
+        1 => b"EHLO a\r\nLHLO a\r\nMAIL FROM:<>\r\n",
+        2 => b"EHLO a\r\nLHLO a\r\nMAIL FROM:<>\r\nRCPT TO:<a@local.example>\r\n",
+        _ => b"EHLO a\r\nLHLO a\r\nMAIL FROM:<>\r\nRCPT TO:<a@local.example>\r\nDATA\r\n",
+    };
+    let input = [opening, input].concat();
+    let whole = run(&settings, &input, input.len());
+    for piece in 1..=7 {
+        assert_eq!(run(&settings, &input, piece), whole, "cut into pieces of {piece}");
+    }
+    let (said, stored, _) = whole;
+    assert!(said.ends_with(b"\r\n") && said.is_ascii());
+    for line in said.split_inclusive(|&octet| octet == b'\n') {
+        assert!(line.ends_with(b"\r\n") && line.len() <= 512 && line.len() >= 6);
+        assert!(line[..3].iter().all(u8::is_ascii_digit) && matches!(line[3], b' ' | b'-'));
+    }
+    assert!(stored.iter().all(|message| message.octets.len() <= 200));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gives_the_same_session_over_all_cuts() {
+        let words = [
+            "EHLO a\r\n",
+            "LHLO b\r\n",
+            "MAIL FROM:<a@b.example>",
+            "MAIL FROM:<> BODY=BINARYMIME",
+            "RCPT TO:<a@local.example>",
+            "RCPT TO:<b@local.example>\r\n",
+            "RCPT TO:<x@y>",
+            "DATA",
+            "BDAT 3",
+            "BDAT 5 LAST\r\n",
+            "BDAT 0 LAST",
+            "BDAT 300",
+            "BDAT 2 X Y\r\n",
+            " LAST",
+            "\r\n",
+            "\r\n",
+            "\r\n",
+            "\n",
+            "\r",
+            ".",
+            "..",
+            "abc",
+            "Received: x\r\n",
+            "RSET\r\n",
+            "NOOP\r\n",
+            "QUIT\r\n",
+            "VRFY a@local.example\r\n",
+            "EXPN list\r\n",
+            "\0",
+            "é",
+            "HELP\r\n",
+            "\r\n.\r\n",
+            "\r\n.\r\n",
+            "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        ];
+        arbtest::arbtest(|u| {
+            let mut data = vec![u.arbitrary::<u8>()?];
+            for _ in 0..u.int_in_range(0..=16)? {
+                data.extend_from_slice(u.choose(&words)?.as_bytes());
+            }
+            fuzz_session(&data);
+            Ok(())
+        });
+    }
+
+    #[test]
+    fn survives_lines_and_messages_over_all_limits() {
+        let long = |word: &[u8], times: usize| word.repeat(times);
+        for first in 0..32 {
+            for body in [long(b"NOOP a", 900), long(b"..\r\n", 80), long(b"BDAT 1\r\nx", 300)] {
+                let data = [&[first][..], &body, b"\r\nNOOP\r\n.\r\nNOOP\r\n"].concat();
+                fuzz_session(&data);
+            }
+        }
+    }
+}

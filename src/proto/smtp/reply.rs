@@ -1,0 +1,186 @@
+//! What the server says, in one place.
+
+use super::Settings;
+use crate::bytes::chain::Chain;
+use crate::model::reply::Class;
+use crate::wire::smtp::command::{CommandError, HelloKind};
+use crate::wire::smtp::reply::Reply;
+
+pub(super) const OK: Reply<'_> = Reply::new(250, 0, 0, "Ok");
+pub(super) const SENDER_OK: Reply<'_> = Reply::new(250, 1, 0, "Ok");
+pub(super) const RECIPIENT_OK: Reply<'_> = Reply::new(250, 1, 5, "Ok");
+pub(super) const START_DATA: Reply<'_> = Reply::plain(354, "Go on; end with <CRLF>.<CRLF>");
+pub(super) const HELP: Reply<'_> =
+    Reply::new(214, 0, 0, "RFC 5321 tells what may be said here; ask postmaster for the rest");
+pub(super) const CANNOT_TELL: Reply<'_> =
+    Reply::new(252, 0, 0, "Cannot tell, but send and it will be tried");
+
+pub(super) const BARE_LINE_END: Reply<'_> =
+    Reply::new(500, 5, 2, "Line has a CR or LF that is not part of a CRLF");
+pub(super) const LINE_TOO_LONG: Reply<'_> = Reply::new(500, 5, 6, "Line too long");
+pub(super) const WRONG_HELLO_SMTP: Reply<'_> = Reply::new(500, 5, 1, "This is SMTP: say EHLO");
+pub(super) const WRONG_HELLO_LMTP: Reply<'_> = Reply::new(500, 5, 1, "This is LMTP: say LHLO");
+pub(super) const NOT_OFFERED: Reply<'_> = Reply::new(502, 5, 1, "Command not offered");
+pub(super) const NO_HELLO_SMTP: Reply<'_> = Reply::new(503, 5, 1, "Say EHLO first");
+pub(super) const NO_HELLO_LMTP: Reply<'_> = Reply::new(503, 5, 1, "Say LHLO first");
+pub(super) const NESTED_MAIL: Reply<'_> = Reply::new(503, 5, 1, "Sender is given already");
+pub(super) const NO_MAIL: Reply<'_> = Reply::new(503, 5, 1, "Give the sender with MAIL first");
+pub(super) const NO_RECIPIENTS: Reply<'_> =
+    Reply::new(503, 5, 1, "Give recipients with RCPT first");
+pub(super) const NO_VALID_RECIPIENTS: Reply<'_> = Reply::new(554, 5, 1, "No valid recipients");
+pub(super) const NEEDS_BDAT: Reply<'_> =
+    Reply::new(503, 5, 1, "A message with BODY=BINARYMIME needs BDAT");
+pub(super) const IN_CHUNKS: Reply<'_> =
+    Reply::new(503, 5, 1, "Message has begun with BDAT: end it with BDAT LAST or RSET");
+pub(super) const CHUNK_FAILED: Reply<'_> =
+    Reply::new(503, 5, 1, "A chunk before this one failed: say RSET");
+pub(super) const TOO_LARGE: Reply<'_> =
+    Reply::new(552, 3, 4, "Message is larger than this server takes");
+pub(super) const TOO_MANY_RECIPIENTS: Reply<'_> =
+    Reply::new(452, 5, 3, "Too many recipients: send the rest in another transaction");
+pub(super) const SENDER_UTF8: Reply<'_> =
+    Reply::new(550, 6, 7, "Sender needs the SMTPUTF8 parameter");
+pub(super) const RECIPIENT_UTF8: Reply<'_> =
+    Reply::new(553, 6, 7, "Recipient needs the SMTPUTF8 parameter of MAIL");
+pub(super) const BAD_ARGUMENT: Reply<'_> = Reply::new(501, 5, 4, "Bad argument");
+
+/// The answer to a line that is no sound command.
+pub(super) const fn to_error(error: CommandError) -> Reply<'static> {
+    match error {
+        CommandError::Unknown | CommandError::Foreign => Reply::new(500, 5, 1, "Command not known"),
+        CommandError::NotOffered => NOT_OFFERED,
+        CommandError::Argument | CommandError::Chunk(_) => BAD_ARGUMENT,
+        CommandError::SenderSyntax => {
+            Reply::new(501, 1, 7, "Bad sender: MAIL FROM:<local@domain> is wanted")
+        }
+        CommandError::RecipientSyntax => {
+            Reply::new(501, 1, 3, "Bad recipient: RCPT TO:<local@domain> is wanted")
+        }
+        CommandError::UnknownParam => Reply::new(555, 5, 4, "Parameter not known"),
+        CommandError::BadParam => Reply::new(501, 5, 4, "Bad parameter"),
+        CommandError::SenderNeedsUtf8 => SENDER_UTF8,
+    }
+}
+
+/// A reply whose text begins with the server's name (RFC 5321 §4.2.2: 220, 221, 421).
+pub(super) fn put_named(
+    settings: &Settings,
+    code: u16,
+    subject: u16,
+    detail: u16,
+    text: &str,
+    out: &mut Chain,
+) {
+    let text = format!("{} {text}", settings.hostname);
+    Reply::new(code, subject, detail, &text).put(out);
+}
+
+impl Settings {
+    /// What a new connection is told.
+    pub fn greet(&self, out: &mut Chain) {
+        let protocol = if self.lmtp { "LMTP" } else { "ESMTP" };
+        let text = format!("{} {protocol} {}", self.hostname, self.greeting);
+        Reply::plain(220, &text).put(out);
+    }
+
+    /// What a new connection is told instead when there is no room for it: hang up after it.
+    pub fn greet_busy(&self, out: &mut Chain) {
+        put_named(self, 421, 3, 2, "Too busy, come back later", out);
+    }
+
+    /// The answer to EHLO, HELO and LHLO: the name, and all that works (RFC 5321 §4.1.1.1).
+    pub(super) fn put_extensions(&self, kind: HelloKind, out: &mut Chain) {
+        if kind == HelloKind::Helo {
+            return Reply::plain(250, &self.hostname).put(out);
+        }
+        let mut text = format!(
+            "{}\nPIPELINING\nSIZE {}\n8BITMIME\nSMTPUTF8\nCHUNKING\nBINARYMIME\n\
+             ENHANCEDSTATUSCODES\nLIMITS RCPTMAX={}",
+            self.hostname, self.max_message_size, self.recipients_max
+        );
+        if self.dsn {
+            text.push_str("\nDSN");
+        }
+        if self.expn {
+            text.push_str("\nEXPN");
+        }
+        text.push_str("\nHELP");
+        Reply::plain(250, &text).put(out);
+    }
+}
+
+/// What became of a whole message for one accepted RCPT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome<'t> {
+    /// On stable storage. The text is the name under which logs know the message.
+    Stored(&'t str),
+    /// Not taken for this recipient: 4xx to come back, 5xx never to.
+    Refused(Reply<'t>),
+}
+
+impl Outcome<'_> {
+    fn put(&self, out: &mut Chain) {
+        match self {
+            Outcome::Stored(name) => {
+                Reply::new(250, 0, 0, &format!("Ok, stored as {name}")).put(out);
+            }
+            Outcome::Refused(reply) => reply.put(out),
+        }
+    }
+}
+
+/// Answers a message that the machine gave up with `Step::Commit`.
+///
+/// `outcomes` has one entry per accepted RCPT, in order, duplicates too. LMTP tells each
+/// (RFC 2033 §4.2). SMTP has one reply for all: while any recipient may still succeed later it is
+/// that one's 4xx; the client sends again, and those who have the message get it twice rather than
+/// another one never. Otherwise 250 if anybody has it (the caller owes the sender a report on the
+/// others, RFC 5321 §6.1), and the first refusal if nobody has.
+pub fn outcome_replies(outcomes: &[Outcome<'_>], lmtp: bool, out: &mut Chain) {
+    if lmtp {
+        return outcomes.iter().for_each(|outcome| outcome.put(out));
+    }
+    let transient = |outcome: &&Outcome<'_>| matches!(outcome, Outcome::Refused(reply) if reply.class() == Class::Transient);
+    let stored = |outcome: &&Outcome<'_>| matches!(outcome, Outcome::Stored(_));
+    let told = outcomes
+        .iter()
+        .find(transient)
+        .or_else(|| outcomes.iter().find(stored))
+        .or_else(|| outcomes.first());
+    match told {
+        Some(outcome) => outcome.put(out),
+        // Not reached by the machine: it commits nothing without recipients.
+        None => NO_VALID_RECIPIENTS.put(out),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(outcomes: &[Outcome<'_>], lmtp: bool) -> String {
+        let mut out = Chain::new();
+        outcome_replies(outcomes, lmtp, &mut out);
+        String::from_utf8(out.to_vec()).unwrap().replace("\r\n", "|")
+    }
+
+    const STORED: Outcome<'_> = Outcome::Stored("m1");
+    const FULL: Outcome<'_> = Outcome::Refused(Reply::new(452, 2, 2, "full"));
+    const GONE: Outcome<'_> = Outcome::Refused(Reply::new(550, 1, 1, "gone"));
+
+    #[test]
+    fn tells_lmtp_each_recipient_in_order() {
+        assert_eq!(
+            told(&[STORED, FULL, STORED], true),
+            "250 2.0.0 Ok, stored as m1|452 4.2.2 full|250 2.0.0 Ok, stored as m1|"
+        );
+    }
+
+    #[test]
+    fn tells_smtp_one_word_for_all() {
+        assert_eq!(told(&[STORED, STORED], false), "250 2.0.0 Ok, stored as m1|");
+        assert_eq!(told(&[STORED, GONE, FULL], false), "452 4.2.2 full|");
+        assert_eq!(told(&[GONE, STORED], false), "250 2.0.0 Ok, stored as m1|");
+        assert_eq!(told(&[GONE, GONE], false), "550 5.1.1 gone|");
+    }
+}

@@ -1,0 +1,632 @@
+//! The machine of one SMTP or LMTP session, server's side (RFC 5321 §4, RFC 2033, RFC 3030).
+//!
+//! ```text
+//!            EHLO            MAIL           RCPT…          DATA
+//!   Ready ──────────> Ready ───────> Mail ─────────> Mail ───────> Data ── CRLF.CRLF ──> Ready
+//!                                                      │ BDAT       BDAT…
+//!                                                      └──> Chunk <──────> Chunks
+//!                                                             └── LAST ───────────────> Ready
+//! ```
+//!
+//! Promises:
+//!   - one reply per command, in order; LMTP: one per accepted recipient at the end of a message
+//!   - with [`Step::Commit`] the machine is done with that message: what is pipelined behind it
+//!     goes on while the caller stores it and answers with [`super::outcome_replies`]
+//!   - the octets of a BDAT are used up whether it is refused or not, so the session stays in step
+//!   - a refused command changes nothing, but for a refused chunk, which ends its transaction
+//!
+//! Illegal: [`Session::step`] while a question is open.
+
+use super::Settings;
+use super::intake::{Intake, Taken};
+use super::reply::{self, put_named};
+use crate::bytes::chain::Chain;
+use crate::bytes::codec::{to_u64, to_usize};
+use crate::model::address::Address;
+use crate::model::limits::{
+    SMTP_DROPPED_OCTETS_MAX, SMTP_LINE_OCTETS_MAX, SMTP_LINE_SKIPPED_OCTETS_MAX,
+};
+use crate::wire::dot::{Unstuffed, Unstuffer};
+use crate::wire::line::{Front, Skip, front};
+use crate::wire::smtp::command::{
+    Chunk, Command, CommandError, HelloKind, Recipient, Sender, parse,
+};
+use crate::wire::smtp::param::Body;
+use crate::wire::smtp::reply::Reply;
+use crate::wire::trace::With;
+use std::rc::Rc;
+
+/// The first octet of a TLS record that holds a handshake; no command begins with it.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// What the caller does before it steps again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// Wait for more octets, behind those that were not used.
+    Read,
+    /// Step again with the rest.
+    Continue,
+    /// MAIL: may this sender send? Then [`Session::sender`].
+    Sender(Sender<'a>),
+    /// RCPT: is mail taken for this one? Then [`Session::recipient`].
+    Recipient(Recipient<'a>),
+    /// VRFY or EXPN: who is that? Then [`Session::found`].
+    Lookup(Lookup<'a>),
+    /// A message begins: is there room for a draft? Then [`Session::begin`].
+    Begin,
+    /// Append these octets to the draft.
+    Body(&'a [u8]),
+    /// The draft is the whole message: store it for the accepted recipients. The transaction is
+    /// over; the place of its reply is here, whatever is written behind it meanwhile.
+    Commit,
+    /// The transaction came to nothing: drop the draft, the sender and the recipients, if any.
+    Abort,
+    /// Drop what is open as with [`Step::Abort`], send what was written, hang up.
+    Close,
+}
+
+/// Whom VRFY or EXPN asks for: what the client typed, an address or a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookup<'a> {
+    Verify(&'a str),
+    Expand(&'a str),
+}
+
+/// The caller's answer to a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict<'t> {
+    Accept,
+    /// With a 4xx or 5xx reply.
+    Refuse(Reply<'t>),
+}
+
+/// The caller's answer to [`Step::Lookup`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found<'t> {
+    /// These mailboxes, at least one.
+    Mailboxes(&'t [Address]),
+    /// Nobody is told (252).
+    Hidden,
+    /// With a 4xx or 5xx reply.
+    Refused(Reply<'t>),
+}
+
+/// What is known of an open transaction.
+#[derive(Clone, Copy, Debug)]
+struct Mail {
+    /// RCPT commands that were sound (RFC 9422 §4.2 counts them, not their success).
+    asked: u32,
+    accepted: u32,
+    /// BODY=BINARYMIME.
+    binary: bool,
+    /// SMTPUTF8.
+    utf8: bool,
+}
+
+/// Where the next command finds the session.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// No transaction.
+    Ready,
+    Mail(Mail),
+    /// Between two chunks of a message.
+    Chunks(Mail, Intake),
+    /// A chunk was refused; those that are pipelined behind it are, too (RFC 3030 §2).
+    Failed(Mail),
+}
+
+/// What the caller was asked.
+#[derive(Clone, Copy, Debug)]
+enum Question {
+    Sender(Mail),
+    Recipient(Mail),
+    Data(Mail),
+    Chunk(Mail, Chunk),
+    Lookup(Place),
+}
+
+#[derive(Debug)]
+enum State {
+    Command(Place),
+    Asked(Question),
+    Data(Mail, Unstuffer, Intake),
+    /// Octets of a chunk are awaited: so many.
+    Chunk(Mail, Intake, Chunk),
+    /// Octets of a refused chunk are used up before its reply.
+    Dropping {
+        left: u64,
+        dropped: u64,
+        replies: Box<[u8]>,
+        then: Place,
+    },
+    Closing,
+}
+
+/// An overlong line under way.
+#[derive(Clone, Copy, Debug)]
+struct Skipping {
+    skip: Skip,
+    octets: u64,
+}
+
+/// One session.
+#[derive(Debug)]
+pub struct Session {
+    settings: Rc<Settings>,
+    state: State,
+    hello: Option<(HelloKind, Box<str>)>,
+    skipping: Option<Skipping>,
+    /// Replies of 5xx so far.
+    errors: u32,
+}
+
+impl Session {
+    pub fn new(settings: Rc<Settings>) -> Session {
+        let state = State::Command(Place::Ready);
+        Session { settings, state, hello: None, skipping: None, errors: 0 }
+    }
+
+    /// Writes what a client hears first.
+    pub fn greeting(&self, out: &mut Chain) {
+        self.settings.greet(out);
+    }
+
+    /// The name that the client gives itself.
+    pub fn hello(&self) -> Option<&str> {
+        self.hello.as_ref().map(|(_, name)| &**name)
+    }
+
+    /// The protocol as a trace line calls it; `utf8` says whether MAIL had SMTPUTF8.
+    pub fn with(&self, utf8: bool) -> With {
+        match (self.hello.as_ref().map(|(kind, _)| *kind), utf8) {
+            (Some(HelloKind::Lhlo), true) => With::Utf8Lmtp,
+            (Some(HelloKind::Lhlo), false) => With::Lmtp,
+            (Some(HelloKind::Ehlo), true) => With::Utf8Smtp,
+            (Some(HelloKind::Ehlo), false) => With::Esmtp,
+            (Some(HelloKind::Helo) | None, _) => With::Smtp,
+        }
+    }
+
+    /// Octets of a message are awaited rather than a command: another timeout applies
+    /// (RFC 5321 §4.5.3.2).
+    pub fn is_in_message(&self) -> bool {
+        matches!(self.state, State::Data(..) | State::Chunk(..) | State::Dropping { .. })
+    }
+
+    /// Writes the last reply to a client that was silent for too long; then closes.
+    pub fn timed_out(&mut self, out: &mut Chain) {
+        self.give_up(4, 2, "Waited too long", out);
+    }
+
+    /// Writes the last reply of a server that stops; then closes.
+    pub fn shutting_down(&mut self, out: &mut Chain) {
+        self.give_up(3, 2, "Going down, come back later", out);
+    }
+
+    /// Advances by at most one line or one run of octets. Returns the octets of `input` used up,
+    /// and what to do next.
+    pub fn step<'a>(&mut self, input: &'a [u8], out: &mut Chain) -> (usize, Step<'a>) {
+        match self.state {
+            State::Command(_) => self.line(input, out),
+            State::Data(..) => self.data(input, out),
+            State::Chunk(..) => self.chunk(input, out),
+            State::Dropping { .. } => self.drop_octets(input, out),
+            State::Closing => (0, Step::Close),
+            State::Asked(question) => unreachable!("answer the question first: {question:?}"),
+        }
+    }
+
+    /// Answers [`Step::Sender`].
+    pub fn sender(&mut self, verdict: Verdict<'_>, out: &mut Chain) {
+        let State::Asked(Question::Sender(mail)) = self.state else {
+            unreachable!("no sender is asked about")
+        };
+        let place = match verdict {
+            Verdict::Accept => Place::Mail(mail),
+            Verdict::Refuse(_) => Place::Ready,
+        };
+        self.settle(place, verdict, reply::SENDER_OK, out);
+    }
+
+    /// Answers [`Step::Recipient`].
+    pub fn recipient(&mut self, verdict: Verdict<'_>, out: &mut Chain) {
+        let State::Asked(Question::Recipient(mut mail)) = self.state else {
+            unreachable!("no recipient is asked about")
+        };
+        mail.accepted += u32::from(verdict == Verdict::Accept);
+        self.settle(Place::Mail(mail), verdict, reply::RECIPIENT_OK, out);
+    }
+
+    /// Answers [`Step::Begin`].
+    pub fn begin(&mut self, verdict: Verdict<'_>, out: &mut Chain) {
+        match (&self.state, verdict) {
+            (&State::Asked(Question::Data(mail)), Verdict::Accept) => {
+                reply::START_DATA.put(out);
+                self.state = State::Data(mail, Unstuffer::new(), Intake::new(false));
+            }
+            (&State::Asked(Question::Data(mail)), Verdict::Refuse(_)) => {
+                self.settle(Place::Mail(mail), verdict, reply::OK, out);
+            }
+            (&State::Asked(Question::Chunk(mail, chunk)), Verdict::Accept) => {
+                self.state = State::Chunk(mail, Intake::new(mail.binary), chunk);
+            }
+            (&State::Asked(Question::Chunk(mail, chunk)), Verdict::Refuse(reply)) => {
+                self.refuse_chunk(reply, chunk, Place::Failed(mail));
+            }
+            _ => unreachable!("no message begins"),
+        }
+    }
+
+    /// Answers [`Step::Lookup`].
+    pub fn found(&mut self, found: Found<'_>, out: &mut Chain) {
+        let State::Asked(Question::Lookup(place)) = self.state else {
+            unreachable!("nobody is looked up")
+        };
+        let verdict = match found {
+            Found::Mailboxes(mailboxes) => {
+                // Addresses outside ASCII cannot be told in a reply (RFC 6531 §3.7.4.2).
+                let told: Vec<String> = mailboxes
+                    .iter()
+                    .filter(|mailbox| mailbox.is_ascii())
+                    .map(|mailbox| format!("<{mailbox}>"))
+                    .collect();
+                let text = told.join("\n");
+                let told = Reply::new(250, 1, 5, &text);
+                let answer = if text.is_empty() { reply::CANNOT_TELL } else { told };
+                return self.settle(place, Verdict::Accept, answer, out);
+            }
+            Found::Hidden => Verdict::Accept,
+            Found::Refused(reply) => Verdict::Refuse(reply),
+        };
+        self.settle(place, verdict, reply::CANNOT_TELL, out);
+    }
+
+    /// Goes on at `place`, with the reply that the verdict calls for.
+    fn settle(&mut self, place: Place, verdict: Verdict<'_>, ok: Reply<'_>, out: &mut Chain) {
+        self.state = State::Command(place);
+        match verdict {
+            Verdict::Accept => ok.put(out),
+            Verdict::Refuse(reply) => {
+                self.refuse(reply, out);
+            }
+        }
+    }
+
+    /// Writes a reply that is no success; the one too many closes the session instead.
+    fn refuse(&mut self, reply: Reply<'_>, out: &mut Chain) -> Step<'static> {
+        self.errors = self.errors.saturating_add(u32::from(reply.code >= 500));
+        if self.errors > self.settings.errors_max {
+            return self.give_up(7, 0, "Too many errors", out);
+        }
+        reply.put(out);
+        Step::Continue
+    }
+
+    /// Ends the session from this side: 421 with the enhanced code 4.`subject`.`detail`.
+    fn give_up(&mut self, subject: u16, detail: u16, text: &str, out: &mut Chain) -> Step<'static> {
+        put_named(&self.settings, 421, subject, detail, text, out);
+        self.state = State::Closing;
+        Step::Close
+    }
+
+    fn line<'a>(&mut self, input: &'a [u8], out: &mut Chain) -> (usize, Step<'a>) {
+        if let Some(skipping) = &mut self.skipping {
+            let (used, ended) = skipping.skip.step(input);
+            skipping.octets += to_u64(used);
+            if skipping.octets > SMTP_LINE_SKIPPED_OCTETS_MAX {
+                return (used, self.give_up(7, 0, "Line without end", out));
+            }
+            if ended {
+                self.skipping = None;
+            }
+            return (used, if ended { Step::Continue } else { Step::Read });
+        }
+        if input.first() == Some(&TLS_HANDSHAKE) {
+            return (input.len(), self.give_up(7, 0, "TLS is not spoken here", out));
+        }
+        let (used, found) = front(input, SMTP_LINE_OCTETS_MAX);
+        let step = match found {
+            Front::Partial => Step::Read,
+            Front::Line(line) => self.command(line, out),
+            Front::Bare => self.refuse(reply::BARE_LINE_END, out),
+            Front::TooLong(skip) => {
+                self.skipping = Some(Skipping { skip, octets: 0 });
+                self.refuse(reply::LINE_TOO_LONG, out)
+            }
+        };
+        (used, step)
+    }
+
+    fn command<'a>(&mut self, line: &'a [u8], out: &mut Chain) -> Step<'a> {
+        let State::Command(place) = self.state else { unreachable!("commands come in this state") };
+        let command = match parse(line) {
+            Ok(command) => command,
+            Err(CommandError::Foreign) => {
+                return self.give_up(7, 0, "HTTP is not spoken here", out);
+            }
+            Err(CommandError::Chunk(len)) => {
+                let chunk = Chunk { len, last: false };
+                return self.drop_chunk(reply::BAD_ARGUMENT, chunk, place);
+            }
+            Err(error) => return self.refuse(reply::to_error(error), out),
+        };
+        match command {
+            Command::Noop => reply::OK.put(out),
+            Command::Help => reply::HELP.put(out),
+            Command::Rset => {
+                reply::OK.put(out);
+                return self.reset(place);
+            }
+            Command::Quit => {
+                put_named(&self.settings, 221, 0, 0, "Bye", out);
+                self.state = State::Closing;
+                return Step::Close;
+            }
+            Command::Hello(kind, name) => return self.greeted(kind, name, place, out),
+            Command::Vrfy(_) if !self.settings.vrfy => reply::CANNOT_TELL.put(out),
+            Command::Expn(_) if !self.settings.expn => {
+                return self.refuse(reply::NOT_OFFERED, out);
+            }
+            Command::Vrfy(whom) => {
+                self.state = State::Asked(Question::Lookup(place));
+                return Step::Lookup(Lookup::Verify(whom));
+            }
+            Command::Expn(whom) => {
+                self.state = State::Asked(Question::Lookup(place));
+                return Step::Lookup(Lookup::Expand(whom));
+            }
+            Command::Mail(sender) => return self.mail(sender, place, out),
+            Command::Rcpt(recipient) => return self.rcpt(recipient, place, out),
+            Command::Data => return self.data_command(place, out),
+            Command::Bdat(chunk) => return self.bdat(chunk, place),
+        }
+        Step::Continue
+    }
+
+    /// Back to no transaction.
+    fn reset(&mut self, place: Place) -> Step<'static> {
+        self.state = State::Command(Place::Ready);
+        match place {
+            Place::Ready => Step::Continue,
+            Place::Mail(_) | Place::Chunks(..) | Place::Failed(_) => Step::Abort,
+        }
+    }
+
+    fn greeted(
+        &mut self,
+        kind: HelloKind,
+        name: &str,
+        place: Place,
+        out: &mut Chain,
+    ) -> Step<'static> {
+        match (self.settings.lmtp, kind) {
+            (true, HelloKind::Helo | HelloKind::Ehlo) => {
+                return self.refuse(reply::WRONG_HELLO_LMTP, out);
+            }
+            (false, HelloKind::Lhlo) => return self.refuse(reply::WRONG_HELLO_SMTP, out),
+            _ => {}
+        }
+        self.hello = Some((kind, name.into()));
+        self.settings.put_extensions(kind, out);
+        self.reset(place)
+    }
+
+    fn mail<'a>(&mut self, sender: Sender<'a>, place: Place, out: &mut Chain) -> Step<'a> {
+        if self.hello.is_none() {
+            let lmtp = self.settings.lmtp;
+            let no_hello = if lmtp { reply::NO_HELLO_LMTP } else { reply::NO_HELLO_SMTP };
+            return self.refuse(no_hello, out);
+        }
+        match place {
+            Place::Ready => {}
+            Place::Mail(_) => return self.refuse(reply::NESTED_MAIL, out),
+            Place::Chunks(..) => return self.refuse(reply::IN_CHUNKS, out),
+            Place::Failed(_) => return self.refuse(reply::CHUNK_FAILED, out),
+        }
+        if sender.params.size.is_some_and(|size| size > self.settings.max_message_size) {
+            return self.refuse(reply::TOO_LARGE, out);
+        }
+        let binary = sender.params.body == Body::Binary;
+        let mail = Mail { asked: 0, accepted: 0, binary, utf8: sender.params.utf8 };
+        self.state = State::Asked(Question::Sender(mail));
+        Step::Sender(sender)
+    }
+
+    fn rcpt<'a>(&mut self, recipient: Recipient<'a>, place: Place, out: &mut Chain) -> Step<'a> {
+        let mut mail = match place {
+            Place::Mail(mail) => mail,
+            Place::Ready => return self.refuse(reply::NO_MAIL, out),
+            Place::Chunks(..) => return self.refuse(reply::IN_CHUNKS, out),
+            Place::Failed(_) => return self.refuse(reply::CHUNK_FAILED, out),
+        };
+        if !recipient.path.is_ascii() && !mail.utf8 {
+            return self.refuse(reply::RECIPIENT_UTF8, out);
+        }
+        if mail.asked >= self.settings.recipients_max {
+            return self.refuse(reply::TOO_MANY_RECIPIENTS, out);
+        }
+        mail.asked += 1;
+        self.state = State::Asked(Question::Recipient(mail));
+        Step::Recipient(recipient)
+    }
+
+    fn data_command(&mut self, place: Place, out: &mut Chain) -> Step<'static> {
+        let refusal = match place {
+            Place::Ready => reply::NO_MAIL,
+            Place::Chunks(..) => reply::IN_CHUNKS,
+            Place::Failed(_) => reply::CHUNK_FAILED,
+            Place::Mail(mail) if mail.accepted == 0 => self.no_recipients(mail),
+            Place::Mail(Mail { binary: true, .. }) => reply::NEEDS_BDAT,
+            Place::Mail(mail) => {
+                self.state = State::Asked(Question::Data(mail));
+                return Step::Begin;
+            }
+        };
+        self.refuse(refusal, out)
+    }
+
+    fn no_recipients(&self, mail: Mail) -> Reply<'static> {
+        // RFC 2033 §4.2 leaves LMTP only 503.
+        let tried = mail.asked > 0 && !self.settings.lmtp;
+        if tried { reply::NO_VALID_RECIPIENTS } else { reply::NO_RECIPIENTS }
+    }
+
+    fn bdat(&mut self, chunk: Chunk, place: Place) -> Step<'static> {
+        let max = self.settings.max_message_size;
+        match place {
+            Place::Ready => self.drop_chunk(reply::NO_MAIL, chunk, place),
+            Place::Failed(_) => self.drop_chunk(reply::CHUNK_FAILED, chunk, place),
+            Place::Mail(mail) if mail.accepted == 0 => {
+                self.drop_chunk(self.no_recipients(mail), chunk, place)
+            }
+            Place::Mail(mail) if chunk.len > max => {
+                self.drop_chunk(reply::TOO_LARGE, chunk, Place::Failed(mail))
+            }
+            Place::Mail(mail) => {
+                self.state = State::Asked(Question::Chunk(mail, chunk));
+                Step::Begin
+            }
+            Place::Chunks(_, intake) if intake.octets().saturating_add(chunk.len) > max => {
+                self.drop_chunk(reply::TOO_LARGE, chunk, place)
+            }
+            Place::Chunks(mail, intake) => {
+                self.state = State::Chunk(mail, intake, chunk);
+                Step::Continue
+            }
+        }
+    }
+
+    /// Refuses a chunk found in `place`; a message that was under way is lost with it.
+    fn drop_chunk(&mut self, reply: Reply<'_>, chunk: Chunk, place: Place) -> Step<'static> {
+        let (then, step) = match place {
+            Place::Chunks(mail, _) => (Place::Failed(mail), Step::Abort),
+            Place::Failed(_) => (place, Step::Abort),
+            Place::Ready | Place::Mail(_) => (place, Step::Continue),
+        };
+        self.refuse_chunk(reply, chunk, then);
+        step
+    }
+
+    /// Has the octets of a chunk used up, and its replies written behind them (RFC 3030 §2).
+    fn refuse_chunk(&mut self, reply: Reply<'_>, chunk: Chunk, then: Place) {
+        let replies = match then {
+            Place::Ready => 1,
+            Place::Mail(mail) | Place::Chunks(mail, _) | Place::Failed(mail) => {
+                self.reply_count(mail, chunk.last)
+            }
+        };
+        self.errors = self.errors.saturating_add(u32::from(reply.code >= 500));
+        // The last chunk ends the transaction, good or bad.
+        let ended = chunk.last && matches!(then, Place::Failed(_));
+        self.state = State::Dropping {
+            left: chunk.len,
+            dropped: 0,
+            replies: reply.to_octets().repeat(replies).into(),
+            then: if ended { Place::Ready } else { then },
+        };
+    }
+
+    /// Replies to a command that may be the end of a message: LMTP has one per accepted
+    /// recipient, even if that makes none (RFC 2033 §4.2, §4.3).
+    fn reply_count(&self, mail: Mail, ends_message: bool) -> usize {
+        if self.settings.lmtp && ends_message { to_usize(u64::from(mail.accepted)) } else { 1 }
+    }
+
+    fn drop_octets<'a>(&mut self, input: &'a [u8], out: &mut Chain) -> (usize, Step<'a>) {
+        let State::Dropping { left, dropped, replies, then } = &mut self.state else {
+            unreachable!("octets are dropped in this state")
+        };
+        let count = to_u64(input.len()).min(*left);
+        *left -= count;
+        *dropped += count;
+        let used = to_usize(count);
+        if *dropped > SMTP_DROPPED_OCTETS_MAX {
+            return (used, self.give_up(7, 0, "Message without end", out));
+        }
+        if *left > 0 {
+            return (used, Step::Read);
+        }
+        if self.errors > self.settings.errors_max {
+            return (used, self.give_up(7, 0, "Too many errors", out));
+        }
+        out.put(replies);
+        let then = *then;
+        self.state = State::Command(then);
+        // Whoever refused the chunk, the transaction is over, unless none had a recipient yet.
+        let lives = matches!(then, Place::Mail(_));
+        (used, if lives { Step::Continue } else { Step::Abort })
+    }
+
+    fn data<'a>(&mut self, input: &'a [u8], out: &mut Chain) -> (usize, Step<'a>) {
+        let State::Data(mail, unstuffer, intake) = &mut self.state else {
+            unreachable!("message text comes in this state")
+        };
+        let (used, found) = unstuffer.step(input);
+        let step = match found {
+            Unstuffed::Partial => Step::Read,
+            Unstuffed::Text(text) => {
+                let taken = intake.take(text, &self.settings);
+                self.taken(taken, text, out)
+            }
+            Unstuffed::End => {
+                let (mail, intake) = (*mail, *intake);
+                self.finish(mail, intake, out)
+            }
+        };
+        (used, step)
+    }
+
+    fn chunk<'a>(&mut self, input: &'a [u8], out: &mut Chain) -> (usize, Step<'a>) {
+        let State::Chunk(mail, intake, chunk) = &mut self.state else {
+            unreachable!("chunks come in this state")
+        };
+        if chunk.len == 0 {
+            let (mail, intake, last) = (*mail, *intake, chunk.last);
+            if last {
+                return (0, self.finish(mail, intake, out));
+            }
+            return (0, self.chunk_end(mail, intake, out));
+        }
+        let count = to_u64(input.len()).min(chunk.len);
+        if count == 0 {
+            return (0, Step::Read);
+        }
+        chunk.len -= count;
+        let octets = &input[..to_usize(count)];
+        let taken = intake.take(octets, &self.settings);
+        (octets.len(), self.taken(taken, octets, out))
+    }
+
+    fn taken<'a>(&mut self, taken: Taken, octets: &'a [u8], out: &mut Chain) -> Step<'a> {
+        match taken {
+            Taken::Keep => Step::Body(octets),
+            Taken::Spoilt => Step::Abort,
+            Taken::Drop => Step::Continue,
+            Taken::Hopeless => self.give_up(7, 0, "Message without end", out),
+        }
+    }
+
+    /// A chunk that is not the last is whole: one reply, in LMTP too.
+    fn chunk_end(&mut self, mail: Mail, intake: Intake, out: &mut Chain) -> Step<'static> {
+        if let Some(fault) = intake.fault(&self.settings) {
+            self.state = State::Command(Place::Failed(mail));
+            return self.refuse(fault.reply(), out);
+        }
+        self.state = State::Command(Place::Chunks(mail, intake));
+        Reply::new(250, 0, 0, &format!("Ok, {} octets so far", intake.octets())).put(out);
+        Step::Continue
+    }
+
+    /// The message is whole.
+    fn finish(&mut self, mail: Mail, mut intake: Intake, out: &mut Chain) -> Step<'static> {
+        self.state = State::Command(Place::Ready);
+        let Some(fault) = intake.end(&self.settings) else { return Step::Commit };
+        self.errors = self.errors.saturating_add(1);
+        for _ in 0..self.reply_count(mail, true) {
+            fault.reply().put(out);
+        }
+        if intake.is_spoilt() { Step::Continue } else { Step::Abort }
+    }
+}
+
+const _: () = assert!(size_of::<Session>() <= 200, "ten thousand idle sessions pay for it");
