@@ -53,17 +53,23 @@ pub(super) enum Taken {
 /// See the header of this file.
 #[derive(Clone, Copy, Debug)]
 pub struct Intake {
-    /// `None` for BODY=BINARYMIME: any octets are right.
-    text: Option<TextScan>,
+    text: TextScan,
+    /// The message must be text: it comes by DATA.
+    strict: bool,
     hops: Hops,
     octets: u64,
     spoilt: bool,
 }
 
 impl Intake {
-    pub(super) const fn new(binary: bool) -> Intake {
-        let text = if binary { None } else { Some(TextScan::new()) };
-        Intake { text, hops: Hops::new(), octets: 0, spoilt: false }
+    /// For DATA: an end of data that others see elsewhere must not come through.
+    pub(super) const fn by_data() -> Intake {
+        Intake { text: TextScan::new(), strict: true, hops: Hops::new(), octets: 0, spoilt: false }
+    }
+
+    /// For BDAT: nothing but the count ends anything, all octets are kept (RFC 3030 §2).
+    pub(super) const fn by_chunks() -> Intake {
+        Intake { strict: false, ..Intake::by_data() }
     }
 
     /// Octets so far, without stuffed dots (RFC 1870 §5).
@@ -79,9 +85,7 @@ impl Intake {
     pub(super) fn take(&mut self, octets: &[u8], settings: &Settings) -> Taken {
         self.octets = self.octets.saturating_add(to_u64(octets.len()));
         if self.octets <= settings.max_message_size {
-            if let Some(text) = &mut self.text {
-                text.feed(octets);
-            }
+            self.text.feed(octets);
             self.hops.feed(octets);
         } else if self.octets - settings.max_message_size > SMTP_DROPPED_OCTETS_MAX {
             return Taken::Hopeless;
@@ -98,15 +102,18 @@ impl Intake {
         if self.octets > settings.max_message_size {
             return Some(Fault::TooLarge);
         }
-        let text = self.text.as_ref().and_then(TextScan::fault).map(Fault::Text);
+        let text = self.text.fault().filter(|_| self.strict).map(Fault::Text);
         text.or_else(|| (self.hops.count() > settings.hops_max).then_some(Fault::Looping))
     }
 
     /// Nothing follows: the last word on the message.
     pub(super) fn end(&mut self, settings: &Settings) -> Option<Fault> {
-        if let Some(text) = &mut self.text {
-            text.end();
-        }
+        self.text.end();
         self.fault(settings)
+    }
+
+    /// All its lines are sound, so that DATA can send it on.
+    pub(super) fn is_text(&self) -> bool {
+        self.text.fault().is_none()
     }
 }

@@ -9,6 +9,7 @@ use crate::bytes::chain::Chain;
 use crate::model::address::Address;
 use crate::wire::address::{ForwardPath, parse_mailbox};
 use crate::wire::smtp::reply::Reply;
+use crate::wire::text::TextScan;
 use std::rc::Rc;
 
 /// A message that the machine gave up for storing.
@@ -115,7 +116,7 @@ impl Replay {
             Step::Lookup(lookup) => self.look_up(lookup, out),
             Step::Begin => self.session.begin(Verdict::Accept, out),
             Step::Body(octets) => self.draft().octets.extend_from_slice(octets),
-            Step::Commit => {
+            Step::Commit { is_text } => {
                 let message = self.draft.take().expect("a message has a draft");
                 let full = Outcome::Refused(Reply::new(452, 2, 2, "Mailbox full"));
                 let outcomes: Vec<Outcome<'_>> = message
@@ -123,6 +124,10 @@ impl Replay {
                     .iter()
                     .map(|to| if to.starts_with("<full@") { full } else { Outcome::Stored("m1") })
                     .collect();
+                let mut scan = TextScan::new();
+                scan.feed(&message.octets);
+                scan.end();
+                assert_eq!(is_text, scan.fault().is_none(), "the machine knows what is text");
                 assert!(!outcomes.is_empty(), "no message without recipients");
                 outcome_replies(&outcomes, self.lmtp, out);
                 self.stored.push(message);

@@ -58,7 +58,12 @@ pub enum Step<'a> {
     Body(&'a [u8]),
     /// The draft is the whole message: store it for the accepted recipients. The transaction is
     /// over; the place of its reply is here, whatever is written behind it meanwhile.
-    Commit,
+    Commit {
+        /// All lines end with CRLF, and no NUL or overlong line is in it. A message that is no
+        /// text came by BDAT; it must never be sent on by DATA (the next server could see an end
+        /// where there is none).
+        is_text: bool,
+    },
     /// The transaction came to nothing: drop the draft, the sender and the recipients, if any.
     Abort,
     /// Drop what is open as with [`Step::Abort`], send what was written, hang up.
@@ -242,13 +247,13 @@ impl Session {
         match (&self.state, verdict) {
             (&State::Asked(Question::Data(mail)), Verdict::Accept) => {
                 reply::START_DATA.put(out);
-                self.state = State::Data(mail, Unstuffer::new(), Intake::new(false));
+                self.state = State::Data(mail, Unstuffer::new(), Intake::by_data());
             }
             (&State::Asked(Question::Data(mail)), Verdict::Refuse(_)) => {
                 self.settle(Place::Mail(mail), verdict, reply::OK, out);
             }
             (&State::Asked(Question::Chunk(mail, chunk)), Verdict::Accept) => {
-                self.state = State::Chunk(mail, Intake::new(mail.binary), chunk);
+                self.state = State::Chunk(mail, Intake::by_chunks(), chunk);
             }
             (&State::Asked(Question::Chunk(mail, chunk)), Verdict::Refuse(reply)) => {
                 self.refuse_chunk(reply, chunk, Place::Failed(mail));
@@ -620,7 +625,9 @@ impl Session {
     /// The message is whole.
     fn finish(&mut self, mail: Mail, mut intake: Intake, out: &mut Chain) -> Step<'static> {
         self.state = State::Command(Place::Ready);
-        let Some(fault) = intake.end(&self.settings) else { return Step::Commit };
+        let Some(fault) = intake.end(&self.settings) else {
+            return Step::Commit { is_text: intake.is_text() };
+        };
         self.errors = self.errors.saturating_add(1);
         for _ in 0..self.reply_count(mail, true) {
             fault.reply().put(out);
