@@ -17,6 +17,8 @@
 //! `C` and `R` lines that follow each other are one pipelined group. A wrong answer that is known
 //! stays in its file under a `# wrong:` remark.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by panic")]
+
 use pombal::proto::smtp::Settings;
 use pombal::proto::smtp::replay::{Message, Replay};
 use std::path::{Path, PathBuf};

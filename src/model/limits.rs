@@ -105,9 +105,3 @@ pub const TRACE_LINE_OCTETS_TARGET: usize = 78;
 pub const SUMMARY_FIELDS_MAX: usize = 64;
 /// Octets of a message that a summary can be made of: its offsets have 32 bits.
 pub const MESSAGE_OCTETS_SUMMARY_MAX: u64 = 1 << 31;
-/// [`SMTP_RECIPIENTS_MAX`] as RCPTMAX tells it.
-pub const SMTP_RECIPIENTS_DEFAULT: u32 = 1_000;
-/// [`RECEIVED_HOPS_MAX`] as the count of a message is kept.
-pub const RECEIVED_HOPS_DEFAULT: u32 = 100;
-const _: () = assert!(SMTP_RECIPIENTS_DEFAULT as usize == SMTP_RECIPIENTS_MAX);
-const _: () = assert!(RECEIVED_HOPS_DEFAULT as usize == RECEIVED_HOPS_MAX);

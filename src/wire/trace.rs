@@ -40,7 +40,8 @@ impl With {
 /// One hop of a message.
 #[derive(Clone, Copy, Debug)]
 pub struct Received<'a> {
-    /// What the client called itself, a domain or a literal; anything else is cleaned.
+    /// What the client called itself, a domain or a literal; anything else is cleaned, and an
+    /// empty name is `unknown`.
     pub hello: &'a str,
     /// Where the client's connection came from.
     pub peer: IpAddr,
@@ -84,6 +85,9 @@ pub fn put_received(hop: &Received<'_>, out: &mut Vec<u8>) {
 
 /// Letters that a domain or literal has; others become `?`, which no domain has.
 fn clean_name(name: &str) -> String {
+    if name.is_empty() {
+        return "unknown".into();
+    }
     let clean = |letter: char| match letter {
         'a'..='z' | 'A'..='Z' | '0'..='9' | '-' | '_' | '.' | ':' | '[' | ']' => letter,
         _ => '?',

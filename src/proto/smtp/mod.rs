@@ -9,7 +9,10 @@ pub mod replay;
 pub mod reply;
 pub mod server;
 
-use crate::model::limits::{MESSAGE_OCTETS_MAX, SMTP_ERRORS_MAX};
+use crate::bytes::codec::to_u32;
+use crate::model::limits::{
+    MESSAGE_OCTETS_MAX, RECEIVED_HOPS_MAX, SMTP_ERRORS_MAX, SMTP_RECIPIENTS_MAX,
+};
 
 pub use reply::{Outcome, outcome_replies};
 pub use server::{Found, Lookup, Session, Step, Verdict};
@@ -47,9 +50,9 @@ impl Default for Settings {
             greeting: "Pombal".into(),
             lmtp: false,
             max_message_size: MESSAGE_OCTETS_MAX,
-            recipients_max: crate::model::limits::SMTP_RECIPIENTS_DEFAULT,
+            recipients_max: to_u32(SMTP_RECIPIENTS_MAX),
             errors_max: SMTP_ERRORS_MAX,
-            hops_max: crate::model::limits::RECEIVED_HOPS_DEFAULT,
+            hops_max: to_u32(RECEIVED_HOPS_MAX),
             vrfy: false,
             expn: false,
             dsn: false,

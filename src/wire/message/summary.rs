@@ -264,4 +264,22 @@ mod tests {
             Ok(())
         });
     }
+
+    #[test]
+    fn reads_the_messages_of_the_corpus_the_same_over_all_cuts() {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/corpus/messages");
+        let Ok(folders) = std::fs::read_dir(root) else {
+            println!("skipped: no corpus beside the repository");
+            return;
+        };
+        for folder in folders {
+            for file in std::fs::read_dir(folder.unwrap().path()).unwrap() {
+                let mut octets = std::fs::read(file.unwrap().path()).unwrap();
+                octets.truncate(4 << 10);
+                fuzz_summary(&octets);
+                super::super::fields::fuzz_fields(&octets);
+                crate::wire::dot::fuzz_data(&octets);
+            }
+        }
+    }
 }

@@ -152,9 +152,16 @@ fn hello(kind: HelloKind, argument: &[u8]) -> Result<Command<'_>, CommandError> 
     if sound { Ok(Command::Hello(kind, name)) } else { Err(CommandError::Argument) }
 }
 
-/// A string that a person could have typed.
+/// A string that a person could have typed; SMTPUTF8 may stand behind it (RFC 6531 §3.7.4.2).
 fn whom(argument: &[u8]) -> Result<&str, CommandError> {
-    let text = std::str::from_utf8(argument).map_err(|_| CommandError::Argument)?.trim();
+    const PARAM: &str = " SMTPUTF8";
+    let mut text = std::str::from_utf8(argument).map_err(|_| CommandError::Argument)?.trim();
+    if let Some((front, end)) =
+        text.len().checked_sub(PARAM.len()).and_then(|at| text.split_at_checked(at))
+        && end.eq_ignore_ascii_case(PARAM)
+    {
+        text = front.trim_end();
+    }
     if text.is_empty() || text.chars().any(char::is_control) {
         return Err(CommandError::Argument);
     }
@@ -264,6 +271,15 @@ mod tests {
         check("RCPT TO:<Postmaster>", expect!["Rcpt <Postmaster>"]);
         check("RCPT TO:a@local.example", expect!["RecipientSyntax"]);
         check("RCPT TO:<a@b.example> FOO=1", expect!["UnknownParam"]);
+    }
+
+    #[test]
+    fn reads_whom_to_look_up() {
+        check("VRFY a b", expect![[r#"Vrfy("a b")"#]]);
+        check("EXPN и smtputf8", expect![[r#"Expn("и")"#]]);
+        check("VRFY SMTPUTF8", expect![[r#"Vrfy("SMTPUTF8")"#]]);
+        check("VRFY  ", expect!["Argument"]);
+        check("VRFY a\x1bb", expect!["Argument"]);
     }
 
     #[test]

@@ -6,7 +6,6 @@
 use crate::bytes::chain::Chain;
 use crate::model::limits::REPLY_LINE_OCTETS_MAX;
 use crate::model::reply::{Class, Enhanced};
-use std::io::Write as _;
 
 /// One reply on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,29 +42,28 @@ impl<'t> Reply<'t> {
     /// Writes the reply with its line ends.
     pub fn put(&self, out: &mut Chain) {
         debug_assert!((200..600).contains(&self.code), "a reply code has three digits");
-        let mut front = Vec::with_capacity(16);
-        let written = match self.enhanced {
-            Some(Enhanced(subject, detail)) => {
-                write!(front, "{}-{}.{subject}.{detail} ", self.code, self.code / 100)
+        let mut line = Line { octets: [0; REPLY_LINE_OCTETS_MAX], len: 0 };
+        line.number(self.code);
+        line.put(b"-");
+        if let Some(Enhanced(subject, detail)) = self.enhanced {
+            line.number(self.code / 100);
+            line.put(b".");
+            line.number(subject);
+            line.put(b".");
+            line.number(detail);
+            line.put(b" ");
+        }
+        let front = line.len;
+        let room = REPLY_LINE_OCTETS_MAX - front - 2;
+        let mut pieces = self.text.split('\n').flat_map(|text| pieces(text, room)).peekable();
+        while let Some(piece) = pieces.next() {
+            if pieces.peek().is_none() {
+                line.octets[3] = b' ';
             }
-            None => write!(front, "{}-", self.code),
-        };
-        written.expect("a vector takes all octets");
-        let room = REPLY_LINE_OCTETS_MAX - front.len() - 2;
-        let mut lines = self.text.split('\n').flat_map(|line| pieces(line, room)).peekable();
-        while let Some(line) = lines.next() {
-            if lines.peek().is_none() {
-                front[3] = b' ';
-            }
-            out.put(&front);
-            let clean = |octet: u8| matches!(octet, b' '..=b'~');
-            if line.bytes().all(clean) {
-                out.put(line.as_bytes());
-            } else {
-                let line: Vec<u8> = line.bytes().map(|o| if clean(o) { o } else { b'?' }).collect();
-                out.put(&line);
-            }
-            out.put(b"\r\n");
+            line.len = front;
+            line.put(piece.as_bytes());
+            line.end();
+            out.put(&line.octets[..line.len]);
         }
     }
 
@@ -74,6 +72,35 @@ impl<'t> Reply<'t> {
         let mut out = Chain::new();
         self.put(&mut out);
         out.to_vec().into()
+    }
+}
+
+/// One line in the making; what does not fit is cut off, what is not printable becomes `?`.
+struct Line {
+    octets: [u8; REPLY_LINE_OCTETS_MAX],
+    len: usize,
+}
+
+impl Line {
+    fn put(&mut self, text: &[u8]) {
+        for (place, &octet) in self.octets[self.len..].iter_mut().zip(text) {
+            *place = if matches!(octet, b' '..=b'~') { octet } else { b'?' };
+        }
+        self.len = REPLY_LINE_OCTETS_MAX.min(self.len + text.len());
+    }
+
+    /// Ends the line; a text that was cut to its room leaves two octets.
+    fn end(&mut self) {
+        self.len = self.len.min(REPLY_LINE_OCTETS_MAX - 2) + 2;
+        self.octets[self.len - 2..self.len].copy_from_slice(b"\r\n");
+    }
+
+    fn number(&mut self, number: u16) {
+        let digits = [number / 100, number / 10, number].map(|digit| digit % 10);
+        let first = digits.iter().take(2).position(|&digit| digit > 0).unwrap_or(2);
+        for &digit in &digits[first..] {
+            self.put(&[b'0' + u8::try_from(digit).unwrap_or_default()]);
+        }
     }
 }
 
