@@ -258,7 +258,7 @@ mod tests {
         for alarm in &mut alarms {
             assert!(alarm.poll_due(&Context::from_waker(&waker)).is_pending());
         }
-        let mut rung = |to: u64| {
+        let rung = |to: u64| {
             clock.turn(ahead(to));
             count.0.swap(0, Ordering::Relaxed)
         };

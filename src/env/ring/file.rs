@@ -11,6 +11,7 @@
 
 use crate::bytes::hash::Set;
 use crate::env::BLOCK_OCTETS;
+use futures_lite::FutureExt as _;
 use glommio::GlommioError;
 use glommio::io::{DmaBuffer, DmaFile, OpenOptions, ReadResult};
 use std::cell::RefCell;
@@ -24,7 +25,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 
 /// Zeros are written to a new file in pieces of so many octets, ...
 const ZEROS_OCTETS: usize = 1 << 20;
@@ -157,37 +158,85 @@ fn parent(path: &Path) -> &Path {
     }
 }
 
-pub(super) async fn open(calmed: &Calmed, path: &Path) -> io::Result<File> {
-    calmed.calm(parent(path)).await?;
-    let file = OpenOptions::new().read(true).write(true).dma_open(path).await.map_err(plain)?;
-    let len = file.file_size().await.map_err(plain)?;
-    Ok(File { file, len })
+pub(super) async fn open(calmed: &Rc<Calmed>, path: &Path) -> io::Result<File> {
+    let (calmed, path) = (Rc::clone(calmed), path.to_owned());
+    to_the_end(async move {
+        calmed.calm(parent(&path)).await?;
+        let mut both = OpenOptions::new();
+        let file = both.read(true).write(true).dma_open(&path).await.map_err(plain)?;
+        let len = file.file_size().await.map_err(plain)?;
+        Ok(File { file, len })
+    })
+    .await
 }
 
-pub(super) async fn create(calmed: &Calmed, path: &Path, len: u64) -> io::Result<File> {
+pub(super) async fn create(calmed: &Rc<Calmed>, path: &Path, len: u64) -> io::Result<File> {
     assert!(is_whole(len), "a file is made of whole blocks");
-    calmed.calm(parent(path)).await?;
-    let mut fresh = OpenOptions::new();
-    fresh.read(true).write(true).create_new(true).mode(0o640);
-    let file = fresh.dma_open(path).await.map_err(plain)?;
-    let half_made = HalfMade(Some(path.to_owned()));
-    let made = async {
-        write_zeros(&file, len).await?;
-        file.fdatasync().await.map_err(plain)?;
-        sync_dir(parent(path).to_owned()).await
-    };
-    if let Err(error) = made.await {
-        // The name first: an error of the close must not keep it.
-        let unlinked = unlink(half_made.defuse()).await;
-        file.close().await.map_err(plain)?;
-        unlinked?;
-        return Err(error);
-    }
+    let (calmed, path) = (Rc::clone(calmed), path.to_owned());
+    let (file, half_made) = to_the_end(async move {
+        calmed.calm(parent(&path)).await?;
+        let mut fresh = OpenOptions::new();
+        fresh.read(true).write(true).create_new(true).mode(0o640);
+        let file = fresh.dma_open(&path).await.map_err(plain)?;
+        let half_made = HalfMade(Some(path.clone()));
+        match fill(&file, &path, len).await {
+            Ok(()) => Ok((File { file, len }, half_made)),
+            Err(error) => {
+                // The name first: an error of the close must not keep it.
+                unlink(half_made.defuse()).await?;
+                file.close().await.map_err(plain)?;
+                Err(error)
+            }
+        }
+    })
+    .await?;
     half_made.defuse();
-    Ok(File { file, len })
+    Ok(file)
 }
 
-/// Removes the name of a file whose creation was dropped midway.
+async fn fill(file: &DmaFile, path: &Path, len: u64) -> io::Result<()> {
+    write_zeros(file, len).await?;
+    file.fdatasync().await.map_err(plain)?;
+    sync_dir(parent(path).to_owned()).await
+}
+
+/// Runs `work` in a task of its own, so that it comes to its end although the caller may be
+/// dropped: an open that is called off midway leaves a descriptor, and maybe a file, behind.
+/// What nobody waits for any more is dropped. A panic (glommio has some here) becomes an error.
+async fn to_the_end<T: 'static>(
+    work: impl Future<Output = io::Result<T>> + 'static,
+) -> io::Result<T> {
+    let place = Rc::new(RefCell::new((None, None::<Waker>)));
+    let there = Rc::downgrade(&place);
+    super::spawn_detached(async move {
+        let result = AssertUnwindSafe(work).catch_unwind().await;
+        let result = result
+            .unwrap_or_else(|panic| Err(io::Error::other(super::panic_text(&*panic).to_owned())));
+        if let Some(place) = there.upgrade() {
+            let waker = {
+                let mut place = place.borrow_mut();
+                place.0 = Some(result);
+                place.1.take()
+            };
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    });
+    poll_fn(|context| {
+        let mut place = place.borrow_mut();
+        match place.0.take() {
+            Some(result) => Poll::Ready(result),
+            None => {
+                place.1 = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    })
+    .await
+}
+
+/// Removes the name of a file that nobody wants any more.
 struct HalfMade(Option<PathBuf>);
 
 impl HalfMade {

@@ -54,7 +54,7 @@ struct Shard {
     panics: Cell<u64>,
     random: RefCell<Vec<u64>>,
     /// Devices of which glommio was told that they cannot be polled; see `file.rs`.
-    calmed: file::Calmed,
+    calmed: Rc<file::Calmed>,
 }
 
 impl Shard {
@@ -66,7 +66,7 @@ impl Shard {
             on_panic,
             panics: Cell::new(0),
             random: RefCell::default(),
-            calmed: file::Calmed::default(),
+            calmed: Rc::default(),
         }
     }
 }
