@@ -171,8 +171,9 @@ fn a_dropped_creation_leaves_no_file() {
     on_shard(|ring| async move {
         let dir = scratch();
         for pauses in 0..12 {
+            let path = dir.path().join(format!("file-{pauses}"));
             let create = async {
-                let file = ring.create(&dir.path().join("file"), 16 << 20).await.unwrap();
+                let file = ring.create(&path, 16 << 20).await.unwrap();
                 file.close().await.unwrap();
                 true
             };
@@ -183,12 +184,12 @@ fn a_dropped_creation_leaves_no_file() {
                 false
             };
             if futures_lite::future::or(create, timer).await {
-                ring.remove(&dir.path().join("file")).await.unwrap();
+                ring.remove(&path).await.unwrap();
             }
-            // What was begun comes to its end before it is undone.
-            while !names(dir.path()).is_empty() || open_files(dir.path()) > 0 {
-                ring.sleep(std::time::Duration::from_millis(1)).await;
-            }
+        }
+        // What was begun comes to its end before it is undone.
+        while !names(dir.path()).is_empty() || open_files(dir.path()) > 0 {
+            ring.sleep(std::time::Duration::from_millis(1)).await;
         }
     });
 }
