@@ -6,10 +6,13 @@
 //! `POMBAL_STALL_SECONDS` says how long the reproducer of the lost run goes on (3 seconds).
 #![expect(unsafe_code, reason = "limits, filters and mounts are bare system calls")]
 
+#[cfg(test)]
 #[path = "ring/traps_file.rs"]
 mod traps_file;
+#[cfg(test)]
 #[path = "ring/traps_net.rs"]
 mod traps_net;
+#[cfg(test)]
 #[path = "ring/traps_shard.rs"]
 mod traps_shard;
 
@@ -42,7 +45,7 @@ where
             sender.send(result).expect("the test waits");
         }
     });
-    let shards = shards.unwrap_or_else(|refusal| panic!("{refusal}"));
+    let shards = shards.expect("the machine has what a shard needs");
     let result = receiver.recv_timeout(PATIENCE).expect("the shard comes to an end");
     shards.wait();
     result.unwrap_or_else(|panic| resume_unwind(panic))

@@ -1,4 +1,9 @@
 //! Traps of sockets.
+#![expect(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "the peers are plain threads, and what shards share is handed out under a lock"
+)]
 
 use crate::{alone, limit, on_shard, soon};
 use futures_lite::future::or;
@@ -271,7 +276,7 @@ fn the_last_reply_arrives_although_input_lies_unread() {
     on_shard(|ring| async move {
         for _ in 0..20 {
             let (mut conn, mut other) = pair(&ring).await;
-            other.write_all(&[b'x'; 100_000]).unwrap();
+            other.write_all(&vec![b'x'; 100_000]).unwrap();
             let reader = std::thread::spawn(move || {
                 let mut reply = String::new();
                 other.read_to_string(&mut reply).map(|_| reply)
@@ -367,7 +372,7 @@ fn a_waiting_read_holds_no_block() {
             *here.borrow_mut() = Some(own);
         });
         ring.sleep(Duration::from_millis(5)).await;
-        assert!(size_of::<Conn>() <= 256, "{} octets", size_of::<Conn>());
+        assert!(size_of::<Conn>() <= 8, "{} octets", size_of::<Conn>());
         other.write_all(b"x").unwrap();
         drop(other);
         while buffer.borrow().is_none() {

@@ -1,4 +1,5 @@
 //! Traps of executors, tasks and timers.
+#![expect(clippy::disallowed_methods, reason = "the control threads are no shards")]
 
 use crate::{alone, limit, on_shard};
 use futures_lite::future::{or, ready};

@@ -32,8 +32,10 @@ const LINGER_OCTETS_MAX: usize = 256 << 10;
 /// How long its end is awaited.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// A connection of this shard.
-pub struct Conn {
+/// A connection of this shard; one word, so that the futures it moves through stay small.
+pub struct Conn(Box<Inner>);
+
+struct Inner {
     /// None only within [`Conn::detach`](crate::env::Conn::detach).
     stream: Option<TcpStream>,
     peer: SocketAddr,
@@ -123,21 +125,25 @@ impl Conn {
             Some(peer) => peer,
             None => socket.peer_addr()?.as_socket().ok_or_else(not_ip)?,
         };
-        Ok(Conn {
+        Ok(Conn(Box::new(Inner {
             stream: Some(stream),
             peer: unmapped(peer),
             local: unmapped(local),
             clock: Rc::clone(clock),
-        })
+        })))
     }
 
     pub(super) fn attach(detached: Detached, clock: &Rc<Clock>) -> Conn {
         let Detached { socket, peer, local } = detached;
-        Conn { stream: Some(adopt(socket)), peer, local, clock: Rc::clone(clock) }
+        let clock = Rc::clone(clock);
+        Conn(Box::new(Inner { stream: Some(adopt(socket)), peer, local, clock }))
     }
 
     fn stream(&mut self) -> &mut TcpStream {
-        self.stream.as_mut().expect("only detach takes the stream, and it takes the connection too")
+        self.0
+            .stream
+            .as_mut()
+            .expect("only detach takes the stream, and it takes the connection too")
     }
 
     /// Sends one gathered piece; `WouldBlock` if nothing fits.
@@ -158,11 +164,11 @@ impl crate::env::Conn for Conn {
     type Detached = Detached;
 
     fn peer(&self) -> SocketAddr {
-        self.peer
+        self.0.peer
     }
 
     fn local(&self) -> SocketAddr {
-        self.local
+        self.0.local
     }
 
     async fn read(&mut self, buffer: &mut Buffer, deadline: Mono) -> io::Result<usize> {
@@ -170,7 +176,7 @@ impl crate::env::Conn for Conn {
             // A receive of nothing would look like the end of the stream.
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the receive buffer is full"));
         }
-        let mut alarm = Alarm::new(&self.clock, deadline);
+        let mut alarm = Alarm::new(&self.0.clock, deadline);
         let stream = self.stream();
         poll_fn(|context| {
             let mut stream = Pin::new(&mut *stream);
@@ -201,7 +207,7 @@ impl crate::env::Conn for Conn {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let mut alarm = Alarm::new(&self.clock, deadline);
+                    let mut alarm = Alarm::new(&self.0.clock, deadline);
                     let stream = self.stream();
                     let front = chain.slices().find(|slice| !slice.is_empty()).unwrap_or_default();
                     // Waits for room and, once there is some, uses it.
@@ -247,12 +253,12 @@ impl crate::env::Conn for Conn {
         // The poll that glommio may have armed holds on to its own descriptor: a second one for
         // the same socket goes on its way (with CLOEXEC), and the first is closed unspoken.
         let socket = borrow(self.stream()).try_clone_to_owned()?;
-        self.stream = None;
-        Ok(Detached { socket, peer: self.peer, local: self.local })
+        self.0.stream = None;
+        Ok(Detached { socket, peer: self.0.peer, local: self.0.local })
     }
 }
 
-impl Drop for Conn {
+impl Drop for Inner {
     fn drop(&mut self) {
         if let Some(stream) = &self.stream {
             // Without it the peer hears of the end a turn of the reactor later. It may have gone.

@@ -225,13 +225,11 @@ async fn to_the_end<T: 'static>(
     });
     poll_fn(|context| {
         let mut place = place.borrow_mut();
-        match place.0.take() {
-            Some(result) => Poll::Ready(result),
-            None => {
-                place.1 = Some(context.waker().clone());
-                Poll::Pending
-            }
+        if let Some(result) = place.0.take() {
+            return Poll::Ready(result);
         }
+        place.1 = Some(context.waker().clone());
+        Poll::Pending
     })
     .await
 }

@@ -153,6 +153,7 @@ mod tests {
     use expect_test::{Expect, expect};
 
     #[track_caller]
+    #[expect(clippy::needless_pass_by_value, reason = "an expectation is made where it is given")]
     fn check(result: Result<(), Refusal>, want: Expect) {
         want.assert_eq(&result.map_or_else(|refusal| refusal.0, |()| "fine".to_owned()));
     }
