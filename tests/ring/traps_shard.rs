@@ -16,6 +16,9 @@ use std::time::Duration;
 /// Kicks that a shard may sleep through in a row: 20 ms of them.
 const SWALLOWED_MAX: u64 = 4;
 
+/// Steps before a shard counts: its first sleeps wait for the kernel (registration of barriers).
+const WARM_STEPS: u64 = 50;
+
 /// Trap 1a: a shard sleeps although a task is ready.
 ///
 /// Every shard loops on a sleep of 100 µs. Beside it, on the same CPU, a control thread looks each
@@ -129,7 +132,7 @@ impl Watched {
             self.steps_seen = steps;
             self.streak = 0;
             self.kicks_counted = kicks;
-        } else if asleep && kicks > self.kicks_counted {
+        } else if asleep && kicks > self.kicks_counted && steps >= WARM_STEPS {
             self.kicks_counted = kicks;
             self.streak += 1;
             self.swallowed += 1;

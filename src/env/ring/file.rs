@@ -86,7 +86,7 @@ impl crate::env::File for File {
     type View = View;
 
     fn alloc(&self, len: usize) -> Block {
-        assert!(is_whole(len as u64), "memory for files comes in whole blocks");
+        assert!(len > 0 && is_whole(len as u64), "memory for files comes in whole blocks");
         Block(self.file.alloc_dma_buffer(len))
     }
 

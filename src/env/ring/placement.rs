@@ -9,7 +9,6 @@ use super::pulse::{self, Pulse};
 use super::{Ring, Shard, panic_text};
 use crate::model::id::ShardId;
 use glommio::{CpuSet, LocalExecutor, LocalExecutorBuilder, Placement, PoolPlacement};
-use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -162,6 +161,7 @@ impl Place {
                 drop(ready.send(Ok(())));
                 if go.recv().is_ok() {
                     executor.run(self.live(work));
+                    self.pulse.end();
                 }
             }
             Err(error) => drop(ready.send(Err(error.to_string()))),
@@ -192,15 +192,7 @@ impl Place {
     {
         let ring =
             Ring(Rc::new(Shard::new(self.shard, Arc::clone(&self.pulse), self.settings.on_panic)));
-        let gone = Rc::new(Cell::new(false));
-        let heart =
-            pulse::answer(Arc::clone(&self.pulse), Rc::clone(&ring.0.clock), Rc::clone(&gone));
-        super::spawn_detached(heart);
+        super::spawn_detached(pulse::answer(Arc::clone(&self.pulse), Rc::clone(&ring.0.clock)));
         work(ring).await;
-        // The ticker holds a waker of the heart: the heart must be over before the executor is.
-        pulse::end(&self.pulse);
-        while !gone.get() {
-            glommio::executor().yield_now().await;
-        }
     }
 }

@@ -12,7 +12,6 @@
 
 use super::clock::{Clock, now};
 use crate::model::time::Mono;
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -37,7 +36,7 @@ pub struct Pulse {
     asked_us: AtomicU64,
     beats: AtomicU64,
     kicks: AtomicU64,
-    ended: AtomicBool,
+    over: AtomicBool,
     longest_stall_us: AtomicU64,
     stalls: AtomicU64,
 }
@@ -64,6 +63,11 @@ impl Pulse {
         self.kicks.load(Ordering::Acquire)
     }
 
+    /// The executor has ended: nobody is left to be kicked.
+    pub(super) fn end(&self) {
+        self.over.store(true, Ordering::Release);
+    }
+
     /// Called by the shard whenever it comes by.
     fn beat(&self, now: Mono) {
         let asked = self.asked_us.swap(0, Ordering::AcqRel);
@@ -80,7 +84,7 @@ impl Pulse {
     /// Called by the ticker. `unanswered` counts the kicks since the last answer.
     fn kick(&self, now: Mono, unanswered: &mut u64) {
         let Some(waker) = self.waker.get() else { return };
-        if self.ended.load(Ordering::Relaxed) {
+        if self.over.load(Ordering::Acquire) {
             return;
         }
         let stamp = micros(now).max(1);
@@ -103,29 +107,20 @@ fn micros(at: Mono) -> u64 {
     u64::try_from(at.0.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// The shard's side: turns the wheel at every kick, until the shard ends.
-pub(super) async fn answer(pulse: Arc<Pulse>, clock: Rc<Clock>, gone: Rc<Cell<bool>>) {
+/// The shard's side: turns the wheel at every kick, for as long as the executor runs.
+///
+/// It never ends by itself: until the last task has returned a run can be lost, and a kick is what
+/// finds it again.
+pub(super) async fn answer(pulse: Arc<Pulse>, clock: Rc<Clock>) {
     poll_fn(|context| {
-        if pulse.ended.load(Ordering::Relaxed) {
-            return Poll::Ready(());
-        }
         // The waker of a task is the same at every poll.
         pulse.waker.get_or_init(|| context.waker().clone());
         let now = now();
         clock.turn(now);
         pulse.beat(now);
-        Poll::Pending
+        Poll::<()>::Pending
     })
     .await;
-    gone.set(true);
-}
-
-/// Lets [`answer`] end; called on its own shard.
-pub(super) fn end(pulse: &Pulse) {
-    pulse.ended.store(true, Ordering::Relaxed);
-    if let Some(waker) = pulse.waker.get() {
-        waker.wake_by_ref();
-    }
 }
 
 /// Runs on the ticker's own thread until `stop`.
