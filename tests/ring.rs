@@ -30,6 +30,7 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Runs `work` on one shard and returns what it returns.
+#[cfg_attr(test, expect(clippy::panic, reason = "a hang is told by a panic"))]
 fn on_shard<T, W, F>(work: W) -> T
 where
     T: Send + 'static,
@@ -46,7 +47,11 @@ where
         }
     });
     let shards = shards.expect("the machine has what a shard needs");
-    let result = receiver.recv_timeout(PATIENCE).expect("the shard comes to an end");
+    let Ok(result) = receiver.recv_timeout(PATIENCE) else {
+        // Their end would be waited for: without end.
+        std::mem::forget(shards);
+        panic!("the shard hangs");
+    };
     shards.wait();
     result.unwrap_or_else(|panic| resume_unwind(panic))
 }

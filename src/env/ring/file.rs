@@ -260,8 +260,9 @@ async fn write_zeros(file: &DmaFile, len: u64) -> io::Result<()> {
     let mut tail = None;
     let mut at = 0;
     let mut flying: VecDeque<Pin<Box<dyn Future<Output = io::Result<()>> + '_>>> = VecDeque::new();
+    let mut all = Ok(());
     loop {
-        while at < len && flying.len() < ZEROS_IN_FLIGHT {
+        while all.is_ok() && at < len && flying.len() < ZEROS_IN_FLIGHT {
             let left = usize::try_from(len - at).unwrap_or(usize::MAX);
             let piece = if left >= ZEROS_OCTETS {
                 Rc::clone(&zeros)
@@ -279,10 +280,11 @@ async fn write_zeros(file: &DmaFile, len: u64) -> io::Result<()> {
             at += want as u64;
         }
         if flying.is_empty() {
-            return Ok(());
+            return all;
         }
-        // All are polled, so that all are under way; the first that ends makes room.
-        poll_fn(|context| {
+        // All are polled, so that all are under way; the first that ends makes room. After a
+        // failure the rest is waited for: while it flies the file holds on to its space.
+        let one = poll_fn(|context| {
             for index in 0..flying.len() {
                 if let Poll::Ready(result) = flying[index].as_mut().poll(context) {
                     drop(flying.remove(index));
@@ -291,7 +293,8 @@ async fn write_zeros(file: &DmaFile, len: u64) -> io::Result<()> {
             }
             Poll::Pending
         })
-        .await?;
+        .await;
+        all = all.and(one);
     }
 }
 

@@ -3,6 +3,11 @@
 //! A shard that is gone while its socket still listens is worse than a dead process: the kernel
 //! goes on giving it connections. So a shard whose thread ends before its work has returned ends
 //! the whole process ([`std::process::abort`]); whoever supervises it starts it again.
+//!
+//! The ticker can only kick a shard that has run once. glommio's hole (`pulse.rs`) lies open before
+//! that too, and a shard that falls into it at its very start would sleep for ever: until it has
+//! given its first sign of life, the starter pokes its thread with a signal.
+#![expect(unsafe_code, reason = "a signal to a thread is a bare system call")]
 
 use super::preflight::{Refusal, cpus, preflight};
 use super::pulse::{self, Pulse};
@@ -11,11 +16,12 @@ use crate::model::id::ShardId;
 use glommio::{CpuSet, LocalExecutor, LocalExecutorBuilder, Placement, PoolPlacement};
 use std::future::Future;
 use std::io;
+use std::os::unix::thread::JoinHandleExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -111,14 +117,13 @@ where
             settings,
             pulse: Arc::clone(pulse),
         };
-        let ((ready, stands), (gate, go)) = (channel(), channel());
+        let ((said, signs), (gate, go)) = (channel(), channel());
         let work = work.clone();
-        let body = move || place.run(&ready, &go, work);
-        shards.threads.push(thread(format!("shard-{number}"), body)?);
-        stands
-            .recv()
-            .unwrap_or_else(|_| Err("its thread died".to_owned()))
-            .map_err(|error| Refusal(format!("shard {number} cannot start: {error}")))?;
+        let body = move || place.run(&said, go, work);
+        let thread = thread(format!("shard-{number}"), body)?;
+        let stands = await_life(&signs, &thread);
+        shards.threads.push(thread);
+        stands.map_err(|error| Refusal(format!("shard {number} cannot start: {error}")))?;
         gates.push(gate);
     }
     let (pulses, stop) = (shards.pulses.clone(), Arc::clone(&shards.stop));
@@ -138,6 +143,54 @@ fn thread(name: String, body: impl FnOnce() + Send + 'static) -> Result<JoinHand
         .map_err(|error| Refusal(format!("cannot start a thread: {error}: try `ulimit -u`")))
 }
 
+/// What a shard says while it starts.
+enum Sign {
+    /// Its executor is made, and about to run.
+    Made,
+    /// Its heart is known to the ticker.
+    Alive,
+    Failed(String),
+}
+
+/// How long a first sign of life may take before the thread is poked. Once more if it was only slow.
+const FIRST_SIGN: Duration = Duration::from_millis(20);
+
+/// Waits until a shard lives.
+fn await_life(signs: &Receiver<Sign>, thread: &JoinHandle<()>) -> Result<(), String> {
+    let died = || "its thread died".to_owned();
+    match signs.recv().map_err(|_| died())? {
+        Sign::Failed(error) => return Err(error),
+        Sign::Made | Sign::Alive => {}
+    }
+    loop {
+        match signs.recv_timeout(FIRST_SIGN) {
+            Ok(Sign::Failed(error)) => return Err(error),
+            Ok(_) => return Ok(()),
+            Err(RecvTimeoutError::Timeout) => poke(thread)?,
+            Err(RecvTimeoutError::Disconnected) => return Err(died()),
+        }
+    }
+}
+
+/// Interrupts the system call that a thread sleeps in.
+fn poke(thread: &JoinHandle<()>) -> Result<(), String> {
+    // Harmless to everybody else: nothing is done by default, nor by this.
+    extern "C" fn nothing(_: libc::c_int) {}
+    let handler: extern "C" fn(libc::c_int) = nothing;
+    // SAFETY: no bits are a valid action: no flags (so that calls are interrupted), nothing masked.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handler as usize;
+    // SAFETY: the handler does nothing, which is safe at any moment; the old action is not asked for.
+    let set = unsafe { libc::sigaction(libc::SIGURG, &raw const action, std::ptr::null_mut()) };
+    // SAFETY: the thread was not joined, so its handle names it.
+    let sent = unsafe { libc::pthread_kill(thread.as_pthread_t(), libc::SIGURG) };
+    // A thread that has ended shows by its channel.
+    if set == 0 && (sent == 0 || sent == libc::ESRCH) {
+        return Ok(());
+    }
+    Err("its thread cannot be woken".to_owned())
+}
+
 /// Where and how one shard runs.
 struct Place {
     shard: ShardId,
@@ -150,21 +203,19 @@ struct Place {
 
 impl Place {
     /// The body of a shard's thread.
-    fn run<W, F>(self, ready: &Sender<Result<(), String>>, go: &Receiver<()>, work: W)
+    fn run<W, F>(self, said: &Sender<Sign>, go: Receiver<()>, work: W)
     where
         W: FnOnce(Ring) -> F,
         F: Future<Output = ()> + 'static,
     {
+        // The starter is gone if nobody listens to `said`; then `go` says so too.
         let fenced = catch_unwind(AssertUnwindSafe(|| match self.executor() {
             Ok(executor) => {
-                // The starter is gone if nobody listens; then `go` says so too.
-                drop(ready.send(Ok(())));
-                if go.recv().is_ok() {
-                    executor.run(self.live(work));
-                    self.pulse.end();
-                }
+                drop(said.send(Sign::Made));
+                executor.run(self.live(said, go, work));
+                self.pulse.end();
             }
-            Err(error) => drop(ready.send(Err(error.to_string()))),
+            Err(error) => drop(said.send(Sign::Failed(error.to_string()))),
         }));
         if let Err(panic) = fenced {
             let text = format!("shard {} died: {}", self.shard, panic_text(&*panic));
@@ -185,14 +236,21 @@ impl Place {
     }
 
     /// The shard's main task: its heart, and its work within.
-    async fn live<W, F>(&self, work: W)
+    async fn live<W, F>(&self, said: &Sender<Sign>, go: Receiver<()>, work: W)
     where
         W: FnOnce(Ring) -> F,
         F: Future<Output = ()> + 'static,
     {
         let ring =
             Ring(Rc::new(Shard::new(self.shard, Arc::clone(&self.pulse), self.settings.on_panic)));
-        super::spawn_detached(pulse::answer(Arc::clone(&self.pulse), Rc::clone(&ring.0.clock)));
-        work(ring).await;
+        // This spawn polls at once, so that the ticker knows the heart before anything can sleep.
+        let heart = pulse::answer(Arc::clone(&self.pulse), Rc::clone(&ring.0.clock));
+        glommio::spawn_local(heart).detach();
+        drop(said.send(Sign::Alive));
+        // Blocks the shard, which has nothing else to do yet.
+        if go.recv().is_ok() {
+            drop(go);
+            work(ring).await;
+        }
     }
 }
