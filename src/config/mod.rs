@@ -1,1 +1,269 @@
-//! The config floor.
+//! The operator's file: found, read whole, checked whole, and turned into typed settings.
+//!
+//! What comes out of [`load`] needs no further parsing and lies within its bounds. What is wrong
+//! comes out as a list of [`Mistake`]s, all of them in one run, each with file, line, column and
+//! what is allowed. An unknown key is a mistake: a typing error must not quietly mean a default.
+//!
+//! Every key has its default and its bounds in `sections.rs`; the names are a promise to
+//! operators: extend them, never rename.
+
+mod names;
+mod reader;
+mod sections;
+#[cfg(test)]
+mod tests;
+pub mod units;
+
+pub use names::{DomainPattern, HostName, Mailbox, RelayHost};
+pub use reader::{Mistake, Setting};
+pub use units::Network;
+
+use crate::model::limits::CONFIG_OCTETS_MAX;
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where the file is looked for when `--config` does not name one.
+pub const SEARCH: [&str; 2] = ["./pombal.toml", "/etc/pombal/pombal.toml"];
+/// In force where no file exists.
+pub const EMBEDDED: &str = include_str!("default.toml");
+/// What mistakes in [`EMBEDDED`] would be reported under, and what `check` names as the source.
+pub const EMBEDDED_NAME: &str = "embedded defaults";
+
+/// Everything an operator can say, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// In the greeting, EHLO, Received.
+    pub hostname: HostName,
+    pub data_dir: PathBuf,
+    pub shards: Shards,
+    /// Dropped to after binding, when started as root.
+    pub user: Option<String>,
+    pub listen: Listen,
+    pub tls: Tls,
+    pub auth: Auth,
+    pub directory: Directory,
+    pub smtp: Smtp,
+    pub pop3: Pop3,
+    pub store: Store,
+    pub limits: Limits,
+    pub log: Log,
+    pub dns: Dns,
+    pub queue: Queue,
+    /// First match wins.
+    pub routes: Vec<Route>,
+}
+
+/// How many executors run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shards {
+    /// One per core that this process may use.
+    Cores,
+    Count(NonZeroU16),
+}
+
+/// Socket addresses by protocol; an empty list is not served.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listen {
+    pub smtp: Vec<SocketAddr>,
+    pub lmtp: Vec<SocketAddr>,
+    pub pop3: Vec<SocketAddr>,
+    pub admin: Option<SocketAddr>,
+}
+
+/// Certificates. Read and checked as far as the file goes; no listener uses them yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    pub default: Option<Certificate>,
+    pub sni: Vec<(DomainPattern, Certificate)>,
+}
+
+/// A certificate chain and its key, both PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+/// Passwords: who may send them in clear, and what one check costs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Auth {
+    /// LOGIN, PLAIN, USER and PASS also without TLS.
+    pub allow_plaintext: bool,
+    /// Octets of memory of one argon2id hash.
+    pub argon2_memory: u64,
+    pub argon2_passes: u32,
+    pub argon2_lanes: u32,
+    /// Threads that compute hashes, beside the shards.
+    pub hash_threads: u16,
+    /// Verified credentials remembered by one shard.
+    pub cache_entries: u32,
+    pub cache_ttl: Duration,
+}
+
+/// How addresses are looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Directory {
+    /// What separates user and tag in `user+tag`; `None` where subaddressing is off.
+    pub subaddress_separator: Option<char>,
+    /// Who gets postmaster's and abuse's mail of domains that do not name their own.
+    pub postmaster: Option<Mailbox>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Smtp {
+    /// Octets of one message, trace fields not counted.
+    pub max_message_size: u64,
+    pub max_recipients: usize,
+    pub max_errors: u32,
+    pub max_hops: usize,
+    pub max_pending_commits: usize,
+    pub command_timeout: Duration,
+    pub data_timeout: Duration,
+    pub vrfy: bool,
+    pub expn: bool,
+    /// May relay without AUTH.
+    pub relay_networks: Vec<Network>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pop3 {
+    pub idle_timeout: Duration,
+    pub max_errors: u32,
+}
+
+/// The log of one shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// Octets of one segment file; a multiple of 4096.
+    pub segment_size: u64,
+    /// Octets of message cache, per shard.
+    pub cache_size: u64,
+    /// Octets of log after which a checkpoint is made.
+    pub checkpoint_size: u64,
+    /// Time after which a checkpoint is made.
+    pub checkpoint_interval: Duration,
+    /// Octets that one batch aims at.
+    pub batch_size: u64,
+    /// Groups that may wait for one log.
+    pub max_waiting: usize,
+}
+
+/// What one process, or one shard, holds at most.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections of the whole process.
+    pub connections: u32,
+    /// Connections of one address (IPv6: one /64); 0 is no limit.
+    pub connections_per_address: u32,
+    /// Octets of messages being received by one shard.
+    pub draft_memory: u64,
+    /// Octets of replies that may wait for one slow reader.
+    pub reply_memory: u64,
+    /// Requests that may wait in one shard's inbox.
+    pub mesh_inbox: usize,
+    /// How long a shutdown waits for sessions to come to an end.
+    pub drain_timeout: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    pub format: LogFormat,
+    pub level: crate::probe::event::Level,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Logfmt,
+    Json,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dns {
+    /// Empty: as /etc/resolv.conf says.
+    pub servers: Vec<SocketAddr>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// Waits between attempts; the last one again and again.
+    pub retry: Vec<Duration>,
+    pub lifetime: Duration,
+}
+
+/// Mail for `domain` goes to `relay`, whatever its MX records say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    pub domain: DomainPattern,
+    pub relay: RelayHost,
+}
+
+/// A configuration that is right.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub config: Config,
+    /// All keys as they are in force, in the order of the sections.
+    pub settings: Vec<Setting>,
+    /// The file, or [`EMBEDDED_NAME`].
+    pub source: String,
+}
+
+/// Reads the file `named`, or the first of [`SEARCH`] that exists, or [`EMBEDDED`].
+pub fn load(named: Option<&Path>) -> Result<Loaded, Vec<Mistake>> {
+    let Some(path) = named.or_else(|| found(&SEARCH)) else {
+        return parse(EMBEDDED_NAME, EMBEDDED);
+    };
+    let file = path.display().to_string();
+    let unreadable = |what: String, allowed: &str| {
+        vec![Mistake { file: file.clone(), line: 0, column: 0, what, allowed: allowed.into() }]
+    };
+    let text = read_bounded(path).map_err(|error| unreadable(error.to_string(), ""))?;
+    match text {
+        Some(text) => parse(&file, &text),
+        None => Err(unreadable(
+            "too large for a configuration".into(),
+            &format!("at most {}", units::show_size(CONFIG_OCTETS_MAX)),
+        )),
+    }
+}
+
+/// Checks a configuration that is at hand as text. `file` is what mistakes are reported under.
+pub fn parse(file: &str, text: &str) -> Result<Loaded, Vec<Mistake>> {
+    sections::parse(file, text)
+}
+
+impl Config {
+    /// The embedded defaults, changed for a small server on free loopback ports that leaves
+    /// nothing outside `data_dir`: for `demo` and for tests.
+    pub fn small(data_dir: &Path) -> Config {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut config =
+            parse(EMBEDDED_NAME, EMBEDDED).expect("the embedded defaults are right").config;
+        config.data_dir = data_dir.into();
+        config.shards = Shards::Count(NonZeroU16::MIN);
+        config.listen =
+            Listen { smtp: vec![any], lmtp: vec![any], pop3: vec![any], admin: Some(any) };
+        config.auth.allow_plaintext = true;
+        config.store.segment_size = 64 << 20;
+        config.store.cache_size = 16 << 20;
+        config
+    }
+
+    /// The socket that the command line talks to a running server through.
+    pub fn admin_socket(&self) -> PathBuf {
+        self.data_dir.join("admin.sock")
+    }
+}
+
+fn found(search: &[&'static str]) -> Option<&'static Path> {
+    search.iter().copied().map(Path::new).find(|path| path.exists())
+}
+
+/// `None` where the file is larger than a configuration may be.
+fn read_bounded(path: &Path) -> std::io::Result<Option<String>> {
+    if std::fs::metadata(path)?.len() > CONFIG_OCTETS_MAX {
+        return Ok(None);
+    }
+    std::fs::read_to_string(path).map(Some)
+}

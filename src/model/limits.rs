@@ -105,3 +105,46 @@ pub const TRACE_LINE_OCTETS_TARGET: usize = 78;
 pub const SUMMARY_FIELDS_MAX: usize = 64;
 /// Octets of a message that a summary can be made of: its offsets have 32 bits.
 pub const MESSAGE_OCTETS_SUMMARY_MAX: u64 = 1 << 31;
+
+/// Octets of a configuration file; anything larger is some other file.
+pub const CONFIG_OCTETS_MAX: u64 = 1 << 20;
+/// Shards of one process. More cores than that run more processes.
+pub const SHARDS_MAX: u16 = 1_024;
+/// Connections of the whole process; over it new ones are greeted with 421 or -ERR and closed.
+pub const CONNECTIONS_MAX: u32 = 100_000;
+/// Connections of one address (IPv6: one /64), so that one client cannot take all. 0 is no limit.
+pub const CONNECTIONS_PER_ADDRESS_MAX: u32 = 1_000;
+/// How long a shutdown waits for sessions to come to an end by themselves.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Octets of one segment file.
+pub const SEGMENT_OCTETS: u64 = 256 << 20;
+/// Octets of message cache of one shard.
+pub const CACHE_OCTETS: u64 = 256 << 20;
+/// Octets of log after which a shard saves its state, so that a restart reads no more than that.
+pub const CHECKPOINT_OCTETS: u64 = 512 << 20;
+/// Time after which a shard saves what changed.
+pub const CHECKPOINT_INTERVAL: Duration = Duration::from_mins(1);
+/// Threads that compute password hashes, beside the shards.
+pub const HASH_THREADS: u16 = 2;
+/// Verified credentials that one shard remembers, so that a login costs no hash.
+pub const AUTH_CACHE_ENTRIES: u32 = 100_000;
+/// How long a verified credential is remembered.
+pub const AUTH_CACHE_TTL: Duration = Duration::from_hours(1);
+/// Octets of one HTTP request head to the admin port.
+pub const ADMIN_REQUEST_OCTETS_MAX: usize = 8 << 10;
+/// Fields of one HTTP request to the admin port.
+pub const ADMIN_FIELDS_MAX: usize = 64;
+/// HTTP connections to the admin port that one shard serves at once.
+pub const ADMIN_CONNECTIONS_MAX: u32 = 64;
+/// Wait for an HTTP request to the admin port, and for its reader.
+pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(15);
+/// Octets of one request or answer of the admin socket; a directory listing is the largest.
+pub const ADMIN_LINE_OCTETS_MAX: u64 = 256 << 20;
+/// Wait for the other side of the admin socket.
+pub const ADMIN_SOCKET_TIMEOUT: Duration = Duration::from_mins(1);
+/// Requests of the admin socket that may wait for a shard.
+pub const ADMIN_WAITING_MAX: usize = 16;
+/// Log events that may wait for the writer; over it events are dropped and counted.
+pub const LOG_EVENTS_WAITING_MAX: usize = 65_536;
+/// Octets of one value in a log event; longer ones are cut.
+pub const LOG_VALUE_OCTETS_MAX: usize = 4_096;

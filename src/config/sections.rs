@@ -1,0 +1,417 @@
+//! The keys: name, default, bounds, section by section, and the checks across sections.
+
+use super::names::{DomainPattern, HostName, Mailbox, RelayHost};
+use super::reader::{Mistake, Reader, Section};
+use super::units::{show_size, show_time, time};
+use super::{
+    Auth, Certificate, Config, Directory, Dns, Limits, Listen, Loaded, Log, LogFormat, Pop3, Queue,
+    Route, Shards, Smtp, Store, Tls,
+};
+use crate::model::limits;
+use crate::probe::event::Level;
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::Duration;
+use toml::de::{DeTable, DeValue};
+
+/// Octets that a segment needs beside the largest message: headers, summary, records.
+const SEGMENT_OVERHEAD_OCTETS: u64 = 64 << 10;
+const BLOCK_OCTETS: u64 = 4096;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
+
+const A_HOST: &str = "a host name, such as \"mx.example.org\"";
+const A_PATH: &str = "a path";
+
+pub(super) fn parse(file: &str, text: &str) -> Result<Loaded, Vec<Mistake>> {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    let mut reader = Reader::new(file, text);
+    for error in errors {
+        let span = error.span().unwrap_or(text.len()..text.len());
+        reader.mistake(&span, error.message(), "");
+    }
+    let config = root(Section::root(&mut reader, document.get_ref()));
+    let mistakes = reader.sorted_mistakes();
+    if mistakes.is_empty() {
+        Ok(Loaded { config, settings: reader.settings, source: file.into() })
+    } else {
+        Err(mistakes)
+    }
+}
+
+fn root(mut top: Section<'_, '_, '_>) -> Config {
+    let hostname = top
+        .word("hostname", Some(machine_name()), A_HOST, HostName::parse, HostName::to_string)
+        .unwrap_or_else(machine_name);
+    let data_dir = path(&mut top, "data_dir", Some("/var/lib/pombal")).unwrap_or_default();
+    let shards = shards(&mut top);
+    let is_user = |text: &str| {
+        let right = !text.is_empty() && !text.contains([':', '/', '\0', '\n']);
+        right.then(|| text.to_owned())
+    };
+    let user = top.word("user", None, "the name of a system user", is_user, String::clone);
+
+    let mut config = Config {
+        hostname,
+        data_dir,
+        shards,
+        user,
+        listen: listen(top.section("listen")),
+        tls: tls(top.section("tls")),
+        auth: auth(top.section("auth")),
+        directory: directory(top.section("directory")),
+        smtp: smtp(top.section("smtp")),
+        pop3: pop3(top.section("pop3")),
+        store: store(top.section("store")),
+        limits: process_limits(top.section("limits")),
+        log: log(top.section("log")),
+        dns: dns(top.section("dns")),
+        queue: queue(top.section("queue")),
+        routes: Vec::new(),
+    };
+    config.routes = top.sections("route", route);
+    across(&mut top, &config);
+    top.end();
+    config
+}
+
+/// Checks that need more than one key.
+fn across(top: &mut Section<'_, '_, '_>, config: &Config) {
+    let largest = config.smtp.max_message_size + SEGMENT_OVERHEAD_OCTETS;
+    if largest > config.store.segment_size {
+        let message = top.section("smtp").span("max_message_size");
+        let segment = top.section("store").span("segment_size");
+        let span: Range<usize> = message.or(segment).unwrap_or(0..0);
+        let what = format!(
+            "`smtp.max_message_size` {} does not fit a segment: `store.segment_size` is {}",
+            show_size(config.smtp.max_message_size),
+            show_size(config.store.segment_size)
+        );
+        let room = config.store.segment_size - SEGMENT_OVERHEAD_OCTETS;
+        let allowed =
+            format!("max_message_size up to {}, or a larger segment_size", show_size(room));
+        top.reader.mistake(&span, what, &allowed);
+    }
+    if config.store.batch_size > config.store.segment_size {
+        let mut section = top.section("store");
+        let span =
+            section.span("batch_size").or_else(|| section.span("segment_size")).unwrap_or(0..0);
+        let what = "`store.batch_size` is larger than `store.segment_size`";
+        top.reader.mistake(&span, what, "a batch that fits a segment");
+    }
+}
+
+/// The name of this machine, if it is one that mail can use.
+fn machine_name() -> HostName {
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    HostName::parse(kernel.trim())
+        .or_else(|| HostName::parse("localhost"))
+        .expect("localhost is a host name")
+}
+
+fn path(
+    section: &mut Section<'_, '_, '_>,
+    name: &'static str,
+    default: Option<&str>,
+) -> Option<PathBuf> {
+    let read = |text: &str| (!text.is_empty()).then(|| PathBuf::from(text));
+    section.word(name, default.map(PathBuf::from), A_PATH, read, |path| path.display().to_string())
+}
+
+fn shards(top: &mut Section<'_, '_, '_>) -> Shards {
+    let allowed = format!("\"cores\" or a number from 1 to {}", limits::SHARDS_MAX);
+    let read = |value: &DeValue<'_>| match value {
+        DeValue::String(word) if word == "cores" => Some(Shards::Cores),
+        DeValue::Integer(number) => {
+            let count = u16::from_str_radix(number.as_str(), number.radix()).ok()?;
+            let count = NonZeroU16::new(count).filter(|count| count.get() <= limits::SHARDS_MAX)?;
+            Some(Shards::Count(count))
+        }
+        _ => None,
+    };
+    let show = |shards: &Shards| match shards {
+        Shards::Cores => Some("\"cores\"".into()),
+        Shards::Count(count) => Some(count.to_string()),
+    };
+    top.value("shards", Shards::Cores, &allowed, read, show)
+}
+
+/// The protocols whose names are promised and whose servers do not exist yet.
+const NOT_BUILT: [&str; 6] = ["submission", "submissions", "pop3s", "imap", "imaps", "sieve"];
+
+fn listen(mut section: Section<'_, '_, '_>) -> Listen {
+    let mut all: Vec<(SocketAddr, Range<usize>)> = Vec::new();
+    let mut take = |section: &mut Section<'_, '_, '_>, name: &'static str| {
+        let addresses = section.sockets(name, None).unwrap_or_default();
+        let span = section.span(name).unwrap_or(0..0);
+        all.extend(addresses.iter().map(|address| (*address, span.clone())));
+        addresses
+    };
+    let smtp = take(&mut section, "smtp");
+    let lmtp = take(&mut section, "lmtp");
+    let pop3 = take(&mut section, "pop3");
+    let admin = section.word(
+        "admin",
+        None,
+        "\"ip:port\", for IPv6 \"[ip]:port\"",
+        |text| text.parse().ok(),
+        SocketAddr::to_string,
+    );
+    if let (Some(address), Some(span)) = (admin, section.span("admin")) {
+        all.push((address, span));
+    }
+    for name in NOT_BUILT {
+        let addresses = take_unbuilt(&mut section, name);
+        if let (true, Some(span)) = (addresses, section.span(name)) {
+            let what = format!("`listen.{name}`: not built yet");
+            section.reader.mistake(&span, what, "leave it out");
+        }
+    }
+    // The kernel would share one address between both protocols, connection by connection.
+    for (index, (address, span)) in all.iter().enumerate() {
+        let twice = all.iter().take(index).any(|(earlier, _)| earlier == address);
+        if twice && address.port() != 0 {
+            let what = format!("{address} is listened on twice");
+            section.reader.mistake(span, what, "each address once");
+        }
+    }
+    section.end();
+    Listen { smtp, lmtp, pop3, admin }
+}
+
+fn take_unbuilt(section: &mut Section<'_, '_, '_>, name: &'static str) -> bool {
+    section.sockets(name, None).is_some_and(|addresses| !addresses.is_empty())
+}
+
+fn tls(mut section: Section<'_, '_, '_>) -> Tls {
+    let default = certificate(&mut section);
+    let sni = section.sections("sni", |mut entry| {
+        let allowed = "a domain or \"*.domain\"";
+        let name = entry.word("name", None, allowed, DomainPattern::parse, |_| String::new());
+        let certificate = certificate(&mut entry);
+        let whole = name.zip(certificate);
+        entry.end();
+        whole
+    });
+    section.end();
+    Tls { default, sni }
+}
+
+fn certificate(section: &mut Section<'_, '_, '_>) -> Option<Certificate> {
+    let certificate = path(section, "certificate", None);
+    let key = path(section, "key", None);
+    let lonely = match (&certificate, &key) {
+        (Some(_), None) => section.span("certificate"),
+        (None, Some(_)) => section.span("key"),
+        _ => None,
+    };
+    if let Some(span) = lonely {
+        section.reader.mistake(
+            &span,
+            "a certificate without its key, or the other way round",
+            "both",
+        );
+    }
+    certificate.zip(key).map(|(certificate, key)| Certificate { certificate, key })
+}
+
+fn auth(mut section: Section<'_, '_, '_>) -> Auth {
+    let auth = Auth {
+        allow_plaintext: section.flag("allow_plaintext", false),
+        argon2_memory: section.size("argon2_memory", 19 << 20, 8 << 10..=4 << 30),
+        argon2_passes: section.count("argon2_passes", 2, 1..=100),
+        argon2_lanes: section.count("argon2_lanes", 1, 1..=16),
+        hash_threads: section.count("hash_threads", limits::HASH_THREADS, 1..=256),
+        cache_entries: section.count("cache_entries", limits::AUTH_CACHE_ENTRIES, 0..=100_000_000),
+        cache_ttl: section.time("cache_ttl", limits::AUTH_CACHE_TTL, SECOND..=7 * DAY),
+    };
+    section.end();
+    auth
+}
+
+fn directory(mut section: Section<'_, '_, '_>) -> Directory {
+    let separator = section.value(
+        "subaddress_separator",
+        Some('+'),
+        "one of + - _ = # or \"\" for none",
+        |value| match value.as_str()? {
+            "" => Some(None),
+            "+" => Some(Some('+')),
+            "-" => Some(Some('-')),
+            "_" => Some(Some('_')),
+            "=" => Some(Some('=')),
+            "#" => Some(Some('#')),
+            _ => None,
+        },
+        |separator| Some(format!("{:?}", separator.map_or(String::new(), String::from))),
+    );
+    let postmaster =
+        section.word("postmaster", None, "an address", Mailbox::parse, Mailbox::to_string);
+    section.end();
+    Directory { subaddress_separator: separator, postmaster }
+}
+
+fn smtp(mut section: Section<'_, '_, '_>) -> Smtp {
+    let smtp = Smtp {
+        max_message_size: section.size(
+            "max_message_size",
+            limits::MESSAGE_OCTETS_MAX,
+            64 << 10..=(4 << 30) - SEGMENT_OVERHEAD_OCTETS,
+        ),
+        max_recipients: section.count("max_recipients", limits::SMTP_RECIPIENTS_MAX, 100..=100_000),
+        max_errors: section.count("max_errors", limits::SMTP_ERRORS_MAX, 1..=1_000_000),
+        max_hops: section.count("max_hops", limits::RECEIVED_HOPS_MAX, 10..=1_000),
+        max_pending_commits: section.count(
+            "max_pending_commits",
+            limits::SMTP_COMMITS_OPEN_MAX,
+            1..=4_096,
+        ),
+        command_timeout: section.time(
+            "command_timeout",
+            limits::SMTP_COMMAND_TIMEOUT,
+            SECOND..=DAY,
+        ),
+        data_timeout: section.time("data_timeout", limits::SMTP_DATA_TIMEOUT, SECOND..=DAY),
+        vrfy: section.flag("vrfy", false),
+        expn: section.flag("expn", false),
+        relay_networks: section.networks("relay_networks"),
+    };
+    section.end();
+    smtp
+}
+
+fn pop3(mut section: Section<'_, '_, '_>) -> Pop3 {
+    let pop3 = Pop3 {
+        idle_timeout: section.time("idle_timeout", limits::POP3_IDLE_TIMEOUT, SECOND..=DAY),
+        max_errors: section.count("max_errors", limits::POP3_ERRORS_MAX, 1..=1_000_000),
+    };
+    section.end();
+    pop3
+}
+
+fn store(mut section: Section<'_, '_, '_>) -> Store {
+    let store = Store {
+        segment_size: section.size("segment_size", limits::SEGMENT_OCTETS, 1 << 20..=4 << 30),
+        cache_size: section.size("cache_size", limits::CACHE_OCTETS, 0..=1 << 40),
+        checkpoint_size: section.size(
+            "checkpoint_size",
+            limits::CHECKPOINT_OCTETS,
+            1 << 20..=1 << 40,
+        ),
+        checkpoint_interval: section.time(
+            "checkpoint_interval",
+            limits::CHECKPOINT_INTERVAL,
+            SECOND..=DAY,
+        ),
+        batch_size: section.size(
+            "batch_size",
+            limits::BATCH_OCTETS_TARGET as u64,
+            64 << 10..=256 << 20,
+        ),
+        max_waiting: section.count("max_waiting", limits::APPENDS_WAITING_MAX, 16..=16_777_216),
+    };
+    if let (false, Some(span)) =
+        (store.segment_size.is_multiple_of(BLOCK_OCTETS), section.span("segment_size"))
+    {
+        let what = "`store.segment_size` is no multiple of 4K";
+        section.reader.mistake(&span, what, "whole blocks of 4K");
+    }
+    section.end();
+    store
+}
+
+fn process_limits(mut section: Section<'_, '_, '_>) -> Limits {
+    let limits = Limits {
+        connections: section.count("connections", limits::CONNECTIONS_MAX, 16..=10_000_000),
+        connections_per_address: section.count(
+            "connections_per_address",
+            limits::CONNECTIONS_PER_ADDRESS_MAX,
+            0..=10_000_000,
+        ),
+        draft_memory: section.size(
+            "draft_memory",
+            limits::DRAFT_OCTETS_MAX as u64,
+            1 << 20..=1 << 40,
+        ),
+        reply_memory: section.size(
+            "reply_memory",
+            limits::REPLY_OCTETS_PENDING_MAX as u64,
+            16 << 10..=1 << 30,
+        ),
+        mesh_inbox: section.count("mesh_inbox", limits::MESH_INBOX_MAX, 16..=16_777_216),
+        drain_timeout: section.time("drain_timeout", limits::DRAIN_TIMEOUT, SECOND..=HOUR),
+    };
+    section.end();
+    limits
+}
+
+fn log(mut section: Section<'_, '_, '_>) -> Log {
+    let format = section.value(
+        "format",
+        LogFormat::Logfmt,
+        "\"logfmt\" or \"json\"",
+        |value| match value.as_str()? {
+            "logfmt" => Some(LogFormat::Logfmt),
+            "json" => Some(LogFormat::Json),
+            _ => None,
+        },
+        |format| {
+            let name = if *format == LogFormat::Json { "json" } else { "logfmt" };
+            Some(format!("{name:?}"))
+        },
+    );
+    let level = section.value(
+        "level",
+        Level::Info,
+        "\"error\", \"warn\", \"info\" or \"debug\"",
+        |value| Level::parse(value.as_str()?),
+        |level| Some(format!("{:?}", level.name())),
+    );
+    section.end();
+    Log { format, level }
+}
+
+fn dns(mut section: Section<'_, '_, '_>) -> Dns {
+    let servers = section.sockets("servers", None).unwrap_or_default();
+    section.end();
+    Dns { servers }
+}
+
+fn queue(mut section: Section<'_, '_, '_>) -> Queue {
+    let default = vec![MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR, 4 * HOUR];
+    let allowed = "a list of times from 1s to 7d";
+    let read = |text: &str| {
+        time(text)
+            .filter(|pause| (SECOND..=7 * DAY).contains(pause))
+            .ok_or_else(|| format!("{text:?} is no such time"))
+    };
+    let retry = section
+        .list("retry", Some(default.clone()), allowed, read, |pause| show_time(*pause))
+        .unwrap_or_default();
+    if let (true, Some(span)) = (retry.is_empty(), section.span("retry")) {
+        section.reader.mistake(&span, "`queue.retry` is empty", allowed);
+    }
+    let retry = if retry.is_empty() { default } else { retry };
+    let lifetime = section.time("lifetime", 5 * DAY, MINUTE..=100 * DAY);
+    section.end();
+    Queue { retry, lifetime }
+}
+
+fn route(mut section: Section<'_, '_, '_>) -> Option<Route> {
+    let pattern = "a domain, \"*.domain\" or \"*\"";
+    let domain = section.word("domain", None, pattern, DomainPattern::parse, |_| String::new());
+    let host = "\"host:port\" or \"[ip]:port\"";
+    let relay = section.word("relay", None, host, RelayHost::parse, |_| String::new());
+    for (name, missing, allowed) in
+        [("domain", domain.is_none(), pattern), ("relay", relay.is_none(), host)]
+    {
+        section.demand(name, missing, allowed);
+    }
+    section.end();
+    domain.zip(relay).map(|(domain, relay)| Route { domain, relay })
+}
