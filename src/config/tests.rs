@@ -216,7 +216,7 @@ fn effective_values_read_back_as_themselves() {
     let mut text = String::new();
     for setting in &first.settings {
         if let Some(value) = &setting.value {
-            write!(text, "{} = {value}\n", setting.key).unwrap();
+            writeln!(text, "{} = {value}", setting.key).unwrap();
         }
     }
     let second = parse("b", &text).unwrap_or_else(|mistakes| panic!("{mistakes:?}\n{text}"));

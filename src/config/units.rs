@@ -150,7 +150,7 @@ mod tests {
                 Err(NotNetwork::HostBits(meant)) => format!("meant {meant}"),
                 Err(NotNetwork::Syntax) => "-".into(),
             };
-            write!(got, "{word}: {size} {time} {network}\n").unwrap();
+            writeln!(got, "{word}: {size} {time} {network}").unwrap();
         }
         want.assert_eq(&got);
     }

@@ -148,3 +148,5 @@ pub const ADMIN_WAITING_MAX: usize = 16;
 pub const LOG_EVENTS_WAITING_MAX: usize = 65_536;
 /// Octets of one value in a log event; longer ones are cut.
 pub const LOG_VALUE_OCTETS_MAX: usize = 4_096;
+/// Octets of one request to the admin socket; an alias with all its targets is the largest.
+pub const ADMIN_ASK_OCTETS_MAX: u64 = 4 << 20;

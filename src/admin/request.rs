@@ -1,0 +1,103 @@
+//! What the command line may ask a server, running or stopped, and what it gets back.
+//!
+//! The same types go over the admin socket as JSON and, while the server is stopped, straight to
+//! the node that opened the store. Addresses are text as the operator typed them: the directory
+//! is the one to judge them. Passwords never travel, only their hashes.
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// Is anybody there?
+    Ping,
+    Directory(DirectoryRequest),
+    /// Figures of the store.
+    StoreStats,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DirectoryRequest {
+    DomainAdd {
+        domain: String,
+    },
+    /// Refused while users or aliases of the domain exist.
+    DomainDel {
+        domain: String,
+    },
+    DomainList,
+    UserAdd {
+        address: String,
+        /// PHC string. `None`: nobody can log in.
+        password_hash: Option<String>,
+        /// Octets; `None` is no bound.
+        quota: Option<u64>,
+    },
+    UserDel {
+        address: String,
+    },
+    UserPassword {
+        address: String,
+        password_hash: String,
+    },
+    UserList {
+        domain: Option<String>,
+    },
+    UserShow {
+        address: String,
+    },
+    /// `address` may be `@domain`, the catch-all. Adds to what the alias has already.
+    AliasAdd {
+        address: String,
+        targets: Vec<String>,
+    },
+    /// Without targets the whole alias.
+    AliasDel {
+        address: String,
+        targets: Vec<String>,
+    },
+    AliasList {
+        domain: Option<String>,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Response {
+    /// Done, nothing to show.
+    Done,
+    Domains(Vec<String>),
+    Users(Vec<UserRow>),
+    Aliases(Vec<AliasRow>),
+    Figures(Vec<FigureRow>),
+    /// It was not done, for this reason: exit 1.
+    Refused(String),
+    /// It cannot be meant, for this reason: exit 2.
+    Wrong(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserRow {
+    pub address: String,
+    /// The number in the store.
+    pub account: u32,
+    pub has_password: bool,
+    /// Octets.
+    pub quota: Option<u64>,
+    /// Octets in use; `None` where it was not asked of the owner.
+    pub used: Option<u64>,
+    pub messages: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AliasRow {
+    pub address: String,
+    pub targets: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FigureRow {
+    pub name: String,
+    pub value: u64,
+}

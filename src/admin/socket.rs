@@ -1,0 +1,297 @@
+//! The admin socket: `data_dir/admin.sock`, one JSON request a line, one JSON answer a line.
+//!
+//! The server side is a thread of its own that takes one client after the other and hands each
+//! request to the node, which answers when a shard has done it. The client side is the command
+//! line. Only the owner of the data directory and root can connect: the socket is made in a
+//! directory of mode 0700, gets mode 0600 there, and only then its name.
+//!
+//! Both sides bound what they read and how long they wait.
+
+use super::request::{Request, Response};
+use crate::model::limits::{
+    ADMIN_ASK_OCTETS_MAX, ADMIN_LINE_OCTETS_MAX, ADMIN_SOCKET_TIMEOUT, ADMIN_WAITING_MAX,
+};
+use crossbeam::channel::{Receiver, Sender, bounded};
+use std::fs::{DirBuilder, Permissions};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A request on its way to whoever can answer it.
+#[derive(Debug)]
+pub struct Asked {
+    pub request: Request,
+    answer: Sender<Response>,
+}
+
+impl Asked {
+    /// A request and where its answer will come out.
+    pub fn new(request: Request) -> (Asked, Receiver<Response>) {
+        let (answer, answered) = bounded(1);
+        (Asked { request, answer }, answered)
+    }
+
+    /// Answers; never waits. Dropping the request instead tells the client that nobody could.
+    pub fn answer(self, response: Response) {
+        // The client may have given up: nobody to tell.
+        drop(self.answer.try_send(response));
+    }
+}
+
+/// The queue between the socket's thread and the node. Full: the client is told to come back.
+pub fn queue() -> (Sender<Asked>, Receiver<Asked>) {
+    bounded(ADMIN_WAITING_MAX)
+}
+
+/// The listening socket; its file goes away with it.
+#[derive(Debug)]
+pub struct Server {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Server {
+    /// Binds `path`. A file left by a server that died is replaced; one that answers means that
+    /// another server runs on this directory: `ErrorKind::AddrInUse`.
+    pub fn bind(path: &Path) -> io::Result<Server> {
+        clear(path)?;
+        let own = path.with_file_name(format!(".admin-{}", std::process::id()));
+        remove_dir(&own);
+        DirBuilder::new().mode(0o700).create(&own)?;
+        let bound = bind_in(&own, path);
+        remove_dir(&own);
+        Ok(Server { listener: bound?, path: path.into() })
+    }
+
+    /// Serves one client after the other until the process ends. For a thread of its own.
+    /// `forward` takes a request or gives it back when too many wait; it must not wait itself.
+    pub fn run(&self, forward: impl Fn(Asked) -> Result<(), Asked>) {
+        self.run_with(&forward, ADMIN_SOCKET_TIMEOUT, usize::MAX);
+    }
+
+    fn run_with(
+        &self,
+        forward: &impl Fn(Asked) -> Result<(), Asked>,
+        patience: Duration,
+        clients: usize,
+    ) {
+        for stream in self.listener.incoming().take(clients) {
+            // A client that breaks off is its own affair; a failed accept is tried again.
+            match stream {
+                Ok(stream) => drop(serve(&stream, forward, patience)),
+                Err(_) => std::thread::park_timeout(Duration::from_millis(100)),
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // If it cannot be removed, the next start replaces it.
+        drop(std::fs::remove_file(&self.path));
+    }
+}
+
+/// Makes room at `path`, or says who has it.
+fn clear(path: &Path) -> io::Result<()> {
+    let kind = match std::fs::symlink_metadata(path) {
+        Ok(found) => found.file_type(),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let taken = |why: &str| Err(io::Error::new(ErrorKind::AddrInUse, why.to_owned()));
+    if !kind.is_socket() {
+        return taken("there is a file of this name that is no socket");
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => taken("another server runs on this data directory"),
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+        Err(error) => Err(error),
+    }
+}
+
+fn bind_in(own: &Path, path: &Path) -> io::Result<UnixListener> {
+    let hidden = own.join("s");
+    let listener = UnixListener::bind(&hidden)?;
+    std::fs::set_permissions(&hidden, Permissions::from_mode(0o600))?;
+    std::fs::rename(&hidden, path)?;
+    Ok(listener)
+}
+
+/// The directory that the socket is made in, with what a crash may have left in it.
+fn remove_dir(own: &Path) {
+    drop(std::fs::remove_file(own.join("s")));
+    drop(std::fs::remove_dir(own));
+}
+
+/// One client: requests until it ends its side or is silent for too long.
+fn serve(
+    stream: &UnixStream,
+    forward: &impl Fn(Asked) -> Result<(), Asked>,
+    patience: Duration,
+) -> io::Result<()> {
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
+    let mut reader = BufReader::new(stream);
+    while let Some(line) = read_line(&mut reader, ADMIN_ASK_OCTETS_MAX)? {
+        let response = match serde_json::from_slice(&line) {
+            Ok(Request::Ping) => Response::Done,
+            Ok(request) => {
+                let (asked, answered) = Asked::new(request);
+                match forward(asked) {
+                    Ok(()) => answered.recv_timeout(patience).unwrap_or_else(|_| {
+                        Response::Refused("the server did not answer in time".into())
+                    }),
+                    Err(_) => Response::Refused("the server is busy, try again".into()),
+                }
+            }
+            Err(error) => Response::Wrong(format!("no request: {error}")),
+        };
+        write_line(stream, &response)?;
+    }
+    Ok(())
+}
+
+/// Why a request got no answer.
+#[derive(Debug)]
+pub enum AskError {
+    /// Nobody listens: the server is stopped.
+    NotRunning,
+    Failed(io::Error),
+}
+
+/// Asks the server behind `path`.
+pub fn ask(path: &Path, request: &Request) -> Result<Response, AskError> {
+    let stream = UnixStream::connect(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => AskError::NotRunning,
+        _ => AskError::Failed(error),
+    })?;
+    exchange(&stream, request).map_err(AskError::Failed)
+}
+
+fn exchange(stream: &UnixStream, request: &Request) -> io::Result<Response> {
+    // Longer than the server waits for its shard, so that its own words arrive.
+    let patience = ADMIN_SOCKET_TIMEOUT + Duration::from_secs(5);
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
+    write_line(stream, request)?;
+    let line = read_line(&mut BufReader::new(stream), ADMIN_LINE_OCTETS_MAX)?
+        .ok_or_else(|| io::Error::from(ErrorKind::UnexpectedEof))?;
+    serde_json::from_slice(&line).map_err(io::Error::other)
+}
+
+fn write_line(mut stream: &UnixStream, what: &impl serde::Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(what).map_err(io::Error::other)?;
+    line.push(b'\n');
+    stream.write_all(&line)
+}
+
+/// One line without its end; `None` at the end of the stream.
+fn read_line(reader: &mut impl BufRead, octets_max: u64) -> io::Result<Option<Vec<u8>>> {
+    let mut line = Vec::new();
+    reader.by_ref().take(octets_max).read_until(b'\n', &mut line)?;
+    match line.pop() {
+        None => Ok(None),
+        Some(b'\n') => Ok(Some(line)),
+        Some(_) => Err(io::Error::new(ErrorKind::InvalidData, "a line without end, or too long")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::request::DirectoryRequest;
+
+    /// A server on a new directory that answers `clients` of them through `answer`.
+    fn with_server(
+        clients: usize,
+        answer: impl Fn(Asked) -> Result<(), Asked> + Send + 'static,
+        client: impl FnOnce(&Path),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("admin.sock");
+        let server = Server::bind(&path).unwrap();
+        let thread = std::thread::Builder::new()
+            .spawn(move || server.run_with(&answer, Duration::from_secs(20), clients))
+            .unwrap();
+        client(&path);
+        thread.join().unwrap();
+        assert!(!path.exists(), "the socket goes away with its server");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left behind");
+    }
+
+    #[test]
+    fn hands_a_request_over_and_brings_the_answer_back() {
+        let answer = |asked: Asked| {
+            let domain = match &asked.request {
+                Request::Directory(DirectoryRequest::DomainAdd { domain }) => domain.clone(),
+                other => panic!("{other:?}"),
+            };
+            asked.answer(Response::Domains(vec![domain]));
+            Ok(())
+        };
+        with_server(2, answer, |path| {
+            let mode = std::fs::metadata(path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+            let request =
+                Request::Directory(DirectoryRequest::DomainAdd { domain: "a.example".into() });
+            let response = ask(path, &request).unwrap();
+            assert_eq!(response, Response::Domains(vec!["a.example".into()]));
+            assert_eq!(ask(path, &Request::Ping).unwrap(), Response::Done);
+        });
+    }
+
+    #[test]
+    fn says_busy_and_says_nonsense() {
+        with_server(2, Err, |path| {
+            let busy = ask(path, &Request::StoreStats).unwrap();
+            assert_eq!(busy, Response::Refused("the server is busy, try again".into()));
+            let mut stream = UnixStream::connect(path).unwrap();
+            stream.write_all(b"{\"format\":\"disk\"}\n\xff\n").unwrap();
+            let mut reader = BufReader::new(&stream);
+            for _ in 0..2 {
+                let line = read_line(&mut reader, 1_000).unwrap().unwrap();
+                let response: Response = serde_json::from_slice(&line).unwrap();
+                assert!(matches!(response, Response::Wrong(_)), "{response:?}");
+            }
+        });
+    }
+
+    #[test]
+    fn an_answer_that_never_comes_is_a_refusal() {
+        let forget = |asked: Asked| {
+            drop(asked);
+            Ok(())
+        };
+        with_server(1, forget, |path| {
+            let response = ask(path, &Request::StoreStats).unwrap();
+            assert!(matches!(response, Response::Refused(_)), "{response:?}");
+        });
+    }
+
+    #[test]
+    fn replaces_the_socket_of_a_dead_server_but_not_of_a_living_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("admin.sock");
+        assert!(matches!(ask(&path, &Request::Ping), Err(AskError::NotRunning)));
+        drop(UnixListener::bind(&path).unwrap());
+        assert!(matches!(ask(&path, &Request::Ping), Err(AskError::NotRunning)));
+        let living = Server::bind(&path).unwrap();
+        let error = Server::bind(&path).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AddrInUse);
+        drop(living);
+        std::fs::write(&path, "a file").unwrap();
+        assert_eq!(Server::bind(&path).unwrap_err().kind(), ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn bounds_the_length_of_a_line() {
+        let mut long = &[b'x'; 100][..];
+        assert_eq!(read_line(&mut long, 10).unwrap_err().kind(), ErrorKind::InvalidData);
+        let mut exact = &b"123456789\n"[..];
+        assert_eq!(read_line(&mut exact, 10).unwrap().unwrap(), b"123456789");
+        assert_eq!(read_line(&mut exact, 10).unwrap(), None);
+    }
+}
