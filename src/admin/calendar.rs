@@ -74,12 +74,13 @@ mod tests {
                 format!("{} {}", rfc3339(at), http_date(at))
             })
             .collect();
-        expect![[r#"
+        expect![[r"
             1970-01-01T00:00:00.000042Z Thu, 01 Jan 1970 00:00:00 GMT
             2000-02-28T23:59:59.000042Z Mon, 28 Feb 2000 23:59:59 GMT
             2000-02-29T00:00:00.000042Z Tue, 29 Feb 2000 00:00:00 GMT
             2026-11-25T04:10:45.000042Z Wed, 25 Nov 2026 04:10:45 GMT
             2100-02-28T23:59:59.000042Z Sun, 28 Feb 2100 23:59:59 GMT
-            2106-02-07T06:28:15.000042Z Sun, 07 Feb 2106 06:28:15 GMT"#]].assert_eq(&lines.join("\n"));
+            2106-02-07T06:28:15.000042Z Sun, 07 Feb 2106 06:28:15 GMT"]]
+        .assert_eq(&lines.join("\n"));
     }
 }

@@ -239,7 +239,9 @@ mod tests {
 
     #[test]
     fn shows_the_pages_and_keeps_the_connection() {
-        check("GET /healthz?x=1 HTTP/1.1\r\nHost: a\r\n\r\nGET /", &expect![[r#"
+        check(
+            "GET /healthz?x=1 HTTP/1.1\r\nHost: a\r\n\r\nGET /",
+            &expect![[r"
             HTTP/1.1 200 OK
             Date: Thu, 01 Jan 1970 00:00:00 GMT
             Content-Type: text/plain; charset=utf-8
@@ -247,10 +249,11 @@ mod tests {
             Cache-Control: no-store
 
             ok
-            -- close false, 5 left"#]]);
+            -- close false, 5 left"]],
+        );
         check(
             "HEAD /readyz HTTP/1.1\r\nhost: a\r\nConnection: x, Close\r\n\r\n",
-            &expect![[r#"
+            &expect![[r"
                 HTTP/1.1 503 Service Unavailable
                 Date: Thu, 01 Jan 1970 00:00:00 GMT
                 Content-Type: text/plain; charset=utf-8
@@ -258,13 +261,15 @@ mod tests {
                 Cache-Control: no-store
                 Connection: close
 
-                -- close true, 0 left"#]],
+                -- close true, 0 left"]],
         );
     }
 
     #[test]
     fn closes_after_old_clients_and_bodies() {
-        check("GET /healthz HTTP/1.0\r\n\r\n", &expect![[r#"
+        check(
+            "GET /healthz HTTP/1.0\r\n\r\n",
+            &expect![[r"
             HTTP/1.1 200 OK
             Date: Thu, 01 Jan 1970 00:00:00 GMT
             Content-Type: text/plain; charset=utf-8
@@ -273,10 +278,11 @@ mod tests {
             Connection: close
 
             ok
-            -- close true, 0 left"#]]);
+            -- close true, 0 left"]],
+        );
         check(
             "POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
-            &expect![[r#"
+            &expect![[r"
                 HTTP/1.1 405 Method Not Allowed
                 Date: Thu, 01 Jan 1970 00:00:00 GMT
                 Content-Type: text/plain; charset=utf-8
@@ -286,9 +292,11 @@ mod tests {
                 Connection: close
 
                 GET or HEAD
-                -- close true, 0 left"#]],
+                -- close true, 0 left"]],
         );
-        check("GET /passwd HTTP/1.1\r\nHost: a\r\n\r\n", &expect![[r#"
+        check(
+            "GET /passwd HTTP/1.1\r\nHost: a\r\n\r\n",
+            &expect![[r"
             HTTP/1.1 404 Not Found
             Date: Thu, 01 Jan 1970 00:00:00 GMT
             Content-Type: text/plain; charset=utf-8
@@ -296,12 +304,15 @@ mod tests {
             Cache-Control: no-store
 
             no such page
-            -- close false, 0 left"#]]);
+            -- close false, 0 left"]],
+        );
     }
 
     #[test]
     fn refuses_what_is_no_request() {
-        check("GET /metrics HTTP/1.1\r\n\r\n", &expect![[r#"
+        check(
+            "GET /metrics HTTP/1.1\r\n\r\n",
+            &expect![[r"
             HTTP/1.1 400 Bad Request
             Date: Thu, 01 Jan 1970 00:00:00 GMT
             Content-Type: text/plain; charset=utf-8
@@ -310,8 +321,11 @@ mod tests {
             Connection: close
 
             400 Bad Request
-            -- close true, 0 left"#]]);
-        check("EHLO me\r\n", &expect![[r#"
+            -- close true, 0 left"]],
+        );
+        check(
+            "EHLO me\r\n",
+            &expect![[r"
             HTTP/1.1 400 Bad Request
             Date: Thu, 01 Jan 1970 00:00:00 GMT
             Content-Type: text/plain; charset=utf-8
@@ -320,10 +334,13 @@ mod tests {
             Connection: close
 
             400 Bad Request
-            -- close true, 0 left"#]]);
+            -- close true, 0 left"]],
+        );
         check("GET /metr", &expect!["more"]);
         let many = "a: b\r\n".repeat(ADMIN_FIELDS_MAX + 1);
-        check(&format!("GET / HTTP/1.1\r\n{many}\r\n"), &expect![[r#"
+        check(
+            &format!("GET / HTTP/1.1\r\n{many}\r\n"),
+            &expect![[r"
             HTTP/1.1 431 Request Header Fields Too Large
             Date: Thu, 01 Jan 1970 00:00:00 GMT
             Content-Type: text/plain; charset=utf-8
@@ -332,9 +349,12 @@ mod tests {
             Connection: close
 
             431 Request Header Fields Too Large
-            -- close true, 0 left"#]]);
+            -- close true, 0 left"]],
+        );
         let long = "a".repeat(ADMIN_REQUEST_OCTETS_MAX);
-        check(&format!("GET /{long}"), &expect![[r#"
+        check(
+            &format!("GET /{long}"),
+            &expect![[r"
             HTTP/1.1 431 Request Header Fields Too Large
             Date: Thu, 01 Jan 1970 00:00:00 GMT
             Content-Type: text/plain; charset=utf-8
@@ -343,7 +363,8 @@ mod tests {
             Connection: close
 
             431 Request Header Fields Too Large
-            -- close true, 0 left"#]]);
+            -- close true, 0 left"]],
+        );
     }
 
     #[test]

@@ -115,7 +115,7 @@ fn write_all(mut out: impl Write, waiting: &Receiver<Item>, shared: &Shared) {
         drop(out.write_all(gathered.as_bytes()).and_then(|()| out.flush()));
         gathered.clear();
         for written in flushes.drain(..) {
-            drop(written.try_send(()));
+            let _ = written.try_send(());
         }
     }
 }

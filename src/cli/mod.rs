@@ -1,1 +1,208 @@
-//! The cli floor.
+//! The command line: reads what the operator types, does what needs no server, asks for the rest.
+//!
+//! What needs a store or shards goes through [`Actions`], which the node implements: so the command
+//! line knows neither. Directory commands ask the running server over its admin socket, or, where
+//! none runs, the node opens the store for the one request.
+//!
+//! Exit status: 0 done, 1 what was asked for failed or is not so, 2 wrong usage or configuration.
+//! Results go to `out`, complaints to `err`; nothing else is written anywhere.
+
+mod account;
+mod args;
+mod check;
+mod doctor;
+mod show;
+
+use crate::admin::request::{Request, Response};
+use crate::admin::socket::{AskError, ask};
+use crate::config::{self, Config, Loaded, Mistake};
+use args::{Arguments, Command, StoreCommand};
+use clap::{CommandFactory, Parser};
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::Path;
+
+/// Why a command did not do what it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// It failed, or is not so: exit 1.
+    Failed(String),
+    /// Wrong usage or configuration, or not built yet: exit 2.
+    Wrong(String),
+}
+
+impl Failure {
+    fn status(&self) -> u8 {
+        match self {
+            Failure::Failed(_) => 1,
+            Failure::Wrong(_) => 2,
+        }
+    }
+
+    fn text(&self) -> &str {
+        match self {
+            Failure::Failed(text) | Failure::Wrong(text) => text,
+        }
+    }
+}
+
+/// Output that cannot be written any more: the reader is gone.
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Failure {
+        Failure::Failed(error.to_string())
+    }
+}
+
+/// What the node does for the command line.
+pub trait Actions {
+    /// Serves until it is told to stop. `named` is what `--config` said, for a reload.
+    fn serve(&self, loaded: Loaded, named: Option<&Path>) -> Result<(), Failure>;
+    /// Shows a small server at work, and with `keep` goes on serving.
+    fn demo(&self, keep: bool, out: &mut dyn Write) -> Result<(), Failure>;
+    /// A PHC string for the directory, at the cost that the configuration sets.
+    fn hash_password(&self, config: &Config, password: &str) -> Result<String, Failure>;
+    /// Answers a request while no server runs: opens the store alone, does it, closes the store.
+    fn ask_stopped(&self, config: &Config, request: &Request) -> Result<Response, Failure>;
+    /// Reads the log in `data_dir`. `Failed` where something is wrong with it.
+    fn store(
+        &self,
+        config: &Config,
+        task: &StoreTask,
+        json: bool,
+        out: &mut dyn Write,
+    ) -> Result<(), Failure>;
+}
+
+/// What to do with the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreTask {
+    /// Read everything, check every checksum and reference.
+    Verify,
+    /// Print records in words, of all logs or of one.
+    Dump { log: Option<u16> },
+}
+
+/// Reads `arguments` (with the program's name first), does it, says the exit status.
+pub fn run(
+    arguments: impl IntoIterator<Item = OsString>,
+    actions: &dyn Actions,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> u8 {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let text = error.render().to_string();
+            let wrong = error.use_stderr();
+            let told =
+                if wrong { err.write_all(text.as_bytes()) } else { out.write_all(text.as_bytes()) };
+            // Nobody is left to tell when the terminal is gone.
+            drop(told);
+            return if wrong { 2 } else { 0 };
+        }
+    };
+    let session = Session { named: arguments.config.as_deref(), json: arguments.json, actions };
+    let done = session.dispatch(&arguments.command, out).and_then(|()| Ok(out.flush()?));
+    match done {
+        Ok(()) => 0,
+        Err(failure) => {
+            if !failure.text().is_empty() {
+                drop(writeln!(err, "pombal: {}", failure.text()));
+            }
+            failure.status()
+        }
+    }
+}
+
+/// One command under way.
+struct Session<'a> {
+    named: Option<&'a Path>,
+    json: bool,
+    actions: &'a dyn Actions,
+}
+
+impl Session<'_> {
+    fn dispatch(&self, command: &Command, out: &mut dyn Write) -> Result<(), Failure> {
+        match command {
+            Command::Serve => self.actions.serve(self.load()?, self.named),
+            Command::Demo { keep } => self.actions.demo(*keep, out),
+            Command::Check { effective } => check::run(self.named, *effective, self.json, out),
+            Command::Doctor => {
+                // A wrong configuration must not hide what is wrong with the machine.
+                let config = config::load(self.named).ok().map(|loaded| loaded.config);
+                doctor::run(config.as_ref(), self.json, out)
+            }
+            Command::Domain(command) => self.show(&account::domain(command), out),
+            Command::User(command) => {
+                let config = self.load()?.config;
+                let request = account::user(command, &config, self.actions)?;
+                self.show_with(&config, &request, out)
+            }
+            Command::Alias(command) => self.show(&account::alias(command), out),
+            Command::Store(StoreCommand::Stats) => self.show(&Request::StoreStats, out),
+            Command::Store(StoreCommand::Verify) => self.store(&StoreTask::Verify, out),
+            Command::Store(StoreCommand::Dump { log }) => {
+                self.store(&StoreTask::Dump { log: *log }, out)
+            }
+            Command::Store(StoreCommand::Compact) => Err(not_built("store compact")),
+            Command::Queue(rest) => Err(not_built(&rest.named("queue"))),
+            Command::Import(rest) => Err(not_built(&rest.named("import"))),
+            Command::Export(rest) => Err(not_built(&rest.named("export"))),
+            Command::Backup(rest) => Err(not_built(&rest.named("backup"))),
+            Command::Restore(rest) => Err(not_built(&rest.named("restore"))),
+            Command::Undelete(rest) => Err(not_built(&rest.named("undelete"))),
+            Command::Explain(rest) => Err(not_built(&rest.named("explain"))),
+            Command::Completions { shell } => {
+                clap_complete::generate(
+                    *shell,
+                    &mut Arguments::command(),
+                    "pombal",
+                    &mut &mut *out,
+                );
+                Ok(())
+            }
+        }
+    }
+
+    fn load(&self) -> Result<Loaded, Failure> {
+        config::load(self.named).map_err(|mistakes| wrong(&mistakes))
+    }
+
+    fn store(&self, task: &StoreTask, out: &mut dyn Write) -> Result<(), Failure> {
+        self.actions.store(&self.load()?.config, task, self.json, out)
+    }
+
+    fn show(&self, request: &Request, out: &mut dyn Write) -> Result<(), Failure> {
+        self.show_with(&self.load()?.config, request, out)
+    }
+
+    /// Asks the server, running or stopped, and shows what it says.
+    fn show_with(
+        &self,
+        config: &Config,
+        request: &Request,
+        out: &mut dyn Write,
+    ) -> Result<(), Failure> {
+        let socket = config.admin_socket();
+        let response = match ask(&socket, request) {
+            Ok(response) => response,
+            Err(AskError::NotRunning) => self.actions.ask_stopped(config, request)?,
+            Err(AskError::Failed(error)) => {
+                return Err(Failure::Failed(format!("{}: {error}", socket.display())));
+            }
+        };
+        show::response(&response, self.json, out)
+    }
+}
+
+fn not_built(what: &str) -> Failure {
+    Failure::Wrong(format!("{what}: not built yet"))
+}
+
+fn wrong(mistakes: &[Mistake]) -> Failure {
+    let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+    Failure::Wrong(format!("the configuration is wrong\n{}", lines.join("\n")))
+}
+
+#[cfg(test)]
+mod tests;

@@ -150,3 +150,5 @@ pub const LOG_EVENTS_WAITING_MAX: usize = 65_536;
 pub const LOG_VALUE_OCTETS_MAX: usize = 4_096;
 /// Octets of one request to the admin socket; an alias with all its targets is the largest.
 pub const ADMIN_ASK_OCTETS_MAX: u64 = 4 << 20;
+/// Octets of a password; argon2 would take more, a peer should not make it.
+pub const PASSWORD_OCTETS_MAX: usize = 1_024;

@@ -1,0 +1,190 @@
+//! What may be typed. The doc comments are the help that `--help` shows.
+
+use crate::config::units;
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "\
+EXAMPLES
+  pombal demo                                  mail in and out of a server that leaves no trace
+  pombal check --effective                     every setting as it is in force
+  pombal --config ./pombal.toml serve          run in the foreground, log to stderr
+  pombal domain add example.org                serve a domain
+  pombal user add ann@example.org              make a mailbox, ask for its password
+  pombal alias add sales@example.org ann@example.org bob@example.org
+  pombal doctor                                what to change on this machine, and how
+
+EXIT STATUS
+  0 done; 1 what was asked for failed or is not so; 2 wrong usage or configuration
+
+FILES
+  ./pombal.toml, /etc/pombal/pombal.toml       the first that exists, else embedded defaults
+  data_dir/admin.sock                          how commands reach a running server";
+
+/// A mail server that keeps its promises: one log per core, every 250 durable.
+#[derive(Debug, Parser)]
+#[command(name = "pombal", version, after_help = EXAMPLES, max_term_width = 100)]
+pub(super) struct Arguments {
+    /// The configuration file.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Print JSON wherever something is listed or shown.
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Serve mail in the foreground.
+    ///
+    /// One executor per core; logs to stderr, and tells `event=ready` once every listener accepts.
+    /// SIGTERM and SIGINT finish what is under way, checkpoint and exit; SIGHUP reads the
+    /// configuration again.
+    Serve,
+    /// Show a small server at work, in a temporary directory.
+    ///
+    /// Makes a domain pombal.test with alice and bob, sends sample mails by SMTP, reads them back
+    /// by POP3, and prints what happened.
+    Demo {
+        /// Go on serving until Ctrl-C.
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Read the configuration and name every mistake in it.
+    Check {
+        /// Print every setting as it is in force.
+        #[arg(long)]
+        effective: bool,
+    },
+    /// Look at this machine and say what to change for mail, why, and with which command.
+    ///
+    /// Exit status 1 where there is something to change.
+    Doctor,
+    /// Domains that this server takes mail for.
+    #[command(subcommand)]
+    Domain(DomainCommand),
+    /// Users and their mailboxes.
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Other addresses of users, lists, and catch-alls.
+    #[command(subcommand)]
+    Alias(AliasCommand),
+    /// The outgoing queue (not built yet).
+    Queue(Rest),
+    /// The log on disk.
+    #[command(subcommand)]
+    Store(StoreCommand),
+    /// Take over mail from a maildir or mbox (not built yet).
+    Import(Rest),
+    /// Write a mailbox out as maildir or mbox (not built yet).
+    Export(Rest),
+    /// Copy the log away (not built yet).
+    Backup(Rest),
+    /// Bring a backup back (not built yet).
+    Restore(Rest),
+    /// Bring back what a user deleted (not built yet).
+    Undelete(Rest),
+    /// Say why mail goes where it goes (not built yet).
+    Explain(Rest),
+    /// Print a completion script for a shell.
+    ///
+    /// For bash: pombal completions bash > /etc/bash_completion.d/pombal
+    Completions { shell: Shell },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DomainCommand {
+    /// Take mail for a domain.
+    Add { domain: String },
+    /// No longer take mail for a domain; refused while it has users or aliases.
+    Del { domain: String },
+    /// All domains.
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum UserCommand {
+    /// Make a user with a mailbox; asks for the password on the terminal.
+    Add {
+        address: String,
+        /// Read the password from the first line of standard input.
+        #[arg(long)]
+        password_stdin: bool,
+        /// Octets that the mailbox may hold, such as 5G.
+        #[arg(long, value_name = "SIZE", value_parser = size)]
+        quota: Option<u64>,
+    },
+    /// Remove a user with all mail.
+    Del { address: String },
+    /// Set a new password.
+    Passwd {
+        address: String,
+        /// Read the password from the first line of standard input.
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// All users, or those of one domain.
+    List { domain: Option<String> },
+    /// One user: quota, use, messages.
+    Show { address: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AliasCommand {
+    /// Send mail for ADDR to each TARGET too; ADDR `@domain` is the catch-all.
+    Add {
+        #[arg(value_name = "ADDR")]
+        address: String,
+        #[arg(value_name = "TARGET", required = true)]
+        targets: Vec<String>,
+    },
+    /// Remove targets of an alias, or all of it.
+    Del {
+        #[arg(value_name = "ADDR")]
+        address: String,
+        #[arg(value_name = "TARGET")]
+        targets: Vec<String>,
+    },
+    /// All aliases, or those of one domain.
+    List { domain: Option<String> },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum StoreCommand {
+    /// Read everything and check every checksum and reference; exit 1 where something is wrong.
+    Verify,
+    /// Figures: segments, octets, messages.
+    Stats,
+    /// Print the records in words.
+    Dump {
+        /// Only the log of this number.
+        #[arg(long)]
+        log: Option<u16>,
+    },
+    /// Clean up segments (not built yet).
+    Compact,
+}
+
+/// Whatever follows a command that does not exist yet.
+#[derive(Args, Debug)]
+pub(super) struct Rest {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    words: Vec<String>,
+}
+
+impl Rest {
+    /// The command with its subcommand, if one was named.
+    pub(super) fn named(&self, command: &str) -> String {
+        match self.words.first().filter(|word| !word.starts_with('-')) {
+            Some(word) => format!("{command} {word}"),
+            None => command.into(),
+        }
+    }
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    units::size(text).ok_or_else(|| "a number, or one with K, M, G or T, such as 5G".into())
+}

@@ -1,0 +1,159 @@
+//! What the doctor says about machines made of files, and about this one.
+
+use super::*;
+use expect_test::{Expect, expect};
+
+/// A machine with these files, each `path = content`.
+#[track_caller]
+fn check(files: &str, want: &Expect) {
+    let root = tempfile::tempdir().unwrap();
+    for (path, content) in files.lines().filter_map(|line| line.trim().split_once(" = ")) {
+        let path = root.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content.replace("\\n", "\n").replace("\\t", "\t")).unwrap();
+    }
+    let machine = Machine {
+        root: root.path().into(),
+        cores: 8,
+        shards: 8,
+        connections: 10_000,
+        data_dir: "/nowhere/pombal".into(),
+    };
+    let mut out = Vec::new();
+    // The try of O_DIRECT runs on the machine of the test: not a matter of these files.
+    let findings: Vec<Finding> =
+        look(&machine).into_iter().filter(|finding| finding.what != "direct I/O").collect();
+    print(&findings, &mut out).unwrap();
+    want.assert_eq(&String::from_utf8(out).unwrap());
+}
+
+#[test]
+fn a_good_machine_has_nothing_to_change() {
+    check(
+        r"
+        proc/sys/kernel/osrelease = 6.1.0-28-amd64
+        proc/sys/kernel/io_uring_disabled = 0
+        proc/self/limits = Max open files  100000  100000  files\nMax locked memory  unlimited  unlimited  bytes
+        proc/sys/net/core/somaxconn = 4096
+        proc/17/comm = chronyd
+        sys/devices/system/cpu/cpu0/cpufreq/scaling_governor = performance
+        sys/class/net/eth0/queues/rx-0/rps_cpus = 0
+        sys/class/net/eth0/queues/rx-1/rps_cpus = 0
+        sys/class/net/eth0/device/vendor = 0x8086
+        sys/devices/system/clocksource/clocksource0/current_clocksource = tsc
+        sys/dev/block/8:1/queue/write_cache = write back
+        proc/self/mountinfo = 1 0 8:0 / / rw - ext4 /dev/sda rw\n2 1 8:1 / /nowhere rw,noatime shared:1 - xfs /dev/sdb rw
+        ",
+        &expect![[r"
+            ok      kernel         6.1.0-28-amd64
+            ok      io_uring       allowed
+            ok      locked memory  unlimited
+            ok      open files     100000
+            ok      accept queue   net.core.somaxconn = 4096
+            ok      cpu governor   performance
+            ok      network queues eth0: 2
+            ok      clock source   tsc
+            ok      time service   chronyd
+            ok      file system    xfs on /nowhere
+            ok      write cache    write back; each sync empties it
+        "]],
+    );
+}
+
+#[test]
+fn a_bad_machine_is_told_why_and_how() {
+    check(
+        r"
+        proc/sys/kernel/osrelease = 5.4.0
+        proc/sys/kernel/io_uring_disabled = 2
+        proc/self/limits = Max open files  1024  100000  files\nMax locked memory  65536  65536  bytes
+        proc/sys/net/core/somaxconn = 128
+        sys/devices/system/cpu/cpu0/cpufreq/scaling_governor = performance
+        sys/devices/system/cpu/cpu1/cpufreq/scaling_governor = powersave
+        sys/class/net/eth0/queues/rx-0/rps_cpus = 0
+        sys/class/net/eth0/device/vendor = 0x8086
+        sys/devices/system/clocksource/clocksource0/current_clocksource = hpet
+        proc/self/mountinfo = 1 0 0:1 / / rw - overlay overlay rw\n2 1 8:1 / /nowhere rw,nobarrier - ext4 /dev/sdb rw\n3 2 0:2 / /nowhere/pombal rw - tmpfs none rw,barrier=0
+        ",
+        &expect![[r"
+            change  kernel         5.4.0
+                                   because io_uring of kernels before 5.15 is not complete enough
+                                   $ apt-get install linux-image-amd64 && reboot
+            change  io_uring       kernel.io_uring_disabled = 2
+                                   because each shard runs on a ring of its own; without io_uring nothing is served
+                                   $ sysctl -w kernel.io_uring_disabled=0
+            change  locked memory  64K
+                                   because the rings of 8 shards lock 96M for their buffers
+                                   $ ulimit -l unlimited   # systemd: LimitMEMLOCK=infinity
+            change  open files     1024
+                                   because limits.connections is 10000, and each is a file
+                                   $ ulimit -n 14096   # systemd: LimitNOFILE=14096
+            change  accept queue   net.core.somaxconn = 128
+                                   because a burst of connections longer than that is dropped and tried again a second later
+                                   $ sysctl -w net.core.somaxconn=4096
+            change  cpu governor   powersave
+                                   because a core that sleeps between commits wakes up at a low frequency, and mail waits for it
+                                   $ cpupower frequency-set -g performance
+            change  network queues eth0: 1
+                                   because all packets come in over one core, which is also a shard
+                                   $ ethtool -L eth0 combined 8
+            change  clock source   hpet
+                                   because each look at the clock is a trap into a slow device, some 20 times the cost
+                                   $ echo tsc > /sys/devices/system/clocksource/clocksource0/current_clocksource   # kernel command line: tsc=reliable
+            change  time service   none runs
+                                   because dates in Received fields, certificates and signatures need the right time
+                                   $ apt-get install chrony   # in a container the host may do it: then ignore this
+            change  file system    tmpfs on /nowhere/pombal
+                                   because mail would be gone with the power, whatever the server promises
+                                   $ mount /dev/DISK /nowhere/pombal   # ext4 or xfs
+            change  write cache    rw,rw,barrier=0
+                                   because without barriers a sync does not empty the disk's cache, and a power cut loses mail
+                                   $ mount -o remount,barrier=1 /nowhere/pombal
+        "]],
+    );
+}
+
+#[test]
+fn interrupts_that_share_one_core_are_seen() {
+    check(
+        r"
+        proc/sys/kernel/osrelease = 6.1.0
+        proc/self/status = Seccomp:\t2
+        proc/self/limits = Max open files  unlimited  unlimited  files\nMax locked memory  100663296  unlimited  bytes
+        proc/17/comm = ntpd
+        proc/irq/40/smp_affinity_list = 0
+        proc/irq/41/smp_affinity_list = 0
+        proc/irq/42/smp_affinity_list = 0
+        sys/class/net/eth0/queues/rx-0/rps_cpus = 0
+        sys/class/net/eth0/queues/rx-1/rps_cpus = 0
+        sys/class/net/eth0/device/msi_irqs/40 = msi
+        sys/class/net/eth0/device/msi_irqs/41 = msi
+        sys/class/net/eth0/device/msi_irqs/42 = msi
+        ",
+        &expect![[r"
+            ok      kernel         6.1.0
+            ok      io_uring       allowed by the kernel; a seccomp filter is on and has its own say
+            ok      locked memory  96M
+            ok      open files     unlimited
+            ok      accept queue   cannot be read here
+            ok      cpu governor   no frequency scaling to be seen
+            change  network queues eth0: 2, all interrupts on cpu 0
+                                   because its queues share one place, so the other cores' packets pass through it
+                                   $ set_irq_affinity all eth0   # or: systemctl start irqbalance
+            ok      clock source   cannot be read here
+            ok      time service   ntpd
+            ok      file system    no mounts to be seen
+        "]],
+    );
+}
+
+#[test]
+fn looks_at_this_machine_without_falling_over() {
+    let machine = Machine { data_dir: std::env::temp_dir(), ..Machine::this(None) };
+    let findings = look(&machine);
+    assert!(findings.len() >= 10);
+    for finding in findings {
+        assert_eq!(finding.ok, finding.command.is_empty(), "{finding:?}");
+        assert!(!finding.found.is_empty(), "{finding:?}");
+    }
+}

@@ -1,0 +1,92 @@
+//! Shows answers: as a table for people, as JSON for scripts.
+
+use super::Failure;
+use crate::admin::request::{Response, UserRow};
+use crate::config::units::show_size;
+use serde::Serialize;
+use std::io::Write;
+
+pub(super) fn json(what: &impl Serialize, out: &mut dyn Write) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(what)
+        .map_err(|error| Failure::Failed(format!("cannot be shown as JSON: {error}")))?;
+    Ok(writeln!(out, "{text}")?)
+}
+
+/// Shows what the server said. A refusal is a [`Failure`].
+pub(super) fn response(
+    response: &Response,
+    as_json: bool,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    match response {
+        Response::Refused(why) => Err(Failure::Failed(why.clone())),
+        Response::Wrong(why) => Err(Failure::Wrong(why.clone())),
+        Response::Done => Ok(()),
+        Response::Domains(domains) if as_json => json(domains, out),
+        Response::Users(users) if as_json => json(users, out),
+        Response::Aliases(aliases) if as_json => json(aliases, out),
+        Response::Figures(figures) if as_json => {
+            let map: serde_json::Map<String, serde_json::Value> =
+                figures.iter().map(|row| (row.name.clone(), row.value.into())).collect();
+            json(&map, out)
+        }
+        Response::Domains(domains) => {
+            table(&["domain"], domains.iter().map(|domain| vec![domain.clone()]), out)
+        }
+        Response::Users(users) => table(
+            &["address", "account", "login", "quota", "used", "messages"],
+            users.iter().map(row),
+            out,
+        ),
+        Response::Aliases(aliases) => {
+            let rows = aliases.iter().map(|row| vec![row.address.clone(), row.targets.join(" ")]);
+            table(&["address", "targets"], rows, out)
+        }
+        Response::Figures(figures) => {
+            let rows = figures.iter().map(|row| vec![row.name.clone(), row.value.to_string()]);
+            table(&["figure", "value"], rows, out)
+        }
+    }
+}
+
+fn row(user: &UserRow) -> Vec<String> {
+    let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".into());
+    vec![
+        user.address.clone(),
+        user.account.to_string(),
+        if user.has_password { "yes" } else { "no" }.into(),
+        or_dash(user.quota.map(show_size)),
+        or_dash(user.used.map(show_size)),
+        or_dash(user.messages.map(|count| count.to_string())),
+    ]
+}
+
+/// Columns as wide as their widest word. What strangers chose is shown with controls escaped.
+pub(super) fn table(
+    head: &[&str],
+    rows: impl Iterator<Item = Vec<String>>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let first = head.iter().map(|word| (*word).to_owned()).collect();
+    let shown = rows.map(|row| row.iter().map(|word| visible(word)).collect());
+    let rows: Vec<Vec<String>> = std::iter::once(first).chain(shown).collect();
+    let widths: Vec<usize> = (0..head.len())
+        .map(|column| {
+            let cells = rows.iter().filter_map(|row| row.get(column));
+            cells.map(|word| word.chars().count()).max().unwrap_or(0)
+        })
+        .collect();
+    for row in &rows {
+        let cells: Vec<String> =
+            row.iter().zip(&widths).map(|(word, width)| format!("{word:<width$}")).collect();
+        writeln!(out, "{}", cells.join("  ").trim_end())?;
+    }
+    Ok(())
+}
+
+fn visible(word: &str) -> String {
+    let shown = |letter: char| {
+        if letter.is_control() { letter.escape_default().to_string() } else { letter.to_string() }
+    };
+    word.chars().map(shown).collect()
+}

@@ -1,0 +1,290 @@
+//! What is printed and which status is left, command by command.
+
+use super::*;
+use crate::admin::request::{AliasRow, DirectoryRequest, FigureRow, UserRow};
+use crate::admin::socket::{self, Asked};
+use expect_test::{Expect, expect};
+use std::cell::RefCell;
+
+/// A node that notes what it is asked for and answers the same thing to everything.
+struct Node {
+    asked: RefCell<Vec<String>>,
+    response: Response,
+}
+
+impl Node {
+    fn note(&self, what: impl Into<String>) {
+        self.asked.borrow_mut().push(what.into());
+    }
+}
+
+impl Actions for Node {
+    fn serve(&self, loaded: Loaded, _: Option<&Path>) -> Result<(), Failure> {
+        self.note(format!("serve {}", loaded.config.hostname));
+        Ok(())
+    }
+
+    fn demo(&self, keep: bool, _: &mut dyn Write) -> Result<(), Failure> {
+        self.note(format!("demo keep={keep}"));
+        Err(Failure::Failed("no mail came back".into()))
+    }
+
+    fn hash_password(&self, _: &Config, password: &str) -> Result<String, Failure> {
+        Ok(format!("hash of {password}"))
+    }
+
+    fn ask_stopped(&self, _: &Config, request: &Request) -> Result<Response, Failure> {
+        self.note(serde_json::to_string(request).unwrap());
+        Ok(self.response.clone())
+    }
+
+    fn store(
+        &self,
+        _: &Config,
+        task: &StoreTask,
+        json: bool,
+        _: &mut dyn Write,
+    ) -> Result<(), Failure> {
+        self.note(format!("{task:?} json={json}"));
+        Ok(())
+    }
+}
+
+/// A directory with a configuration that points into it.
+fn place() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let text = format!("hostname = \"mx.example\"\ndata_dir = {:?}\n", dir.path());
+    std::fs::write(dir.path().join("pombal.toml"), text).unwrap();
+    dir
+}
+
+/// Types `line` behind `pombal --config FILE`; shows what the node was asked, what was printed,
+/// and the status.
+fn typed(dir: &Path, line: &str, response: Response) -> String {
+    let node = Node { asked: RefCell::default(), response };
+    let file = dir.join("pombal.toml");
+    let words = ["pombal", "--config", file.to_str().unwrap()];
+    let words = words.into_iter().chain(line.split(' ')).map(OsString::from);
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let status = run(words, &node, &mut out, &mut err);
+    let mut shown = String::new();
+    for asked in node.asked.into_inner() {
+        shown.push_str("node: ");
+        shown.push_str(&asked);
+        shown.push('\n');
+    }
+    shown.push_str(&String::from_utf8(out).unwrap());
+    shown.push_str(&String::from_utf8(err).unwrap());
+    format!("{shown}exit {status}").replace(dir.to_str().unwrap(), "DIR")
+}
+
+#[track_caller]
+fn check(line: &str, response: Response, want: &Expect) {
+    want.assert_eq(&typed(place().path(), line, response));
+}
+
+#[test]
+fn hands_the_nodes_work_to_the_node() {
+    check(
+        "serve",
+        Response::Done,
+        &expect![[r"
+        node: serve mx.example
+        exit 0"]],
+    );
+    check(
+        "demo --keep",
+        Response::Done,
+        &expect![[r"
+        node: demo keep=true
+        pombal: no mail came back
+        exit 1"]],
+    );
+    check(
+        "store verify --json",
+        Response::Done,
+        &expect![[r"
+        node: Verify json=true
+        exit 0"]],
+    );
+    check(
+        "store dump --log 3",
+        Response::Done,
+        &expect![[r"
+        node: Dump { log: Some(3) } json=false
+        exit 0"]],
+    );
+}
+
+#[test]
+fn asks_the_stopped_server_through_the_node() {
+    check(
+        "domain add example.org",
+        Response::Done,
+        &expect![[r#"
+        node: {"directory":{"domain_add":{"domain":"example.org"}}}
+        exit 0"#]],
+    );
+    check(
+        "domain list",
+        Response::Domains(vec!["example.org".into(), "e\u{1b}[31m.example".into()]),
+        &expect![[r#"
+            node: {"directory":"domain_list"}
+            domain
+            example.org
+            e\u{1b}[31m.example
+            exit 0"#]],
+    );
+    check(
+        "alias add @example.org ann@example.org bob@example.net",
+        Response::Refused("no such domain: example.org".into()),
+        &expect![[r#"
+            node: {"directory":{"alias_add":{"address":"@example.org","targets":["ann@example.org","bob@example.net"]}}}
+            pombal: no such domain: example.org
+            exit 1"#]],
+    );
+    check(
+        "alias list example.org",
+        Response::Aliases(vec![AliasRow {
+            address: "@example.org".into(),
+            targets: vec!["ann@example.org".into(), "bob@example.net".into()],
+        }]),
+        &expect![[r#"
+            node: {"directory":{"alias_list":{"domain":"example.org"}}}
+            address       targets
+            @example.org  ann@example.org bob@example.net
+            exit 0"#]],
+    );
+    check(
+        "store stats --json",
+        Response::Figures(vec![FigureRow { name: "segments".into(), value: 7 }]),
+        &expect![[r#"
+            node: "store_stats"
+            {
+              "segments": 7
+            }
+            exit 0"#]],
+    );
+}
+
+#[test]
+fn shows_users_as_a_table_and_as_json() {
+    let row = UserRow {
+        address: "ann@example.org".into(),
+        account: 12,
+        has_password: true,
+        quota: Some(5 << 30),
+        used: Some(1_500),
+        messages: None,
+    };
+    let users = Response::Users(vec![row]);
+    check(
+        "user list",
+        users.clone(),
+        &expect![[r#"
+        node: {"directory":{"user_list":{"domain":null}}}
+        address          account  login  quota  used  messages
+        ann@example.org  12       yes    5G     1500  -
+        exit 0"#]],
+    );
+    check(
+        "user show ann@example.org --json",
+        users,
+        &expect![[r#"
+        node: {"directory":{"user_show":{"address":"ann@example.org"}}}
+        [
+          {
+            "address": "ann@example.org",
+            "account": 12,
+            "has_password": true,
+            "quota": 5368709120,
+            "used": 1500,
+            "messages": null
+          }
+        ]
+        exit 0"#]],
+    );
+}
+
+#[test]
+fn says_what_is_not_built_yet() {
+    for line in ["queue list", "queue", "import maildir a b", "explain rcpt a@b", "store compact"] {
+        let shown = typed(place().path(), line, Response::Done);
+        assert!(shown.ends_with(": not built yet\nexit 2"), "{shown}");
+    }
+}
+
+#[test]
+fn refuses_wrong_usage_with_two() {
+    check(
+        "user add a@b.example --quota 5X",
+        Response::Done,
+        &expect![[r"
+        error: invalid value '5X' for '--quota <SIZE>': a number, or one with K, M, G or T, such as 5G
+
+        For more information, try '--help'.
+        exit 2"]],
+    );
+    check(
+        "alias add a@b.example",
+        Response::Done,
+        &expect![[r"
+        error: the following required arguments were not provided:
+          <TARGET>...
+
+        Usage: pombal alias add <ADDR> <TARGET>...
+
+        For more information, try '--help'.
+        exit 2"]],
+    );
+}
+
+#[test]
+fn checks_the_configuration() {
+    let dir = place();
+    expect![[r"
+        DIR/pombal.toml: ok
+        exit 0"]]
+    .assert_eq(&typed(dir.path(), "check", Response::Done));
+    let shown = typed(dir.path(), "check --effective", Response::Done);
+    assert!(shown.contains("\n[smtp]\nmax_message_size = \"50M\" "), "{shown}");
+    std::fs::write(dir.path().join("pombal.toml"), "[smpt]\nhostnam = 1\n").unwrap();
+    expect![[r"
+        pombal: the configuration is wrong
+        DIR/pombal.toml:1:2: unknown key `smpt`, did you mean `smtp`?; allowed: auth, data_dir, directory, dns, hostname, limits, listen, log, pop3, queue, route, shards, smtp, store, tls, user
+        exit 2"]].assert_eq(&typed(dir.path(), "check", Response::Done));
+    expect![[r"
+        pombal: the configuration is wrong
+        DIR/pombal.toml:1:2: unknown key `smpt`, did you mean `smtp`?; allowed: auth, data_dir, directory, dns, hostname, limits, listen, log, pop3, queue, route, shards, smtp, store, tls, user
+        exit 2"]].assert_eq(&typed(dir.path(), "serve", Response::Done));
+}
+
+#[test]
+fn completes_and_helps() {
+    let shown = typed(place().path(), "completions bash", Response::Done);
+    assert!(shown.contains("_pombal()") && shown.ends_with("exit 0"), "{shown}");
+    let shown = typed(place().path(), "--help", Response::Done);
+    assert!(shown.contains("EXAMPLES") && shown.ends_with("exit 0"), "{shown}");
+}
+
+#[test]
+fn asks_the_running_server_over_its_socket() {
+    let dir = place();
+    let server = socket::Server::bind(&dir.path().join("admin.sock")).unwrap();
+    std::thread::Builder::new()
+        .spawn(move || {
+            server.run(|asked: Asked| {
+                let shown = serde_json::to_string(&asked.request).unwrap();
+                asked.answer(Response::Refused(format!("the running server got {shown}")));
+                Ok(())
+            });
+        })
+        .unwrap();
+    let shown = typed(dir.path(), "user del ann@example.org", Response::Done);
+    expect![[r#"
+        pombal: the running server got {"directory":{"user_del":{"address":"ann@example.org"}}}
+        exit 1"#]]
+    .assert_eq(&shown);
+    let request = DirectoryRequest::UserDel { address: "ann@example.org".into() };
+    assert!(shown.contains(&serde_json::to_string(&request).unwrap()));
+}
