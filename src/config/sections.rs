@@ -223,8 +223,8 @@ fn certificate(section: &mut Section<'_, '_, '_>) -> Option<Certificate> {
 fn auth(mut section: Section<'_, '_, '_>) -> Auth {
     let auth = Auth {
         allow_plaintext: section.flag("allow_plaintext", false),
-        argon2_memory: section.size("argon2_memory", 19 << 20, 8 << 10..=4 << 30),
-        argon2_passes: section.count("argon2_passes", 2, 1..=100),
+        argon2_memory: section.size("argon2_memory", 19 << 20, 8 << 10..=256 << 20),
+        argon2_passes: section.count("argon2_passes", 2, 1..=64),
         argon2_lanes: section.count("argon2_lanes", 1, 1..=16),
         hash_threads: section.count("hash_threads", limits::HASH_THREADS, 1..=256),
         cache_entries: section.count("cache_entries", limits::AUTH_CACHE_ENTRIES, 0..=100_000_000),
