@@ -1,0 +1,5 @@
+//! What goes over the wire and nothing else: replies, dot-stuffing, one buffered connection.
+
+pub(crate) mod dots;
+pub(crate) mod link;
+pub(crate) mod reply;
