@@ -4,6 +4,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::measure::http::Url;
@@ -144,7 +145,7 @@ pub(crate) struct UserOptions {
     #[arg(long, value_name = "FORMAT", default_value = "user%04d@example.test", value_parser = Pattern::parse)]
     pub(crate) user_format: Pattern,
     /// Password of every user
-    #[arg(long, value_name = "TEXT", default_value = "secret", value_parser = literal)]
+    #[arg(long, value_name = "TEXT", default_value = "secret", value_parser = clap::builder::StringValueParser::new().map(|text| Pattern::literal(&text)))]
     password: Pattern,
     /// Password of a user, with the number at %d; instead of --password
     #[arg(long, value_name = "FORMAT", value_parser = Pattern::parse)]
@@ -155,11 +156,6 @@ impl UserOptions {
     pub(crate) fn password(&self) -> &Pattern {
         self.password_format.as_ref().unwrap_or(&self.password)
     }
-}
-
-/// A text in which no number is looked for.
-fn literal(text: &str) -> Result<Pattern, String> {
-    Ok(Pattern::literal(text))
 }
 
 /// What is asked about the server while it works.

@@ -5,7 +5,7 @@
 //! name its octets without copying or counting references.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::values::{Rng, date_field, to_u64, to_usize, wall_seconds};
 use crate::wire::dots;
@@ -140,7 +140,7 @@ impl Pool {
     }
 }
 
-fn named(path: &PathBuf, error: &std::io::Error) -> String {
+fn named(path: &Path, error: &std::io::Error) -> String {
     format!("{}: {error}", path.display())
 }
 

@@ -136,6 +136,32 @@ pub(crate) fn write_login(out: &mut Vec<u8>, user: &Pattern, password: &Pattern,
     out.extend_from_slice(b"\r\n");
 }
 
+/// Greeting, login and STAT, one command at a time and uncounted. Returns messages and octets.
+pub(crate) async fn login(
+    link: &mut Link,
+    user: &Pattern,
+    password: &Pattern,
+    number: u64,
+) -> Result<(u64, u64), Trouble> {
+    let mut good = link.status().await?.ok;
+    for (word, pattern) in [(&b"USER "[..], user), (&b"PASS "[..], password)] {
+        if good {
+            link.text().extend_from_slice(word);
+            pattern.write(number, link.text());
+            link.send("\r\n").await?;
+            good = link.status().await?.ok;
+        }
+    }
+    if !good {
+        return Err(Trouble::Denied);
+    }
+    link.send("STAT\r\n").await?;
+    let stat = link.peek_status().await?;
+    let numbers = link.received()[..stat.len].get(4..).and_then(two_numbers);
+    link.used(stat.len);
+    numbers.filter(|_| stat.ok).ok_or(Trouble::Denied)
+}
+
 /// Greeting, login and lists. Returns the number of messages.
 async fn begin(
     context: &Context,

@@ -116,7 +116,7 @@ mod tests {
     use expect_test::{Expect, expect};
 
     #[track_caller]
-    fn check(text: &str, want: Expect) {
+    fn check(text: &str, want: &Expect) {
         want.assert_eq(&format!("{:?}", parse_stat(text)));
     }
 
@@ -124,12 +124,12 @@ mod tests {
     fn reads_stat_whatever_the_process_is_called() {
         check(
             "14107 (a) S 1 (b) S 14100 14100 14100 0 -1 4194304 100 0 0 0 14 1 7 2 20 0 1 0 333772 62046208 14857 1",
-            expect![
+            &expect![
                 "Some(Stat { parent: 14100, cpu_ns: 240000000, began: 333772, is_zombie: false })"
             ],
         );
-        check("", expect!["None"]);
-        check("12 (x) S 1", expect!["None"]);
+        check("", &expect!["None"]);
+        check("12 (x) S 1", &expect!["None"]);
     }
 
     #[test]

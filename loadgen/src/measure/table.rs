@@ -25,7 +25,9 @@ impl Table {
         let mut out = String::new();
         for row in &self.rows {
             if let Some((name, value)) = row {
-                out.push_str(&format!("{name:<width$}  {value}"));
+                out.push_str(name);
+                out.extend(std::iter::repeat_n(' ', width - name.chars().count() + 2));
+                out.push_str(value);
             }
             out.push('\n');
         }
@@ -72,12 +74,12 @@ mod tests {
         table.gap();
         table.gap();
         table.row("syncs per message", figure(0.0204));
-        expect![[r#"
+        expect![[r"
             messages           1,234,567
             rate               981.2/s
 
             syncs per message  0.0204
-        "#]]
+        "]]
         .assert_eq(&table.show());
     }
 

@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(input: &str, want: Expect) {
+    fn check(input: &str, want: &Expect) {
         let show = |got: Result<(Vec<u8>, usize), &str>| match got {
             Ok((text, used)) => format!("{} | {used}", text.escape_ascii()),
             Err(why) => why.into(),
@@ -110,18 +110,18 @@ mod tests {
 
     #[test]
     fn ends_at_the_lone_dot_only() {
-        check("a\r\n.\r\n+OK", expect![[r"a\r\n | 6"]]);
-        check(".\r\n", expect![" | 3"]);
-        check("a\r\n\r\n.\r\n", expect![[r"a\r\n\r\n | 8"]]);
-        check("a\n.\n.\r\nb\r\n.\r\n", expect![[r"a\n.\n.\r\nb\r\n | 13"]]);
-        check("a\r\n", expect!["more"]);
+        check("a\r\n.\r\n+OK", &expect![[r"a\r\n | 6"]]);
+        check(".\r\n", &expect![" | 3"]);
+        check("a\r\n\r\n.\r\n", &expect![[r"a\r\n\r\n | 8"]]);
+        check("a\n.\n.\r\nb\r\n.\r\n", &expect![[r"a\n.\n.\r\nb\r\n | 13"]]);
+        check("a\r\n", &expect!["more"]);
     }
 
     #[test]
     fn takes_one_dot_off_and_sees_missing_ones() {
-        check("..\r\n...x\r\n.\r\n", expect![[r".\r\n..x\r\n | 13"]]);
-        check("a\r\n.b\r\n.\r\n", expect!["unstuffed"]);
-        check(".b\r\n.\r\n", expect!["unstuffed"]);
+        check("..\r\n...x\r\n.\r\n", &expect![[r".\r\n..x\r\n | 13"]]);
+        check("a\r\n.b\r\n.\r\n", &expect!["unstuffed"]);
+        check(".b\r\n.\r\n", &expect!["unstuffed"]);
     }
 
     #[test]

@@ -120,31 +120,31 @@ mod tests {
     use expect_test::{Expect, expect};
 
     #[track_caller]
-    fn check(input: &str, want: Expect) {
+    fn check(input: &str, want: &Expect) {
         want.assert_eq(&format!("{:?}", take_reply(input.as_bytes())));
     }
 
     #[test]
     fn takes_one_reply_and_leaves_the_pipelined_rest() {
-        check("250 ok\r\n354 go\r\n", expect!["Ok(Some(Reply { code: 250, len: 8 }))"]);
-        check("250\r\n", expect!["Ok(Some(Reply { code: 250, len: 5 }))"]);
-        check("250-a\r\n250-b\r\n250 c\r\nx", expect!["Ok(Some(Reply { code: 250, len: 21 }))"]);
+        check("250 ok\r\n354 go\r\n", &expect!["Ok(Some(Reply { code: 250, len: 8 }))"]);
+        check("250\r\n", &expect!["Ok(Some(Reply { code: 250, len: 5 }))"]);
+        check("250-a\r\n250-b\r\n250 c\r\nx", &expect!["Ok(Some(Reply { code: 250, len: 21 }))"]);
     }
 
     #[test]
     fn asks_for_more_until_the_last_line_is_whole() {
-        check("", expect!["Ok(None)"]);
-        check("250 ok", expect!["Ok(None)"]);
-        check("250-ok\r\n", expect!["Ok(None)"]);
+        check("", &expect!["Ok(None)"]);
+        check("250 ok", &expect!["Ok(None)"]);
+        check("250-ok\r\n", &expect!["Ok(None)"]);
     }
 
     #[test]
     fn refuses_what_is_no_reply() {
-        check("+OK hello\r\n", expect!["Err(NoReply)"]);
-        check("25\r\n", expect!["Err(NoReply)"]);
-        check("150 x\r\n", expect!["Err(NoReply)"]);
-        check("250-a\r\n251 b\r\n", expect!["Err(NoReply)"]);
-        check(&"2".repeat(REPLY_OCTETS_MAX), expect!["Err(NoReply)"]);
+        check("+OK hello\r\n", &expect!["Err(NoReply)"]);
+        check("25\r\n", &expect!["Err(NoReply)"]);
+        check("150 x\r\n", &expect!["Err(NoReply)"]);
+        check("250-a\r\n251 b\r\n", &expect!["Err(NoReply)"]);
+        check(&"2".repeat(REPLY_OCTETS_MAX), &expect!["Err(NoReply)"]);
     }
 
     #[test]
