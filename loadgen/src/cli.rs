@@ -34,9 +34,10 @@ EXIT STATUS
 /// Measures and audits mail servers over SMTP, LMTP and POP3.
 ///
 /// Works with any server. Sessions connect first, then the clock starts; a live line goes
-/// to stderr each second, the final table (or one JSON object) to stdout.
+/// to stderr each second, the final table (or one JSON object) to stdout. An option given
+/// twice counts as it stood last.
 #[derive(Debug, Parser)]
-#[command(name = "loadgen", version, after_long_help = EXAMPLES)]
+#[command(name = "loadgen", version, after_long_help = EXAMPLES, args_override_self = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,

@@ -15,6 +15,8 @@ mod cli;
 mod idle;
 mod mails;
 mod measure;
+#[cfg(test)]
+mod peer;
 mod pop3;
 mod run;
 mod smtp;
@@ -43,16 +45,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const DURATION_DEFAULT: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let open_files = system::raise_open_files();
-    let done = match &cli.command {
-        Command::Smtp(options) => send("smtp", options, open_files),
-        Command::Lmtp(options) => send("lmtp", options, open_files),
-        Command::Pop3(options) => read(options, open_files),
-        Command::Idle(options) => idle::run(options, open_files),
-        Command::Audit(options) => audit::run(options, open_files),
-    };
-    match done {
+    match execute(&Cli::parse()) {
         Ok((shown, good)) => {
             // A reader that has gone away does not change what was found out.
             std::io::stdout().write_all(shown.as_bytes()).ok();
@@ -63,6 +56,19 @@ fn main() -> ExitCode {
             std::io::stderr().write_all(line.as_bytes()).ok();
             ExitCode::from(2)
         }
+    }
+}
+
+/// Does what was asked. Returns what is to be shown and whether all went well; an error is
+/// wrong usage.
+fn execute(cli: &Cli) -> Result<(String, bool), String> {
+    let open_files = system::raise_open_files();
+    match &cli.command {
+        Command::Smtp(options) => send("smtp", options, open_files),
+        Command::Lmtp(options) => send("lmtp", options, open_files),
+        Command::Pop3(options) => read(options, open_files),
+        Command::Idle(options) => idle::run(options, open_files),
+        Command::Audit(options) => audit::run(options, open_files),
     }
 }
 

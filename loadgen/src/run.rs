@@ -24,6 +24,8 @@ use crate::values::{Instant, float, nanoseconds, to_u64, whole};
 const TIMER_GRAIN_NS: u64 = 2_000_000;
 /// Tallies on their way to the thread that shows them, per thread.
 const TALLIES_WAITING_MAX: usize = 4;
+/// How often a thread hands over its tally: well within the second of the live line.
+const HAND_OVER_EVERY: Duration = Duration::from_millis(200);
 
 /// How much work there is and how fast it may be done.
 #[derive(Clone, Copy, Debug)]
@@ -237,14 +239,14 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
         .expect("a process can have an epoll descriptor")
 }
 
-/// Runs the sessions of one thread and sends their tally each second and at the end.
+/// Runs the sessions of one thread and sends their tally now and then and at the end.
 async fn hand_over(local: LocalSet, tally: Rc<RefCell<Tally>>, tallies: mpsc::Sender<Tally>) {
     tokio::pin!(local);
-    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    let mut ticks = tokio::time::interval(HAND_OVER_EVERY);
     loop {
         let done = tokio::select! {
             () = &mut local => true,
-            _ = seconds.tick() => false,
+            _ = ticks.tick() => false,
         };
         let part = tally.replace(Tally::new());
         if tallies.send(part).await.is_err() || done {

@@ -1,6 +1,6 @@
 //! What the sessions of one thread counted; parts add up to a whole.
 //!
-//! A thread hands its tally over once a second and begins a new one, so that nothing is
+//! A thread hands its tally over a few times a second and begins a new one, so that nothing is
 //! shared and no lock stands in the measured path.
 
 use hdrhistogram::Histogram;
