@@ -280,7 +280,13 @@ async fn preside(
             }
             came = tallies.recv() => match came {
                 Some(tally) => part.add(&tally),
-                None => break,
+                // All threads have ended, perhaps before their last word was heard here.
+                None => {
+                    if open > 0 {
+                        observer.after();
+                    }
+                    break;
+                }
             },
             _ = second.tick(), if open > 0 => {
                 passed += 1;

@@ -236,6 +236,12 @@ impl Writer {
         self.flush();
     }
 
+    /// Goes on after a run that was killed, perhaps in the middle of a line.
+    pub(crate) fn new_line(&mut self) {
+        self.pending.push(b'\n');
+        self.flush();
+    }
+
     /// To be called before the first octet of the message is sent.
     pub(crate) fn intent(&mut self, seq: u64, digest: u128, users: &[u64]) {
         self.begin(b'I', seq);

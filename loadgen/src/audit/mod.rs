@@ -16,7 +16,7 @@ mod verdict;
 mod verify;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 
 use serde::Serialize;
@@ -78,11 +78,14 @@ fn send(options: &AuditOptions, pool: &'static Pool) -> Result<Report, String> {
         let mut rng = Rng::new(wall_seconds(), u64::from(std::process::id()));
         ledger.run = rng.next() | 1;
         Writer::open(&options.journal)?.run(ledger.run);
+    } else {
+        Writer::open(&options.journal)?.new_line();
     }
     let settings = Arc::new(send::Settings {
         smtp: options.smtp.resolved(),
         pop3: options.pop3.resolved(),
         journal: options.journal.clone(),
+        journal_failed: AtomicBool::new(false),
         run: ledger.run,
         first_seq: ledger.next_seq(),
         next_deletion: AtomicU64::new(ledger.deletions + 1),
@@ -113,6 +116,9 @@ fn send(options: &AuditOptions, pool: &'static Pool) -> Result<Report, String> {
         Ok::<_, String>((outcome, synced))
     })?;
     synced.map_err(|error| format!("{}: {error}", options.journal.display()))?;
+    if settings.journal_failed.load(Ordering::Relaxed) {
+        return Err(format!("{}: could not be written", options.journal.display()));
+    }
     Ok(Report::new("audit: send", &outcome, &outside))
 }
 

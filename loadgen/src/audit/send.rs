@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::journal::{RECIPIENTS_MAX, Writer};
@@ -29,6 +29,8 @@ pub(crate) struct Settings {
     pub(crate) smtp: SocketAddr,
     pub(crate) pop3: SocketAddr,
     pub(crate) journal: PathBuf,
+    /// Set when the journal could not be written: the run is worth nothing then.
+    pub(crate) journal_failed: AtomicBool,
     pub(crate) run: u64,
     /// The first sequence number of this round.
     pub(crate) first_seq: u64,
@@ -57,6 +59,7 @@ pub(crate) async fn sender(context: Context, settings: Arc<Settings>) {
     let mut open = connect(&context, &settings).await;
     context.ready().await;
     let Ok(journal) = Writer::open(&settings.journal) else {
+        settings.journal_failed.store(true, Ordering::Relaxed);
         context.stop();
         return context.finished();
     };
@@ -85,6 +88,7 @@ pub(crate) async fn sender(context: Context, settings: Arc<Settings>) {
             send(&context, &settings, &mut session, offered.pipelining, ticket, &mut buffers);
         let done = tokio::time::timeout(settings.timeout, Box::pin(sending)).await;
         if buffers.journal.is_broken() {
+            settings.journal_failed.store(true, Ordering::Relaxed);
             context.stop();
         }
         open = match done.unwrap_or(Err(Trouble::Timeout)) {

@@ -17,6 +17,8 @@ use super::reply::{NoReply, Reply, Status, take_reply, take_status};
 const RECEIVE_OCTETS: usize = 64 << 10;
 /// Octets of one receive block where ten thousand connections do nothing.
 const RECEIVE_OCTETS_IDLE: usize = 4 << 10;
+/// A receive buffer grows up to this: no reply and no line of a list is longer.
+const RECEIVE_OCTETS_MAX: usize = 1 << 20;
 /// Slices given to the kernel in one call.
 const SLICES_MAX: usize = 64;
 
@@ -180,9 +182,9 @@ impl Link {
             if self.from > 0 {
                 self.input.copy_within(self.from..self.to, 0);
                 (self.from, self.to) = (0, self.to - self.from);
+            } else if self.input.len() >= RECEIVE_OCTETS_MAX {
+                return Err(Trouble::Protocol);
             } else {
-                // Bounded by REPLY_OCTETS_MAX and by the reader of messages, which uses up
-                // all but two octets.
                 self.input.resize(self.input.len() * 2, 0);
             }
         }
