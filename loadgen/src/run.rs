@@ -278,15 +278,14 @@ async fn preside(
                     observer.after();
                 }
             }
-            came = tallies.recv() => match came {
-                Some(tally) => part.add(&tally),
+            came = tallies.recv() => if let Some(tally) = came {
+                part.add(&tally);
+            } else {
                 // All threads have ended, perhaps before their last word was heard here.
-                None => {
-                    if open > 0 {
-                        observer.after();
-                    }
-                    break;
+                if open > 0 {
+                    observer.after();
                 }
+                break;
             },
             _ = second.tick(), if open > 0 => {
                 passed += 1;
