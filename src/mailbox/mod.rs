@@ -1,1 +1,40 @@
-//! The mailbox floor.
+//! Mailboxes: what every account of this shard holds, applied from the log, read by sessions.
+//!
+//! ```text
+//!   deliver ─┐                                  ┌─ view  (a session's snapshot)
+//!            ├─> records ─> log ─> Accounts ────┤
+//!   expunge ─┘             (durable, in order)  └─ pages (checkpoint)
+//! ```
+//!
+//! Promises:
+//!   - what a call answered with `Ok` is durable, and was applied before the answer
+//!   - nobody sees what is not durable
+//!   - UIDs rise; none is used twice under one UIDVALIDITY, not even after a failed commit
+//!   - recovery gives the same state, digest for digest
+//!
+//! Illegal: to change an account but by a record; to hold a borrow of [`Accounts`] over an await.
+
+mod account;
+mod accounts;
+mod archive;
+mod chunk;
+pub mod deliver;
+pub mod expunge;
+mod folder;
+mod lock;
+mod page;
+pub mod promise;
+mod quota;
+pub mod record;
+mod row;
+pub mod summary;
+mod view;
+
+pub use account::INBOX;
+pub use accounts::Accounts;
+pub use deliver::{Judge, Message, Recipient, deliver};
+pub use expunge::{ExpungeError, delete_account, expunge};
+pub use lock::{Guard, Locks};
+pub use quota::{Quota, Refused, Usage};
+pub use row::{Entry, Flags, Marks};
+pub use view::View;

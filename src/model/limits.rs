@@ -152,3 +152,25 @@ pub const LOG_VALUE_OCTETS_MAX: usize = 4_096;
 pub const ADMIN_ASK_OCTETS_MAX: u64 = 4 << 20;
 /// Octets of a password; argon2 would take more, a peer should not make it.
 pub const PASSWORD_OCTETS_MAX: usize = 1_024;
+
+/// Rows of a mailbox that share one page of a checkpoint.
+pub const MAILBOX_CHUNK_ROWS: usize = 256;
+/// Octets of a mailbox name.
+pub const MAILBOX_NAME_OCTETS_MAX: usize = 1_024;
+/// Messages that one removal may name: 12 MiB of record, so that it still is one commit.
+pub const EXPUNGE_MESSAGES_MAX: usize = 1 << 20;
+/// Messages that go with one commit while a whole account is removed.
+pub const ACCOUNT_DELETE_STEP_MESSAGES: usize = 4_096;
+/// Header fields that a summary describes; later ones are found by reading the message.
+pub const SUMMARY_FIELDS_MAX: usize = 4_096;
+/// Messages for other shards that one shard holds and has promised; over it 452 4.3.1.
+pub const SPOOL_PENDING_MAX: usize = 65_536;
+/// Messages on their way to one other shard at once.
+pub const SPOOL_SENDS_MAX: usize = 16;
+/// Octets of messages on their way to other shards at once; one larger message goes alone.
+pub const SPOOL_SEND_OCTETS_MAX: u64 = 64 << 20;
+/// First wait before a message is sent to its owner again; doubles up to
+/// [`SPOOL_PAUSE_MAX`].
+pub const SPOOL_PAUSE_MIN: Duration = Duration::from_millis(50);
+/// Longest wait before a message is sent to its owner again.
+pub const SPOOL_PAUSE_MAX: Duration = Duration::from_secs(30);

@@ -1,0 +1,385 @@
+//! Laws of the accounts: recovery from any checkpoint, numbers, references, memory.
+
+use super::super::deliver::{Facts, Judge, Planned, Recipient, plan};
+use super::super::expunge::leave;
+use super::super::record::put_account_delete;
+use super::super::row::Marks;
+use super::*;
+use crate::bytes::hash::Sorted;
+use crate::store::Group;
+use crate::store::record::OwnedRecord;
+use arbtest::arbitrary::{Result as Drawn, Unstructured};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+const ACCOUNTS: u32 = 3;
+
+type Pages = Sorted<(u32, u64), (Lsn, Vec<u8>)>;
+type Counts = Sorted<u64, i32>;
+
+/// The log as a list: groups in the order in which they were queued, some of which fail.
+#[derive(Default)]
+struct World {
+    accounts: Rc<RefCell<Accounts>>,
+    queued: Vec<(Group, Option<Planned>)>,
+    history: Vec<(Lsn, OwnedRecord)>,
+    lsn: u64,
+    blob: u64,
+    counts: Counts,
+    /// What each account holds by UID, as the model has it.
+    model: Sorted<(u32, u32), u64>,
+    pages: Pages,
+    /// Where a replay has to begin at the latest.
+    replay_from: u64,
+    uids_seen: Sorted<(u32, u32, u32), u64>,
+}
+
+fn apply(accounts: &mut Accounts, at: Lsn, record: &OwnedRecord, counts: &mut Counts) {
+    let record = Record {
+        kind: record.kind,
+        version: record.version,
+        flags: record.flags,
+        account: record.account,
+        body: &record.body,
+    };
+    let mut change = |_, blob: BlobId, by| {
+        let count = counts.entry(blob.0).or_default();
+        *count += by;
+        assert!(*count >= 0, "blob {blob} is released more often than retained");
+    };
+    accounts.apply(at, record, &mut Blobs::observed(at, &mut change)).unwrap();
+}
+
+impl World {
+    fn deliver(&mut self, to: &[u32], size: u32) {
+        self.blob += 1;
+        let recipient = |&account| Recipient { account: AccountId(account), quota: Quota::NONE };
+        let recipients: Vec<Recipient> = to.iter().map(recipient).collect();
+        let facts = Facts {
+            blob: BlobId(self.blob),
+            size,
+            marks: Marks::DOT_LINES,
+            internal_date: 10,
+            save_date: 1_000,
+        };
+        let mut group = Group::new();
+        let planned = plan(&self.accounts, &mut group, &facts, &recipients, Judge::Each);
+        if planned.any() {
+            self.queued.push((group, Some(planned)));
+        }
+    }
+
+    fn expunge(&mut self, account: u32, uids: &[Uid]) {
+        let mut state = self.accounts.borrow_mut();
+        if let Ok(Some(leaving)) = leave(&mut state, AccountId(account), INBOX, uids) {
+            self.queued.push((leaving.group, None));
+        }
+    }
+
+    fn delete(&mut self, account: u32) {
+        let mut group = Group::new();
+        put_account_delete(&mut group, AccountId(account));
+        self.queued.push((group, None));
+    }
+
+    /// One batch of everything queued; each group fails by the draw.
+    fn flush(&mut self, u: &mut Unstructured<'_>) -> Drawn<()> {
+        self.lsn += 1;
+        let at = Lsn(self.lsn);
+        for (group, planned) in std::mem::take(&mut self.queued) {
+            let failed = !u.ratio(7, 8)? && !self.accounts.borrow().closed_in(&group);
+            for record in group.records.iter().filter(|_| !failed) {
+                apply(&mut self.accounts.borrow_mut(), at, record, &mut self.counts);
+                self.note(record);
+                self.history.push((at, record.clone()));
+            }
+            drop(planned);
+        }
+        self.accounts.borrow_mut().leaving().clear();
+        Ok(())
+    }
+
+    /// Follows a record in the model.
+    fn note(&mut self, record: &OwnedRecord) {
+        let view = Record {
+            kind: record.kind,
+            version: record.version,
+            flags: 0,
+            account: record.account,
+            body: &record.body,
+        };
+        match Change::read(&view).unwrap() {
+            Change::Deliver(deliver) => {
+                let (uid, blob) = (deliver.entry.uid.0, deliver.entry.blob.0);
+                self.model.insert((record.account, uid), blob);
+                let state = self.accounts.borrow();
+                let validity = state.view(AccountId(record.account), INBOX).uidvalidity().0;
+                let again = self.uids_seen.insert((record.account, validity, uid), blob);
+                assert_eq!(again, None, "a UID means one message for ever");
+            }
+            Change::Expunge(expunge) => {
+                for (uid, blob) in expunge.messages() {
+                    assert_eq!(self.model.remove(&(record.account, uid.0)), Some(blob.0));
+                }
+            }
+            Change::Create(_) | Change::AccountDelete => {}
+        }
+    }
+
+    /// A checkpoint that ends well, or comes to nothing; between its majors the log goes on.
+    fn checkpoint(&mut self, u: &mut Unstructured<'_>) -> Drawn<()> {
+        let from = self.lsn;
+        let fails = !u.ratio(3, 4)?;
+        let mut pages = self.pages.clone();
+        let dirty = self.accounts.borrow().dirty();
+        for major in dirty {
+            if u.ratio(1, 3)? {
+                let account = u.int_in_range(1..=ACCOUNTS)?;
+                self.deliver(&[account], 7);
+                self.flush(u)?;
+            }
+            let at = Lsn(self.lsn);
+            self.accounts.borrow_mut().save(major, at, &mut |minor, octets| match octets {
+                Some(octets) => drop(pages.insert((major, minor), (at, octets))),
+                None => drop(pages.remove(&(major, minor))),
+            });
+        }
+        if fails {
+            self.accounts.borrow_mut().taint();
+        } else {
+            self.pages = pages;
+            self.replay_from = from;
+        }
+        Ok(())
+    }
+
+    /// Recovery, from the last checkpoint and any position that it allows.
+    fn recover(&self, u: &mut Unstructured<'_>) -> Drawn<Accounts> {
+        let mut recovered = Accounts::new();
+        let mut pages: Vec<_> = self.pages.iter().collect();
+        while !pages.is_empty() {
+            let index = u.choose_index(pages.len())?;
+            let (&(major, minor), (at, octets)) = pages.swap_remove(index);
+            recovered.load(major, minor, *at, octets).unwrap();
+        }
+        recovered.verify().unwrap();
+        let from = u.int_in_range(0..=self.replay_from)?;
+        let mut counts = Counts::new();
+        // References are counted from a base that the table's own pages give: here, high enough.
+        counts.extend((1..=self.blob).map(|blob| (blob, 1_000)));
+        for (at, record) in self.history.iter().filter(|(at, _)| at.0 > from) {
+            apply(&mut recovered, *at, record, &mut counts);
+        }
+        Ok(recovered)
+    }
+
+    fn check(&self, recovered: &Accounts) {
+        let live = self.accounts.borrow();
+        live.verify().unwrap();
+        recovered.verify().unwrap();
+        assert_eq!(recovered.digest(), live.digest());
+        let mut references = Counts::new();
+        recovered.references(&mut |blob| *references.entry(blob.0).or_default() += 1);
+        let counted = self.counts.iter().filter(|(_, count)| **count != 0);
+        let counted: Counts = counted.map(|(&blob, &count)| (blob, count)).collect();
+        assert_eq!(references, counted);
+        for account in 1..=ACCOUNTS {
+            let view = recovered.view(AccountId(account), INBOX);
+            let held: Vec<(u32, u64)> = view.iter().map(|e| (e.uid.0, e.blob.0)).collect();
+            let range = (account, 0)..(account + 1, 0);
+            let want = self.model.range(range).map(|(&(_, uid), &blob)| (uid, blob));
+            assert_eq!(held, want.collect::<Vec<_>>());
+        }
+    }
+}
+
+impl Accounts {
+    /// Whether a group is the one that closes an account: the tests let it succeed, so that the
+    /// model stays simple.
+    fn closed_in(&self, group: &Group) -> bool {
+        group.records.iter().any(|r| self.is_closed(AccountId(r.account)))
+    }
+}
+
+fn step(world: &mut World, u: &mut Unstructured<'_>) -> Drawn<()> {
+    let account = u.int_in_range(1..=ACCOUNTS)?;
+    match u.int_in_range(0..=9)? {
+        0..=3 => {
+            let burst = *u.choose(&[1, 1, 3, 40, 300])?;
+            let other = u.int_in_range(1..=ACCOUNTS)?;
+            for size in 0..burst {
+                world.deliver(&[account, other], size);
+            }
+        }
+        4..=6 => {
+            let view = world.accounts.borrow().view(AccountId(account), INBOX);
+            let uids: Vec<Uid> = view.iter().map(|entry| entry.uid).collect();
+            let from = u.int_in_range(0..=uids.len())?;
+            let to = u.int_in_range(from..=uids.len())?;
+            let every = u.int_in_range(1..=3)?;
+            let gone: Vec<Uid> = uids[from..to].iter().copied().step_by(every).collect();
+            world.expunge(account, &gone);
+        }
+        7 if u.ratio(1, 10)? => {
+            world.flush(u)?;
+            world.delete(account);
+            world.flush(u)?;
+        }
+        7 | 8 => world.flush(u)?,
+        _ => world.checkpoint(u)?,
+    }
+    Ok(())
+}
+
+#[test]
+fn recovers_to_the_very_same_state_from_any_checkpoint() {
+    arbtest::arbtest(|u| {
+        let mut world = World::default();
+        for _ in 0..u.int_in_range(1..=30)? {
+            step(&mut world, u)?;
+        }
+        world.flush(u)?;
+        let recovered = world.recover(u)?;
+        world.check(&recovered);
+        Ok(())
+    })
+    .budget_ms(2_000);
+}
+
+#[test]
+fn refuses_records_that_do_not_fit_the_state() {
+    let mut world = World::default();
+    world.deliver(&[1], 5);
+    let groups = std::mem::take(&mut world.queued);
+    let mut accounts = world.accounts.borrow_mut();
+    let mut counts = Counts::new();
+    for record in &groups[0].0.records {
+        apply(&mut accounts, Lsn(1), record, &mut counts);
+    }
+    let deliver = groups[0].0.records.last().unwrap().clone();
+    let expunge = |uid, blob, modseq| {
+        let mut group = Group::new();
+        let gone = [(Uid(uid), BlobId(blob))];
+        super::super::record::put_expunge(&mut group, AccountId(1), INBOX, ModSeq(modseq), &gone);
+        group.records.remove(0)
+    };
+    let before = accounts.digest();
+    let wrong = [deliver, expunge(1, 9, 50), expunge(2, 1, 50), expunge(1, 1, 1)];
+    for record in wrong {
+        let record = Record {
+            kind: record.kind,
+            version: record.version,
+            flags: record.flags,
+            account: record.account,
+            body: &record.body,
+        };
+        let mut change = |_, _, _| panic!("nothing may be released or retained");
+        accounts.apply(Lsn(2), record, &mut Blobs::observed(Lsn(2), &mut change)).unwrap_err();
+        assert_eq!(accounts.digest(), before);
+    }
+    let mut change = |_, _, _| panic!("nothing may be released or retained");
+    let later = Record { kind: 20, version: 1, flags: FLAG_SKIPPABLE, account: 1, body: &[] };
+    accounts.apply(Lsn(2), later, &mut Blobs::observed(Lsn(2), &mut change)).unwrap();
+    let must = Record { flags: 0, ..later };
+    accounts.apply(Lsn(2), must, &mut Blobs::observed(Lsn(2), &mut change)).unwrap_err();
+}
+
+#[test]
+fn never_gives_a_uid_twice_though_commits_fail() {
+    let world = World::default();
+    let mut state = world.accounts.borrow_mut();
+    let first = state.assign(AccountId(1), 100).unwrap();
+    let second = state.assign(AccountId(1), 200).unwrap();
+    assert_eq!((first.uid, second.uid), (Uid(1), Uid(2)));
+    assert_eq!(second.create.unwrap().uidvalidity, UidValidity(100));
+    // The first group failed; the second makes the mailbox and goes on.
+    state.apply_create(AccountId(1), &second.create.unwrap()).unwrap();
+    let third = state.assign(AccountId(1), 300).unwrap();
+    assert_eq!((third.uid, third.create), (Uid(3), None));
+    assert!(third.modseq > second.modseq);
+}
+
+#[test]
+fn a_view_stays_as_it_was() {
+    let mut world = World::default();
+    let mut u = Unstructured::new(&[]);
+    (0..300).for_each(|size| world.deliver(&[1], size));
+    world.flush(&mut u).unwrap();
+    let view = world.accounts.borrow().view(AccountId(1), INBOX);
+    let before: Vec<_> = view.iter().collect();
+    assert_eq!(before.len(), 300);
+    world.deliver(&[1], 9);
+    world.expunge(1, &[Uid(1), Uid(299)]);
+    world.flush(&mut u).unwrap();
+    assert_eq!(view.iter().collect::<Vec<_>>(), before);
+    assert_eq!(view.count(), 300);
+    assert_eq!(view.octets(), (0..300).sum::<u64>());
+    for (index, entry) in (0_u32..).zip(&before) {
+        assert_eq!(view.get(index).as_ref(), Some(entry));
+    }
+    assert_eq!(view.get(300), None);
+    assert_eq!(world.accounts.borrow().view(AccountId(1), INBOX).count(), 299);
+}
+
+#[test]
+fn counts_what_is_on_its_way_against_the_quota() {
+    let accounts = Rc::new(RefCell::new(Accounts::new()));
+    let quota = Quota { octets: 100, messages: 10 };
+    let to = [Recipient { account: AccountId(1), quota }];
+    let facts = |size| Facts {
+        blob: BlobId(1),
+        size,
+        marks: Marks::default(),
+        internal_date: 1,
+        save_date: 1,
+    };
+    let mut group = Group::new();
+    let first = plan(&accounts, &mut group, &facts(60), &to, Judge::Together);
+    assert!(first.any());
+    let second = plan(&accounts, &mut group, &facts(60), &to, Judge::Together);
+    assert_eq!(second.verdicts, [Err(Refused::Full)]);
+    let two = [to[0], Recipient { account: AccountId(2), quota }];
+    let each = plan(&accounts, &mut group, &facts(60), &two, Judge::Each);
+    assert_eq!(each.verdicts, [Err(Refused::Full), Ok(Uid(1))]);
+    let together = plan(&accounts, &mut group, &facts(30), &two, Judge::Together);
+    assert_eq!(together.verdicts, [Ok(Uid(2)), Ok(Uid(2))]);
+    drop((first, second, each, together));
+    assert!(accounts.borrow().reserved.is_empty());
+    let twice = [to[0], to[0]];
+    let planned = plan(&accounts, &mut Group::new(), &facts(1), &twice, Judge::Each);
+    assert_eq!(planned.verdicts, [Ok(Uid(3)), Ok(Uid(3))]);
+}
+
+#[test]
+fn a_million_messages_in_ten_thousand_mailboxes_cost_45_octets_each() {
+    const MAILBOXES: u32 = 10_000;
+    const ROUNDS: u32 = 100;
+    let mut accounts = Accounts::new();
+    for round in 0..ROUNDS {
+        for account in 1..=MAILBOXES {
+            let id = AccountId(account);
+            let assigned = accounts.assign(id, 1_000).unwrap();
+            if let Some(create) = assigned.create {
+                accounts.change(id, &Change::Create(create)).unwrap();
+            }
+            let entry = crate::mailbox::Entry {
+                uid: assigned.uid,
+                modseq: assigned.modseq,
+                internal_date: round,
+                save_date: round,
+                size: 4_096,
+                thread: 0,
+                blob: BlobId(u64::from(round * MAILBOXES + account)),
+                flags: crate::mailbox::Flags::default(),
+                marks: Marks::default(),
+            };
+            let deliver = Deliver { mailbox: INBOX, entry };
+            accounts.change(id, &Change::Deliver(deliver)).unwrap();
+        }
+    }
+    let messages = accounts.messages();
+    let octets = u64::try_from(accounts.heap_octets()).unwrap();
+    println!("{octets} octets for {messages} messages");
+    assert_eq!(messages, u64::from(MAILBOXES * ROUNDS));
+    assert!(octets <= 45 * messages, "{octets} octets for {messages} messages");
+}

@@ -1,0 +1,191 @@
+//! Delivery: one message into the INBOX of one or many accounts of this shard, in one commit.
+//!
+//! The message is stored once, however many get it; each recipient costs a record of 64 octets.
+
+use super::account::INBOX;
+use super::accounts::Accounts;
+use super::quota::{Quota, Refused};
+use super::record::{Deliver, put_create, put_deliver};
+use super::row::{Entry, Flags, Marks};
+use crate::env::Env;
+use crate::model::id::{AccountId, BlobId, Uid};
+use crate::store::{AppendError, BlobDraft, Group, Log};
+use std::cell::RefCell;
+use std::future::Future;
+use std::rc::Rc;
+
+/// A message that came in, with everything that was found out about it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Message {
+    /// Together the message as it is to be handed out, trace fields first; CRLF line ends.
+    pub parts: Vec<Vec<u8>>,
+    /// An encoded [`super::summary::Summary`].
+    pub summary: Vec<u8>,
+    pub marks: Marks,
+    /// When it was received, seconds since 1970.
+    pub internal_date: u32,
+}
+
+impl Message {
+    /// Octets; saturates at 4 GiB, which no segment can hold.
+    pub fn size(&self) -> u32 {
+        let octets: usize = self.parts.iter().map(Vec::len).sum();
+        u32::try_from(octets).unwrap_or(u32::MAX)
+    }
+}
+
+/// Who is to get a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recipient {
+    pub account: AccountId,
+    pub quota: Quota,
+}
+
+/// What a quota decides when a message has several recipients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judge {
+    /// Each recipient gets its own answer (LMTP, RFC 2033 §4.2).
+    Each,
+    /// There is one answer for all (SMTP): the message is refused only if nobody has room for it.
+    /// Else those who lack room get it too, since they had some when they were asked at RCPT:
+    /// each exceeds the quota by one message at most.
+    Together,
+}
+
+/// What there is to know of a message besides its octets.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    pub blob: BlobId,
+    pub size: u32,
+    pub marks: Marks,
+    pub internal_date: u32,
+    /// Now, seconds since 1970.
+    pub save_date: u32,
+}
+
+/// Holds room under the quotas while a delivery is on its way into the log.
+#[derive(Debug)]
+pub struct Reserved {
+    accounts: Rc<RefCell<Accounts>>,
+    held: Vec<AccountId>,
+    size: u32,
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        let mut accounts = self.accounts.borrow_mut();
+        self.held.iter().for_each(|&account| accounts.unreserve(account, self.size));
+    }
+}
+
+/// A delivery whose records are in a group.
+#[derive(Debug)]
+pub struct Planned {
+    /// In the order of the recipients. An account that was named twice gets the message once.
+    pub verdicts: Vec<Result<Uid, Refused>>,
+    /// To be dropped when the group was answered.
+    pub reserved: Reserved,
+}
+
+impl Planned {
+    /// Whether any recipient gets the message.
+    pub fn any(&self) -> bool {
+        self.verdicts.iter().any(Result::is_ok)
+    }
+}
+
+/// Adds the records of a delivery to `group`, which has to be appended before the next await.
+/// The blob has to be in the same log, in this group or before.
+pub fn plan(
+    accounts: &Rc<RefCell<Accounts>>,
+    group: &mut Group,
+    facts: &Facts,
+    recipients: &[Recipient],
+    judge: Judge,
+) -> Planned {
+    let mut state = accounts.borrow_mut();
+    let size = facts.size;
+    let room = |state: &Accounts, to: &Recipient| state.room(to.account, to.quota, size);
+    let admit_all =
+        judge == Judge::Together && recipients.iter().any(|to| room(&state, to).is_ok());
+    let mut planned = Planned {
+        verdicts: Vec::with_capacity(recipients.len()),
+        reserved: Reserved { accounts: Rc::clone(accounts), held: Vec::new(), size },
+    };
+    for (index, to) in recipients.iter().enumerate() {
+        if let Some(twin) = recipients[..index].iter().position(|other| other.account == to.account)
+        {
+            planned.verdicts.push(planned.verdicts[twin]);
+            continue;
+        }
+        let verdict = match room(&state, to) {
+            Err(refused) if !admit_all => Err(refused),
+            _ => deliver_one(&mut state, group, facts, to.account),
+        };
+        if verdict.is_ok() && to.quota != Quota::NONE {
+            state.reserve(to.account, size);
+            planned.reserved.held.push(to.account);
+        }
+        planned.verdicts.push(verdict);
+    }
+    planned
+}
+
+fn deliver_one(
+    state: &mut Accounts,
+    group: &mut Group,
+    facts: &Facts,
+    account: AccountId,
+) -> Result<Uid, Refused> {
+    let assigned = state.assign(account, facts.save_date)?;
+    if let Some(create) = &assigned.create {
+        put_create(group, account, create);
+    }
+    let entry = Entry {
+        uid: assigned.uid,
+        modseq: assigned.modseq,
+        internal_date: facts.internal_date,
+        save_date: facts.save_date,
+        size: facts.size,
+        thread: 0,
+        blob: facts.blob,
+        flags: Flags::default(),
+        marks: facts.marks,
+    };
+    put_deliver(group, account, &Deliver { mailbox: INBOX, entry });
+    Ok(assigned.uid)
+}
+
+/// Delivers `message`: queued in the log before this returns, durable and visible when the future
+/// resolves with `Ok`. Each recipient has its verdict; with an `Err` nobody got anything.
+/// Dropping the future does not take the message back.
+pub fn deliver<E: Env>(
+    log: &Log<E>,
+    accounts: &Rc<RefCell<Accounts>>,
+    recipients: &[Recipient],
+    judge: Judge,
+    message: Message,
+) -> impl Future<Output = Result<Vec<Result<Uid, Refused>>, AppendError>> + use<E> {
+    let mut group = Group::new();
+    let facts = Facts {
+        blob: log.reserve_blob(),
+        size: message.size(),
+        marks: message.marks,
+        internal_date: message.internal_date,
+        save_date: log.env().wall().seconds(),
+    };
+    let planned = plan(accounts, &mut group, &facts, recipients, judge);
+    let appended = planned.any().then(|| {
+        let Message { parts, summary, .. } = message;
+        group.blobs.push(BlobDraft { id: facts.blob, summary, parts });
+        log.append(group)
+    });
+    async move {
+        if let Some(appended) = appended {
+            appended.await?;
+        }
+        let Planned { verdicts, reserved } = planned;
+        drop(reserved);
+        Ok(verdicts)
+    }
+}

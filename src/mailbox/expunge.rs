@@ -1,0 +1,125 @@
+//! Removal: messages leave a mailbox for good, all of one call in one commit.
+
+use super::accounts::Accounts;
+use super::promise::promise;
+use super::record::{put_account_delete, put_expunge};
+use crate::env::Env;
+use crate::model::id::{AccountId, BlobId, MailboxId, ModSeq, Uid};
+use crate::model::limits::{ACCOUNT_DELETE_STEP_MESSAGES, EXPUNGE_MESSAGES_MAX};
+use crate::store::{AppendError, Group, Log};
+use std::cell::RefCell;
+use std::future::Future;
+use std::rc::Rc;
+
+/// Why nothing was removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExpungeError {
+    /// Another removal of one of these is on its way; it is not known yet how that ends.
+    Busy,
+    /// More than [`EXPUNGE_MESSAGES_MAX`] at once.
+    TooMany,
+    Append(AppendError),
+}
+
+impl From<AppendError> for ExpungeError {
+    fn from(error: AppendError) -> ExpungeError {
+        ExpungeError::Append(error)
+    }
+}
+
+/// The record of a removal that is about to be appended.
+pub(super) struct Leaving {
+    pub group: Group,
+    pub messages: Vec<(Uid, BlobId)>,
+}
+
+/// Finds the messages and marks them as leaving. `None` if none of them is there.
+pub(super) fn leave(
+    accounts: &mut Accounts,
+    account: AccountId,
+    mailbox: MailboxId,
+    uids: &[Uid],
+) -> Result<Option<Leaving>, ExpungeError> {
+    let mut uids = uids.to_vec();
+    uids.sort_unstable();
+    uids.dedup();
+    let there = |uid: Uid| Some((uid, accounts.blob(account, mailbox, uid)?));
+    let messages: Vec<(Uid, BlobId)> = uids.into_iter().filter_map(there).collect();
+    if messages.len() > EXPUNGE_MESSAGES_MAX {
+        return Err(ExpungeError::TooMany);
+    }
+    let taken = accounts.leaving();
+    if messages.iter().any(|&(uid, _)| taken.contains(&(account, mailbox, uid))) {
+        return Err(ExpungeError::Busy);
+    }
+    if messages.is_empty() {
+        return Ok(None);
+    }
+    taken.extend(messages.iter().map(|&(uid, _)| (account, mailbox, uid)));
+    let modseq: ModSeq = accounts.assign_modseq(account).expect("an account with messages");
+    let mut group = Group::new();
+    put_expunge(&mut group, account, mailbox, modseq, &messages);
+    Ok(Some(Leaving { group, messages }))
+}
+
+/// Removes those of `uids` that are there, as one atomic change: queued in the log before this
+/// returns, durable when the future resolves. Says how many were removed.
+/// Dropping the future does not stop the removal.
+pub fn expunge<E: Env>(
+    log: &Log<E>,
+    accounts: &Rc<RefCell<Accounts>>,
+    account: AccountId,
+    mailbox: MailboxId,
+    uids: &[Uid],
+) -> impl Future<Output = Result<usize, ExpungeError>> + use<E> {
+    let leaving = leave(&mut accounts.borrow_mut(), account, mailbox, uids);
+    let begun = leaving.map(|leaving| {
+        let Leaving { group, messages } = leaving?;
+        let appended = log.append(group);
+        let accounts = Rc::clone(accounts);
+        let (promise, promised) = promise();
+        // A task of its own: the marks have to go whether or not anybody waits for the answer.
+        log.env().spawn(async move {
+            let outcome = appended.await;
+            let mut state = accounts.borrow_mut();
+            for &(uid, _) in &messages {
+                state.leaving().remove(&(account, mailbox, uid));
+            }
+            drop(state);
+            promise.keep(outcome.map(|_| messages.len()));
+        });
+        Some(promised)
+    });
+    async move {
+        match begun? {
+            Some(promised) => Ok(promised.await?),
+            None => Ok(0),
+        }
+    }
+}
+
+/// Deletes an account with all its mail. It takes no mail from the first commit on; its messages
+/// go in bounded steps. Call it again to go on after an error or a crash
+/// ([`Accounts::closing`]).
+pub async fn delete_account<E: Env>(
+    log: &Log<E>,
+    accounts: &Rc<RefCell<Accounts>>,
+    account: AccountId,
+) -> Result<(), ExpungeError> {
+    if !accounts.borrow().is_closed(account) {
+        let mut group = Group::new();
+        put_account_delete(&mut group, account);
+        log.append(group).await?;
+    }
+    // What was queued before is applied by now, and nothing can follow.
+    let mailboxes = accounts.borrow().mailboxes(account);
+    for mailbox in mailboxes {
+        let view = accounts.borrow().view(account, mailbox);
+        let uids: Vec<Uid> = view.iter().map(|entry| entry.uid).collect();
+        drop(view);
+        for step in uids.chunks(ACCOUNT_DELETE_STEP_MESSAGES) {
+            expunge(log, accounts, account, mailbox, step).await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,295 @@
+//! One mailbox of an account: UIDs in order, UIDVALIDITY, counts, and its rows in chunks.
+//!
+//! Promises:
+//!   - UIDs rise and are never used again under one UIDVALIDITY (RFC 9051 §2.3.1.1)
+//!   - `count` and `octets` are those of the rows
+//!   - the number of a chunk is never used again, so that a page of the past is known as such
+
+use super::chunk::{Chunk, reserve_one};
+use super::page::{ArchivedMailboxHeadV1, ChunkRefV1, MailboxHeadV1, chunk_minor, encode_chunk};
+use super::record::{Create, Expunge};
+use super::row::Entry;
+use super::view::View;
+use crate::bytes::codec::to_u32;
+use crate::model::id::{BlobId, MailboxId, ModSeq, Uid, UidValidity};
+use crate::model::limits::MAILBOX_CHUNK_ROWS;
+use crate::store::Damaged;
+use std::rc::Rc;
+use xxhash_rust::xxh3::Xxh3;
+
+/// Neighbours that together have no more rows than this become one.
+const JOIN_ROWS_MAX: usize = MAILBOX_CHUNK_ROWS / 2;
+
+/// A chunk with its number.
+#[derive(Debug)]
+struct Slot {
+    number: u32,
+    dirty: bool,
+    /// Without rows only while its page was not loaded yet.
+    chunk: Rc<Chunk>,
+}
+
+/// A mailbox.
+#[derive(Debug)]
+pub(super) struct Folder {
+    pub id: MailboxId,
+    pub uidvalidity: UidValidity,
+    /// The UID after the highest one that was applied.
+    pub uidnext: Uid,
+    /// The UID that the next delivery is given; runs ahead of `uidnext`.
+    pub assign: Uid,
+    pub count: u32,
+    next_chunk: u32,
+    pub modseq: ModSeq,
+    pub octets: u64,
+    pub name: Box<str>,
+    slots: Vec<Slot>,
+}
+
+impl Folder {
+    pub(super) fn new(create: &Create<'_>) -> Folder {
+        Folder {
+            id: create.mailbox,
+            uidvalidity: create.uidvalidity,
+            uidnext: Uid(1),
+            assign: Uid(1),
+            count: 0,
+            next_chunk: 0,
+            modseq: create.modseq,
+            octets: 0,
+            name: create.name.into(),
+            slots: Vec::new(),
+        }
+    }
+
+    /// Adds a message. The account has checked the change counter.
+    pub(super) fn deliver(&mut self, entry: &Entry) -> Result<(), Damaged> {
+        let next = entry.uid.0.checked_add(1).filter(|_| entry.uid >= self.uidnext);
+        let Some(next) = next else {
+            let want = self.uidnext;
+            return Err(Damaged(format!("mailbox {}: UID {} before {want}", self.id, entry.uid)));
+        };
+        if self.slots.last().is_none_or(|slot| slot.chunk.is_full()) {
+            let number = self.next_chunk;
+            self.next_chunk =
+                number.checked_add(1).expect("each chunk took a UID, and those run out first");
+            reserve_one(&mut self.slots, 1);
+            self.slots.push(Slot { number, dirty: true, chunk: Rc::default() });
+        }
+        let slot = self.slots.last_mut().expect("one was added if there was none");
+        Rc::make_mut(&mut slot.chunk).push(entry);
+        slot.dirty = true;
+        self.uidnext = Uid(next);
+        self.assign = self.assign.max(self.uidnext);
+        self.count += 1;
+        self.octets += u64::from(entry.size);
+        self.modseq = entry.modseq;
+        Ok(())
+    }
+
+    /// Whether each row is there and holds the blob that is named for it.
+    pub(super) fn check_expunge(&self, expunge: &Expunge<'_>) -> Result<(), Damaged> {
+        for (uid, blob) in expunge.messages() {
+            let found = self.blob(uid);
+            if found != Some(blob) {
+                return Err(Damaged(format!(
+                    "mailbox {}: UID {uid} to be removed with blob {blob}, has {found:?}",
+                    self.id
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the messages; adds the pages that are no more to `gone`.
+    pub(super) fn expunge(&mut self, expunge: &Expunge<'_>, gone: &mut Vec<u64>) {
+        let uids: Vec<Uid> = expunge.messages().map(|(uid, _)| uid).collect();
+        let mut rest = uids.as_slice();
+        for slot in &mut self.slots {
+            let here = rest.partition_point(|&uid| uid <= slot.chunk.last_uid());
+            let (these, behind) = rest.split_at(here);
+            rest = behind;
+            if these.is_empty() {
+                continue;
+            }
+            let chunk = slot.chunk.without(these);
+            let octets = |chunk: &Chunk| chunk.rows.iter().map(|row| u64::from(row.size)).sum();
+            let (before, after): (u64, u64) = (octets(&slot.chunk), octets(&chunk));
+            self.octets -= before - after;
+            self.count -= to_u32(slot.chunk.rows.len() - chunk.rows.len());
+            slot.chunk = Rc::new(chunk);
+            slot.dirty = true;
+        }
+        self.modseq = expunge.modseq;
+        self.join(gone);
+    }
+
+    /// Drops empty chunks and joins small neighbours.
+    fn join(&mut self, gone: &mut Vec<u64>) {
+        let mut kept: Vec<Slot> = Vec::new();
+        for slot in self.slots.drain(..) {
+            let rows = slot.chunk.rows.len();
+            let small = |last: &&mut Slot| last.chunk.rows.len() + rows <= JOIN_ROWS_MAX;
+            if rows == 0 {
+                gone.push(chunk_minor(self.id, slot.number));
+            } else if let Some(last) = kept.last_mut().filter(small) {
+                last.chunk = Rc::new(last.chunk.joined(&slot.chunk));
+                last.dirty = true;
+                gone.push(chunk_minor(self.id, slot.number));
+            } else {
+                reserve_one(&mut kept, 1);
+                kept.push(slot);
+            }
+        }
+        self.slots = kept;
+    }
+
+    /// The blob of a message, if it is there.
+    pub(super) fn blob(&self, uid: Uid) -> Option<BlobId> {
+        let at = self.slots.partition_point(|slot| slot.chunk.last_uid() < uid);
+        let row = self.slots.get(at)?.chunk.find(uid)?;
+        Some(row.blob())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// What is here now; costs a pointer for 256 messages.
+    pub(super) fn view(&self) -> View {
+        let chunks = self.slots.iter().map(|slot| Rc::clone(&slot.chunk));
+        View::new(self.uidvalidity, self.uidnext, self.octets, chunks)
+    }
+
+    /// Every message, by rising UID.
+    fn entries(&self) -> impl Iterator<Item = Entry> {
+        let chunks = self.slots.iter().map(|slot| &slot.chunk);
+        chunks.flat_map(|chunk| chunk.rows.iter().map(|row| row.unpack(chunk.base)))
+    }
+
+    pub(super) fn references(&self, each: &mut dyn FnMut(BlobId)) {
+        self.entries().for_each(|entry| each(entry.blob));
+    }
+
+    /// Hands out what the head page says of this mailbox.
+    pub(super) fn head(&self) -> MailboxHeadV1 {
+        let chunks = self
+            .slots
+            .iter()
+            .map(|slot| ChunkRefV1 { number: slot.number, rows: to_u32(slot.chunk.rows.len()) });
+        MailboxHeadV1 {
+            id: self.id.0,
+            uidvalidity: self.uidvalidity.0,
+            uidnext: self.uidnext.0,
+            next_chunk: self.next_chunk,
+            modseq: self.modseq.0,
+            octets: self.octets,
+            count: self.count,
+            name: self.name.to_string(),
+            chunks: chunks.collect(),
+        }
+    }
+
+    /// Hands out the chunks that changed.
+    pub(super) fn save(&mut self, page: &mut dyn FnMut(u64, Option<Vec<u8>>)) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.dirty) {
+            slot.dirty = false;
+            page(chunk_minor(self.id, slot.number), Some(encode_chunk(&slot.chunk)));
+        }
+    }
+
+    pub(super) fn taint(&mut self) {
+        self.slots.iter_mut().for_each(|slot| slot.dirty = true);
+    }
+
+    /// A mailbox as the head tells of it; its chunks are empty until their pages come.
+    pub(super) fn load(head: &ArchivedMailboxHeadV1) -> Result<Folder, Damaged> {
+        let slots = head.chunks.iter().map(|chunk| {
+            let number = chunk.number.to_native();
+            Slot { number, dirty: false, chunk: Rc::default() }
+        });
+        let slots: Vec<Slot> = slots.collect();
+        let rows: u64 = head.chunks.iter().map(|chunk| u64::from(chunk.rows.to_native())).sum();
+        let rising = slots.is_sorted_by(|a, b| a.number < b.number);
+        if !rising || rows != u64::from(head.count.to_native()) {
+            return Err(Damaged(format!("mailbox {}: chunks are not as counted", head.id)));
+        }
+        Ok(Folder {
+            id: MailboxId(head.id.to_native()),
+            uidvalidity: UidValidity(head.uidvalidity.to_native()),
+            uidnext: Uid(head.uidnext.to_native()),
+            assign: Uid(head.uidnext.to_native()),
+            count: head.count.to_native(),
+            next_chunk: head.next_chunk.to_native(),
+            modseq: ModSeq(head.modseq.to_native()),
+            octets: head.octets.to_native(),
+            name: head.name.as_str().into(),
+            slots,
+        })
+    }
+
+    /// Puts a chunk where the head said that it is; one that it did not name is of the past.
+    pub(super) fn load_chunk(&mut self, number: u32, chunk: Chunk) {
+        if let Ok(at) = self.slots.binary_search_by_key(&number, |slot| slot.number) {
+            self.slots[at].chunk = Rc::new(chunk);
+        }
+    }
+
+    /// Whether counts and order are what the rows say.
+    pub(super) fn verify(&self) -> Result<(), Damaged> {
+        let wrong = |what: &str| Damaged(format!("mailbox {}: {what}", self.id));
+        if self.slots.iter().any(|slot| slot.chunk.rows.is_empty()) {
+            return Err(wrong("a chunk is missing"));
+        }
+        let (mut count, mut octets, mut last) = (0, 0, Uid(0));
+        for entry in self.entries() {
+            if entry.uid <= last || entry.uid >= self.uidnext || entry.modseq > self.modseq {
+                return Err(wrong("UIDs or change counters are out of order"));
+            }
+            last = entry.uid;
+            count += 1;
+            octets += u64::from(entry.size);
+        }
+        if (count, octets) != (self.count, self.octets) {
+            return Err(wrong("the counts are not those of the rows"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn digest(&self, into: &mut Xxh3) {
+        let head = [self.id.0, self.uidvalidity.0, self.uidnext.0, self.count, self.next_chunk];
+        for number in head {
+            into.update(&number.to_le_bytes());
+        }
+        into.update(&self.modseq.0.to_le_bytes());
+        into.update(&self.octets.to_le_bytes());
+        into.update(&to_u32(self.name.len()).to_le_bytes());
+        into.update(self.name.as_bytes());
+        for entry in self.entries() {
+            let numbers = [
+                entry.uid.0,
+                entry.internal_date,
+                entry.save_date,
+                entry.size,
+                entry.thread,
+                u32::from(entry.flags.0) << 8 | u32::from(entry.marks.0),
+            ];
+            for number in numbers {
+                into.update(&number.to_le_bytes());
+            }
+            into.update(&entry.modseq.0.to_le_bytes());
+            into.update(&entry.blob.0.to_le_bytes());
+        }
+    }
+
+    /// Octets on the heap, unused room included.
+    pub(super) fn heap_octets(&self) -> usize {
+        let chunks = self.slots.iter().map(|slot| {
+            // An Rc has two counters in front.
+            2 * size_of::<usize>()
+                + size_of::<Chunk>()
+                + slot.chunk.rows.capacity() * size_of::<super::row::Row>()
+        });
+        self.name.len() + self.slots.capacity() * size_of::<Slot>() + chunks.sum::<usize>()
+    }
+}
