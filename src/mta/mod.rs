@@ -1,1 +1,27 @@
-//! The mta floor.
+//! Mail transfer: from a received message and its recipients to commits in the logs of their
+//! owners.
+//!
+//! ```text
+//!                    ┌ all here ──────────> mailbox/deliver ──> this log
+//!   Intake::accept ──┼ all on one other ──> Peers ────────────> its Intake::serve ──> its log
+//!                    └ on several ────────> this log, SPOOL_ADD ─> 250 ─> Sender ─> Peers …
+//! ```
+//!
+//! Promises:
+//!   - [`Outcome::Stored`] only for what is durable: in the recipient's mailbox, or in the spool
+//!   - what is in the spool reaches each recipient exactly once, through crashes of anybody
+//!   - a message for one other shard is moved there, not copied
+//!
+//! Illegal: to know by which protocol a message came.
+
+mod intake;
+pub mod message;
+mod owner;
+pub mod peers;
+mod sender;
+
+pub use intake::{Accepting, Intake};
+pub use message::{Envelope, Outcome, Rcpt};
+pub use owner::Answering;
+pub use peers::{Answer, Peers, Request, Unreachable};
+pub use sender::Figures;

@@ -1,0 +1,193 @@
+//! Intake: an accepted message becomes durable, in its owner's log or in this shard's spool.
+//!
+//! Illegal: to answer [`Outcome::Stored`] before the log did.
+
+use super::message::{Envelope, Outcome, Rcpt};
+use super::peers::{Answer, Peers, Request};
+use super::sender::{Figures, Sender};
+use crate::env::Env;
+use crate::mailbox::deliver::{Planned, plan};
+use crate::mailbox::promise::promise;
+use crate::mailbox::{Accounts, Judge, Message, Quota, Recipient, deliver};
+use crate::model::id::LogId;
+use crate::model::limits::SPOOL_PENDING_MAX;
+use crate::queue::record::put_add;
+use crate::queue::{Pending, Spool, SpoolId};
+use crate::store::{AppendError, BlobDraft, Group, Log};
+use std::cell::RefCell;
+use std::future::{Future, ready};
+use std::pin::Pin;
+use std::rc::Rc;
+
+/// Outcomes that are on their way, in the order of the recipients.
+pub type Accepting = Pin<Box<dyn Future<Output = Vec<Outcome>>>>;
+
+struct Shared<E: Env, P: Peers> {
+    log: Log<E>,
+    accounts: Rc<RefCell<Accounts>>,
+    spool: Rc<RefCell<Spool>>,
+    sender: Sender<E, P>,
+}
+
+/// The mail side of one shard; clones are the same.
+pub struct Intake<E: Env, P: Peers> {
+    shared: Rc<Shared<E, P>>,
+}
+
+impl<E: Env, P: Peers> Clone for Intake<E, P> {
+    fn clone(&self) -> Self {
+        Intake { shared: Rc::clone(&self.shared) }
+    }
+}
+
+impl<E: Env, P: Peers> Intake<E, P> {
+    /// `accounts` and `spool` are machines of `log`.
+    pub fn new(
+        log: Log<E>,
+        accounts: Rc<RefCell<Accounts>>,
+        spool: Rc<RefCell<Spool>>,
+        peers: Rc<P>,
+    ) -> Intake<E, P> {
+        let sender = Sender::new(log.clone(), Rc::clone(&spool), peers);
+        Intake { shared: Rc::new(Shared { log, accounts, spool, sender }) }
+    }
+
+    pub fn log(&self) -> &Log<E> {
+        &self.shared.log
+    }
+
+    pub fn accounts(&self) -> &Rc<RefCell<Accounts>> {
+        &self.shared.accounts
+    }
+
+    pub(super) fn spool(&self) -> &Rc<RefCell<Spool>> {
+        &self.shared.spool
+    }
+
+    pub(super) fn sender(&self) -> &Sender<E, P> {
+        &self.shared.sender
+    }
+
+    /// What the sender does and did.
+    pub fn figures(&self) -> Figures {
+        self.sender().figures()
+    }
+
+    /// Goes on with what the spool held when the shard went down; `others` are all other logs.
+    /// To be called once, after recovery, when the peers can be asked.
+    pub fn resume(&self, others: &[LogId]) {
+        self.sender().resume(others);
+    }
+
+    /// Makes a message durable for all of its recipients. It is on its way before this returns:
+    /// messages of one session come into a mailbox in the order of the calls.
+    /// Dropping the future does not take the message back.
+    pub fn accept(&self, envelope: &Envelope, message: Message) -> Accepting {
+        let recipients = &envelope.recipients;
+        let Some(first) = recipients.first().map(|to| to.log) else {
+            return Box::pin(ready(Vec::new()));
+        };
+        if recipients.iter().any(|to| to.log != first) {
+            return self.spread(recipients, message);
+        }
+        let here = recipients.iter().map(Rcpt::recipient).collect::<Vec<_>>();
+        if first == self.log().id() {
+            return self.deliver_here(&here, envelope.judge, message);
+        }
+        let count = recipients.len();
+        let request = Request::Deliver { recipients: here, judge: envelope.judge, message };
+        let asked = self.sender().peers().ask(first, request);
+        Box::pin(async move {
+            match asked.await {
+                Ok(Answer::Outcomes(outcomes)) if outcomes.len() == count => outcomes,
+                Ok(_) => vec![Outcome::BROKEN; count],
+                Err(_) => vec![Outcome::CROWDED; count],
+            }
+        })
+    }
+
+    pub(super) fn deliver_here(
+        &self,
+        recipients: &[Recipient],
+        judge: Judge,
+        message: Message,
+    ) -> Accepting {
+        let count = recipients.len();
+        let delivered = deliver(self.log(), self.accounts(), recipients, judge, message);
+        Box::pin(async move {
+            match delivered.await {
+                Ok(verdicts) => verdicts.into_iter().map(Outcome::from).collect(),
+                Err(error) => vec![Outcome::from(&error); count],
+            }
+        })
+    }
+
+    /// A message for several logs: this one promises it, then hands out copies.
+    fn spread(&self, recipients: &[Rcpt], message: Message) -> Accepting {
+        let count = recipients.len();
+        if self.spool().borrow().pending().len() >= SPOOL_PENDING_MAX {
+            return Box::pin(ready(vec![Outcome::CROWDED; count]));
+        }
+        let (spool, group, planned, outcomes) = self.plan_spread(recipients, message);
+        let appended = self.log().append(group);
+        let this = self.clone();
+        let (promise, promised) = promise();
+        // A task of its own: the copies have to go whether or not anybody waits for the answer.
+        self.log().env().spawn(async move {
+            let result = appended.await;
+            drop(planned);
+            if result.is_ok() {
+                this.sender().send(spool);
+            }
+            promise.keep(result);
+        });
+        Box::pin(async move {
+            let result: Result<_, AppendError> = promised.await;
+            match result {
+                Ok(_) => outcomes,
+                Err(error) => vec![Outcome::from(&error); count],
+            }
+        })
+    }
+
+    /// The promise, and the deliveries to accounts of this log in the same group: they share the
+    /// blob. Quotas were asked at RCPT; what is promised to some is not refused to others.
+    fn plan_spread(
+        &self,
+        recipients: &[Rcpt],
+        message: Message,
+    ) -> (SpoolId, Group, Planned, Vec<Outcome>) {
+        let mut group = Group::new();
+        let facts = self.facts(&message);
+        let own = self.log().id();
+        let here = recipients.iter().filter(|to| to.log == own);
+        let here = here.map(|to| Recipient { account: to.account, quota: Quota::NONE });
+        let here: Vec<Recipient> = here.collect();
+        let planned = plan(self.accounts(), &mut group, &facts, &here, Judge::Each);
+        let mut pending = Pending {
+            blob: facts.blob,
+            size: facts.size,
+            internal_date: facts.internal_date,
+            marks: facts.marks.0,
+            recipients: Vec::new(),
+        };
+        let mut outcomes = Vec::with_capacity(recipients.len());
+        let mut verdicts = planned.verdicts.iter();
+        for to in recipients {
+            if to.log == own {
+                let verdict = *verdicts.next().expect("a verdict for each recipient here");
+                outcomes.push(Outcome::from(verdict));
+                continue;
+            }
+            outcomes.push(Outcome::Stored);
+            if !pending.recipients.contains(&(to.log, to.account)) {
+                pending.recipients.push((to.log, to.account));
+            }
+        }
+        let spool = self.spool().borrow_mut().assign();
+        put_add(&mut group, spool, &pending);
+        let Message { parts, summary, .. } = message;
+        group.blobs.push(BlobDraft { id: facts.blob, summary, parts });
+        (spool, group, planned, outcomes)
+    }
+}

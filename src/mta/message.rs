@@ -1,0 +1,113 @@
+//! An accepted envelope, and what became of each of its recipients.
+
+use crate::mailbox::{Judge, Quota, Recipient, Refused};
+use crate::model::id::{AccountId, LogId};
+use crate::model::reply::{Class, Enhanced};
+use crate::store::AppendError;
+
+/// A recipient as the directory resolved it: an account, who owns it, what it may keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rcpt {
+    pub log: LogId,
+    pub account: AccountId,
+    pub quota: Quota,
+}
+
+impl Rcpt {
+    pub(super) fn recipient(&self) -> Recipient {
+        Recipient { account: self.account, quota: self.quota }
+    }
+}
+
+/// For whom a message is. The sender stands in the trace fields of the message itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    pub recipients: Vec<Rcpt>,
+    /// [`Judge::Each`] where every recipient gets its own reply, else [`Judge::Together`].
+    pub judge: Judge,
+}
+
+/// What became of a message for one recipient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Durable, and ours to bring home.
+    Stored,
+    /// Not stored; may be tried again (4xx).
+    Transient(Enhanced, &'static str),
+    /// Not stored; will not be (5xx).
+    Permanent(Enhanced, &'static str),
+}
+
+impl Outcome {
+    /// The shard or its log has more to do than it may queue: 452 4.3.1.
+    pub const CROWDED: Outcome =
+        Outcome::Transient(Enhanced(3, 1), "system is full, try again later");
+    /// Something of ours is out of order: 451 4.3.0.
+    pub const BROKEN: Outcome = Outcome::Transient(Enhanced(3, 0), "temporary failure");
+    /// 552 5.3.4.
+    pub const TOO_LARGE: Outcome =
+        Outcome::Permanent(Enhanced(3, 4), "message is too large for this system");
+
+    pub fn class(self) -> Class {
+        match self {
+            Outcome::Stored => Class::Ok,
+            Outcome::Transient(..) => Class::Transient,
+            Outcome::Permanent(..) => Class::Permanent,
+        }
+    }
+
+    /// The one answer for all recipients of an SMTP transaction (RFC 5321 §4.2.5: after 250 the
+    /// message is ours). Nobody has it unless somebody has it; a `Transient` one makes the client
+    /// come back with all.
+    pub fn overall(outcomes: &[Outcome]) -> Outcome {
+        let find = |class| outcomes.iter().find(|outcome| outcome.class() == class).copied();
+        let found = find(Class::Ok).or_else(|| find(Class::Transient));
+        found.or_else(|| find(Class::Permanent)).unwrap_or(Outcome::BROKEN)
+    }
+}
+
+impl From<Refused> for Outcome {
+    fn from(refused: Refused) -> Outcome {
+        match refused.reply() {
+            (Class::Permanent, code, text) => Outcome::Permanent(code, text),
+            (Class::Ok | Class::Transient, code, text) => Outcome::Transient(code, text),
+        }
+    }
+}
+
+impl From<&AppendError> for Outcome {
+    fn from(error: &AppendError) -> Outcome {
+        match error {
+            AppendError::Full => Outcome::CROWDED,
+            AppendError::TooLarge => Outcome::TOO_LARGE,
+            AppendError::Failed(_) => Outcome::BROKEN,
+        }
+    }
+}
+
+impl<T> From<Result<T, Refused>> for Outcome {
+    fn from(verdict: Result<T, Refused>) -> Outcome {
+        verdict.map_or_else(Outcome::from, |_| Outcome::Stored)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_for_all_what_loses_nothing() {
+        let (stored, later, never) = (Outcome::Stored, Outcome::CROWDED, Outcome::TOO_LARGE);
+        assert_eq!(Outcome::overall(&[never, stored, later]), stored);
+        assert_eq!(Outcome::overall(&[never, later]), later);
+        assert_eq!(Outcome::overall(&[never, never]), never);
+        assert_eq!(Outcome::overall(&[]), Outcome::BROKEN);
+    }
+
+    #[test]
+    fn tells_full_from_never() {
+        assert_eq!(Outcome::from(Refused::Full).class(), Class::Transient);
+        assert_eq!(Outcome::from(Refused::NeverFits).class(), Class::Permanent);
+        assert_eq!(Outcome::from(Refused::Closed).class(), Class::Permanent);
+    }
+}

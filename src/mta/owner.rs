@@ -1,0 +1,138 @@
+//! The owner's side: what other shards ask for is committed in this shard's log.
+
+use super::intake::Intake;
+use super::message::Outcome;
+use super::peers::{Answer, Key, Peers, Request};
+use crate::env::Env;
+use crate::mailbox::deliver::{Facts, Planned, plan};
+use crate::mailbox::promise::promise;
+use crate::mailbox::{Judge, Message, Recipient};
+use crate::model::id::{AccountId, LogId};
+use crate::queue::SpoolId;
+use crate::queue::record::{put_forget, put_idem};
+use crate::store::{BlobDraft, Group};
+use std::future::{Future, ready};
+use std::pin::Pin;
+
+/// An answer that is on its way.
+pub type Answering = Pin<Box<dyn Future<Output = Answer>>>;
+
+impl<E: Env, P: Peers> Intake<E, P> {
+    /// Serves what another shard asks. What it takes is queued in the log before this returns, so
+    /// that calls made in order are served in order.
+    pub fn serve(&self, request: Request) -> Answering {
+        match request {
+            Request::Deliver { recipients, judge, message } => {
+                let outcomes = self.deliver_here(&recipients, judge, message);
+                Box::pin(async { Answer::Outcomes(outcomes.await) })
+            }
+            Request::Relay { key, recipients, message, settled } => {
+                self.serve_relay(key, &recipients, message, &settled)
+            }
+            Request::Settled { source, spools } => self.forget(source, &spools),
+            Request::Restarted { source, next, pending } => {
+                let spool = self.spool().borrow();
+                let old = spool.keys(source).filter(|spool| *spool < next);
+                let over = |spool: &SpoolId| pending.binary_search(spool).is_err();
+                let gone: Vec<SpoolId> = old.filter(over).collect();
+                drop(spool);
+                self.forget(source, &gone)
+            }
+        }
+    }
+
+    /// Commits what of a relayed message is not here yet, with its key.
+    fn serve_relay(
+        &self,
+        key: Key,
+        recipients: &[Recipient],
+        message: Message,
+        settled: &[SpoolId],
+    ) -> Answering {
+        let Key { source, spool } = key;
+        if !self.spool().borrow_mut().arrive(source, spool) {
+            // An earlier request with this key is on its way into the log.
+            return Box::pin(ready(Answer::Later));
+        }
+        let (group, planned, outcomes) = self.plan_relay(key, recipients, message, settled);
+        if group.records.is_empty() {
+            self.spool().borrow_mut().arrived(source, spool);
+            return Box::pin(ready(Answer::Outcomes(outcomes)));
+        }
+        let appended = self.log().append(group);
+        let (promise, promised) = promise();
+        let state = std::rc::Rc::clone(self.spool());
+        // A task of its own: the mark has to go whether or not anybody waits for the answer.
+        self.log().env().spawn(async move {
+            let result = appended.await;
+            drop(planned);
+            state.borrow_mut().arrived(source, spool);
+            promise.keep(match result {
+                Ok(_) => Answer::Outcomes(outcomes),
+                Err(_) => Answer::Later,
+            });
+        });
+        Box::pin(promised)
+    }
+
+    /// The records of a relayed message. Mail that was promised is not held against a quota.
+    fn plan_relay(
+        &self,
+        key: Key,
+        recipients: &[Recipient],
+        message: Message,
+        settled: &[SpoolId],
+    ) -> (Group, Option<Planned>, Vec<Outcome>) {
+        let mut group = Group::new();
+        let spool = self.spool().borrow();
+        let has = |to: &Recipient| spool.has(key.source, key.spool, to.account);
+        let new: Vec<Recipient> = recipients.iter().filter(|to| !has(to)).copied().collect();
+        drop(spool);
+        let mut outcomes = vec![Outcome::Stored; recipients.len()];
+        let mut planned = None;
+        if !new.is_empty() {
+            let facts = self.facts(&message);
+            let made = plan(self.accounts(), &mut group, &facts, &new, Judge::Each);
+            let mut stored: Vec<AccountId> = Vec::new();
+            for (to, &verdict) in new.iter().zip(&made.verdicts) {
+                if verdict.is_ok() && !stored.contains(&to.account) {
+                    stored.push(to.account);
+                }
+                let same = recipients.iter().zip(&mut outcomes);
+                same.filter(|(other, _)| other.account == to.account)
+                    .for_each(|(_, outcome)| *outcome = Outcome::from(verdict));
+            }
+            if made.any() {
+                put_idem(&mut group, key.source, key.spool, &stored);
+                let Message { parts, summary, .. } = message;
+                group.blobs.push(BlobDraft { id: facts.blob, summary, parts });
+            }
+            planned = Some(made);
+        }
+        if !settled.is_empty() {
+            put_forget(&mut group, key.source, settled);
+        }
+        (group, planned, outcomes)
+    }
+
+    fn forget(&self, source: LogId, spools: &[SpoolId]) -> Answering {
+        if spools.is_empty() {
+            return Box::pin(ready(Answer::Done));
+        }
+        let mut group = Group::new();
+        put_forget(&mut group, source, spools);
+        let appended = self.log().append(group);
+        Box::pin(async { appended.await.map_or(Answer::Later, |_| Answer::Done) })
+    }
+
+    /// What a delivery needs to know besides the octets; takes a number for the blob.
+    pub(super) fn facts(&self, message: &Message) -> Facts {
+        Facts {
+            blob: self.log().reserve_blob(),
+            size: message.size(),
+            marks: message.marks,
+            internal_date: message.internal_date,
+            save_date: self.log().env().wall().seconds(),
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! What shards ask each other about mail, and the seam through which they do.
+
+use super::message::Outcome;
+use crate::mailbox::{Judge, Message, Recipient};
+use crate::model::id::LogId;
+use crate::queue::SpoolId;
+use std::future::Future;
+
+/// Asks the shard that owns a log.
+///
+/// What an implementation has to keep:
+///   - requests of one shard to one log are handed to [`super::Intake::serve`] in the order in
+///     which they were asked, also if nobody waits for an answer any more
+///   - a request that was answered with [`Unreachable`] may have been served, or will be, but not
+///     after a later one
+pub trait Peers: 'static {
+    /// Queues the request before it returns; the future gives the answer.
+    fn ask(
+        &self,
+        owner: LogId,
+        request: Request,
+    ) -> impl Future<Output = Result<Answer, Unreachable>> + 'static;
+}
+
+/// The owner's inbox is full, or the owner is not there. Whether the request was served is unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unreachable;
+
+/// A message of a spool: who sends it under which number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    pub source: LogId,
+    pub spool: SpoolId,
+}
+
+/// What one shard asks another. `Send`; the octets of a message are moved.
+#[derive(Debug)]
+pub enum Request {
+    /// A message whose recipients all are the owner's. Answered by [`Answer::Outcomes`].
+    Deliver { recipients: Vec<Recipient>, judge: Judge, message: Message },
+    /// A message of the source's spool, perhaps not for the first time; `settled` as in
+    /// [`Request::Settled`]. Answered by [`Answer::Outcomes`].
+    Relay { key: Key, recipients: Vec<Recipient>, message: Message, settled: Vec<SpoolId> },
+    /// The source will not send these again. Answered by [`Answer::Done`].
+    Settled { source: LogId, spools: Vec<SpoolId> },
+    /// The source has started anew: of what it numbered below `next` it will send `pending` only,
+    /// which rises.
+    /// Answered by [`Answer::Done`].
+    Restarted { source: LogId, next: SpoolId, pending: Vec<SpoolId> },
+}
+
+/// What the owner answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// In the order of the recipients.
+    Outcomes(Vec<Outcome>),
+    /// Durable.
+    Done,
+    /// Not done; may be asked again.
+    Later,
+}
+
+const _: () = {
+    const fn crosses_shards<T: Send>() {}
+    crosses_shards::<Request>();
+    crosses_shards::<Answer>();
+};

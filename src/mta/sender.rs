@@ -1,0 +1,310 @@
+//! The sender: brings what the spool holds to the owners, again and again until they answer.
+//!
+//! Each owner has a lane. A lane sends a few messages at once, waits longer from attempt to
+//! attempt while its owner does not answer, and does not hold up the other lanes. When all owners
+//! of a message have answered, it leaves the spool; then the owners are told, with the next
+//! message or when the lane is idle, that they may forget its key.
+
+use super::message::Outcome;
+use super::peers::{Answer, Key, Peers, Request};
+use crate::env::Env;
+use crate::mailbox::{Marks, Message, Quota, Recipient};
+use crate::model::id::LogId;
+use crate::model::limits::{
+    SPOOL_PAUSE_MAX, SPOOL_PAUSE_MIN, SPOOL_SEND_OCTETS_MAX, SPOOL_SENDS_MAX,
+};
+use crate::model::reply::Class;
+use crate::queue::record::put_done;
+use crate::queue::{Pending, Spool, SpoolId};
+use crate::store::{Group, Log};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// What the sender does and did, for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Messages in the spool.
+    pub pending: usize,
+    /// Messages that one owner took.
+    pub handed_over: u64,
+    /// Attempts that have to be made again.
+    pub attempts_failed: u64,
+    /// Recipients whose account was deleted after the promise.
+    pub undeliverable: u64,
+    /// Messages that cannot be read from the log: they stay in the spool and are not tried again
+    /// before a restart. An operator's matter.
+    pub unreadable: u64,
+}
+
+#[derive(Default)]
+struct Lane {
+    waiting: VecDeque<SpoolId>,
+    running: usize,
+    /// Gone from the spool; the owner was not told yet.
+    settled: Vec<SpoolId>,
+}
+
+#[derive(Default)]
+struct Lanes {
+    by_owner: BTreeMap<LogId, Lane>,
+    /// Owners that have not answered yet, for each message.
+    left: BTreeMap<SpoolId, usize>,
+    /// Octets of messages on their way.
+    octets: u64,
+}
+
+struct Shared<E: Env, P: Peers> {
+    log: Log<E>,
+    spool: Rc<RefCell<Spool>>,
+    peers: Rc<P>,
+    lanes: RefCell<Lanes>,
+    figures: Cell<Figures>,
+}
+
+/// Sends what is in the spool of one log; clones are the same.
+pub(super) struct Sender<E: Env, P: Peers> {
+    shared: Rc<Shared<E, P>>,
+}
+
+impl<E: Env, P: Peers> Clone for Sender<E, P> {
+    fn clone(&self) -> Self {
+        Sender { shared: Rc::clone(&self.shared) }
+    }
+}
+
+/// How one attempt ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Attempt {
+    Done,
+    Later,
+    Unreadable,
+}
+
+impl<E: Env, P: Peers> Sender<E, P> {
+    pub(super) fn new(log: Log<E>, spool: Rc<RefCell<Spool>>, peers: Rc<P>) -> Sender<E, P> {
+        let (lanes, figures) = (RefCell::default(), Cell::default());
+        Sender { shared: Rc::new(Shared { log, spool, peers, lanes, figures }) }
+    }
+
+    pub(super) fn peers(&self) -> &P {
+        &self.shared.peers
+    }
+
+    pub(super) fn figures(&self) -> Figures {
+        let pending = self.shared.spool.borrow().pending().len();
+        Figures { pending, ..self.shared.figures.get() }
+    }
+
+    fn count(&self, change: impl FnOnce(&mut Figures)) {
+        let mut figures = self.shared.figures.get();
+        change(&mut figures);
+        self.shared.figures.set(figures);
+    }
+
+    /// Brings a message of the spool to its owners.
+    pub(super) fn send(&self, spool: SpoolId) {
+        let state = self.shared.spool.borrow();
+        let Some(owners) = state.get(spool).map(Pending::owners) else { return };
+        drop(state);
+        let mut lanes = self.shared.lanes.borrow_mut();
+        lanes.left.insert(spool, owners.len());
+        for owner in owners {
+            lanes.by_owner.entry(owner).or_default().waiting.push_back(spool);
+        }
+        drop(lanes);
+        self.dispatch();
+    }
+
+    /// Sends everything, after telling the owners what they may forget.
+    pub(super) fn resume(&self, others: &[LogId]) {
+        let state = self.shared.spool.borrow();
+        let next = state.next();
+        let pending: Vec<SpoolId> = state.pending().map(|(spool, _)| spool).collect();
+        drop(state);
+        for &owner in others {
+            let (this, pending) = (self.clone(), pending.clone());
+            self.shared.log.env().spawn(async move {
+                let source = this.shared.log.id();
+                let mut pause = SPOOL_PAUSE_MIN;
+                loop {
+                    let pending = pending.clone();
+                    let request = Request::Restarted { source, next, pending };
+                    if this.peers().ask(owner, request).await == Ok(Answer::Done) {
+                        return;
+                    }
+                    this.wait(&mut pause).await;
+                }
+            });
+        }
+        for spool in pending {
+            self.send(spool);
+        }
+    }
+
+    /// Sleeps for `pause` and up to half as much again, so that not all come back at once.
+    async fn wait(&self, pause: &mut Duration) {
+        let env = self.shared.log.env();
+        let half = u64::try_from(pause.as_micros() / 2).unwrap_or(u64::MAX).max(1);
+        env.sleep(*pause + Duration::from_micros(env.random() % half)).await;
+        *pause = (*pause * 2).min(SPOOL_PAUSE_MAX);
+    }
+
+    /// Starts what may run now.
+    fn dispatch(&self) {
+        let mut begun = Vec::new();
+        let mut lanes = self.shared.lanes.borrow_mut();
+        let Lanes { by_owner, octets, .. } = &mut *lanes;
+        let spool = self.shared.spool.borrow();
+        for (&owner, lane) in by_owner {
+            while lane.running < SPOOL_SENDS_MAX
+                && let Some(&first) = lane.waiting.front()
+            {
+                let size = spool.get(first).map_or(0, |pending| u64::from(pending.size));
+                if *octets > 0 && *octets + size > SPOOL_SEND_OCTETS_MAX {
+                    break;
+                }
+                lane.waiting.pop_front();
+                lane.running += 1;
+                *octets += size;
+                begun.push((owner, first, size));
+            }
+        }
+        drop((lanes, spool));
+        for (owner, spool, size) in begun {
+            let this = self.clone();
+            self.shared.log.env().spawn(async move { this.run(owner, spool, size).await });
+        }
+    }
+
+    /// One message to one owner, until it was taken.
+    async fn run(&self, owner: LogId, spool: SpoolId, size: u64) {
+        let mut pause = SPOOL_PAUSE_MIN;
+        let mut attempt = self.attempt(owner, spool).await;
+        while attempt == Attempt::Later {
+            self.count(|figures| figures.attempts_failed += 1);
+            self.wait(&mut pause).await;
+            attempt = self.attempt(owner, spool).await;
+        }
+        let last = self.leave_lane(owner, spool, size, attempt);
+        self.dispatch();
+        if last {
+            self.settle(spool).await;
+        }
+        self.tell_settled(owner).await;
+    }
+
+    /// Frees the place in the lane. Whether all owners have the message now.
+    fn leave_lane(&self, owner: LogId, spool: SpoolId, size: u64, attempt: Attempt) -> bool {
+        let mut lanes = self.shared.lanes.borrow_mut();
+        lanes.octets -= size;
+        lanes.by_owner.entry(owner).or_default().running -= 1;
+        if attempt == Attempt::Unreadable {
+            self.count(|figures| figures.unreadable += 1);
+            return false;
+        }
+        self.count(|figures| figures.handed_over += 1);
+        let left = lanes.left.get_mut(&spool).expect("counted since it was sent");
+        *left -= 1;
+        let last = *left == 0;
+        if last {
+            lanes.left.remove(&spool);
+        }
+        last
+    }
+
+    async fn attempt(&self, owner: LogId, spool: SpoolId) -> Attempt {
+        let pending = self.shared.spool.borrow().get(spool).cloned();
+        let Some(pending) = pending else { return Attempt::Done };
+        let Ok(view) = self.shared.log.read(pending.blob).await else {
+            return Attempt::Unreadable;
+        };
+        let (octets, range) = view.message();
+        let message = Message {
+            parts: vec![octets[range].to_vec()],
+            summary: view.summary().to_vec(),
+            marks: Marks(pending.marks),
+            internal_date: pending.internal_date,
+        };
+        drop(view);
+        let accounts = pending.accounts(owner);
+        let recipients =
+            accounts.iter().map(|&account| Recipient { account, quota: Quota::NONE }).collect();
+        let key = Key { source: self.shared.log.id(), spool };
+        let settled = self.take_settled(owner);
+        let told = settled.clone();
+        let request = Request::Relay { key, recipients, message, settled };
+        let answer = self.peers().ask(owner, request).await;
+        match answer {
+            Ok(Answer::Outcomes(outcomes)) if outcomes.len() == accounts.len() => {
+                self.judge(&outcomes)
+            }
+            _ => {
+                self.put_settled(owner, told);
+                Attempt::Later
+            }
+        }
+    }
+
+    /// What an owner's outcomes mean: those who have it are known to the owner by the key.
+    fn judge(&self, outcomes: &[Outcome]) -> Attempt {
+        let count = |class| outcomes.iter().filter(|outcome| outcome.class() == class).count();
+        if count(Class::Transient) > 0 {
+            return Attempt::Later;
+        }
+        let lost = count(Class::Permanent) as u64;
+        self.count(|figures| figures.undeliverable += lost);
+        Attempt::Done
+    }
+
+    /// Takes a message out of the spool: every owner has it.
+    async fn settle(&self, spool: SpoolId) {
+        let mut pause = SPOOL_PAUSE_MIN;
+        loop {
+            let pending = self.shared.spool.borrow().get(spool).cloned();
+            let Some(pending) = pending else { return };
+            let mut group = Group::new();
+            put_done(&mut group, spool, pending.blob);
+            if self.shared.log.append(group).await.is_ok() {
+                for owner in pending.owners() {
+                    self.put_settled(owner, vec![spool]);
+                }
+                for owner in pending.owners() {
+                    self.tell_settled(owner).await;
+                }
+                return;
+            }
+            self.wait(&mut pause).await;
+        }
+    }
+
+    fn take_settled(&self, owner: LogId) -> Vec<SpoolId> {
+        let mut lanes = self.shared.lanes.borrow_mut();
+        std::mem::take(&mut lanes.by_owner.entry(owner).or_default().settled)
+    }
+
+    fn put_settled(&self, owner: LogId, mut spools: Vec<SpoolId>) {
+        let mut lanes = self.shared.lanes.borrow_mut();
+        lanes.by_owner.entry(owner).or_default().settled.append(&mut spools);
+    }
+
+    fn is_idle(&self, owner: LogId) -> bool {
+        let lanes = self.shared.lanes.borrow();
+        let lane = lanes.by_owner.get(&owner);
+        lane.is_some_and(|lane| lane.running == 0 && lane.waiting.is_empty())
+    }
+
+    /// Tells an owner what it may forget, unless a message is about to do so.
+    async fn tell_settled(&self, owner: LogId) {
+        let spools = if self.is_idle(owner) { self.take_settled(owner) } else { Vec::new() };
+        if spools.is_empty() {
+            return;
+        }
+        let told = spools.clone();
+        let request = Request::Settled { source: self.shared.log.id(), spools };
+        if self.peers().ask(owner, request).await != Ok(Answer::Done) {
+            self.put_settled(owner, told);
+        }
+    }
+}
