@@ -75,6 +75,25 @@ impl Chain {
         });
     }
 
+    /// Moves all of `later` to the end.
+    pub fn append(&mut self, mut later: Chain) {
+        if self.is_empty() {
+            *self = later;
+            return;
+        }
+        for (index, part) in std::mem::take(&mut later.parts).into_iter().enumerate() {
+            match part {
+                Part::Text(text) if index == 0 => self.put(text.get(later.sent..).unwrap_or(&[])),
+                Part::Text(text) => self.put(&text),
+                Part::Slice { owner, start, end } => {
+                    let start = if index == 0 { start + later.sent } else { start };
+                    self.len += end - start;
+                    self.parts.push_back(Part::Slice { owner, start, end });
+                }
+            }
+        }
+    }
+
     /// The unsent slices from the front, for one vectored write.
     pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
         let sent = self.sent;

@@ -25,7 +25,11 @@ use std::collections::{BTreeSet, VecDeque};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resolution {
     /// One account, by its own address or one with a tag. The usual case; allocates nothing.
-    Account(AccountId),
+    Account {
+        account: AccountId,
+        /// Octets of mail it may keep; 0 for no bound.
+        quota: u64,
+    },
     /// An alias led here; at least one target is left.
     Aliased(Box<Aliased>),
     /// We do not serve this domain: whether to relay is another question.
@@ -51,6 +55,8 @@ pub struct Aliased {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Local {
     pub account: AccountId,
+    /// Octets of mail it may keep; 0 for no bound.
+    pub quota: u64,
     pub via: Box<str>,
 }
 
@@ -78,7 +84,7 @@ pub fn resolve(snapshot: &Snapshot, local: &[u8], domain: &str, settings: &Setti
     if let Some(Entry::User(user)) = found
         && user.enabled
     {
-        return Resolution::Account(user.account);
+        return Resolution::Account { account: user.account, quota: user.quota };
     }
     if is_role(local) {
         return resolver.role(local, &domain, found);
@@ -121,7 +127,9 @@ impl<'s> Resolver<'s> {
 
     fn outcome(&self, found: Option<&'s Entry>, domain: &str) -> Resolution {
         match found {
-            Some(Entry::User(user)) if user.enabled => Resolution::Account(user.account),
+            Some(Entry::User(user)) if user.enabled => {
+                Resolution::Account { account: user.account, quota: user.quota }
+            }
             Some(Entry::User(_)) => Resolution::Disabled,
             Some(Entry::Alias(alias)) => self.follow(alias),
             None if self.snapshot.serves(domain) => Resolution::UnknownUser,
@@ -136,10 +144,13 @@ impl<'s> Resolver<'s> {
             return Resolution::UnknownDomain;
         }
         let usable = |entry: Option<&'s Entry>| match self.outcome(entry, domain) {
-            found @ (Resolution::Account(_) | Resolution::Aliased(_)) => Some(found),
+            found @ (Resolution::Account { .. } | Resolution::Aliased(_)) => Some(found),
             _ => None,
         };
-        let account = |user: &std::sync::Arc<User>| Resolution::Account(user.account);
+        let account = |user: &std::sync::Arc<User>| Resolution::Account {
+            account: user.account,
+            quota: user.quota,
+        };
         let first = self.snapshot.first();
         // Without a domain of its own the address is that of the oldest user's domain.
         let home = || {
@@ -197,7 +208,11 @@ impl<'s> Resolver<'s> {
                 Found::User(user) if !user.enabled => is_disabled = true,
                 Found::User(user) => {
                     if accounts.insert(user.account) {
-                        aliased.locals.push(Local { account: user.account, via: address });
+                        aliased.locals.push(Local {
+                            account: user.account,
+                            quota: user.quota,
+                            via: address,
+                        });
                     }
                 }
                 Found::Alias(next) => {

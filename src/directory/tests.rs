@@ -60,7 +60,7 @@ impl World {
         match resolve(&self.ledger.snapshot(), local.as_bytes(), domain, &self.settings) {
             Resolution::Aliased(aliased) => {
                 let mut text = String::from("aliased");
-                for Local { account, via } in &aliased.locals {
+                for Local { account, via, .. } in &aliased.locals {
                     write!(text, " {account}={via}").unwrap();
                 }
                 for remote in &aliased.remotes {
@@ -496,7 +496,10 @@ fn shows_a_snapshot_as_it_was_when_it_was_taken() {
     world.run("unuser bob@a.example");
     let after = world.ledger.snapshot();
     let settings = Settings::default();
-    assert_eq!(resolve(&before, b"bob", "a.example", &settings), Resolution::Account(AccountId(1)));
+    assert_eq!(
+        resolve(&before, b"bob", "a.example", &settings),
+        Resolution::Account { account: AccountId(1), quota: 0 }
+    );
     assert_eq!(resolve(&after, b"bob", "a.example", &settings), Resolution::UnknownUser);
     assert!(before.version() < after.version());
 }

@@ -331,6 +331,10 @@ impl Machine for Accounts {
         Ok(())
     }
 
+    fn references(&self, each: &mut dyn FnMut(BlobId)) {
+        Accounts::references(self, each);
+    }
+
     fn taint(&mut self) {
         for (&id, account) in &mut self.by_id {
             account.taint();

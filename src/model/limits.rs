@@ -161,8 +161,6 @@ pub const MAILBOX_NAME_OCTETS_MAX: usize = 1_024;
 pub const EXPUNGE_MESSAGES_MAX: usize = 1 << 20;
 /// Messages that go with one commit while a whole account is removed.
 pub const ACCOUNT_DELETE_STEP_MESSAGES: usize = 4_096;
-/// Header fields that a summary describes; later ones are found by reading the message.
-pub const SUMMARY_FIELDS_MAX: usize = 4_096;
 /// Messages for other shards that one shard holds and has promised; over it 452 4.3.1.
 pub const SPOOL_PENDING_MAX: usize = 65_536;
 /// Messages on their way to one other shard at once.

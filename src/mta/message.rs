@@ -36,6 +36,9 @@ pub enum Outcome {
     Transient(Enhanced, &'static str),
     /// Not stored; will not be (5xx).
     Permanent(Enhanced, &'static str),
+    /// The log stopped with the message on its way: it may come back with the next start. The
+    /// client is told neither yes nor no; the connection is dropped.
+    Uncertain,
 }
 
 impl Outcome {
@@ -51,7 +54,7 @@ impl Outcome {
     pub fn class(self) -> Class {
         match self {
             Outcome::Stored => Class::Ok,
-            Outcome::Transient(..) => Class::Transient,
+            Outcome::Transient(..) | Outcome::Uncertain => Class::Transient,
             Outcome::Permanent(..) => Class::Permanent,
         }
     }
@@ -81,6 +84,7 @@ impl From<&AppendError> for Outcome {
             AppendError::Full => Outcome::CROWDED,
             AppendError::TooLarge => Outcome::TOO_LARGE,
             AppendError::Failed(_) => Outcome::BROKEN,
+            AppendError::Uncertain(_) => Outcome::Uncertain,
         }
     }
 }

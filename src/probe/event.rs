@@ -65,6 +65,12 @@ impl<'a> From<&'a [u8]> for Value<'a> {
     }
 }
 
+impl<'a> From<&'a std::io::Error> for Value<'a> {
+    fn from(error: &'a std::io::Error) -> Value<'a> {
+        Value::Shown(error)
+    }
+}
+
 impl From<u64> for Value<'_> {
     fn from(number: u64) -> Self {
         Value::Number(number)

@@ -302,6 +302,10 @@ impl Machine for Spool {
         Ok(())
     }
 
+    fn references(&self, each: &mut dyn FnMut(BlobId)) {
+        Spool::references(self, each);
+    }
+
     fn taint(&mut self) {
         // Also those that are empty: a page that says otherwise may be in the checkpoint.
         self.dirty.extend(0..SPOOL_MAJORS + IDEM_MAJORS);

@@ -1,1 +1,13 @@
-//! The server floor.
+//! Drivers: one per protocol, between a connection, its machine, and the shard's state.
+//!
+//! A driver reads octets, steps the machine, answers its questions out of the shard's state, and
+//! writes what the machine said. It decides nothing of the protocol and nothing of the store.
+//!
+//! Illegal: one driver naming another.
+
+pub mod listener;
+pub mod pop3;
+pub mod shard;
+pub mod smtp;
+
+pub use shard::{Call, Figures, Settings, Shard};

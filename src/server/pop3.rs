@@ -1,0 +1,365 @@
+//! POP3 sessions: logins checked, maildrops opened and locked, messages sent, removals committed.
+//!
+//! After a login the session moves to the shard that owns the maildrop, so that no later command
+//! crosses cores: the connection, the machine and what was received behind the login go there as
+//! one message.
+
+use super::listener::Admitted;
+use super::shard::{Call, Moving, Shard};
+use crate::auth;
+use crate::bytes::buffer::Buffer;
+use crate::bytes::chain::Chain;
+use crate::bytes::hash::Map;
+use crate::env::{Conn as _, Env};
+use crate::mailbox::{Entry, ExpungeError, Guard, INBOX, Marks, View, expunge};
+use crate::model::id::{AccountId, ShardId, Uid};
+use crate::probe::event::{Level, Value, event};
+use crate::proto::pop3::{
+    Maildrop, Method, Sending, Session, Step, Verdict, octets_sent, unavailable,
+};
+use crate::proto::sasl::Credentials;
+use futures_lite::future::or;
+use std::fmt::Write as _;
+use std::io;
+use std::net::IpAddr;
+use std::rc::Rc;
+
+/// A maildrop as one session sees it: a view and the lock.
+struct Open {
+    view: View,
+    /// Sizes of the messages that are sent with other octets than they are stored with.
+    sizes: Map<u32, u64>,
+    _lock: Guard,
+}
+
+impl Open {
+    fn entry(&self, index: u32) -> Option<Entry> {
+        self.view.get(index)
+    }
+}
+
+impl Maildrop for Open {
+    fn count(&self) -> u32 {
+        self.view.count()
+    }
+
+    fn size(&self, index: u32) -> u64 {
+        let stored = || self.entry(index).map_or(0, |entry| u64::from(entry.size));
+        self.sizes.get(&index).copied().unwrap_or_else(stored)
+    }
+
+    fn put_unique_id(&self, index: u32, out: &mut Chain) {
+        let uid = self.entry(index).map_or(0, |entry| entry.uid.0);
+        write!(out, "{}.{uid}", self.view.uidvalidity()).expect("a chain takes all text");
+    }
+
+    fn needs_utf8(&self, index: u32) -> bool {
+        self.entry(index).is_some_and(|entry| entry.marks.has(Marks::UTF8_HEADER))
+    }
+}
+
+struct Driver<E: Env> {
+    shard: Rc<Shard<E>>,
+    peer: IpAddr,
+    session: Session<Open>,
+    account: Option<(AccountId, Box<str>)>,
+    buffer: Buffer,
+    out: Chain,
+    retrieved: u64,
+    octets: u64,
+}
+
+/// How a session goes on after what was received.
+enum Goes {
+    Read,
+    Close,
+    /// It belongs to another shard now.
+    Moved,
+}
+
+/// One connection from greeting to end.
+pub async fn serve<E: Env>(shard: Rc<Shard<E>>, conn: E::Conn, admitted: Admitted<E>) {
+    let session = Session::new(shard.settings.pop3);
+    let mut driver = Driver::new(shard, conn.peer().ip(), session);
+    driver.session.greet(&mut driver.out);
+    driver.run(conn).await;
+    drop(admitted);
+}
+
+/// Goes on with a session of another shard, whose user lives here.
+pub async fn adopt<E: Env>(shard: Rc<Shard<E>>, moving: Moving<E::Conn>) {
+    let Moving { conn, session, unread, account, user, method } = moving;
+    let Ok(conn) = shard.env.attach(conn) else { return };
+    let peer = conn.peer().ip();
+    let Some(admitted) = Admitted::new(&shard, peer) else {
+        shard.figures.turned_away.one();
+        return conn.close().await;
+    };
+    let mut driver = Driver::new(shard, peer, Session::arrive(session));
+    driver.buffer.push(&unread);
+    Box::pin(driver.open(account, user, method)).await;
+    driver.run(conn).await;
+    drop(admitted);
+}
+
+impl<E: Env> Driver<E> {
+    fn new(shard: Rc<Shard<E>>, peer: IpAddr, session: Session<Open>) -> Driver<E> {
+        Driver {
+            shard,
+            peer,
+            session,
+            account: None,
+            buffer: Buffer::new(),
+            out: Chain::new(),
+            retrieved: 0,
+            octets: 0,
+        }
+    }
+
+    async fn run(mut self, mut conn: E::Conn) {
+        let why = loop {
+            match Box::pin(self.work(&mut conn)).await {
+                Ok(Goes::Read) => {}
+                Ok(Goes::Close) => break "quit",
+                Ok(Goes::Moved) => return self.depart(conn),
+                Err(_) => break "lost",
+            }
+            if self.flush(&mut conn).await.is_err() {
+                break "lost";
+            }
+            match self.receive(&mut conn).await {
+                Ok(0) => break "closed",
+                Ok(usize::MAX) => break "draining",
+                Ok(_) => {}
+                // RFC 1939 §3: no answer, no UPDATE.
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => break "timeout",
+                Err(_) => break "lost",
+            }
+        };
+        self.tell(why);
+        let Driver { session, shard, mut out, .. } = self;
+        // The lock is free before the client can hear of the end.
+        drop(session);
+        let deadline = shard.env.now().after(shard.settings.write_timeout);
+        if out.is_empty() || conn.write(&mut out, deadline).await.is_ok() {
+            conn.close().await;
+        }
+    }
+
+    async fn flush(&mut self, conn: &mut E::Conn) -> io::Result<()> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        let deadline = self.shard.env.now().after(self.shard.settings.write_timeout);
+        conn.write(&mut self.out, deadline).await
+    }
+
+    async fn receive(&mut self, conn: &mut E::Conn) -> io::Result<usize> {
+        let deadline = self.shard.env.now().after(self.shard.settings.pop3_idle_timeout);
+        let draining = async {
+            self.shard.draining.wait().await;
+            Ok(usize::MAX)
+        };
+        or(conn.read(&mut self.buffer, deadline), draining).await
+    }
+
+    /// Steps through all that was received.
+    async fn work(&mut self, conn: &mut E::Conn) -> io::Result<Goes> {
+        loop {
+            if self.out.len() > self.shard.settings.reply_octets_max {
+                self.flush(conn).await?;
+            }
+            let (used, step) = self.session.step(self.buffer.filled(), &mut self.out);
+            self.buffer.consume(used);
+            match step {
+                Step::Read => return Ok(Goes::Read),
+                Step::Close => return Ok(Goes::Close),
+                Step::Continue => {}
+                Step::Login { credentials, method } => {
+                    if !Box::pin(self.on_login(conn, credentials, method)).await? {
+                        return Ok(Goes::Moved);
+                    }
+                }
+                Step::Retrieve { index } => Box::pin(self.send(conn, index, None)).await?,
+                Step::Top { index, lines } => {
+                    Box::pin(self.send(conn, index, Some(lines))).await?;
+                }
+                Step::Update => Box::pin(self.on_update()).await,
+            }
+        }
+    }
+
+    /// False: the session moves to another shard; `account` says whose it is.
+    async fn on_login(
+        &mut self,
+        conn: &mut E::Conn,
+        credentials: Credentials,
+        method: Method,
+    ) -> io::Result<bool> {
+        let shard = Rc::clone(&self.shard);
+        let snapshot = shard.directory();
+        let names = &shard.settings.directory;
+        let user = &*credentials.user;
+        let password = credentials.password.expose();
+        let now = shard.env.now();
+        let checked = shard.authenticator.verify(&snapshot, names, user, password, now).await;
+        let refused = match checked {
+            auth::Verdict::Account(account) => {
+                if shard.owner(account) == shard.log.id() {
+                    self.open(account, user.into(), method).await;
+                    return Ok(true);
+                }
+                self.flush(conn).await?;
+                self.account = Some((account, user.into()));
+                return Ok(false);
+            }
+            auth::Verdict::Refused => Verdict::Refused,
+            auth::Verdict::Disabled => Verdict::Disabled,
+            auth::Verdict::Busy => Verdict::Later,
+        };
+        shard.figures.logins_failed.one();
+        let peer = self.peer;
+        let fields = [
+            ("peer", Value::Shown(&peer)),
+            ("user", user.into()),
+            ("method", method.name().into()),
+        ];
+        event(Level::Info, "login_failed", &fields);
+        self.session.login(refused, &mut self.out);
+        Ok(true)
+    }
+
+    /// Hands the session to the shard that owns its maildrop.
+    fn depart(self, conn: E::Conn) {
+        let Driver { shard, session, account, buffer, .. } = self;
+        let Some((account, user)) = account else { return };
+        let Ok(conn) = conn.detach() else { return };
+        let moving = Moving {
+            conn,
+            session: session.depart(),
+            unread: buffer.filled().to_vec(),
+            account,
+            user,
+            method: Method::User,
+        };
+        let owner = ShardId(shard.owner(account).0);
+        if shard.mesh.send(owner, Call::Pop3(Box::new(moving))).is_err() {
+            // The owner has more to do than it may queue: the client comes back.
+            event(Level::Warn, "shard_busy", &[("shard", owner.0.into())]);
+        }
+    }
+
+    /// Locks and opens the maildrop of a user who has shown the right password.
+    async fn open(&mut self, account: AccountId, user: Box<str>, method: Method) {
+        let verdict = match self.shard.locks.lock(account) {
+            None => Verdict::InUse,
+            Some(lock) => {
+                let view = self.shard.accounts.borrow().view(account, INBOX);
+                let sizes = self.odd_sizes(&view).await;
+                Verdict::Open(Open { view, sizes, _lock: lock })
+            }
+        };
+        let opened = matches!(verdict, Verdict::Open(_));
+        if opened {
+            self.shard.figures.logins.one();
+        }
+        let peer = self.peer;
+        event(
+            Level::Info,
+            "login",
+            &[
+                ("peer", Value::Shown(&peer)),
+                ("user", (&*user).into()),
+                ("method", method.name().into()),
+                ("opened", opened.into()),
+            ],
+        );
+        self.account = Some((account, user));
+        self.session.login(verdict, &mut self.out);
+    }
+
+    /// Sizes as they will be sent of messages that are not plain text lines: those have to be read.
+    async fn odd_sizes(&self, view: &View) -> Map<u32, u64> {
+        let mut sizes = Map::default();
+        for index in 0..view.count() {
+            let Some(entry) = view.get(index) else { continue };
+            if !entry.marks.has(Marks::BINARY) && !entry.marks.has(Marks::OPEN_END) {
+                continue;
+            }
+            if let Ok(blob) = self.shard.log.read(entry.blob).await {
+                sizes.insert(index, octets_sent(blob.octets()));
+            }
+            self.shard.env.breathe().await;
+        }
+        sizes
+    }
+
+    /// Sends a message, or the top of it, as the reader takes it.
+    async fn send(&mut self, conn: &mut E::Conn, index: u32, lines: Option<u32>) -> io::Result<()> {
+        let Some(maildrop) = self.session.maildrop() else { return Ok(()) };
+        let (entry, size) = (maildrop.entry(index), maildrop.size(index));
+        let Some(entry) = entry else {
+            unavailable(&mut self.out);
+            return Ok(());
+        };
+        let blob = match self.shard.log.read(entry.blob).await {
+            Ok(blob) => blob,
+            Err(error) => {
+                let why = format!("{error:?}");
+                let fields = [("blob", entry.blob.0.into()), ("why", why.as_str().into())];
+                event(Level::Error, "message_unreadable", &fields);
+                unavailable(&mut self.out);
+                return Ok(());
+            }
+        };
+        let (owner, range) = blob.message();
+        let mut sending = match lines {
+            None => Sending::whole(range, size, &mut self.out),
+            Some(lines) => Sending::top(owner, range, lines, &mut self.out),
+        };
+        self.retrieved += 1;
+        self.octets += size;
+        self.shard.figures.retrieved.one();
+        while !sending.fill(owner, &mut self.out) {
+            self.flush(conn).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes what is marked, as one commit (RFC 1939 §6).
+    async fn on_update(&mut self) {
+        let uids: Vec<Uid> = {
+            let maildrop = self.session.maildrop();
+            let of = |index| maildrop.and_then(|maildrop| maildrop.entry(index));
+            self.session.deleted().filter_map(of).map(|entry| entry.uid).collect()
+        };
+        let removed = match (&self.account, uids.is_empty()) {
+            (_, true) => Ok(0),
+            (Some((account, _)), false) => {
+                let (log, accounts) = (&self.shard.log, &self.shard.accounts);
+                expunge(log, accounts, *account, INBOX, &uids).await
+            }
+            (None, false) => Err(ExpungeError::Busy),
+        };
+        if let Ok(count) = removed {
+            self.shard.figures.removed.add(count as u64);
+        }
+        self.session.updated(removed.is_ok(), &mut self.out);
+    }
+
+    fn tell(&self, why: &str) {
+        let Some((_, user)) = &self.account else { return };
+        let peer = self.peer;
+        event(
+            Level::Info,
+            "logout",
+            &[
+                ("peer", Value::Shown(&peer)),
+                ("user", (&**user).into()),
+                ("why", why.into()),
+                ("messages", self.retrieved.into()),
+                ("octets", self.octets.into()),
+            ],
+        );
+    }
+}

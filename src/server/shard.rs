@@ -1,0 +1,252 @@
+//! What one shard's sessions share: its log and state, the directory's snapshot, the mesh, and
+//! what the operator set. Other shards reach it through its inbox only.
+
+use crate::auth::Authenticator;
+use crate::directory::{self, Snapshot};
+use crate::env::{Conn, Env};
+use crate::mailbox::{Accounts, Locks};
+use crate::mesh::{self, Inbox, Mesh};
+use crate::model::id::{AccountId, LogId, ShardId};
+use crate::mta::{Answer, Intake, Peers, Request, Unreachable};
+use crate::proto::{pop3, smtp};
+use crate::store::Log;
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+/// What shards say to each other.
+pub enum Call<C: Conn> {
+    /// Mail for accounts of the other shard, or about what was spooled for them.
+    Mail(Request, mesh::Reply<Answer>),
+    /// A POP3 session whose user lives on the other shard and has shown the right password.
+    Pop3(Box<Moving<C>>),
+    /// The directory changed: this is how it stands.
+    Directory(Arc<Snapshot>),
+    /// Take no more connections and bring the sessions to an end.
+    Drain,
+}
+
+/// A POP3 session on its way to the shard of its maildrop.
+pub struct Moving<C: Conn> {
+    pub conn: C::Detached,
+    pub session: pop3::Departed,
+    /// What was received behind the login.
+    pub unread: Vec<u8>,
+    pub account: AccountId,
+    pub user: Box<str>,
+    pub method: pop3::Method,
+}
+
+/// What the operator set, for all sessions of a shard.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub smtp: Rc<smtp::Settings>,
+    pub lmtp: Rc<smtp::Settings>,
+    pub pop3: pop3::Settings,
+    pub directory: directory::Settings,
+    /// Wait for the next SMTP command (RFC 5321 §4.5.3.2.7).
+    pub command_timeout: Duration,
+    /// Wait for the next octets of a message (RFC 5321 §4.5.3.2.5).
+    pub data_timeout: Duration,
+    /// Idle POP3 session (RFC 1939 §3).
+    pub pop3_idle_timeout: Duration,
+    /// How long a write may wait for a slow reader.
+    pub write_timeout: Duration,
+    /// Messages of one session whose commit may be under way.
+    pub commits_open_max: usize,
+    /// Octets of messages that may be under way in this shard.
+    pub draft_octets_max: usize,
+    /// Octets of replies that may wait for one slow reader.
+    pub reply_octets_max: usize,
+    /// Connections of this shard.
+    pub connections_max: usize,
+    /// Connections of one address on this shard; 0 is no limit.
+    pub connections_per_address_max: usize,
+    /// First and last address of each network that may relay without AUTH.
+    pub relay_networks: Vec<(IpAddr, IpAddr)>,
+}
+
+crate::figures! {
+    /// What the sessions of one shard count.
+    pub struct Figures {
+        /// Connections that were accepted.
+        pub accepted: Counter = "pombal_connections_total",
+        /// Connections that are open.
+        pub open: Gauge = "pombal_connections_open",
+        /// Connections that were turned away for want of room.
+        pub turned_away: Counter = "pombal_connections_refused_total",
+        /// Messages that were answered with 250.
+        pub stored: Counter = "pombal_messages_accepted_total",
+        /// Messages that were refused for now.
+        pub deferred: Counter = "pombal_messages_deferred_total",
+        /// Messages that were refused for good.
+        pub refused: Counter = "pombal_messages_refused_total",
+        /// Octets of accepted messages.
+        pub stored_octets: Counter = "pombal_message_octets_total",
+        /// Octets of messages that are being received.
+        pub drafts: Gauge = "pombal_draft_octets",
+        /// Microseconds from the end of a message to its commit.
+        pub commit_micros: Histogram = "pombal_commit_microseconds",
+        /// POP3 logins that succeeded.
+        pub logins: Counter = "pombal_pop3_logins_total",
+        /// POP3 logins that failed.
+        pub logins_failed: Counter = "pombal_pop3_logins_failed_total",
+        /// Messages sent by POP3.
+        pub retrieved: Counter = "pombal_pop3_messages_total",
+        /// Messages removed by POP3.
+        pub removed: Counter = "pombal_pop3_removed_total",
+        /// Tasks that panicked.
+        pub panics: Counter = "pombal_panics_total",
+        /// Syncs of the log.
+        pub syncs: Gauge = "pombal_store_syncs_total",
+        /// Batches of the log.
+        pub batches: Gauge = "pombal_store_batches_total",
+        /// Octets written to the log.
+        pub written: Gauge = "pombal_store_written_octets_total",
+        /// Blobs that something refers to.
+        pub blobs: Gauge = "pombal_store_blobs",
+        /// Writes and syncs that failed.
+        pub failures: Gauge = "pombal_store_failures_total",
+        /// Messages in mailboxes of this shard.
+        pub messages: Gauge = "pombal_mailbox_messages",
+        /// Octets of the index of this shard.
+        pub index_octets: Gauge = "pombal_mailbox_index_octets",
+    }
+}
+
+/// Asks other shards over the mesh. Shard `n` owns log `n`.
+pub struct MeshPeers<C: Conn>(pub Mesh<Call<C>>);
+
+impl<C: Conn> Peers for MeshPeers<C> {
+    fn ask(
+        &self,
+        owner: LogId,
+        request: Request,
+    ) -> impl Future<Output = Result<Answer, Unreachable>> + 'static {
+        let (reply, answer) = mesh::reply();
+        let sent = self.0.send(ShardId(owner.0), Call::Mail(request, reply));
+        async move {
+            sent.map_err(|_| Unreachable)?;
+            answer.await.map_err(|_| Unreachable)
+        }
+    }
+}
+
+/// Set once, seen by all who wait for it.
+#[derive(Default)]
+pub struct Flag {
+    set: Cell<bool>,
+    waiting: RefCell<Vec<Waker>>,
+}
+
+impl Flag {
+    pub fn set(&self) {
+        self.set.set(true);
+        for waker in self.waiting.take() {
+            waker.wake();
+        }
+    }
+
+    pub fn is_set(&self) -> bool {
+        self.set.get()
+    }
+
+    /// Comes back once the flag is set. May be dropped.
+    pub async fn wait(&self) {
+        std::future::poll_fn(|context| {
+            if self.set.get() {
+                return Poll::Ready(());
+            }
+            let mut waiting = self.waiting.borrow_mut();
+            if !waiting.iter().any(|known| known.will_wake(context.waker())) {
+                waiting.push(context.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// One shard.
+pub struct Shard<E: Env> {
+    pub env: E,
+    pub id: ShardId,
+    pub log: Log<E>,
+    pub accounts: Rc<RefCell<Accounts>>,
+    pub intake: Intake<E, MeshPeers<E::Conn>>,
+    pub locks: Locks,
+    pub authenticator: Authenticator,
+    pub mesh: Mesh<Call<E::Conn>>,
+    pub settings: Settings,
+    pub figures: Figures,
+    pub snapshot: RefCell<Arc<Snapshot>>,
+    pub draining: Flag,
+    /// Sessions under way.
+    pub sessions: Cell<usize>,
+    /// Octets of messages that are being received.
+    pub draft_octets: Cell<usize>,
+    pub by_address: RefCell<crate::bytes::hash::Sorted<IpAddr, usize>>,
+    /// Numbers the messages of this life, for their names in the log.
+    pub next_message: Cell<u64>,
+}
+
+impl<E: Env> Shard<E> {
+    /// The directory as it stands; cheap.
+    pub fn directory(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshot.borrow())
+    }
+
+    /// The log that owns an account.
+    pub fn owner(&self, account: AccountId) -> LogId {
+        account.log(self.log.log_count())
+    }
+
+    /// Whether this peer may relay without AUTH.
+    pub fn may_relay(&self, peer: IpAddr) -> bool {
+        self.settings.relay_networks.iter().any(|&(first, last)| first <= peer && peer <= last)
+    }
+
+    /// A name for a message: unique in this store, in the trace line and in the logs.
+    pub fn name_message(&self) -> String {
+        let number = self.next_message.get();
+        self.next_message.set(number + 1);
+        let start = self.env.wall().0 / 1_000_000;
+        format!("{start:x}.{:x}.{number:x}", self.id.0)
+    }
+
+    /// Serves what other shards ask, until the process ends.
+    pub async fn serve_inbox(self: Rc<Self>, mut inbox: Inbox<Call<E::Conn>>) {
+        loop {
+            match inbox.recv().await {
+                Call::Mail(request, reply) => {
+                    let answering = self.intake.serve(request);
+                    self.env.spawn(async move { reply.send(answering.await) });
+                }
+                Call::Pop3(moving) => {
+                    let shard = Rc::clone(&self);
+                    self.env.spawn(super::pop3::adopt(shard, *moving));
+                }
+                Call::Directory(snapshot) => *self.snapshot.borrow_mut() = snapshot,
+                Call::Drain => self.draining.set(),
+            }
+        }
+    }
+
+    /// Brings the figures up to date that are read, not counted.
+    pub fn publish(&self) {
+        let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let stats = self.log.stats();
+        self.figures.syncs.set(signed(stats.syncs.get()));
+        self.figures.batches.set(signed(stats.batches.get()));
+        self.figures.written.set(signed(stats.octets_written.get()));
+        self.figures.failures.set(signed(stats.failures.get()));
+        self.figures.blobs.set(signed(self.log.figures().blobs));
+        let accounts = self.accounts.borrow();
+        self.figures.messages.set(signed(accounts.messages()));
+        self.figures.drafts.set(signed(self.draft_octets.get() as u64));
+    }
+}

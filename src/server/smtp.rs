@@ -1,0 +1,620 @@
+//! SMTP and LMTP sessions: the machine's questions answered, messages committed.
+//!
+//! A commit that is under way does not hold up what is pipelined behind it: its place in the
+//! output is a *hole*, and the replies behind it wait in order. Holes are filled when the input
+//! has run dry, so that many messages of one session share a batch of the log.
+//!
+//! ```text
+//!   input:   MAIL RCPT BDAT MAIL RCPT BDAT …           dry
+//!   output:  250 250 [hole] 250 250 [hole] …            └─> await the holes in order, write, read
+//! ```
+
+use super::listener::Admitted;
+use super::shard::Shard;
+use crate::bytes::buffer::Buffer;
+use crate::bytes::chain::Chain;
+use crate::directory::{Aliased, Resolution, resolve};
+use crate::env::{Conn as _, Env};
+use crate::mailbox::summary::{FieldV1, SummaryV1};
+use crate::mailbox::{Judge, Marks, Message, Quota};
+use crate::model::address::Address;
+use crate::model::reply::{Class, Enhanced};
+use crate::model::time::Mono;
+use crate::mta::{Accepting, Envelope, Outcome, Rcpt};
+use crate::probe::event::{Level, Value, event};
+use crate::proto::smtp::{self, Found, Lookup, Session, Settings, Step, Verdict, outcome_replies};
+use crate::wire::address::{ForwardPath, parse_mailbox};
+use crate::wire::message::summary::Summary;
+use crate::wire::smtp::command::{Recipient, Sender};
+use crate::wire::smtp::reply::Reply;
+use crate::wire::trace::{Received, put_received, put_return_path};
+use futures_lite::future::or;
+use std::collections::VecDeque;
+use std::io;
+use std::net::IpAddr;
+use std::rc::Rc;
+
+/// Octets that a draft begins with room for when SIZE promised them.
+const DRAFT_HINT_OCTETS_MAX: usize = 256 << 10;
+
+/// A recipient that was answered with 250.
+struct Accepted {
+    address: Address,
+    /// Where its accounts stand among those of the transaction.
+    first: usize,
+    count: usize,
+}
+
+/// What the transaction under way has gathered.
+#[derive(Default)]
+struct Transaction {
+    sender: Option<Address>,
+    utf8: bool,
+    size: u64,
+    accepted: Vec<Accepted>,
+    accounts: Vec<Rcpt>,
+    draft: Option<Draft>,
+}
+
+/// A message that is being received: trace lines first.
+struct Draft {
+    id: String,
+    octets: Vec<u8>,
+    /// Octets that the shard holds for it.
+    held: usize,
+    /// The shard had no room for the rest: 452 at its end.
+    overflowed: bool,
+}
+
+/// A commit under way, and what is written behind its reply.
+struct Hole {
+    accepting: Accepting,
+    /// How many accounts each accepted recipient stands for.
+    counts: Vec<usize>,
+    told: Told,
+    begun: Mono,
+    after: Chain,
+}
+
+/// What the log says of a message once it is answered.
+struct Told {
+    id: String,
+    sender: Option<Address>,
+    recipients: Vec<Address>,
+    octets: usize,
+}
+
+struct Driver<E: Env> {
+    shard: Rc<Shard<E>>,
+    peer: IpAddr,
+    session: Session,
+    settings: Rc<Settings>,
+    transaction: Option<Box<Transaction>>,
+    /// Replies that may go out now.
+    ready: Chain,
+    holes: VecDeque<Hole>,
+}
+
+/// One connection from greeting to end.
+pub async fn serve<E: Env>(
+    shard: Rc<Shard<E>>,
+    conn: E::Conn,
+    settings: Rc<Settings>,
+    admitted: Admitted<E>,
+) {
+    let mut driver = Driver {
+        peer: conn.peer().ip(),
+        session: Session::new(Rc::clone(&settings)),
+        shard,
+        settings,
+        transaction: None,
+        ready: Chain::new(),
+        holes: VecDeque::new(),
+    };
+    driver.session.greeting(&mut driver.ready);
+    driver.run(conn).await;
+    drop(admitted);
+}
+
+impl<E: Env> Driver<E> {
+    async fn run(&mut self, mut conn: E::Conn) {
+        let mut buffer = Buffer::new();
+        loop {
+            let goes_on = self.work(&mut buffer);
+            if !self.holes.is_empty() && !Box::pin(self.fill_holes()).await {
+                // The log cannot say whether a message is stored: neither can we.
+                return;
+            }
+            if self.flush(&mut conn).await.is_err() {
+                return;
+            }
+            match goes_on {
+                Goes::Close => return conn.close().await,
+                Goes::Again => continue,
+                Goes::Read => {}
+            }
+            match self.receive(&mut conn, &mut buffer).await {
+                Ok(0) => return conn.close().await,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    self.forget();
+                    self.session.timed_out(&mut self.ready);
+                }
+                Err(_) => return,
+            }
+        }
+    }
+
+    async fn flush(&mut self, conn: &mut E::Conn) -> io::Result<()> {
+        if self.ready.is_empty() {
+            return Ok(());
+        }
+        let deadline = self.shard.env.now().after(self.shard.settings.write_timeout);
+        conn.write(&mut self.ready, deadline).await
+    }
+
+    /// Waits for octets, or for the server to drain between two transactions.
+    async fn receive(&mut self, conn: &mut E::Conn, buffer: &mut Buffer) -> io::Result<usize> {
+        let settings = &self.shard.settings;
+        let (wait, in_message) = if self.session.is_in_message() {
+            (settings.data_timeout, true)
+        } else {
+            (settings.command_timeout, false)
+        };
+        let deadline = self.shard.env.now().after(wait);
+        if in_message || self.transaction.is_some() {
+            return conn.read(buffer, deadline).await;
+        }
+        let draining = async {
+            self.shard.draining.wait().await;
+            Ok(usize::MAX)
+        };
+        let read = or(conn.read(buffer, deadline), draining).await;
+        if matches!(read, Ok(usize::MAX)) {
+            self.session.shutting_down(&mut self.ready);
+        }
+        read
+    }
+
+    /// Steps through all that was received.
+    fn work(&mut self, buffer: &mut Buffer) -> Goes {
+        loop {
+            if self.holes.len() >= self.shard.settings.commits_open_max {
+                return Goes::Again;
+            }
+            let mut out = Chain::new();
+            let (used, step) = self.session.step(buffer.filled(), &mut out);
+            self.put(out);
+            let goes = match step {
+                Step::Read => Some(Goes::Read),
+                Step::Continue => None,
+                Step::Sender(sender) => {
+                    self.on_sender(&sender);
+                    None
+                }
+                Step::Recipient(recipient) => {
+                    self.on_recipient(&recipient);
+                    None
+                }
+                Step::Lookup(lookup) => {
+                    self.on_lookup(lookup);
+                    None
+                }
+                Step::Begin => {
+                    self.on_begin();
+                    None
+                }
+                Step::Body(octets) => {
+                    append(&self.shard, self.transaction.as_deref_mut(), octets);
+                    None
+                }
+                Step::Commit { is_text } => {
+                    self.on_commit(is_text);
+                    None
+                }
+                Step::Abort => {
+                    self.forget();
+                    None
+                }
+                Step::Close => {
+                    self.forget();
+                    Some(Goes::Close)
+                }
+            };
+            buffer.consume(used);
+            if let Some(goes) = goes {
+                return goes;
+            }
+        }
+    }
+
+    /// Replies go behind the last hole, or out.
+    fn put(&mut self, replies: Chain) {
+        match self.holes.back_mut() {
+            Some(hole) => hole.after.append(replies),
+            None => self.ready.append(replies),
+        }
+    }
+
+    /// Drops the transaction; the shard gets back what its draft held.
+    fn forget(&mut self) {
+        if let Some(draft) = self.transaction.take().and_then(|transaction| transaction.draft) {
+            release(&self.shard, draft.held);
+        }
+    }
+
+    fn on_sender(&mut self, sender: &Sender<'_>) {
+        let size = sender.params.size.unwrap_or(0);
+        let verdict = if self.shard.log.has_room(size) {
+            self.transaction = Some(Box::new(Transaction {
+                sender: sender.path.to_address(),
+                utf8: sender.params.utf8,
+                size,
+                ..Transaction::default()
+            }));
+            Verdict::Accept
+        } else {
+            Verdict::Refuse(NO_ROOM)
+        };
+        let mut out = Chain::new();
+        self.session.sender(verdict, &mut out);
+        self.put(out);
+    }
+
+    fn on_recipient(&mut self, recipient: &Recipient<'_>) {
+        let verdict = match self.admit(recipient) {
+            Ok(()) => Verdict::Accept,
+            Err(reply) => Verdict::Refuse(reply),
+        };
+        let mut out = Chain::new();
+        self.session.recipient(verdict, &mut out);
+        self.put(out);
+    }
+
+    /// Resolves a recipient and adds its accounts to the transaction.
+    fn admit(&mut self, recipient: &Recipient<'_>) -> Result<(), Reply<'static>> {
+        let (local, domain, address) = match &recipient.path {
+            ForwardPath::Postmaster => {
+                let host = &self.settings.hostname;
+                ("postmaster", "", Address::from_parts("postmaster", host))
+            }
+            ForwardPath::Path(path) => (path.local(), path.domain(), path.to_address()),
+        };
+        let snapshot = self.shard.directory();
+        let names = &self.shard.settings.directory;
+        let found = resolve(&snapshot, local.as_bytes(), domain, names);
+        let accounts = match found {
+            Resolution::Account { account, quota } => vec![(account, quota)],
+            Resolution::Aliased(aliased) if aliased.remotes.is_empty() => {
+                aliased.locals.into_iter().map(|local| (local.account, local.quota)).collect()
+            }
+            Resolution::Aliased(_) => return Err(NO_QUEUE),
+            Resolution::UnknownDomain if self.shard.may_relay(self.peer) => return Err(NO_QUEUE),
+            Resolution::UnknownDomain => return Err(NO_RELAY),
+            Resolution::UnknownUser => return Err(NO_USER),
+            Resolution::Disabled => return Err(DISABLED),
+            Resolution::Broken(_) => return Err(BROKEN),
+        };
+        let Some(transaction) = self.transaction.as_deref_mut() else { return Err(BROKEN) };
+        let first = transaction.accounts.len();
+        for (account, octets) in accounts {
+            let quota = if octets == 0 { Quota::NONE } else { Quota { octets, ..Quota::NONE } };
+            let log = self.shard.owner(account);
+            if log == self.shard.log.id() {
+                let size = u32::try_from(transaction.size).unwrap_or(u32::MAX);
+                let room = self.shard.accounts.borrow().room(account, quota, size);
+                room.map_err(|refused| to_reply(Outcome::from(refused)))?;
+            }
+            transaction.accounts.push(Rcpt { log, account, quota });
+        }
+        let count = transaction.accounts.len() - first;
+        transaction.accepted.push(Accepted { address, first, count });
+        Ok(())
+    }
+
+    fn on_lookup(&mut self, lookup: Lookup<'_>) {
+        let (Lookup::Verify(text) | Lookup::Expand(text)) = lookup;
+        let trimmed = text.trim().trim_start_matches('<').trim_end_matches('>');
+        let found = parse_mailbox(trimmed).map(|path| {
+            let snapshot = self.shard.directory();
+            let names = &self.shard.settings.directory;
+            let local = path.local().as_bytes();
+            match resolve(&snapshot, local, path.domain(), names) {
+                Resolution::Account { .. } => Ok(vec![path.to_address()]),
+                Resolution::Aliased(aliased) => Ok(match lookup {
+                    Lookup::Verify(_) => vec![path.to_address()],
+                    Lookup::Expand(_) => members(&aliased),
+                }),
+                Resolution::UnknownDomain => Err(None),
+                Resolution::UnknownUser => Err(Some(NO_USER)),
+                Resolution::Disabled => Err(Some(DISABLED)),
+                Resolution::Broken(_) => Err(Some(BROKEN)),
+            }
+        });
+        let mut out = Chain::new();
+        let answer = match &found {
+            Ok(Ok(mailboxes)) if !mailboxes.is_empty() => Found::Mailboxes(mailboxes),
+            Ok(Err(Some(reply))) => Found::Refused(*reply),
+            _ => Found::Hidden,
+        };
+        self.session.found(answer, &mut out);
+        self.put(out);
+    }
+
+    fn on_begin(&mut self) {
+        let verdict = if self.open_draft() { Verdict::Accept } else { Verdict::Refuse(NO_ROOM) };
+        let mut out = Chain::new();
+        self.session.begin(verdict, &mut out);
+        self.put(out);
+    }
+
+    /// Begins a draft with the trace lines of this hop (RFC 5321 §4.4).
+    fn open_draft(&mut self) -> bool {
+        let shard = Rc::clone(&self.shard);
+        if shard.draft_octets.get() >= shard.settings.draft_octets_max {
+            return false;
+        }
+        let id = shard.name_message();
+        let Some(transaction) = self.transaction.as_deref_mut() else { return false };
+        let hint = usize::try_from(transaction.size).unwrap_or(usize::MAX);
+        let mut octets = Vec::with_capacity(hint.clamp(2_048, DRAFT_HINT_OCTETS_MAX) + 512);
+        put_return_path(transaction.sender.as_ref(), &mut octets);
+        let recipient = match transaction.accepted.as_slice() {
+            [only] => Some(&only.address),
+            _ => None,
+        };
+        let hop = Received {
+            hello: self.session.hello().unwrap_or_default(),
+            peer: self.peer,
+            host: &self.settings.hostname,
+            with: self.session.with(transaction.utf8),
+            id: &id,
+            recipient,
+            at: shard.env.wall().seconds(),
+        };
+        put_received(&hop, &mut octets);
+        let held = octets.capacity();
+        shard.draft_octets.set(shard.draft_octets.get() + held);
+        transaction.draft = Some(Draft { id, octets, held, overflowed: false });
+        true
+    }
+
+    /// The message is whole: sends it on its way into the log and leaves a hole for its reply.
+    fn on_commit(&mut self, is_text: bool) {
+        let Some(transaction) = self.transaction.take() else { return };
+        let Transaction { sender, utf8, accepted, accounts, draft, .. } = *transaction;
+        let Some(draft) = draft else { return };
+        release(&self.shard, draft.held);
+        let octets = draft.octets.len();
+        let counts: Vec<usize> = accepted.iter().map(|one| one.count).collect();
+        debug_assert!(accepted.iter().all(|one| one.first + one.count <= accounts.len()));
+        let accepting: Accepting = if draft.overflowed {
+            Box::pin(std::future::ready(vec![Outcome::CROWDED; accounts.len()]))
+        } else {
+            let message = self.make_message(draft.octets, utf8, is_text);
+            let judge = if self.settings.lmtp { Judge::Each } else { Judge::Together };
+            self.shard.intake.accept(&Envelope { recipients: accounts, judge }, message)
+        };
+        let told = Told {
+            id: draft.id,
+            sender,
+            recipients: accepted.into_iter().map(|one| one.address).collect(),
+            octets,
+        };
+        let begun = self.shard.env.now();
+        self.holes.push_back(Hole { accepting, counts, told, begun, after: Chain::new() });
+    }
+
+    fn make_message(&self, octets: Vec<u8>, utf8: bool, is_text: bool) -> Message {
+        let summary = Summary::of([octets.as_slice()]);
+        let mut marks = Marks::default();
+        if summary.has_leading_dot {
+            marks = marks.with(Marks::DOT_LINES);
+        }
+        if utf8 && summary.has_8bit_header {
+            marks = marks.with(Marks::UTF8_HEADER);
+        }
+        if !is_text {
+            marks = marks.with(Marks::BINARY);
+        }
+        if !octets.ends_with(b"\r\n") {
+            marks = marks.with(Marks::OPEN_END);
+        }
+        Message {
+            summary: to_stored(&summary).encode(),
+            parts: vec![octets],
+            marks,
+            internal_date: self.shard.env.wall().seconds(),
+        }
+    }
+
+    /// Waits for the commits in order and writes their replies. False: one of them is uncertain.
+    async fn fill_holes(&mut self) -> bool {
+        while let Some(hole) = self.holes.pop_front() {
+            let outcomes = hole.accepting.await;
+            if outcomes.contains(&Outcome::Uncertain) {
+                return false;
+            }
+            let verdicts = self.verdicts(&outcomes, &hole.counts);
+            let took = self.shard.env.now().since(hole.begun);
+            let id = format!("id {}", hole.told.id);
+            let replies: Vec<smtp::Outcome<'_>> =
+                verdicts.iter().map(|&verdict| to_outcome(verdict, &id)).collect();
+            outcome_replies(&replies, self.settings.lmtp, &mut self.ready);
+            self.tell(&hole.told, &verdicts, took);
+            self.ready.append(hole.after);
+        }
+        true
+    }
+
+    /// One verdict for each recipient by LMTP, one for all by SMTP.
+    fn verdicts(&self, outcomes: &[Outcome], counts: &[usize]) -> Vec<Outcome> {
+        if !self.settings.lmtp {
+            return vec![Outcome::overall(outcomes)];
+        }
+        let mut rest = outcomes;
+        counts
+            .iter()
+            .map(|&count| {
+                let (mine, after) = rest.split_at(count.min(rest.len()));
+                rest = after;
+                Outcome::overall(mine)
+            })
+            .collect()
+    }
+
+    fn tell(&self, told: &Told, verdicts: &[Outcome], took: std::time::Duration) {
+        let figures = &self.shard.figures;
+        let first = verdicts.first().copied().unwrap_or(Outcome::BROKEN);
+        match first.class() {
+            Class::Ok => {
+                figures.stored.one();
+                figures.stored_octets.add(told.octets as u64);
+            }
+            Class::Transient => figures.deferred.one(),
+            Class::Permanent => figures.refused.one(),
+        }
+        figures.commit_micros.record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        if !crate::probe::event::enabled(Level::Info) {
+            return;
+        }
+        let sender = told.sender.as_ref().map(ToString::to_string).unwrap_or_default();
+        let recipients: Vec<String> = told.recipients.iter().map(ToString::to_string).collect();
+        let listed: Vec<Value<'_>> = recipients.iter().map(|one| one.as_str().into()).collect();
+        let peer = self.peer;
+        event(
+            Level::Info,
+            "message",
+            &[
+                ("id", told.id.as_str().into()),
+                ("peer", Value::Shown(&peer)),
+                ("sender", sender.as_str().into()),
+                ("recipients", Value::List(&listed)),
+                ("octets", told.octets.into()),
+                ("outcome", class_name(first.class()).into()),
+                ("took", took.into()),
+            ],
+        );
+    }
+}
+
+impl<E: Env> Drop for Driver<E> {
+    fn drop(&mut self) {
+        self.forget();
+    }
+}
+
+/// What the loop does once all that was received is worked through.
+enum Goes {
+    Read,
+    /// Enough commits are open: fill the holes, then work on.
+    Again,
+    Close,
+}
+
+const NO_ROOM: Reply<'static> = Reply::new(452, 3, 1, "No room at the moment, try again later");
+const NO_QUEUE: Reply<'static> = Reply::new(451, 3, 3, "Relaying is not possible yet");
+const NO_RELAY: Reply<'static> = Reply::new(550, 7, 1, "This server does not relay for you");
+const NO_USER: Reply<'static> = Reply::new(550, 1, 1, "No such user here");
+const DISABLED: Reply<'static> = Reply::new(550, 2, 1, "This mailbox is disabled");
+const BROKEN: Reply<'static> = Reply::new(451, 3, 5, "The directory is out of order here");
+
+/// Appends to the draft, within what the shard may hold.
+fn append<E: Env>(shard: &Shard<E>, transaction: Option<&mut Transaction>, octets: &[u8]) {
+    let Some(draft) = transaction.and_then(|transaction| transaction.draft.as_mut()) else {
+        return;
+    };
+    if draft.overflowed {
+        return;
+    }
+    let need = draft.octets.len() + octets.len();
+    if need > draft.octets.capacity() {
+        // Vec doubles; the shard's account is told before, not after.
+        let grown = need.max(draft.octets.capacity() * 2);
+        let more = grown - draft.held;
+        if shard.draft_octets.get() + more > shard.settings.draft_octets_max {
+            release(shard, draft.held);
+            *draft = Draft {
+                id: std::mem::take(&mut draft.id),
+                octets: Vec::new(),
+                held: 0,
+                overflowed: true,
+            };
+            return;
+        }
+        draft.octets.reserve_exact(grown - draft.octets.len());
+        shard.draft_octets.set(shard.draft_octets.get() + more);
+        draft.held = grown;
+    }
+    draft.octets.extend_from_slice(octets);
+}
+
+fn release<E: Env>(shard: &Shard<E>, octets: usize) {
+    shard.draft_octets.set(shard.draft_octets.get().saturating_sub(octets));
+}
+
+/// The members of an alias, as EXPN tells them.
+fn members(aliased: &Aliased) -> Vec<Address> {
+    let locals = aliased.locals.iter().map(|local| &*local.via);
+    let all = locals.chain(aliased.remotes.iter().map(|remote| &**remote));
+    all.filter_map(|text| parse_mailbox(text).ok().map(|path| path.to_address())).collect()
+}
+
+/// The parser's findings in the form that is stored.
+fn to_stored(summary: &Summary) -> SummaryV1 {
+    let fields = summary.fields.iter().map(|field| FieldV1 {
+        kind: field.kind as u8,
+        name_start: field.start,
+        name_len: 0,
+        value_start: field.start,
+        value_len: field.end - field.start,
+    });
+    SummaryV1 {
+        header_len: summary.header_len,
+        body_lines: summary.body_lines,
+        fields: fields.collect(),
+    }
+}
+
+fn to_reply(outcome: Outcome) -> Reply<'static> {
+    let (code, Enhanced(subject, detail), text) = match outcome {
+        Outcome::Stored => (250, Enhanced(0, 0), "Stored"),
+        Outcome::Transient(enhanced @ (Enhanced(2, _) | Enhanced(3, 1)), text) => {
+            (452, enhanced, text)
+        }
+        Outcome::Transient(enhanced, text) => (451, enhanced, text),
+        Outcome::Permanent(enhanced @ (Enhanced(2, 2) | Enhanced(3, 4)), text) => {
+            (552, enhanced, text)
+        }
+        Outcome::Permanent(enhanced, text) => (550, enhanced, text),
+        Outcome::Uncertain => (451, Enhanced(3, 0), "Temporary failure"),
+    };
+    Reply::new(code, subject, detail, text)
+}
+
+fn to_outcome(outcome: Outcome, id: &str) -> smtp::Outcome<'_> {
+    match outcome {
+        Outcome::Stored => smtp::Outcome::Stored(id),
+        other => smtp::Outcome::Refused(to_reply(other)),
+    }
+}
+
+fn class_name(class: Class) -> &'static str {
+    match class {
+        Class::Ok => "stored",
+        Class::Transient => "deferred",
+        Class::Permanent => "refused",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_a_full_mailbox_and_a_full_system_with_452() {
+        let (reply, more) = (to_reply(Outcome::CROWDED), to_reply(Outcome::BROKEN));
+        assert_eq!((reply.code, more.code), (452, 451));
+        assert_eq!(to_reply(Outcome::TOO_LARGE).code, 552);
+    }
+}
