@@ -1,1 +1,14 @@
-//! The node floor.
+//! The node: puts the floors together and runs them, one shard per core.
+//!
+//! [`shard`] opens what one shard owns, on any machine, so that the simulation runs the same
+//! code; [`boot`] runs shards on the ring; [`directory`] answers the operator's requests;
+//! [`actions`] is what the command line calls.
+
+pub mod actions;
+pub mod boot;
+mod data_dir;
+pub mod demo;
+pub mod directory;
+mod offline;
+pub mod shard;
+mod signals;

@@ -42,7 +42,7 @@ pub struct Moving<C: Conn> {
 }
 
 /// What the operator set, for all sessions of a shard.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings {
     pub smtp: Rc<smtp::Settings>,
     pub lmtp: Rc<smtp::Settings>,
@@ -66,8 +66,8 @@ pub struct Settings {
     pub connections_max: usize,
     /// Connections of one address on this shard; 0 is no limit.
     pub connections_per_address_max: usize,
-    /// First and last address of each network that may relay without AUTH.
-    pub relay_networks: Vec<(IpAddr, IpAddr)>,
+    /// Whether this peer may relay without AUTH.
+    pub may_relay: Rc<dyn Fn(IpAddr) -> bool>,
 }
 
 crate::figures! {
@@ -203,11 +203,6 @@ impl<E: Env> Shard<E> {
     /// The log that owns an account.
     pub fn owner(&self, account: AccountId) -> LogId {
         account.log(self.log.log_count())
-    }
-
-    /// Whether this peer may relay without AUTH.
-    pub fn may_relay(&self, peer: IpAddr) -> bool {
-        self.settings.relay_networks.iter().any(|&(first, last)| first <= peer && peer <= last)
     }
 
     /// A name for a message: unique in this store, in the trace line and in the logs.

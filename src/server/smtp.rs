@@ -289,7 +289,9 @@ impl<E: Env> Driver<E> {
                 aliased.locals.into_iter().map(|local| (local.account, local.quota)).collect()
             }
             Resolution::Aliased(_) => return Err(NO_QUEUE),
-            Resolution::UnknownDomain if self.shard.may_relay(self.peer) => return Err(NO_QUEUE),
+            Resolution::UnknownDomain if (self.shard.settings.may_relay)(self.peer) => {
+                return Err(NO_QUEUE);
+            }
             Resolution::UnknownDomain => return Err(NO_RELAY),
             Resolution::UnknownUser => return Err(NO_USER),
             Resolution::Disabled => return Err(DISABLED),

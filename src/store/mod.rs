@@ -21,6 +21,7 @@ mod batch;
 pub mod blob;
 mod cache;
 mod checkpoint;
+mod dump;
 pub mod format;
 pub mod log;
 pub mod record;

@@ -1,0 +1,363 @@
+//! Runs a server: shards on the ring, the admin socket, signals, and the way down.
+//!
+//! ```text
+//!   signals blocked → directory held → password threads → shards:
+//!     open log → (shard 0: publish directory) → serve inbox → go on with the spool → listen
+//!   all listen: `ready`
+//!   SIGTERM: no more connections → sessions come to an end → all drained → logs closed
+//! ```
+
+use super::shard::{Plan, State, assemble, cost, open_state, publish_directory};
+use super::signals::{self, Wish};
+use super::{data_dir, directory};
+use crate::admin::http::{Health, Pages};
+use crate::admin::log::Log;
+use crate::admin::socket::{Asked, Server};
+use crate::auth::Pool;
+use crate::cli::Failure;
+use crate::config::{self, Config, Loaded, Shards};
+use crate::env::ring::{self, Ring};
+use crate::env::{Env, Listener as _};
+use crate::mesh::{Inbox, Mesh};
+use crate::model::id::{LogId, ShardId};
+use crate::model::limits::{ADMIN_WAITING_MAX, PASSWORD_CHECKS_WAITING_MAX};
+use crate::probe::event::{Level, event, set_level};
+use crate::probe::{Registry, Set};
+use crate::server::listener::{self, Protocol};
+use crate::server::shard::{Call, Figures, Shard};
+use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+type RingConn = <Ring as Env>::Conn;
+
+/// How often a shard's figures are brought up to date.
+const PUBLISH_PAUSE: Duration = Duration::from_secs(1);
+/// How long the last events may take to reach stderr.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a running server tells whoever started it.
+#[derive(Clone, Debug)]
+pub enum News {
+    /// A listener of shard 0 stands here.
+    Listens(&'static str, SocketAddr),
+    /// All shards listen.
+    Ready,
+}
+
+/// What one shard is given to start with.
+struct Given {
+    inbox: Inbox<Call<RingConn>>,
+    admin: Option<Inbox<Asked>>,
+    figures: Figures,
+}
+
+/// What the shards share while they start and stop.
+struct Common {
+    plan: Plan,
+    mesh: Mesh<Call<RingConn>>,
+    pages: Pages,
+    listening: AtomicU16,
+    drained: AtomicU16,
+    news: Sender<News>,
+    failures: Sender<String>,
+}
+
+/// How many shards the configuration asks for.
+fn shard_count(config: &Config) -> Result<u16, Failure> {
+    match config.shards {
+        Shards::Count(count) => Ok(count.get()),
+        Shards::Cores => {
+            let cpus = ring::cpus().map_err(|error| Failure::Failed(error.to_string()))?;
+            Ok(u16::try_from(cpus.len()).unwrap_or(u16::MAX))
+        }
+    }
+}
+
+/// Serves until it is told to stop.
+pub(super) fn serve(loaded: &Loaded, named: Option<&Path>) -> Result<(), Failure> {
+    signals::block().map_err(|error| Failure::Failed(error.to_string()))?;
+    let config = &loaded.config;
+    let log = Log::start(config.log.format, config.log.level)?;
+    let (news, _heard) = unbounded();
+    let running = start(config.clone(), news)?;
+    let stop = running.mesh.clone();
+    let named = named.map(Path::to_owned);
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || take_signals(&stop, named.as_deref()))?;
+    let ended = running.wait();
+    log.flush(FLUSH_PATIENCE);
+    ended
+}
+
+fn take_signals(mesh: &Mesh<Call<RingConn>>, named: Option<&Path>) {
+    loop {
+        match signals::next() {
+            Ok(Wish::Stop) => {
+                event(Level::Info, "draining", &[]);
+                drain(mesh);
+            }
+            Ok(Wish::Reload) => reload(named),
+            Err(error) => {
+                event(Level::Error, "no_signals", &[("why", (&error).into())]);
+                return;
+            }
+        }
+    }
+}
+
+/// Reads the file again; what can change while the server runs, changes.
+fn reload(named: Option<&Path>) {
+    match config::load(named) {
+        Ok(loaded) => {
+            set_level(loaded.config.log.level);
+            let level = loaded.config.log.level.name();
+            event(Level::Info, "reloaded", &[("log_level", level.into())]);
+        }
+        Err(mistakes) => {
+            for mistake in mistakes {
+                let text = mistake.to_string();
+                event(Level::Error, "reload_refused", &[("why", text.as_str().into())]);
+            }
+        }
+    }
+}
+
+fn drain(mesh: &Mesh<Call<RingConn>>) {
+    for shard in 0..mesh.shards() {
+        let shard = ShardId(shard);
+        // A full inbox empties: the signal can be sent again.
+        if mesh.send(shard, Call::Drain).is_err() {
+            event(Level::Warn, "shard_busy", &[("shard", shard.0.into())]);
+        }
+    }
+}
+
+/// A server that runs.
+pub(super) struct Running {
+    shards: ring::Shards,
+    pub(super) mesh: Mesh<Call<RingConn>>,
+    failures: Receiver<String>,
+    _held: data_dir::Held,
+}
+
+impl Running {
+    /// Asks it to stop.
+    pub(super) fn stop(&self) {
+        drain(&self.mesh);
+    }
+
+    /// Waits until every shard has ended.
+    pub(super) fn wait(self) -> Result<(), Failure> {
+        self.shards.wait();
+        let failures: Vec<String> = self.failures.try_iter().collect();
+        if failures.is_empty() { Ok(()) } else { Err(Failure::Failed(failures.join("\n"))) }
+    }
+}
+
+/// Starts a server; `news` hears of its listeners and of its being ready.
+pub(super) fn start(config: Config, news: Sender<News>) -> Result<Running, Failure> {
+    let count = shard_count(&config)?;
+    let held = data_dir::hold(&config.data_dir, count)?;
+    if held.logs != count {
+        return Err(Failure::Wrong(format!(
+            "the store in {} has {} logs, one per shard, and cannot run with {count} shards: set \
+             shards = {}",
+            config.data_dir.display(),
+            held.logs,
+            held.logs
+        )));
+    }
+    let mut key = [0; 32];
+    getrandom::fill(&mut key).map_err(|error| Failure::Failed(error.to_string()))?;
+    let threads = usize::from(config.auth.hash_threads);
+    let pool = Pool::start(cost(&config), threads, PASSWORD_CHECKS_WAITING_MAX)?;
+    let inbox_max = config.limits.mesh_inbox;
+    let socket = config.admin_socket();
+    let plan = Plan::new(config, held.store_id, count, pool, key);
+    let (mesh, inboxes) = Mesh::with_capacity(count, inbox_max);
+    let admin = admin_socket(&socket)?;
+    let mut sets = Vec::new();
+    let (give, given) = (0..count).map(|_| bounded(1)).unzip::<_, _, Vec<_>, Vec<_>>();
+    let mut admin = Some(admin);
+    for (shard, inbox) in inboxes.into_iter().enumerate() {
+        let mut set = Set::new();
+        let figures = Figures::register(&mut set, &[("shard", &shard.to_string())]);
+        sets.push(set);
+        let admin = admin.take();
+        let sent = give.get(shard).map(|give| give.send(Given { inbox, admin, figures }));
+        debug_assert!(matches!(sent, Some(Ok(()))), "one place per shard");
+    }
+    let (failed, failures) = unbounded();
+    let health = Arc::new(Health::default());
+    let common = Arc::new(Common {
+        plan,
+        mesh: mesh.clone(),
+        pages: Pages { registry: Registry::new(sets), health },
+        listening: AtomicU16::new(0),
+        drained: AtomicU16::new(0),
+        news,
+        failures: failed,
+    });
+    let settings = ring::Settings { on_panic: tell_panic, ..ring::Settings::default() };
+    let shards = ring::start(count, settings, move |ring| {
+        let common = Arc::clone(&common);
+        let given = given.get(usize::from(ring.shard().0)).and_then(|one| one.try_recv().ok());
+        async move {
+            let Some(given) = given else { return };
+            let id = ring.shard();
+            if let Err(why) = Box::pin(run(ring, given, &common)).await {
+                let fields = [("shard", id.0.into()), ("why", why.as_str().into())];
+                event(Level::Error, "cannot_start", &fields);
+                drop(common.failures.send(why));
+                drain(&common.mesh);
+                common.drained.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    });
+    let shards = shards.map_err(|refusal| Failure::Failed(refusal.0))?;
+    Ok(Running { shards, mesh, failures, _held: held })
+}
+
+fn tell_panic(text: &str) {
+    event(Level::Error, "panic", &[("why", text.into())]);
+}
+
+/// The socket's thread, and the inbox that its requests come out of.
+fn admin_socket(path: &Path) -> Result<Inbox<Asked>, Failure> {
+    let server = Server::bind(path)
+        .map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))?;
+    let (mesh, inboxes) = Mesh::<Asked>::with_capacity(1, ADMIN_WAITING_MAX);
+    let forward = move |asked| mesh.send(ShardId(0), asked).map_err(|full| full.0);
+    std::thread::Builder::new().name("admin".into()).spawn(move || server.run(forward))?;
+    let inbox = inboxes.into_iter().next();
+    Ok(inbox.expect("a mesh of one shard has one inbox"))
+}
+
+/// One shard from its log to its end.
+async fn run(ring: Ring, given: Given, common: &Arc<Common>) -> Result<(), String> {
+    let id = ring.shard();
+    let plan = &common.plan;
+    let opened = open_state(ring.clone(), plan, LogId(id.0)).await;
+    let (state, report) = opened.map_err(|error| format!("log {}: {error}", id.0))?;
+    event(
+        Level::Info,
+        "log_open",
+        &[
+            ("shard", id.0.into()),
+            ("created", report.created.into()),
+            ("pages", report.pages.into()),
+            ("replayed", report.replayed.into()),
+            ("dropped_blocks", report.dropped_blocks.into()),
+            ("messages", state.accounts.borrow().messages().into()),
+        ],
+    );
+    let Given { inbox, admin, figures } = given;
+    let shard = assemble(ring.clone(), plan, id, &state, common.mesh.clone(), figures);
+    ring.spawn(Rc::clone(&shard).serve_inbox(inbox));
+    if let Some(admin) = admin {
+        publish_directory(&shard, &state.ledger);
+        ring.spawn(serve_admin(Rc::clone(&shard), state.clone(), admin));
+    }
+    let others: Vec<LogId> = (0..plan.shards).map(LogId).filter(|other| other.0 != id.0).collect();
+    shard.intake.resume(&others);
+    let publishing = Rc::clone(&shard);
+    ring.spawn(async move {
+        loop {
+            publishing.publish();
+            publishing.env.sleep(PUBLISH_PAUSE).await;
+        }
+    });
+    listen(&shard, common)?;
+    shard.draining.wait().await;
+    end(&shard, state, common).await
+}
+
+fn listen(shard: &Rc<Shard<Ring>>, common: &Arc<Common>) -> Result<(), String> {
+    let listen = &common.plan.config.listen;
+    let protocols = [
+        (Protocol::Smtp, &listen.smtp),
+        (Protocol::Lmtp, &listen.lmtp),
+        (Protocol::Pop3, &listen.pop3),
+    ];
+    for (protocol, addresses) in protocols {
+        for &address in addresses {
+            let listener = shard
+                .env
+                .listen(address)
+                .map_err(|error| format!("cannot listen on {address}: {error}"))?;
+            if shard.id.0 == 0 {
+                drop(common.news.send(News::Listens(protocol.name(), listener.local())));
+            }
+            shard.env.spawn(listener::serve(Rc::clone(shard), listener, protocol));
+        }
+    }
+    if let (0, Some(address)) = (shard.id.0, listen.admin) {
+        let listener = shard
+            .env
+            .listen(address)
+            .map_err(|error| format!("cannot listen on {address}: {error}"))?;
+        drop(common.news.send(News::Listens("admin", listener.local())));
+        let pages = common.pages.clone();
+        shard.env.spawn(crate::admin::http::serve(shard.env.clone(), listener, pages));
+    }
+    if common.listening.fetch_add(1, Ordering::Relaxed) + 1 == common.plan.shards {
+        common.pages.health.set_ready(true);
+        let version = env!("CARGO_PKG_VERSION");
+        let fields = [("shards", common.plan.shards.into()), ("version", version.into())];
+        event(Level::Info, "ready", &fields);
+        drop(common.news.send(News::Ready));
+    }
+    Ok(())
+}
+
+/// Answers the command line, one request after the other.
+async fn serve_admin(shard: Rc<Shard<Ring>>, state: State<Ring>, mut inbox: Inbox<Asked>) {
+    loop {
+        let asked = inbox.recv().await;
+        let request = asked.request.clone();
+        let changes = directory::changes(&request);
+        let used = |account| {
+            (shard.owner(account) == shard.log.id()).then(|| {
+                let usage = shard.accounts.borrow().usage(account);
+                (usage.octets, usage.messages)
+            })
+        };
+        let response = directory::answer(&state, request, &used).await;
+        if changes {
+            publish_directory(&shard, &state.ledger);
+        }
+        asked.answer(response);
+    }
+}
+
+/// Waits for the sessions, then for the other shards, then closes the log.
+async fn end(
+    shard: &Rc<Shard<Ring>>,
+    state: State<Ring>,
+    common: &Arc<Common>,
+) -> Result<(), String> {
+    common.pages.health.set_ready(false);
+    let env = &shard.env;
+    let deadline = env.now().after(common.plan.config.limits.drain_timeout);
+    let pause = Duration::from_millis(10);
+    while shard.sessions.get() > 0 && env.now() < deadline {
+        env.sleep(pause).await;
+    }
+    if shard.sessions.get() > 0 {
+        let left = shard.sessions.get();
+        event(Level::Warn, "sessions_cut", &[("shard", shard.id.0.into()), ("left", left.into())]);
+    }
+    common.drained.fetch_add(1, Ordering::Relaxed);
+    while common.drained.load(Ordering::Relaxed) < common.plan.shards {
+        env.sleep(pause).await;
+    }
+    let closed = state.log.close().await;
+    event(Level::Info, "log_closed", &[("shard", shard.id.0.into())]);
+    closed.map_err(|error| format!("log {}: {error}", shard.id.0))
+}

@@ -1,0 +1,134 @@
+//! The data directory: whose it is, which store it holds, and that only one process has it.
+//!
+//! ```text
+//! data_dir/lock        held (flock) by the process that has the store open
+//! data_dir/store.toml  the store's number and how many logs it has, written once
+//! data_dir/log-000/    one directory per log
+//! data_dir/admin.sock  the running server's socket
+//! ```
+
+use crate::cli::Failure;
+use serde::{Deserialize, Serialize};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+/// Holds the directory for as long as it lives.
+#[derive(Debug)]
+pub(super) struct Held {
+    _lock: File,
+    pub(super) store_id: u128,
+    pub(super) logs: u16,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Described {
+    format: u32,
+    id: String,
+    logs: u16,
+}
+
+fn at(path: &Path) -> impl Fn(io::Error) -> Failure + '_ {
+    move |error| Failure::Failed(format!("{}: {error}", path.display()))
+}
+
+/// Takes the directory, and makes the store's description if there is none: with `logs` logs.
+pub(super) fn hold(data_dir: &Path, logs: u16) -> Result<Held, Failure> {
+    std::fs::create_dir_all(data_dir).map_err(at(data_dir))?;
+    let lock = lock(data_dir)?;
+    let path = described(data_dir);
+    let found = match std::fs::read_to_string(&path) {
+        Ok(text) => read(&path, &text)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => describe(data_dir, logs)?,
+        Err(error) => return Err(at(&path)(error)),
+    };
+    let store_id = u128::from_str_radix(&found.id, 16)
+        .map_err(|_| Failure::Failed(format!("{}: the id is no number", path.display())))?;
+    Ok(Held { _lock: lock, store_id, logs: found.logs })
+}
+
+/// Takes a directory that must hold a store already.
+pub(super) fn hold_existing(data_dir: &Path) -> Result<Held, Failure> {
+    let path = described(data_dir);
+    if !path.exists() {
+        return Err(Failure::Failed(format!("{} holds no store", data_dir.display())));
+    }
+    hold(data_dir, 1)
+}
+
+fn described(data_dir: &Path) -> PathBuf {
+    data_dir.join("store.toml")
+}
+
+fn lock(data_dir: &Path) -> Result<File, Failure> {
+    let path = data_dir.join("lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(at(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(Failure::Failed(format!("{} is in use by another pombal", data_dir.display())))
+        }
+        Err(TryLockError::Error(error)) => Err(at(&path)(error)),
+    }
+}
+
+fn read(path: &Path, text: &str) -> Result<Described, Failure> {
+    let found: Described = toml::from_str(text)
+        .map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))?;
+    if found.format != crate::store::format::FORMAT {
+        return Err(Failure::Failed(format!(
+            "{}: format {} is of another release",
+            path.display(),
+            found.format
+        )));
+    }
+    Ok(found)
+}
+
+/// Writes the description under another name, makes it durable, then gives it its name.
+fn describe(data_dir: &Path, logs: u16) -> Result<Described, Failure> {
+    let mut id = [0_u8; 16];
+    getrandom::fill(&mut id).map_err(|error| Failure::Failed(error.to_string()))?;
+    let id = format!("{:032x}", u128::from_le_bytes(id));
+    let found = Described { format: crate::store::format::FORMAT, id, logs };
+    let text = toml::to_string(&found).map_err(|error| Failure::Failed(error.to_string()))?;
+    let (path, fresh) = (described(data_dir), data_dir.join("store.toml.new"));
+    let write = || -> io::Result<()> {
+        let mut file = File::create(&fresh)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&fresh, &path)?;
+        OpenOptions::new().read(true).open(data_dir)?.sync_all()
+    };
+    write().map_err(at(&path))?;
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn describes_a_store_once_and_lets_one_process_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = hold(dir.path(), 2).unwrap();
+        let again = hold(dir.path(), 3);
+        assert!(matches!(again, Err(Failure::Failed(why)) if why.contains("in use")));
+        let id = held.store_id;
+        drop(held);
+        let held = hold(dir.path(), 3).unwrap();
+        assert_eq!((held.store_id, held.logs), (id, 2));
+    }
+
+    #[test]
+    fn does_not_make_a_store_where_one_is_only_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(hold_existing(dir.path()).is_err());
+        assert!(!dir.path().join("store.toml").exists());
+    }
+}

@@ -1,0 +1,172 @@
+//! The store while no server runs: opened alone, asked, closed.
+
+use super::data_dir::{self, Held};
+use super::directory;
+use super::shard::{Plan, State, cost, open_state};
+use crate::admin::request::{Request, Response};
+use crate::auth::Pool;
+use crate::cli::{Failure, StoreTask};
+use crate::config::{Config, Shards};
+use crate::env::ring::{self, Ring};
+use crate::model::id::{AccountId, LogId};
+use crate::store::verify::Findings;
+use crossbeam::channel::bounded;
+use std::future::Future;
+use std::io::Write;
+use std::num::NonZeroU16;
+
+/// Runs `work` on one shard of its own and hands its result out.
+fn on_a_shard<T, F>(work: impl Fn(Ring) -> F + Clone + Send + 'static) -> Result<T, Failure>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, String>> + 'static,
+{
+    let (send, received) = bounded(1);
+    let shards = ring::start(1, ring::Settings::default(), move |ring| {
+        let (work, send) = (work.clone(), send.clone());
+        async move {
+            // One result, one place: it is never full.
+            drop(send.try_send(Box::pin(work(ring)).await));
+        }
+    });
+    shards.map_err(|refusal| Failure::Failed(refusal.0))?.wait();
+    match received.try_recv() {
+        Ok(result) => result.map_err(Failure::Failed),
+        Err(_) => Err(Failure::Failed("the shard ended without a result".into())),
+    }
+}
+
+fn plan(config: &Config, held: &Held) -> Plan {
+    let pool = Pool::inline(cost(config));
+    Plan::new(config.clone(), held.store_id, held.logs, pool, [0; 32])
+}
+
+async fn open(ring: Ring, plan: &Plan, log: LogId) -> Result<State<Ring>, String> {
+    let opened = open_state(ring, plan, log).await;
+    opened.map(|(state, _)| state).map_err(|error| format!("log {}: {error}", log.0))
+}
+
+/// Answers a request out of log 0. A store that does not exist yet is made, so that an operator
+/// may set up the directory before the first start.
+pub(super) fn ask(config: &Config, request: &Request) -> Result<Response, Failure> {
+    let logs = match config.shards {
+        Shards::Count(count) => count,
+        Shards::Cores => {
+            let cpus = ring::cpus()?.len();
+            u16::try_from(cpus).ok().and_then(NonZeroU16::new).unwrap_or(NonZeroU16::MIN)
+        }
+    };
+    let held = data_dir::hold(&config.data_dir, logs.get())?;
+    let plan = plan(config, &held);
+    let request = request.clone();
+    on_a_shard(move |ring| {
+        let (plan, request) = (plan.clone(), request.clone());
+        async move {
+            let state = open(ring, &plan, LogId(0)).await?;
+            let own = |account: AccountId| {
+                (account.log(plan.shards) == LogId(0)).then(|| {
+                    let usage = state.accounts.borrow().usage(account);
+                    (usage.octets, usage.messages)
+                })
+            };
+            let response = directory::answer(&state, request, &own).await;
+            state.log.close().await.map_err(|error| error.to_string())?;
+            Ok(response)
+        }
+    })
+}
+
+/// Reads and checks every log; an error where something is wrong.
+pub(super) fn store(
+    config: &Config,
+    task: &StoreTask,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let held = data_dir::hold_existing(&config.data_dir)?;
+    let plan = plan(config, &held);
+    let logs = (0..held.logs).map(LogId);
+    match *task {
+        StoreTask::Verify => verify(&plan, logs, json, out),
+        StoreTask::Dump { log } => {
+            for log in logs.filter(|one| log.is_none_or(|log| log == one.0)) {
+                dump(&plan, log, out)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn verify(
+    plan: &Plan,
+    logs: impl Iterator<Item = LogId>,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let mut faults = 0;
+    for log in logs {
+        let findings = verify_log(plan, log)?;
+        faults += findings.faults.len();
+        if json {
+            let row = serde_json::json!({ "log": log.0, "findings": findings });
+            writeln!(out, "{row}")?;
+            continue;
+        }
+        writeln!(
+            out,
+            "log {}: {} segments, {} batches, {} records, {} blobs, {} pages, {} references, {} \
+             octets read: {}",
+            log.0,
+            findings.segments,
+            findings.batches,
+            findings.records,
+            findings.blobs,
+            findings.pages,
+            findings.references,
+            findings.octets,
+            if findings.faults.is_empty() { "all well" } else { "DAMAGED" }
+        )?;
+        for fault in &findings.faults {
+            writeln!(out, "  {fault}")?;
+        }
+    }
+    if faults == 0 { Ok(()) } else { Err(Failure::Failed(format!("{faults} faults found"))) }
+}
+
+/// One log's findings; one that does not open is a finding too.
+fn verify_log(plan: &Plan, log: LogId) -> Result<Findings, Failure> {
+    let plan = plan.clone();
+    on_a_shard(move |ring| {
+        let plan = plan.clone();
+        async move {
+            let state = match open(ring, &plan, log).await {
+                Ok(state) => state,
+                Err(why) => return Ok(Findings { faults: vec![why], ..Findings::default() }),
+            };
+            let mut findings = state.log.verify(|_| ()).await;
+            if let Err(damaged) = state.accounts.borrow().verify() {
+                findings.faults.push(damaged.0);
+            }
+            state.log.close().await.map_err(|error| error.to_string())?;
+            Ok(findings)
+        }
+    })
+}
+
+fn dump(plan: &Plan, log: LogId, out: &mut dyn Write) -> Result<(), Failure> {
+    let plan = plan.clone();
+    let lines = on_a_shard(move |ring| {
+        let plan = plan.clone();
+        async move {
+            let state = open(ring, &plan, log).await?;
+            let mut lines = Vec::new();
+            state.log.dump(|line| lines.push(line)).await;
+            state.log.close().await.map_err(|error| error.to_string())?;
+            Ok(lines)
+        }
+    })?;
+    for line in lines {
+        writeln!(out, "{line}")?;
+    }
+    Ok(())
+}

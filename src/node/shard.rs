@@ -1,0 +1,210 @@
+//! What one shard owns, opened and served: the same on the ring and in the simulation.
+
+use crate::auth::{self, Authenticator, Pool};
+use crate::config::Config;
+use crate::directory::{self, Ledger};
+use crate::env::Env;
+use crate::mailbox::{Accounts, Locks};
+use crate::mesh::Mesh;
+use crate::model::id::{LogId, ShardId};
+use crate::model::limits::PASSWORD_CHECKS_WAITING_MAX;
+use crate::mta::Intake;
+use crate::proto::{pop3, smtp};
+use crate::queue::Spool;
+use crate::server::shard::{Call, Figures, Flag, MeshPeers, Settings, Shard};
+use crate::store::record::kind;
+use crate::store::{Identity, Log, Machine, OpenError, Registry, Report};
+use std::cell::{Cell, RefCell};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// How long a write may wait for a reader that takes nothing.
+const WRITE_TIMEOUT: Duration = Duration::from_mins(5);
+
+/// What all shards of a node have in common.
+#[derive(Clone)]
+pub struct Plan {
+    pub config: Config,
+    pub store: crate::store::Settings,
+    /// Which store this is.
+    pub store_id: u128,
+    pub shards: u16,
+    pub pool: Pool,
+    /// For the keys of remembered credentials; made anew by each process.
+    pub key: [u8; 32],
+}
+
+impl Plan {
+    pub fn new(config: Config, store_id: u128, shards: u16, pool: Pool, key: [u8; 32]) -> Plan {
+        let store = crate::store::Settings {
+            segment_octets: config.store.segment_size,
+            cache_octets: usize::try_from(config.store.cache_size).unwrap_or(usize::MAX),
+            checkpoint_octets: config.store.checkpoint_size,
+            checkpoint_pause: config.store.checkpoint_interval,
+            ..crate::store::Settings::default()
+        };
+        Plan { config, store, store_id, shards, pool, key }
+    }
+
+    /// Where a log lies.
+    pub fn log_dir(&self, log: LogId) -> PathBuf {
+        log_dir(&self.config.data_dir, log)
+    }
+
+    fn sessions(&self) -> Settings {
+        let config = &self.config;
+        let shards = usize::from(self.shards);
+        let share = |count: u32| usize::try_from(count).unwrap_or(usize::MAX).div_ceil(shards);
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let smtp = smtp::Settings {
+            hostname: config.hostname.as_str().into(),
+            lmtp: false,
+            max_message_size: config.smtp.max_message_size,
+            recipients_max: count(config.smtp.max_recipients),
+            errors_max: config.smtp.max_errors,
+            hops_max: count(config.smtp.max_hops),
+            vrfy: config.smtp.vrfy,
+            expn: config.smtp.expn,
+            ..smtp::Settings::default()
+        };
+        let lmtp = smtp::Settings { lmtp: true, ..smtp.clone() };
+        Settings {
+            smtp: Rc::new(smtp),
+            lmtp: Rc::new(lmtp),
+            pop3: pop3::Settings { plaintext: config.auth.allow_plaintext },
+            directory: directory::Settings {
+                separators: config
+                    .directory
+                    .subaddress_separator
+                    .map(String::from)
+                    .unwrap_or_default()
+                    .into(),
+                postmaster: config.directory.postmaster.as_ref().map(|one| one.to_string().into()),
+                hostname: config.hostname.as_str().to_ascii_lowercase().into(),
+                login_domain: None,
+            },
+            command_timeout: config.smtp.command_timeout,
+            data_timeout: config.smtp.data_timeout,
+            pop3_idle_timeout: config.pop3.idle_timeout,
+            write_timeout: WRITE_TIMEOUT,
+            commits_open_max: config.smtp.max_pending_commits.max(1),
+            draft_octets_max: usize::try_from(config.limits.draft_memory).unwrap_or(usize::MAX),
+            reply_octets_max: usize::try_from(config.limits.reply_memory).unwrap_or(usize::MAX),
+            connections_max: share(config.limits.connections),
+            connections_per_address_max: match config.limits.connections_per_address {
+                0 => 0,
+                some => share(some),
+            },
+            may_relay: {
+                let networks = config.smtp.relay_networks.clone();
+                Rc::new(move |peer| networks.iter().any(|network| network.contains(peer)))
+            },
+        }
+    }
+
+    fn auth(&self) -> auth::Settings {
+        let config = &self.config.auth;
+        auth::Settings {
+            cost: cost(&self.config),
+            threads: usize::from(config.hash_threads),
+            waiting_max: PASSWORD_CHECKS_WAITING_MAX,
+            remembered_max: usize::try_from(config.cache_entries).unwrap_or(usize::MAX),
+            remembered_for: config.cache_ttl,
+            ..auth::Settings::default()
+        }
+    }
+}
+
+/// What a password hash costs.
+pub fn cost(config: &Config) -> auth::Cost {
+    auth::Cost {
+        memory_kib: u32::try_from(config.auth.argon2_memory >> 10).unwrap_or(u32::MAX),
+        passes: config.auth.argon2_passes,
+        lanes: config.auth.argon2_lanes,
+    }
+}
+
+/// Where a log lies in a data directory.
+pub fn log_dir(data_dir: &Path, log: LogId) -> PathBuf {
+    data_dir.join(format!("log-{:03}", log.0))
+}
+
+/// The state that one log holds.
+#[derive(Clone)]
+pub struct State<E: Env> {
+    pub log: Log<E>,
+    pub accounts: Rc<RefCell<Accounts>>,
+    pub spool: Rc<RefCell<Spool>>,
+    /// Filled in log 0 only.
+    pub ledger: Ledger,
+}
+
+/// Opens a log with everything in it.
+pub async fn open_state<E: Env>(
+    env: E,
+    plan: &Plan,
+    log: LogId,
+) -> Result<(State<E>, Report), OpenError> {
+    let accounts = Rc::new(RefCell::new(Accounts::new()));
+    let spool = Rc::new(RefCell::new(Spool::new()));
+    let ledger = Ledger::new();
+    let mailboxes: Rc<RefCell<dyn Machine>> = Rc::<RefCell<Accounts>>::clone(&accounts);
+    let queue: Rc<RefCell<dyn Machine>> = Rc::<RefCell<Spool>>::clone(&spool);
+    let directory: Rc<RefCell<dyn Machine>> = Rc::new(RefCell::new(ledger.clone()));
+    let registry: Registry = vec![
+        (kind::MAILBOX_FIRST..=kind::MAILBOX_LAST, mailboxes),
+        (kind::QUEUE_FIRST..=kind::QUEUE_LAST, queue),
+        (kind::DIRECTORY_FIRST..=kind::DIRECTORY_LAST, directory),
+    ];
+    let identity = Identity { store: plan.store_id, log, log_count: plan.shards };
+    let dir = plan.log_dir(log);
+    let (log, report) = Log::open(env, &dir, identity, plan.store.clone(), registry).await?;
+    Ok((State { log, accounts, spool, ledger }, report))
+}
+
+/// Puts a shard together around its log. The caller serves its inbox and its listeners.
+pub fn assemble<E: Env>(
+    env: E,
+    plan: &Plan,
+    id: ShardId,
+    state: &State<E>,
+    mesh: Mesh<Call<E::Conn>>,
+    figures: Figures,
+) -> Rc<Shard<E>> {
+    let peers = Rc::new(MeshPeers(mesh.clone()));
+    let (log, accounts) = (state.log.clone(), Rc::clone(&state.accounts));
+    let intake = Intake::new(log.clone(), Rc::clone(&accounts), Rc::clone(&state.spool), peers);
+    let snapshot = state.ledger.snapshot();
+    Rc::new(Shard {
+        env,
+        id,
+        log,
+        accounts,
+        intake,
+        locks: Locks::new(),
+        authenticator: Authenticator::new(plan.auth(), plan.pool.clone(), plan.key),
+        mesh,
+        settings: plan.sessions(),
+        figures,
+        snapshot: RefCell::new(snapshot),
+        draining: Flag::default(),
+        sessions: Cell::new(0),
+        draft_octets: Cell::new(0),
+        by_address: RefCell::default(),
+        next_message: Cell::new(1),
+    })
+}
+
+/// Tells every shard how the directory stands; to be called on shard 0 when it changed.
+pub fn publish_directory<E: Env>(shard: &Shard<E>, ledger: &Ledger) {
+    let snapshot = ledger.snapshot();
+    *shard.snapshot.borrow_mut() = std::sync::Arc::clone(&snapshot);
+    for other in (0..shard.mesh.shards()).filter(|&other| other != shard.id.0) {
+        let call = Call::Directory(std::sync::Arc::clone(&snapshot));
+        if shard.mesh.send(ShardId(other), call).is_err() {
+            let fields = [("shard", other.into())];
+            crate::probe::event::event(crate::probe::event::Level::Error, "shard_full", &fields);
+        }
+    }
+}
