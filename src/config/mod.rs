@@ -233,6 +233,26 @@ pub fn parse(file: &str, text: &str) -> Result<Loaded, Vec<Mistake>> {
     sections::parse(file, text)
 }
 
+/// Laws: no panic; a refusal has a reason within the file, what is taken lies within bounds.
+#[cfg(any(test, feature = "sim"))]
+pub fn fuzz_config(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    match parse("fuzz", text) {
+        Ok(Loaded { config, .. }) => {
+            assert!(config.smtp.max_message_size < config.store.segment_size, "it would not fit");
+            assert!(!config.queue.retry.is_empty(), "there is always a next attempt");
+        }
+        Err(mistakes) => {
+            let lines = text.matches('\n').count() + 1;
+            assert!(!mistakes.is_empty(), "a refusal says why");
+            assert!(
+                mistakes.iter().all(|mistake| (1..=lines).contains(&mistake.line)),
+                "and where"
+            );
+        }
+    }
+}
+
 impl Config {
     /// The embedded defaults, changed for a small server on free loopback ports that leaves
     /// nothing outside `data_dir`: for `demo` and for tests.

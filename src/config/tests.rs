@@ -235,7 +235,7 @@ fn no_file_makes_the_reader_fall_over() {
         for _ in 0..u.int_in_range(0..=24)? {
             text.push_str(u.choose(&keys)?);
         }
-        drop(parse("noise", &text));
+        fuzz_config(text.as_bytes());
         Ok(())
     });
 }

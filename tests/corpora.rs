@@ -1,0 +1,40 @@
+//! Replays what the fuzz targets were fed with: every file of `tests/corpus/<target>`.
+//!
+//! A target whose corpus is missing, and a corpus without a target, is a failure: what was once
+//! found stays found. `tests/fuzz` has the same targets for `cargo fuzz`.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+/// Its name, and the law that it holds its input against.
+type Target = (&'static str, fn(&[u8]));
+
+const TARGETS: &[Target] =
+    &[("config", pombal::config::fuzz_config), ("request", pombal::admin::http::fuzz_request)];
+
+#[test]
+fn every_corpus_is_replayed_by_its_target() {
+    let corpus = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
+    for (name, target) in TARGETS {
+        let files = std::fs::read_dir(corpus.join(name)).expect("each target has a corpus");
+        let mut count = 0;
+        for file in files {
+            let path = file.expect("a corpus can be listed").path();
+            println!("{}", path.display());
+            target(&std::fs::read(path).expect("a corpus can be read"));
+            count += 1;
+        }
+        assert!(count > 0, "the corpus of {name} is empty");
+    }
+}
+
+#[test]
+fn every_target_of_cargo_fuzz_has_a_corpus() {
+    let tests = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let names = |dir: &str| -> BTreeSet<String> {
+        let entries = std::fs::read_dir(tests.join(dir)).expect("it is tracked");
+        let stem = |path: PathBuf| path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        entries.filter_map(|entry| stem(entry.expect("it can be listed").path())).collect()
+    };
+    assert_eq!(names("fuzz/fuzz_targets"), names("corpus"));
+}
