@@ -3,10 +3,10 @@
 use super::{Finding, Machine};
 use crate::config::units::show_size;
 
-/// The oldest kernel that everything was seen to work on.
-const KERNEL_MIN: (u32, u32) = (5, 15);
-/// Octets that one shard's ring registers, three times its I/O memory of 4 MiB.
-const MEMLOCK_PER_SHARD: u64 = 12 << 20;
+/// The first kernel with all that the rings ask for; `env/ring` refuses older ones.
+const KERNEL_MIN: (u32, u32) = (5, 8);
+/// Octets that one shard locks: its I/O memory of 1 MiB in each of three rings, and the rings.
+const MEMLOCK_PER_SHARD: u64 = 3_584 << 10;
 /// Files of a process beside its connections: segments, rings, listeners.
 const FILES_BESIDE: u64 = 4_096;
 /// Connections that may wait to be accepted.
@@ -65,11 +65,12 @@ fn limited_by_seccomp(machine: &Machine) -> bool {
     status.lines().any(|line| line.strip_prefix("Seccomp:").is_some_and(|mode| mode.trim() == "2"))
 }
 
-/// The soft limit of a line of /proc/self/limits; `u64::MAX` for `unlimited`.
+/// The hard limit of a line of /proc/self/limits, `u64::MAX` for `unlimited`: the server raises
+/// its soft limits to that by itself.
 fn limit(machine: &Machine, name: &str) -> Option<u64> {
     let limits = machine.read("/proc/self/limits")?;
     let line = limits.lines().find_map(|line| line.strip_prefix(name))?;
-    match line.split_whitespace().next()? {
+    match line.split_whitespace().nth(1)? {
         "unlimited" => Some(u64::MAX),
         number => number.parse().ok(),
     }
@@ -86,7 +87,7 @@ fn memlock(machine: &Machine) -> Finding {
     let shards = machine.shards;
     let reason =
         format!("the rings of {shards} shards lock {} for their buffers", show_size(wanted));
-    Finding::change(WHAT, shown, reason, "ulimit -l unlimited   # systemd: LimitMEMLOCK=infinity")
+    Finding::change(WHAT, shown, reason, "ulimit -Hl unlimited   # systemd: LimitMEMLOCK=infinity")
 }
 
 fn open_files(machine: &Machine) -> Finding {
@@ -98,7 +99,7 @@ fn open_files(machine: &Machine) -> Finding {
         return Finding::ok(WHAT, shown);
     }
     let reason = format!("limits.connections is {}, and each is a file", machine.connections);
-    let command = format!("ulimit -n {wanted}   # systemd: LimitNOFILE={wanted}");
+    let command = format!("ulimit -Hn {wanted}   # systemd: LimitNOFILE={wanted}");
     Finding::change(WHAT, shown, reason, command)
 }
 

@@ -66,7 +66,7 @@ fn a_bad_machine_is_told_why_and_how() {
         r"
         proc/sys/kernel/osrelease = 5.4.0
         proc/sys/kernel/io_uring_disabled = 2
-        proc/self/limits = Max open files  1024  100000  files\nMax locked memory  65536  65536  bytes
+        proc/self/limits = Max open files  1024  4096  files\nMax locked memory  65536  65536  bytes
         proc/sys/net/core/somaxconn = 128
         sys/devices/system/cpu/cpu0/cpufreq/scaling_governor = performance
         sys/devices/system/cpu/cpu1/cpufreq/scaling_governor = powersave
@@ -77,17 +77,17 @@ fn a_bad_machine_is_told_why_and_how() {
         ",
         &expect![[r"
             change  kernel         5.4.0
-                                   because io_uring of kernels before 5.15 is not complete enough
+                                   because io_uring of kernels before 5.8 is not complete enough
                                    $ apt-get install linux-image-amd64 && reboot
             change  io_uring       kernel.io_uring_disabled = 2
                                    because each shard runs on a ring of its own; without io_uring nothing is served
                                    $ sysctl -w kernel.io_uring_disabled=0
             change  locked memory  64K
-                                   because the rings of 8 shards lock 96M for their buffers
-                                   $ ulimit -l unlimited   # systemd: LimitMEMLOCK=infinity
-            change  open files     1024
+                                   because the rings of 8 shards lock 28M for their buffers
+                                   $ ulimit -Hl unlimited   # systemd: LimitMEMLOCK=infinity
+            change  open files     4096
                                    because limits.connections is 10000, and each is a file
-                                   $ ulimit -n 14096   # systemd: LimitNOFILE=14096
+                                   $ ulimit -Hn 14096   # systemd: LimitNOFILE=14096
             change  accept queue   net.core.somaxconn = 128
                                    because a burst of connections longer than that is dropped and tried again a second later
                                    $ sysctl -w net.core.somaxconn=4096
@@ -119,7 +119,7 @@ fn interrupts_that_share_one_core_are_seen() {
         r"
         proc/sys/kernel/osrelease = 6.1.0
         proc/self/status = Seccomp:\t2
-        proc/self/limits = Max open files  unlimited  unlimited  files\nMax locked memory  100663296  unlimited  bytes
+        proc/self/limits = Max open files  unlimited  unlimited  files\nMax locked memory  65536  100663296  bytes
         proc/17/comm = ntpd
         proc/irq/40/smp_affinity_list = 0
         proc/irq/41/smp_affinity_list = 0
