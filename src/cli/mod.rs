@@ -46,10 +46,13 @@ impl Failure {
     }
 }
 
-/// Output that cannot be written any more: the reader is gone.
+/// Output that cannot be written any more. A reader that has seen enough (`| head`) is no news.
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Failure {
-        Failure::Failed(error.to_string())
+        match error.kind() {
+            std::io::ErrorKind::BrokenPipe => Failure::Failed(String::new()),
+            _ => Failure::Failed(error.to_string()),
+        }
     }
 }
 
