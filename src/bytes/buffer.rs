@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn moves_the_tail_to_the_front_when_the_back_is_reached() {
         let mut buffer = Buffer::new();
-        assert_eq!(buffer.push(&[b'a'; RECEIVE_BLOCK_OCTETS]), RECEIVE_BLOCK_OCTETS);
+        assert_eq!(buffer.push(&vec![b'a'; RECEIVE_BLOCK_OCTETS]), RECEIVE_BLOCK_OCTETS);
         assert!(buffer.is_full());
         assert_eq!(buffer.push(b"x"), 0);
         buffer.consume(RECEIVE_BLOCK_OCTETS - 2);

@@ -190,8 +190,11 @@ pub(super) fn start(config: Config, news: Sender<News>) -> Result<Running, Failu
         let figures = Figures::register(&mut set, &[("shard", &shard.to_string())]);
         sets.push(set);
         let admin = admin.take();
-        let sent = give.get(shard).map(|give| give.send(Given { inbox, admin, figures }));
-        debug_assert!(matches!(sent, Some(Ok(()))), "one place per shard");
+        let sent = give.get(shard).is_some_and(|give| {
+            let given = Given { inbox, admin, figures };
+            give.send(given).is_ok()
+        });
+        debug_assert!(sent, "one place per shard");
     }
     let (failed, failures) = unbounded();
     let health = Arc::new(Health::default());

@@ -190,10 +190,7 @@ fn rows<E: Env>(state: &State<E>, query: Query<'_>) -> Vec<Row> {
 
 /// `domain` as the directory spells it, or what is wrong with it.
 fn spelled(domain: Option<&str>) -> Result<Option<Box<str>>, Response> {
-    domain
-        .map(|domain| domain_name(domain).map(Into::into))
-        .transpose()
-        .map_err(|error| Response::Refused(error.to_string()))
+    domain.map(domain_name).transpose().map_err(|error| Response::Refused(error.to_string()))
 }
 
 fn users<E: Env>(state: &State<E>, domain: Option<&str>, used: Used<'_>) -> Response {

@@ -15,8 +15,9 @@
 //!     segment's header leaves them out for good (store.md 3.11)
 //!   - no slot is written again after a write or sync in it failed
 
+use super::apply::apply;
 use super::batch::{self, BlobLine, Place};
-use super::blob::{BlobView, Blobs};
+use super::blob::BlobView;
 use super::cache::Cache;
 use super::format::{Identity, SegmentHeader, Stream};
 use super::record::{Group, Record};
@@ -791,49 +792,4 @@ impl<E: Env, S: SegmentStore> Inner<E, S> {
     fn segment_at(&self, slot: u32) -> u64 {
         self.segment_of(slot)
     }
-}
-
-/// The one way in which a batch becomes state.
-pub(super) fn apply<'a>(
-    table: &RefCell<BlobTable>,
-    machines: &Registry,
-    lsn: Lsn,
-    (slot, batch_at): (u32, u64),
-    blobs: &[BlobLine],
-    records: impl Iterator<Item = Result<Record<'a>, Damaged>>,
-    gone: &mut dyn FnMut(BlobId),
-) -> Result<(), Damaged> {
-    let mut table = table.borrow_mut();
-    let mut unsettled: Vec<BlobId> = Vec::with_capacity(blobs.len());
-    for line in blobs {
-        table.insert(lsn, slot, batch_at, line);
-        unsettled.push(line.id);
-    }
-    for record in records {
-        let record = record?;
-        let owner = machines.iter().find(|(kinds, _)| kinds.contains(&record.kind));
-        let Some((_, machine)) = owner else {
-            if record.flags & super::record::FLAG_SKIPPABLE != 0 {
-                continue;
-            }
-            return Err(Damaged(format!(
-                "batch {lsn} has a record of unknown kind {}",
-                record.kind
-            )));
-        };
-        let mut change = |at: Lsn, id: BlobId, by: i32| {
-            table.change(at, id, by);
-            if by < 0 {
-                unsettled.push(id);
-            }
-        };
-        let mut counts = Blobs { at: lsn, change: &mut change };
-        machine.borrow_mut().apply(lsn, record, &mut counts)?;
-    }
-    for id in unsettled {
-        if table.settle(lsn, id) {
-            gone(id);
-        }
-    }
-    Ok(())
 }

@@ -17,6 +17,7 @@
 //!
 //! Illegal: to show anybody what was not applied yet.
 
+mod apply;
 mod batch;
 pub mod blob;
 mod cache;

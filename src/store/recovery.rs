@@ -14,12 +14,13 @@
 //!
 //! Recovery writes nothing but the superblock's epoch, so that a crash in it changes nothing.
 
+use super::apply::apply;
 use super::batch::{check_whole, open_meta, open_record};
 use super::checkpoint::{Index, PageEntry, RootV1, TABLE_OWNER, TablePartV1, Writer, open_page};
 use super::format::{
     BATCH_HEADER_OCTETS, BatchHeader, Identity, PageAt, SegmentHeader, Stream, Superblock,
 };
-use super::log::{HotSegment, Log, Parts, Position, Registry, apply};
+use super::log::{HotSegment, Log, Parts, Position, Registry};
 use super::record::kind;
 use super::segments::{Local, SegmentStore, SuperblockFile, round_up};
 use super::table::{BlobTable, SEGMENT_OCTETS_MAX};

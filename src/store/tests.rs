@@ -42,18 +42,15 @@ impl Machine for Shelf {
         let key = record.account;
         let major = key % MAJORS;
         let known = self.at.get(&major).is_some_and(|&known| at <= known);
-        match record.kind {
-            PUT => {
-                blobs.retain(BlobId(blob));
-                if !known {
-                    self.keys.insert(key, blob);
-                }
+        if record.kind == PUT {
+            blobs.retain(BlobId(blob));
+            if !known {
+                self.keys.insert(key, blob);
             }
-            _ => {
-                blobs.release(BlobId(blob));
-                if !known && self.keys.remove(&key) != Some(blob) {
-                    return Err(Damaged(format!("key {key} does not hold blob {blob}")));
-                }
+        } else {
+            blobs.release(BlobId(blob));
+            if !known && self.keys.remove(&key) != Some(blob) {
+                return Err(Damaged(format!("key {key} does not hold blob {blob}")));
             }
         }
         if !known {
