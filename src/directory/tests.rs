@@ -68,6 +68,7 @@ impl World {
                 }
                 text
             }
+            Resolution::Account { account, .. } => format!("Account({account:?})"),
             found => format!("{found:?}"),
         }
     }
