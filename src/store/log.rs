@@ -1,8 +1,9 @@
 //! The log of one shard: append with group commit, read by number.
 //!
 //! Callers queue groups; one flusher gathers whatever waits into a batch, writes it as whole
-//! blocks, syncs once, applies it and answers everybody in it. There is no timer: while one batch
-//! is on its way the next one gathers. A second one starts beside it only when it is worth a sync.
+//! blocks, syncs once, applies it and answers everybody in it. While one batch is on its way the
+//! next one gathers; where many write at once it waits a moment for those that were just answered.
+//! A second one starts beside the first only when it is worth a sync.
 //!
 //! ```text
 //!   queue ──gather──> batch n+1 ──write──sync──┐
@@ -15,9 +16,7 @@
 //!     segment's header leaves them out for good (store.md 3.11)
 //!   - no slot is written again after a write or sync in it failed
 
-use super::apply::apply;
 use super::batch::{self, BlobLine, Place};
-use super::blob::BlobView;
 use super::cache::Cache;
 use super::format::{Identity, SegmentHeader, Stream};
 use super::record::{Group, Record};
@@ -25,7 +24,6 @@ use super::segments::{Local, SegmentStore, SuperblockFile};
 use super::stats::Stats;
 use super::table::{BLOB_OCTETS_MAX, BlobTable};
 use super::{Damaged, Machine, Settings, checkpoint};
-use crate::bytes::chain::Shared;
 use crate::bytes::codec::{to_u64, to_usize};
 use crate::env::{BLOCK_OCTETS, Env};
 use crate::model::id::{BlobId, LogId, Lsn};
@@ -38,6 +36,14 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
+use std::time::Duration;
+
+/// A batch of fewer groups than this was no crowd: the next one does not wait for more.
+const GATHER_GROUPS_MIN: usize = 4;
+/// How long nobody may come before a gathering batch goes.
+const GATHER_TICK: Duration = Duration::from_micros(100);
+/// How long a batch gathers at most.
+const GATHER_MAX: Duration = Duration::from_millis(1);
 
 /// Why a group is not in the log. Except where it says so, none of its effects will ever be seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -232,6 +238,7 @@ pub(super) struct Inner<E: Env, S: SegmentStore> {
     queued_octets: Cell<usize>,
     in_flight: RefCell<VecDeque<InFlight>>,
     last_batch_octets: Cell<usize>,
+    last_batch_groups: Cell<usize>,
     work: Signal,
     failed_in_a_row: Cell<u32>,
     /// Callers whose batch failed; told once it is durable that the batch does not count.
@@ -287,6 +294,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
                 queued_octets: Cell::new(0),
                 in_flight: RefCell::default(),
                 last_batch_octets: Cell::new(0),
+                last_batch_groups: Cell::new(0),
                 work: Signal::default(),
                 failed_in_a_row: Cell::new(0),
                 refused: RefCell::default(),
@@ -469,7 +477,32 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         taken
     }
 
+    /// Many callers write at once: those that were just answered are about to send again, and one
+    /// sync for all costs less than two. Waits while more keep coming, never longer than a commit
+    /// takes; a caller that is alone is not kept waiting at all.
+    async fn let_more_come(&self) {
+        let shared = &self.shared;
+        if shared.last_batch_groups.get() < GATHER_GROUPS_MIN {
+            return;
+        }
+        let longest = shared.stats.commit_mean().min(GATHER_MAX);
+        let begun = shared.env.now();
+        let mut seen = 0;
+        loop {
+            let waiting = shared.queue.borrow().len();
+            let enough = shared.queued_octets.get() >= BATCH_OCTETS_TARGET;
+            if waiting == seen || enough || shared.env.now().since(begun) >= longest {
+                return;
+            }
+            seen = waiting;
+            shared.env.sleep(GATHER_TICK).await;
+        }
+    }
+
     async fn start_batch(&self) {
+        if self.shared.in_flight.borrow().is_empty() {
+            self.let_more_come().await;
+        }
         let mut waiting = self.gather();
         if waiting.is_empty() {
             if !self.shared.in_flight.borrow().is_empty() {
@@ -511,6 +544,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         let end = tail.offset + to_u64(len);
         shared.tail.set(Position { offset: end, lsn, check: encoded.check, ..tail });
         shared.last_batch_octets.set(total);
+        shared.last_batch_groups.set(groups.len());
         shared.stats.batches.add(1);
         shared.stats.groups.add(to_u64(groups.len()));
         shared.stats.octets_written.add(to_u64(len));
@@ -694,26 +728,6 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         }
     }
 
-    /// Reads a blob: out of memory if it was written or read lately, else by one read.
-    pub async fn read(&self, id: BlobId) -> Result<BlobView, ReadError> {
-        let shared = &self.shared;
-        if let Some(view) = shared.cache.borrow_mut().get(id) {
-            return Ok(view);
-        }
-        loop {
-            let location = shared.table.borrow().locate(id).ok_or(ReadError::Unknown)?;
-            match shared.read_at(id, location).await {
-                Ok(view) => {
-                    shared.cache.borrow_mut().put(id, view.clone());
-                    return Ok(view);
-                }
-                // Moved or removed while it was read: ask again.
-                Err(_) if shared.table.borrow().locate(id) != Some(location) => {}
-                Err(Damaged(why)) => return Err(ReadError::Damaged(why)),
-            }
-        }
-    }
-
     /// Ends the log: what waits is written, a checkpoint taken, the files given back.
     pub async fn close(self) -> io::Result<()> {
         let shared = &self.shared;
@@ -724,72 +738,5 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         shared.checkpoint_due.set();
         shared.segments.close().await?;
         saved.map_err(|error| io::Error::other(error.to_string()))
-    }
-}
-
-impl<E: Env, S: SegmentStore> Inner<E, S> {
-    /// Makes a durable batch part of the state: the same for a live batch and in recovery.
-    pub(super) fn apply<'a>(
-        &self,
-        lsn: Lsn,
-        slot: u32,
-        batch_at: u64,
-        blobs: &[BlobLine],
-        records: impl Iterator<Item = Result<Record<'a>, Damaged>>,
-    ) -> Result<(), Damaged> {
-        apply(&self.table, &self.machines, lsn, (slot, batch_at), blobs, records, &mut |id| {
-            self.cache.borrow_mut().forget(id);
-        })
-    }
-
-    fn segment_of(&self, slot: u32) -> u64 {
-        let hot = self.hot.borrow();
-        hot.iter().rev().find(|one| one.slot == slot).map_or(0, |one| one.segment)
-    }
-
-    /// Fresh messages stay in memory as they came.
-    fn keep_blobs(&self, groups: Vec<Group>) {
-        let mut cache = self.cache.borrow_mut();
-        let table = self.table.borrow();
-        for mut blob in groups.into_iter().flat_map(|group| group.blobs) {
-            if table.locate(blob.id).is_none() {
-                continue;
-            }
-            let message = if blob.parts.len() == 1 {
-                blob.parts.pop().unwrap_or_default()
-            } else {
-                blob.parts.concat()
-            };
-            let (len, cost) = (message.len(), message.capacity());
-            let owner: Rc<dyn Shared> = Rc::new(message);
-            cache.put(blob.id, BlobView::new(owner, Rc::from(blob.summary), 0..len, cost));
-        }
-    }
-
-    pub(super) async fn read_at(
-        &self,
-        id: BlobId,
-        location: super::table::Location,
-    ) -> Result<BlobView, Damaged> {
-        let lead = to_usize(location.offset) % BLOCK_OCTETS;
-        let start = location.offset - to_u64(lead);
-        let len = to_usize(u64::from(location.blocks)) * BLOCK_OCTETS;
-        let segment = self.segment_at(location.slot);
-        self.stats.reads.add(1);
-        let read = self.segments.read(location.slot, start, len).await;
-        let view = read.map_err(|error| Damaged(format!("blob {id}: {error}")))?;
-        let octets = &view[lead..];
-        let header = batch::open_blob(octets, id, &self.identity, segment, location.offset)?;
-        let summary_at = lead + super::format::BLOB_HEADER_OCTETS;
-        let message_at = summary_at + to_usize(u64::from(header.summary_octets));
-        let message = message_at..message_at + to_usize(header.octets);
-        let summary = Rc::from(&view[summary_at..message_at]);
-        let cost = view.len();
-        Ok(BlobView::new(Rc::new(view), summary, message, cost))
-    }
-
-    /// The number of the segment in a slot.
-    fn segment_at(&self, slot: u32) -> u64 {
-        self.segment_of(slot)
     }
 }

@@ -25,6 +25,7 @@ mod checkpoint;
 mod dump;
 pub mod format;
 pub mod log;
+mod reader;
 pub mod record;
 pub mod recovery;
 pub mod segments;
@@ -68,7 +69,7 @@ impl Default for Settings {
             cache_octets: 256 << 20,
             checkpoint_octets: 256 << 20,
             checkpoint_pause: Duration::from_mins(1),
-            second_batch_octets: 256 << 10,
+            second_batch_octets: 1 << 20,
             planted: Planted::Nothing,
         }
     }

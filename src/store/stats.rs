@@ -43,6 +43,11 @@ impl Stats {
         self.longest.set(self.longest.get().max(micros));
     }
 
+    /// What a commit takes, on average.
+    pub fn commit_mean(&self) -> Duration {
+        Duration::from_micros(self.commit_micros.get() / self.batches.get().max(1))
+    }
+
     /// The longest commit, in microseconds.
     pub fn commit_micros_max(&self) -> u64 {
         self.longest.get()
