@@ -2,12 +2,12 @@
 //!
 //! ```text
 //!   signals blocked → directory held → password threads → shards:
-//!     open log → (shard 0: publish directory) → serve inbox → go on with the spool → listen
+//!     open log → serve inbox → (shard 0: publish directory) → go on with the spool → listen
 //!   all listen: `ready`
 //!   SIGTERM: no more connections → sessions come to an end → all drained → logs closed
 //! ```
 
-use super::shard::{Plan, State, assemble, cost, open_state, publish_directory};
+use super::shard::{Plan, State, assemble, begin, cost, open_state, publish_directory};
 use super::signals::{self, Wish};
 use super::{data_dir, directory};
 use crate::admin::http::{Health, Pages};
@@ -262,13 +262,10 @@ async fn run(ring: Ring, given: Given, common: &Arc<Common>) -> Result<(), Strin
     );
     let Given { inbox, admin, figures } = given;
     let shard = assemble(ring.clone(), plan, id, &state, common.mesh.clone(), figures);
-    ring.spawn(Rc::clone(&shard).serve_inbox(inbox));
+    begin(&shard, inbox, &state.ledger).await;
     if let Some(admin) = admin {
-        publish_directory(&shard, &state.ledger);
         ring.spawn(serve_admin(Rc::clone(&shard), state.clone(), admin));
     }
-    let others: Vec<LogId> = (0..plan.shards).map(LogId).filter(|other| other.0 != id.0).collect();
-    shard.intake.resume(&others);
     let publishing = Rc::clone(&shard);
     ring.spawn(async move {
         loop {

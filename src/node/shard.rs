@@ -5,15 +5,17 @@ use crate::config::Config;
 use crate::directory::{self, Ledger};
 use crate::env::Env;
 use crate::mailbox::{Accounts, Locks};
-use crate::mesh::Mesh;
+use crate::mesh::{Inbox, Mesh};
 use crate::model::id::{LogId, ShardId};
 use crate::model::limits::PASSWORD_CHECKS_WAITING_MAX;
 use crate::mta::Intake;
+use crate::probe::event::{Level, event};
 use crate::proto::{pop3, smtp};
 use crate::queue::Spool;
 use crate::server::shard::{Call, Figures, Flag, MeshPeers, Settings, Shard};
 use crate::store::record::kind;
 use crate::store::{Identity, Log, Machine, OpenError, Registry, Report};
+use futures_lite::future::or;
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -21,6 +23,8 @@ use std::time::Duration;
 
 /// How long a write may wait for a reader that takes nothing.
 const WRITE_TIMEOUT: Duration = Duration::from_mins(5);
+/// Wait before a shard whose inbox was full is told of the directory again.
+const INBOX_RETRY_PAUSE: Duration = Duration::from_millis(10);
 
 /// What all shards of a node have in common.
 #[derive(Clone)]
@@ -188,6 +192,7 @@ pub fn assemble<E: Env>(
         settings: plan.sessions(),
         figures,
         snapshot: RefCell::new(snapshot),
+        informed: Flag::default(),
         draining: Flag::default(),
         sessions: Cell::new(0),
         draft_octets: Cell::new(0),
@@ -196,15 +201,39 @@ pub fn assemble<E: Env>(
     })
 }
 
-/// Tells every shard how the directory stands; to be called on shard 0 when it changed.
-pub fn publish_directory<E: Env>(shard: &Shard<E>, ledger: &Ledger) {
-    let snapshot = ledger.snapshot();
-    *shard.snapshot.borrow_mut() = std::sync::Arc::clone(&snapshot);
-    for other in (0..shard.mesh.shards()).filter(|&other| other != shard.id.0) {
-        let call = Call::Directory(std::sync::Arc::clone(&snapshot));
-        if shard.mesh.send(ShardId(other), call).is_err() {
-            let fields = [("shard", other.into())];
-            crate::probe::event::event(crate::probe::event::Level::Error, "shard_full", &fields);
-        }
+/// Brings an assembled shard to where it may listen: its inbox is served, the directory is known,
+/// what its spool holds is on its way. Comes back early when the server is to stop.
+pub async fn begin<E: Env>(shard: &Rc<Shard<E>>, inbox: Inbox<Call<E::Conn>>, ledger: &Ledger) {
+    shard.env.spawn(Rc::clone(shard).serve_inbox(inbox));
+    if shard.id.0 == 0 {
+        publish_directory(shard, ledger);
     }
+    let others: Vec<LogId> =
+        (0..shard.mesh.shards()).map(LogId).filter(|other| other.0 != shard.id.0).collect();
+    shard.intake.resume(&others);
+    // Who knows no directory would refuse everybody, and for good.
+    or(shard.informed.wait(), shard.draining.wait()).await;
+}
+
+/// Tells every shard how the directory stands; to be called on shard 0 when it changed.
+pub fn publish_directory<E: Env>(shard: &Rc<Shard<E>>, ledger: &Ledger) {
+    *shard.snapshot.borrow_mut() = ledger.snapshot();
+    shard.informed.set();
+    for other in (0..shard.mesh.shards()).map(ShardId).filter(|&other| other != shard.id) {
+        if tell_directory(shard, ledger, other) {
+            continue;
+        }
+        event(Level::Warn, "shard_busy", &[("shard", other.0.into())]);
+        let (shard, ledger) = (Rc::clone(shard), ledger.clone());
+        shard.env.clone().spawn(async move {
+            while !tell_directory(&shard, &ledger, other) {
+                shard.env.sleep(INBOX_RETRY_PAUSE).await;
+            }
+        });
+    }
+}
+
+/// Always as it stands now: what was told later holds. False: the other shard's inbox is full.
+fn tell_directory<E: Env>(shard: &Shard<E>, ledger: &Ledger, other: ShardId) -> bool {
+    shard.mesh.send(other, Call::Directory(ledger.snapshot())).is_ok()
 }

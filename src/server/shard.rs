@@ -184,6 +184,8 @@ pub struct Shard<E: Env> {
     pub settings: Settings,
     pub figures: Figures,
     pub snapshot: RefCell<Arc<Snapshot>>,
+    /// Set once `snapshot` is the directory, and not what there is before it is known.
+    pub informed: Flag,
     pub draining: Flag,
     /// Sessions under way.
     pub sessions: Cell<usize>,
@@ -225,7 +227,10 @@ impl<E: Env> Shard<E> {
                     let shard = Rc::clone(&self);
                     self.env.spawn(super::pop3::adopt(shard, *moving));
                 }
-                Call::Directory(snapshot) => *self.snapshot.borrow_mut() = snapshot,
+                Call::Directory(snapshot) => {
+                    *self.snapshot.borrow_mut() = snapshot;
+                    self.informed.set();
+                }
                 Call::Drain => self.draining.set(),
             }
         }
