@@ -55,11 +55,19 @@ pub struct Accounts {
     leaving: BTreeSet<(AccountId, MailboxId, Uid)>,
     /// Volatile: deliveries on their way into the log, of accounts with a quota.
     reserved: Map<AccountId, Usage>,
+    /// See [`Accounts::plant_uid_reuse`].
+    reuses_uids: bool,
 }
 
 impl Accounts {
     pub fn new() -> Accounts {
         Accounts::default()
+    }
+
+    /// Plants a fault, for the tests that show that such a fault is found: the UIDs of the last
+    /// messages of a mailbox are given again once those are removed.
+    pub fn plant_uid_reuse(&mut self) {
+        self.reuses_uids = true;
     }
 
     /// Accounts that ever got mail, deleted ones included.
@@ -246,7 +254,13 @@ impl Accounts {
     }
 
     fn apply_expunge(&mut self, id: AccountId, expunge: &Expunge<'_>) -> Result<(), Damaged> {
-        self.known(id)?.apply_expunge(expunge)
+        self.known(id)?.apply_expunge(expunge)?;
+        if self.reuses_uids
+            && let Some(folder) = self.known(id)?.folder_mut(expunge.mailbox)
+        {
+            folder.reuse_uids();
+        }
+        Ok(())
     }
 
     fn known(&mut self, id: AccountId) -> Result<&mut Account, Damaged> {

@@ -124,6 +124,12 @@ impl Folder {
         self.join(gone);
     }
 
+    /// See [`super::Accounts::plant_uid_reuse`].
+    pub(super) fn reuse_uids(&mut self) {
+        self.uidnext = Uid(self.slots.last().map_or(0, |slot| slot.chunk.last_uid().0) + 1);
+        self.assign = self.uidnext;
+    }
+
     /// Drops empty chunks and joins small neighbours.
     fn join(&mut self, gone: &mut Vec<u64>) {
         let mut kept: Vec<Slot> = Vec::new();

@@ -37,6 +37,8 @@ pub struct Plan {
     pub pool: Pool,
     /// For the keys of remembered credentials; made anew by each process.
     pub key: [u8; 32],
+    /// Plants a fault ([`Accounts::plant_uid_reuse`]).
+    pub reuses_uids: bool,
 }
 
 impl Plan {
@@ -48,7 +50,7 @@ impl Plan {
             checkpoint_pause: config.store.checkpoint_interval,
             ..crate::store::Settings::default()
         };
-        Plan { config, store, store_id, shards, pool, key }
+        Plan { config, store, store_id, shards, pool, key, reuses_uids: false }
     }
 
     /// Where a log lies.
@@ -151,6 +153,9 @@ pub async fn open_state<E: Env>(
     log: LogId,
 ) -> Result<(State<E>, Report), OpenError> {
     let accounts = Rc::new(RefCell::new(Accounts::new()));
+    if plan.reuses_uids {
+        accounts.borrow_mut().plant_uid_reuse();
+    }
     let spool = Rc::new(RefCell::new(Spool::new()));
     let ledger = Ledger::new();
     let mailboxes: Rc<RefCell<dyn Machine>> = Rc::<RefCell<Accounts>>::clone(&accounts);

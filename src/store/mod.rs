@@ -82,7 +82,12 @@ pub enum Planted {
     Nothing,
     /// Answers are given although nothing was synced.
     AnswerBeforeSync,
+    /// Every [`LOST_REFERENCE`]th reference to a blob is not counted.
+    LoseReference,
 }
+
+/// How rare a reference is that [`Planted::LoseReference`] loses.
+pub const LOST_REFERENCE: u32 = 5;
 
 /// Octets of the log that do not mean what they should. Always an operator's matter.
 #[derive(Clone, Debug, PartialEq, Eq)]

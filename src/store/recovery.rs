@@ -24,7 +24,7 @@ use super::log::{HotSegment, Log, Parts, Position, Registry};
 use super::record::kind;
 use super::segments::{Local, SegmentStore, SuperblockFile, round_up};
 use super::table::{BlobTable, SEGMENT_OCTETS_MAX};
-use super::{Damaged, Settings};
+use super::{Damaged, Planted, Settings};
 use crate::bytes::codec::{to_u64, to_usize};
 use crate::bytes::hash::Sorted;
 use crate::env::{BLOCK_OCTETS, Env, File as _};
@@ -118,7 +118,7 @@ impl<E: Env> Log<E, Local<E>> {
         drop(copies);
         check_fit(&superblock, &identity)?;
         let segments = Local::open(env.clone(), dir, identity, superblock.segment_octets).await?;
-        let recovery = Recovery::new(&env, &segments, superblock, &machines);
+        let recovery = Recovery::new(&env, &segments, superblock, &machines, settings.planted);
         let found = recovery.run().await?;
         finish(env, settings, machines, segments, superblock_file, superblock, found).await
     }
@@ -174,6 +174,7 @@ async fn create<E: Env>(
     let octets = to_u64(SuperblockFile::<E::File>::OCTETS);
     let superblock = SuperblockFile::new(env.create(&path, octets).await?);
     let tail = Position { segment: 1, slot, offset: to_u64(BLOCK_OCTETS), lsn: Lsn(0), check: 0 };
+    let table = BlobTable::new(settings.planted);
     let log = Log::start(Parts {
         env,
         settings,
@@ -182,7 +183,7 @@ async fn create<E: Env>(
         segments,
         superblock,
         machines,
-        table: BlobTable::new(),
+        table,
         tail,
         hot: vec![HotSegment { slot, segment: 1, last: Lsn(0) }],
         next_segment: 2,
@@ -274,13 +275,19 @@ struct Recovery<'a, E: Env, S: SegmentStore> {
 }
 
 impl<'a, E: Env, S: SegmentStore> Recovery<'a, E, S> {
-    fn new(env: &'a E, segments: &'a S, superblock: Superblock, machines: &'a Registry) -> Self {
+    fn new(
+        env: &'a E,
+        segments: &'a S,
+        superblock: Superblock,
+        machines: &'a Registry,
+        planted: Planted,
+    ) -> Self {
         Recovery {
             env,
             segments,
             superblock,
             machines,
-            table: RefCell::new(BlobTable::new()),
+            table: RefCell::new(BlobTable::new(planted)),
             report: Report::default(),
             next_blob: 1,
             replayed_octets: 0,
