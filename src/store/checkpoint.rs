@@ -190,6 +190,8 @@ struct Draft {
     /// Places of the records that are no pages, in order.
     others: Vec<PageAt>,
     unsynced: Vec<u32>,
+    /// The superblock may name it already.
+    named: bool,
 }
 
 fn failed(error: &io::Error) -> AppendError {
@@ -259,6 +261,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
             changes: Vec::new(),
             others: Vec::new(),
             unsynced: Vec::new(),
+            named: false,
         };
         let outcome = self.write_checkpoint(&mut draft, start).await;
         if outcome.is_err() {
@@ -271,7 +274,8 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         Ok(())
     }
 
-    /// What was begun is nobody's. After a failure its segments are not written again.
+    /// What was begun is nobody's, unless the superblock was on its way: then the next start may
+    /// begin with either, and this process writes over neither.
     fn drop_draft(&self, draft: &Draft, reusable: bool) {
         let shared = &self.shared;
         let mut index = shared.index.borrow_mut();
@@ -279,8 +283,13 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
             shared.segments.condemn(writer.slot);
             index.writer = None;
         }
-        let begun = draft.segments.iter().filter(|segment| !index.segments.contains(segment));
-        begun.for_each(|&(slot, _)| shared.segments.retire(slot));
+        for &(slot, _) in draft.segments.iter().filter(|one| !index.segments.contains(one)) {
+            if draft.named {
+                shared.segments.condemn(slot);
+            } else {
+                shared.segments.retire(slot);
+            }
+        }
     }
 
     /// More replaced pages than living ones: write them all anew, then the old segments are free.
@@ -326,6 +335,9 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
             shared.segments.sync(slot).await.map_err(|error| failed(&error))?;
         }
         let seq = shared.index.borrow().superblock_seq + 1;
+        // Each attempt has a number of its own: two that differ must not pass for the same.
+        shared.index.borrow_mut().superblock_seq = seq;
+        draft.named = true;
         let superblock = Superblock {
             identity: shared.identity,
             seq,

@@ -109,12 +109,16 @@ impl<E: Env> Log<E, Local<E>> {
         }
         let superblock_file = SuperblockFile::new(file);
         let copies = superblock_file.read().await?;
-        if copies.iter().all(|&octet| octet == 0) {
+        let chosen = Superblock::choose(&copies);
+        // The second half is written once the first is durable, before anything is answered.
+        let is_begun = copies[copies.len() / 2..].iter().any(|&octet| octet != 0);
+        if chosen.is_err() && !is_begun {
             superblock_file.close().await?;
             env.remove(&path).await?;
             return create(env, dir, identity, settings, machines).await;
         }
-        let superblock = Superblock::choose(&copies).map_err(OpenError::Damaged)?;
+        let superblock = chosen.map_err(OpenError::Damaged)?;
+        superblock_file.found(&copies, &superblock.encode());
         drop(copies);
         check_fit(&superblock, &identity)?;
         let segments = Local::open(env.clone(), dir, identity, superblock.segment_octets).await?;

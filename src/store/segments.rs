@@ -238,6 +238,8 @@ impl<E: Env> SegmentStore for Local<E> {
 /// The file of the superblock's copies, beside the segments.
 pub struct SuperblockFile<F: File> {
     file: F,
+    /// The half that is written first: never the only one that is whole.
+    first: Cell<usize>,
 }
 
 impl<F: File> SuperblockFile<F> {
@@ -247,8 +249,17 @@ impl<F: File> SuperblockFile<F> {
 
     pub const OCTETS: usize = SUPERBLOCK_COPIES * BLOCK_OCTETS;
 
+    const HALF_OCTETS: usize = Self::OCTETS / 2;
+
     pub fn new(file: F) -> SuperblockFile<F> {
-        SuperblockFile { file }
+        SuperblockFile { file, first: Cell::new(0) }
+    }
+
+    /// Tells what was found: `copies` as they were read, and the one of them that counts.
+    pub fn found(&self, copies: &[u8], chosen: &[u8]) {
+        let (left, right) = copies.split_at(Self::HALF_OCTETS);
+        let is_whole = |half: &[u8]| half.chunks(BLOCK_OCTETS).all(|copy| copy == chosen);
+        self.first.set(usize::from(is_whole(left) && !is_whole(right)));
     }
 
     /// All copies as they stand.
@@ -256,11 +267,14 @@ impl<F: File> SuperblockFile<F> {
         self.file.read_at(0, Self::OCTETS).await
     }
 
-    /// Writes all copies, half of them after the other half is durable: a cut at any moment leaves
-    /// two that agree.
+    /// Writes all copies, half of them after the other half is durable: a cut or a failure at any
+    /// moment leaves two that agree. After a failure either superblock may count.
     pub async fn write(&self, copy: &[u8]) -> io::Result<()> {
-        for half in 0..2 {
-            let len = Self::OCTETS / 2;
+        let first = self.first.get();
+        for half in [first, 1 - first] {
+            // Should it fail, the other half is the one that is whole.
+            self.first.set(half);
+            let len = Self::HALF_OCTETS;
             let mut block = self.file.alloc(len);
             for target in block.as_mut().chunks_mut(BLOCK_OCTETS) {
                 target.copy_from_slice(copy);
@@ -268,6 +282,7 @@ impl<F: File> SuperblockFile<F> {
             self.file.write_at(block, to_u64(half * len)).await?;
             self.file.sync().await?;
         }
+        self.first.set(0);
         Ok(())
     }
 
