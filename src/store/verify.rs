@@ -15,6 +15,12 @@ use crate::bytes::hash::{Map, Sorted};
 use crate::env::{BLOCK_OCTETS, Env};
 use crate::model::id::{BlobId, Lsn};
 use serde::Serialize;
+use std::time::Duration;
+
+/// Wait for a checkpoint that may write the superblock.
+const CHECKPOINT_PAUSE: Duration = Duration::from_millis(5);
+/// Times that the superblock is read when one checkpoint after the other writes it.
+const SUPERBLOCK_TRIES: u32 = 8;
 
 /// What was read and what is wrong with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -39,7 +45,6 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         let hot = shared.hot.borrow().clone();
         let index = shared.index.borrow().segments.clone();
         let ends = self.index_ends();
-        let replaying = shared.index.borrow().superblock_seq;
         for (number, one) in hot.iter().enumerate() {
             let limit = if number + 1 == hot.len() { end.lsn } else { one.last };
             let place = (one.slot, one.segment);
@@ -51,7 +56,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
             self.verify_used((slot, segment), None, end, &mut findings, &mut progress).await;
         }
         self.verify_pages(&mut findings).await;
-        self.verify_superblock(replaying, &mut findings).await;
+        self.verify_superblock(&mut findings).await;
         self.verify_blobs(&mut findings, &mut progress).await;
         self.verify_references(&mut findings);
         findings
@@ -228,20 +233,27 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         open_record(&view[lead..], seed, to_usize(u64::from(at.record))).map(|_| ())
     }
 
-    async fn verify_superblock(&self, before: u64, findings: &mut Findings) {
+    async fn verify_superblock(&self, findings: &mut Findings) {
         let shared = &self.shared;
-        let copies = match shared.superblock.read().await {
-            Ok(copies) => copies,
-            Err(error) => return findings.faults.push(format!("superblock: {error}")),
-        };
-        if shared.index.borrow().superblock_seq != before {
-            // A checkpoint wrote it meanwhile: its copies may differ at this moment.
-            return;
-        }
-        for (number, copy) in copies.chunks(BLOCK_OCTETS).enumerate() {
-            if let Err(why) = super::format::Superblock::decode(copy) {
-                findings.faults.push(format!("copy {number} of the superblock: {why}"));
+        for _ in 0..SUPERBLOCK_TRIES {
+            while shared.checkpointing.get() {
+                shared.env.sleep(CHECKPOINT_PAUSE).await;
             }
+            let before = shared.index.borrow().superblock_seq;
+            let copies = match shared.superblock.read().await {
+                Ok(copies) => copies,
+                Err(error) => return findings.faults.push(format!("superblock: {error}")),
+            };
+            if shared.checkpointing.get() || shared.index.borrow().superblock_seq != before {
+                // It may have been read while it was written.
+                continue;
+            }
+            for (number, copy) in copies.chunks(BLOCK_OCTETS).enumerate() {
+                if let Err(why) = super::format::Superblock::decode(copy) {
+                    findings.faults.push(format!("copy {number} of the superblock: {why}"));
+                }
+            }
+            return;
         }
     }
 
