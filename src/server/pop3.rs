@@ -12,12 +12,14 @@ use crate::bytes::chain::Chain;
 use crate::bytes::hash::Map;
 use crate::env::{Conn as _, Env};
 use crate::mailbox::{Entry, ExpungeError, Guard, INBOX, Marks, View, expunge};
+use crate::mesh::Full;
 use crate::model::id::{AccountId, ShardId, Uid};
 use crate::probe::event::{Level, Value, event};
 use crate::proto::pop3::{
     Maildrop, Method, Sending, Session, Step, Verdict, octets_sent, unavailable,
 };
 use crate::proto::sasl::Credentials;
+use crate::store::AppendError;
 use futures_lite::future::or;
 use std::fmt::Write as _;
 use std::io;
@@ -121,7 +123,11 @@ impl<E: Env> Driver<E> {
             match Box::pin(self.work(&mut conn)).await {
                 Ok(Goes::Read) => {}
                 Ok(Goes::Close) => break "quit",
-                Ok(Goes::Moved) => return self.depart(conn),
+                Ok(Goes::Moved) => {
+                    let Some(back) = self.depart(conn) else { return };
+                    (self, conn) = back;
+                    continue;
+                }
                 Err(_) => break "lost",
             }
             if self.flush(&mut conn).await.is_err() {
@@ -184,7 +190,7 @@ impl<E: Env> Driver<E> {
                 Step::Top { index, lines } => {
                     Box::pin(self.send(conn, index, Some(lines))).await?;
                 }
-                Step::Update => Box::pin(self.on_update()).await,
+                Step::Update => Box::pin(self.on_update()).await?,
             }
         }
     }
@@ -229,13 +235,13 @@ impl<E: Env> Driver<E> {
         Ok(true)
     }
 
-    /// Hands the session to the shard that owns its maildrop.
-    fn depart(self, conn: E::Conn) {
-        let Driver { shard, session, account, buffer, .. } = self;
-        let Some((account, user)) = account else { return };
-        let Ok(conn) = conn.detach() else { return };
+    /// Hands the session to the shard that owns its maildrop. Comes back with it, and a login that
+    /// is to be tried later, if that one has more to do than it may queue.
+    fn depart(self, conn: E::Conn) -> Option<(Driver<E>, E::Conn)> {
+        let Driver { shard, peer, session, account, buffer, .. } = self;
+        let (account, user) = account?;
         let moving = Moving {
-            conn,
+            conn: conn.detach().ok()?,
             session: session.depart(),
             unread: buffer.filled().to_vec(),
             account,
@@ -243,10 +249,16 @@ impl<E: Env> Driver<E> {
             method: Method::User,
         };
         let owner = ShardId(shard.owner(account).0);
-        if shard.mesh.send(owner, Call::Pop3(Box::new(moving))).is_err() {
-            // The owner has more to do than it may queue: the client comes back.
-            event(Level::Warn, "shard_busy", &[("shard", owner.0.into())]);
-        }
+        let Err(Full(Call::Pop3(moving))) = shard.mesh.send(owner, Call::Pop3(Box::new(moving)))
+        else {
+            return None;
+        };
+        event(Level::Warn, "shard_busy", &[("shard", owner.0.into())]);
+        let conn = shard.env.attach(moving.conn).ok()?;
+        let mut driver = Driver::new(shard, peer, Session::arrive(moving.session));
+        driver.buffer = buffer;
+        driver.session.login(Verdict::Later, &mut driver.out);
+        Some((driver, conn))
     }
 
     /// Locks and opens the maildrop of a user who has shown the right password.
@@ -326,8 +338,9 @@ impl<E: Env> Driver<E> {
         Ok(())
     }
 
-    /// Removes what is marked, as one commit (RFC 1939 §6).
-    async fn on_update(&mut self) {
+    /// Removes what is marked, as one commit (RFC 1939 §6). An error: nobody knows whether that
+    /// counts, so that neither answer would be right.
+    async fn on_update(&mut self) -> io::Result<()> {
         let uids: Vec<Uid> = {
             let maildrop = self.session.maildrop();
             let of = |index| maildrop.and_then(|maildrop| maildrop.entry(index));
@@ -341,10 +354,15 @@ impl<E: Env> Driver<E> {
             }
             (None, false) => Err(ExpungeError::Busy),
         };
-        if let Ok(count) = removed {
-            self.shard.figures.removed.add(count as u64);
+        match removed {
+            Ok(count) => self.shard.figures.removed.add(count as u64),
+            Err(ExpungeError::Append(AppendError::Uncertain(why))) => {
+                return Err(io::Error::other(why));
+            }
+            Err(_) => {}
         }
         self.session.updated(removed.is_ok(), &mut self.out);
+        Ok(())
     }
 
     fn tell(&self, why: &str) {
