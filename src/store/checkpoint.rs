@@ -25,6 +25,7 @@ use crate::env::{BLOCK_OCTETS, Env};
 use crate::model::id::Lsn;
 use rkyv::util::AlignedVec;
 use std::io;
+use std::ops::RangeInclusive;
 
 /// Octets of pages that are written together.
 const INDEX_BATCH_OCTETS: usize = 1 << 20;
@@ -219,6 +220,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
     }
 
     fn taint(&self) {
+        self.shared.renewing.set(true);
         self.shared.table.borrow_mut().taint();
         for (_, machine) in &self.shared.machines {
             machine.borrow_mut().taint();
@@ -269,6 +271,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
             self.drop_draft(&draft, outcome == Err(AppendError::Full));
             return outcome;
         }
+        shared.renewing.set(false);
         self.reuse_dead_segments(start);
         shared.stats.checkpoints.add(1);
         Ok(())
@@ -321,6 +324,12 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
                 machine
                     .borrow_mut()
                     .save(major, at, &mut |minor, octets| pages.push((minor, octets)));
+                if shared.renewing.get() {
+                    let has =
+                        |minor| pages.iter().any(|(one, page)| *one == minor && page.is_some());
+                    let keys = (owner, major, 0)..=(owner, major, u64::MAX);
+                    self.drop_stale(draft, keys, &|&(_, _, minor)| has(minor));
+                }
                 for (minor, octets) in pages {
                     self.add_page(draft, (owner, major, minor), at, octets).await?;
                 }
@@ -362,12 +371,29 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
     async fn save_table(&self, draft: &mut Draft) -> Result<(), AppendError> {
         let shared = &self.shared;
         let numbers = shared.table.borrow().dirty();
+        if shared.renewing.get() {
+            let keys = (TABLE_OWNER, 0, 0)..=(TABLE_OWNER, u32::MAX, u64::MAX);
+            self.drop_stale(draft, keys, &|(_, number, _)| numbers.binary_search(number).is_ok());
+        }
         for number in numbers {
             let at = shared.applied.get().lsn;
             let octets = shared.table.borrow_mut().save(number, at);
             self.add_page(draft, (TABLE_OWNER, number, 0), at, octets).await?;
         }
         Ok(())
+    }
+
+    /// While everything is written anew: pages in force that are not among those handed out are no
+    /// more. A checkpoint that came to nothing may have been told so, and nobody says it twice.
+    fn drop_stale(
+        &self,
+        draft: &mut Draft,
+        keys: RangeInclusive<PageKey>,
+        is_kept: &dyn Fn(&PageKey) -> bool,
+    ) {
+        let index = self.shared.index.borrow();
+        let stale = index.pages.range(keys).map(|(&key, _)| key).filter(|key| !is_kept(key));
+        draft.changes.extend(stale.map(|key| (key, None)));
     }
 
     async fn add_page(

@@ -232,6 +232,8 @@ pub(super) struct Inner<E: Env, S: SegmentStore> {
     pub since_checkpoint: Cell<u64>,
     pub checkpoint_due: Signal,
     pub checkpointing: Cell<bool>,
+    /// The next checkpoint writes every page there is.
+    pub renewing: Cell<bool>,
     pub stopping: Cell<bool>,
     pub stopped: Signal,
     queue: RefCell<VecDeque<Waiting>>,
@@ -288,6 +290,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
                 since_checkpoint: Cell::new(0),
                 checkpoint_due: Signal::default(),
                 checkpointing: Cell::new(false),
+                renewing: Cell::new(false),
                 stopping: Cell::new(false),
                 stopped: Signal::default(),
                 queue: RefCell::default(),

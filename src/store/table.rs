@@ -243,7 +243,7 @@ impl BlobTable {
         }
     }
 
-    /// Numbers of the pages that changed since they were saved.
+    /// Numbers of the pages that changed since they were saved, rising.
     pub(super) fn dirty(&self) -> Vec<u32> {
         (self.first..)
             .zip(&self.pages)
