@@ -44,6 +44,8 @@ struct Lane {
     running: usize,
     /// Gone from the spool; the owner was not told yet.
     settled: Vec<SpoolId>,
+    /// The owner is being told what it may forget.
+    telling: bool,
 }
 
 #[derive(Default)]
@@ -289,22 +291,34 @@ impl<E: Env, P: Peers> Sender<E, P> {
         lanes.by_owner.entry(owner).or_default().settled.append(&mut spools);
     }
 
-    fn is_idle(&self, owner: LogId) -> bool {
-        let lanes = self.shared.lanes.borrow();
-        let lane = lanes.by_owner.get(&owner);
-        lane.is_some_and(|lane| lane.running == 0 && lane.waiting.is_empty())
+    /// What an idle lane has to tell its owner; nothing while somebody does.
+    fn begin_telling(&self, owner: LogId) -> Option<Vec<SpoolId>> {
+        let mut lanes = self.shared.lanes.borrow_mut();
+        let lane = lanes.by_owner.get_mut(&owner)?;
+        let is_idle = lane.running == 0 && lane.waiting.is_empty();
+        if !is_idle || lane.telling || lane.settled.is_empty() {
+            return None;
+        }
+        lane.telling = true;
+        Some(std::mem::take(&mut lane.settled))
     }
 
-    /// Tells an owner what it may forget, unless a message is about to do so.
+    fn end_telling(&self, owner: LogId) {
+        self.shared.lanes.borrow_mut().by_owner.entry(owner).or_default().telling = false;
+    }
+
+    /// Tells an owner what it may forget, until it has heard or a message is about to tell it.
     async fn tell_settled(&self, owner: LogId) {
-        let spools = if self.is_idle(owner) { self.take_settled(owner) } else { Vec::new() };
-        if spools.is_empty() {
-            return;
-        }
-        let told = spools.clone();
-        let request = Request::Settled { source: self.shared.log.id(), spools };
-        if self.peers().ask(owner, request).await != Ok(Answer::Done) {
-            self.put_settled(owner, told);
+        let mut pause = SPOOL_PAUSE_MIN;
+        while let Some(spools) = self.begin_telling(owner) {
+            let told = spools.clone();
+            let request = Request::Settled { source: self.shared.log.id(), spools };
+            let has_heard = self.peers().ask(owner, request).await == Ok(Answer::Done);
+            self.end_telling(owner);
+            if !has_heard {
+                self.put_settled(owner, told);
+                self.wait(&mut pause).await;
+            }
         }
     }
 }
