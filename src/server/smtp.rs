@@ -299,6 +299,8 @@ impl<E: Env> Driver<E> {
         };
         let Some(transaction) = self.transaction.as_deref_mut() else { return Err(BROKEN) };
         let first = transaction.accounts.len();
+        // All of a recipient's accounts, or none: those of one that is refused get nothing.
+        let mut admitted = Vec::with_capacity(accounts.len());
         for (account, octets) in accounts {
             let quota = if octets == 0 { Quota::NONE } else { Quota { octets, ..Quota::NONE } };
             let log = self.shard.owner(account);
@@ -307,9 +309,10 @@ impl<E: Env> Driver<E> {
                 let room = self.shard.accounts.borrow().room(account, quota, size);
                 room.map_err(|refused| to_reply(Outcome::from(refused)))?;
             }
-            transaction.accounts.push(Rcpt { log, account, quota });
+            admitted.push(Rcpt { log, account, quota });
         }
-        let count = transaction.accounts.len() - first;
+        let count = admitted.len();
+        transaction.accounts.extend(admitted);
         transaction.accepted.push(Accepted { address, first, count });
         Ok(())
     }
@@ -394,7 +397,9 @@ impl<E: Env> Driver<E> {
             Box::pin(std::future::ready(vec![Outcome::CROWDED; accounts.len()]))
         } else {
             let message = self.make_message(draft.octets, utf8, is_text);
-            let judge = if self.settings.lmtp { Judge::Each } else { Judge::Together };
+            // A reply that stands for several accounts is one for all of them, by LMTP too.
+            let is_each = self.settings.lmtp && counts.iter().all(|&count| count == 1);
+            let judge = if is_each { Judge::Each } else { Judge::Together };
             self.shard.intake.accept(&Envelope { recipients: accounts, judge }, message)
         };
         let told = Told {
