@@ -93,7 +93,7 @@ fn put_record(out: &mut [u8], at: usize, record: &OwnedRecord, seed: u64) -> usi
     end
 }
 
-fn record_check(checked: &[u8], seed: u64, at: usize) -> u32 {
+pub(super) fn record_check(checked: &[u8], seed: u64, at: usize) -> u32 {
     let check = xxh3_64_with_seed(checked, seed ^ to_u64(at));
     u32::try_from(check & 0xFFFF_FFFF).expect("masked to 32 bits")
 }

@@ -24,6 +24,8 @@ mod cache;
 mod checkpoint;
 mod dump;
 pub mod format;
+#[cfg(any(test, feature = "sim"))]
+pub mod fuzz;
 pub mod log;
 mod reader;
 pub mod record;

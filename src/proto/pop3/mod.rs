@@ -21,6 +21,8 @@
 //! Illegal: to step while a question ([`Step::Login`], [`Step::Update`]) is open.
 
 mod message;
+#[cfg(any(test, feature = "sim"))]
+pub mod replay;
 mod session;
 #[cfg(test)]
 mod tests;
