@@ -10,10 +10,20 @@
 //! UPDATE=1 cargo bench --bench instr      take what is there now as right
 //! ```
 
+mod cases {
+    pub(crate) mod log;
+    pub(crate) mod mail;
+    pub(crate) mod session;
+    pub(crate) mod state;
+    pub(crate) mod wire;
+}
+
+use cases::{log, mail, session, state, wire};
 use pombal::bytes::buffer::Buffer;
 use pombal::bytes::chain::{Chain, Shared};
 use pombal::config;
 use pombal::probe::{Histogram, Registry, Set, Summary};
+use pombal::proto::smtp::Settings;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::hint::black_box;
@@ -30,6 +40,18 @@ const CASES: &[Case] = &[
     ("config_embedded", 20, configuration),
     ("histogram_1000", 50, histogram),
     ("metrics_20_series", 20, metrics),
+    ("wire_3000_lines", 5, lines),
+    ("wire_6_paths", 50, paths),
+    ("wire_unstuff_10k", 50, unstuff),
+    ("wire_summary_10k", 20, summary),
+    ("smtp_data_10k", 20, smtp_data),
+    ("smtp_bdat_10k", 20, smtp_bdat),
+    ("pop3_list_1000", 10, pop3_list),
+    ("pop3_uidl_1000", 10, pop3_uidl),
+    ("pop3_retr_100_of_4k", 10, pop3_retr),
+    ("store_encode_64_of_10k", 5, encode),
+    ("store_recover_10000_records", 2, recover),
+    ("mailbox_deliver_1024", 2, deliver),
 ];
 
 /// More than this above the line in the file fails.
@@ -78,6 +100,82 @@ fn metrics() {
     }
     let families = Registry::new(vec![set]).read();
     assert_eq!(families[0].series.len(), 20);
+}
+
+fn lines() {
+    thread_local!(static INPUT: Vec<u8> = wire::commands());
+    INPUT.with(|input| assert_eq!(wire::take_lines(input), 3_000));
+}
+
+fn paths() {
+    assert_eq!(wire::parse_paths(), 5);
+}
+
+fn unstuff() {
+    thread_local!(static INPUT: Vec<u8> = [&mail::message(10 << 10)[..], b".\r\n"].concat());
+    INPUT.with(|input| assert_eq!(wire::unstuff(input), 10 << 10));
+}
+
+fn summary() {
+    thread_local!(static INPUT: Vec<u8> = mail::message(10 << 10));
+    INPUT.with(|input| assert_eq!(wire::summarize(input), 131));
+}
+
+fn smtp_data() {
+    thread_local!(static INPUT: (Rc<Settings>, Vec<u8>) =
+        (Rc::default(), session::by_data(&mail::message(10 << 10))));
+    INPUT.with(|(settings, input)| assert_eq!(session::smtp(settings, input).len(), 10 << 10));
+}
+
+fn smtp_bdat() {
+    thread_local!(static INPUT: (Rc<Settings>, Vec<u8>) =
+        (Rc::default(), session::by_bdat(&mail::message(10 << 10))));
+    INPUT.with(|(settings, input)| assert_eq!(session::smtp(settings, input).len(), 10 << 10));
+}
+
+fn pop3_list() {
+    pop3_of_1000(b"LIST\r\n", 4 << 10);
+}
+
+fn pop3_uidl() {
+    pop3_of_1000(b"UIDL\r\n", 1_700_000_000);
+}
+
+/// A listing of 1000 messages; its lines are longer than those that say `size` would be.
+fn pop3_of_1000(command: &[u8], size: u64) {
+    thread_local!(static MAILDROP: Rc<session::Same> = session::Same::new(1_000, 4 << 10));
+    thread_local!(static LEAST: std::cell::Cell<u64> = const { std::cell::Cell::new(0) });
+    if LEAST.get() == 0 {
+        LEAST.set(session::listing_octets(1_000, size));
+    }
+    MAILDROP.with(|maildrop| assert!(session::pop3(maildrop, command) > LEAST.get()));
+}
+
+fn pop3_retr() {
+    thread_local!(static INPUT: (Rc<session::Same>, Vec<u8>) =
+        (session::Same::new(100, 4 << 10), session::retrieve_all(100)));
+    INPUT.with(|(maildrop, commands)| {
+        assert!(session::pop3(maildrop, commands) > 100 * (4 << 10));
+    });
+}
+
+fn encode() {
+    thread_local!(static GROUPS: (Vec<pombal::store::Group>, std::cell::RefCell<Vec<u8>>) =
+        (state::deliveries(), std::cell::RefCell::default()));
+    GROUPS.with(|(groups, out)| {
+        let mut out = out.borrow_mut();
+        let len = pombal::store::encode_alone(&mut out, black_box(groups), &log::IDENTITY);
+        assert!(len > 64 * (10 << 10) && len < 64 * (11 << 10) + 8_192, "{len}");
+    });
+}
+
+fn recover() {
+    thread_local!(static DISK: pombal::env::sim::Disk = state::ten_thousand_records());
+    DISK.with(|disk| assert_eq!(state::recover(disk), 10_000));
+}
+
+fn deliver() {
+    assert_eq!(state::apply_deliveries(), 1_024);
 }
 
 fn main() -> ExitCode {

@@ -146,6 +146,26 @@ pub(super) fn encode(
     Encoded { blobs, records, check }
 }
 
+/// For measurements: encodes `groups` as one batch at the begin of a log into `out`, which is made
+/// long enough. Returns the batch's length in octets.
+#[cfg(any(test, feature = "sim"))]
+pub fn encode_alone(out: &mut Vec<u8>, groups: &[Group], identity: &Identity) -> usize {
+    let len = batch_octets(groups.iter().map(group_octets).sum());
+    out.resize(out.len().max(len), 0);
+    let place = Place {
+        segment: 1,
+        offset: to_u64(BLOCK_OCTETS),
+        stream: Stream::Hot,
+        epoch: 1,
+        lsn: Lsn(1),
+        durable_upto: Lsn(0),
+        time: 0,
+        previous_check: 0,
+    };
+    encode(&mut out[..len], groups, identity, &place);
+    len
+}
+
 fn put_blob(
     out: &mut [u8],
     start: usize,

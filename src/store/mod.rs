@@ -41,6 +41,8 @@ use crate::model::id::{BlobId, Lsn};
 use record::Record;
 use std::time::Duration;
 
+#[cfg(any(test, feature = "sim"))]
+pub use batch::encode_alone;
 pub use blob::{BlobDraft, BlobView, Blobs};
 pub use format::Identity;
 pub use log::{AppendError, Health, Log, ReadError, Registry};

@@ -5,7 +5,7 @@ use super::{Maildrop, Sending, Session, Settings, Step, Verdict, octets_sent};
 use crate::bytes::chain::{Chain, Shared};
 use crate::bytes::codec::to_usize;
 use crate::model::limits::SASL_LINE_OCTETS_MAX;
-use crate::model::limits::{POP3_LINE_OCTETS_MAX, POP3_SKIP_OCTETS_MAX, REPLY_OCTETS_PENDING_MAX};
+use crate::model::limits::{POP3_LINE_OCTETS_MAX, REPLY_OCTETS_PENDING_MAX};
 use crate::wire::pop3::put_number;
 use std::cell::Cell;
 use std::rc::Rc;
