@@ -123,6 +123,9 @@ def take_images(program, served, work, count, chance):
                 if kind != "all":
                     served.await_pending(0.5)
                 pending, kept = served.cut(image, kind, chance.getrandbits(64))
+                if program.answers_from_later:
+                    time.sleep(0.3)
+                    before = journal_of(journal)
                 after = journal_of(journal)
                 # Of what came in the meantime only the questions count, not the answers.
                 late = after[len(before) :].splitlines(keepends=True)
@@ -190,7 +193,7 @@ def main():
     bad = []
     for name in options.programs:
         program = programs.make(name, options)
-        images = min(options.images, 8) if program.must_lose else options.images
+        images = min(options.images, 4) if program.must_lose else options.images
         done, lost, complete = campaign(program, options, images, until)
         if program.must_lose:
             right, said = lost > 0, "is caught" if lost else "was NOT CAUGHT: the rig sees nothing"

@@ -5,14 +5,18 @@
 #
 #   tests/rig/run.sh                                30 images of each program
 #   tests/rig/run.sh IMAGES=5 SECONDS_MAX=60        fewer, and an end after a minute
-#   tests/rig/run.sh PROGRAMS=store SEED=1          the log alone: store, store-without-sync, serve
+#   tests/rig/run.sh PROGRAMS="store serve" SEED=1  some of the programs:
+#       store-without-sync        the log, answering before its sync: must be caught
+#       store                     the log as it is
+#       serve-answers-from-later  the server, held to answers that it gave too late: must be caught
+#       serve                     the server as it is, under loadgen audit with POP3 deletions
 #
 # Prints a line for each image and a summary for each program. Exit 1 if a program lost an answer,
-# or if the one that is made to lose them (store-without-sync) was not caught.
+# or if one that must be caught was not.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-IMAGES=30 SECONDS_MAX=900 SEED=$RANDOM PROGRAMS="store-without-sync store serve" PROFILE=release
+IMAGES=30 SECONDS_MAX=900 SEED=$RANDOM PROGRAMS="store-without-sync store serve-answers-from-later serve" PROFILE=release
 for setting in "$@"; do
     case $setting in
     IMAGES=* | SECONDS_MAX=* | SEED=* | PROGRAMS=* | PROFILE=*) declare "$setting" ;;
@@ -37,7 +41,7 @@ done
 
 cargo build --quiet --locked --profile "$PROFILE" --example rig-writer
 for program in $PROGRAMS; do
-    [ "$program" != serve ] || cargo build --quiet --locked --profile "$PROFILE" --workspace --bins
+    [ "${program#serve}" = "$program" ] || cargo build --quiet --locked --profile "$PROFILE" --workspace --bins
 done
 
 WORK=$(mktemp -d -t pombal-rig.XXXXXX)
