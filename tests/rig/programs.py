@@ -143,7 +143,7 @@ class Serve:
             "--size=4K",
             "--pop3-delete=2",
             "--duration=120s",
-            "--rate=400/s",
+            "--rate=1500/s",
         ]
         self.sender = subprocess.Popen(command, stdout=subprocess.DEVNULL)
 
