@@ -1,0 +1,34 @@
+//! The real binary on loopback: hostile input, real mail, `kill -9`, and clients that others wrote.
+//!
+//! Each test starts a server of its own in a directory of its own, on ports that nobody has, and
+//! ends it by its process. What a test waits for is an event; every wait has a bound that only a
+//! hang reaches. The log of a server whose test fails is printed.
+//!
+//! `KILL_ROUNDS` says how often the server is killed (3), `SEED` repeats the moments of a run,
+//! `LOADGEN` names the load generator's binary, `CLIENTS_REQUIRED=1` makes a client that is not
+//! installed a failure.
+
+#[cfg(test)]
+#[path = "e2e/client.rs"]
+mod client;
+#[cfg(test)]
+#[path = "e2e/clients.rs"]
+mod clients;
+#[cfg(test)]
+#[path = "e2e/corpus.rs"]
+mod corpus;
+#[cfg(test)]
+#[path = "e2e/harness.rs"]
+mod harness;
+#[cfg(test)]
+#[path = "e2e/kill.rs"]
+mod kill;
+#[cfg(test)]
+#[path = "e2e/nasty_pop3.rs"]
+mod nasty_pop3;
+#[cfg(test)]
+#[path = "e2e/nasty_smtp.rs"]
+mod nasty_smtp;
+#[cfg(test)]
+#[path = "nasty/smtp.rs"]
+mod smtp_case;

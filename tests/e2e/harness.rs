@@ -1,0 +1,296 @@
+//! A server of one's own: its directory, its ports, its process.
+//!
+//! Ports lie below those that the kernel gives to connections, so that none is taken by a client
+//! while the server is down between two lives. Each is held by a UDP socket of the same number as
+//! long as the server exists: tests that run side by side never get the same, although
+//! SO_REUSEPORT would let two servers share it.
+
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, UdpSocket};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// Longer than anything takes on a slow machine: what a hang is told by.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
+
+pub(crate) const PASSWORD: &str = "secret";
+
+/// Below the range that connections come from (`net.ipv4.ip_local_port_range`).
+const PORTS: std::ops::Range<u16> = 10_000..30_000;
+
+/// A port that is ours.
+struct Port {
+    number: u16,
+    _held: UdpSocket,
+}
+
+impl Port {
+    fn find() -> Port {
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        let span = PORTS.end - PORTS.start;
+        let first = u16::try_from(std::process::id().wrapping_mul(7) % u32::from(span)).unwrap();
+        for _ in 0..span {
+            let offset = NEXT.fetch_add(1, Ordering::Relaxed);
+            let number = PORTS.start + (first.wrapping_add(offset)) % span;
+            let Ok(held) = UdpSocket::bind(("127.0.0.1", number)) else { continue };
+            if TcpListener::bind(("127.0.0.1", number)).is_ok() {
+                return Port { number, _held: held };
+            }
+        }
+        panic!("no port is free");
+    }
+}
+
+/// One life of a server.
+struct Life {
+    child: Child,
+    /// Says once that it is ready; ends with the process.
+    ready: Receiver<()>,
+}
+
+/// A server with its directory. Going out of scope ends the process and removes the directory.
+pub(crate) struct Server {
+    dir: TempDir,
+    smtp: Port,
+    lmtp: Port,
+    pop3: Port,
+    admin: Port,
+    life: Option<Life>,
+}
+
+impl Server {
+    /// Sets a server up, with `extra` lines at the end of its configuration; it is not running.
+    pub(crate) fn set_up(extra: &str) -> Server {
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let server = Server {
+            smtp: Port::find(),
+            lmtp: Port::find(),
+            pop3: Port::find(),
+            admin: Port::find(),
+            life: None,
+            dir,
+        };
+        fs::create_dir(server.data_dir()).unwrap();
+        fs::write(server.config(), server.configuration(extra)).unwrap();
+        server
+    }
+
+    /// A running server that takes mail for `users` at local.example.
+    pub(crate) fn with_users(extra: &str, users: &[&str]) -> Server {
+        let mut server = Server::set_up(extra);
+        // While it is stopped, then while it runs: both ways are ways that operators go.
+        server.pombal(&["domain", "add", "local.example"], "");
+        if let Some((first, others)) = users.split_first() {
+            server.add_user(first);
+            server.start();
+            others.iter().for_each(|user| server.add_user(user));
+        } else {
+            server.start();
+        }
+        server
+    }
+
+    fn configuration(&self, extra: &str) -> String {
+        let Server { smtp, lmtp, pop3, admin, .. } = self;
+        let (smtp, lmtp, pop3) = (smtp.number, lmtp.number, pop3.number);
+        // An `extra` table may come twice: its keys are put into the one that is here.
+        let mut text = format!(
+            "hostname = \"mx.local.example\"\n\
+             data_dir = \"{}\"\n\
+             shards = 2\n\
+             [listen]\n\
+             smtp = [\"127.0.0.1:{smtp}\"]\n\
+             lmtp = [\"127.0.0.1:{lmtp}\"]\n\
+             pop3 = [\"127.0.0.1:{pop3}\"]\n\
+             admin = \"127.0.0.1:{}\"\n\
+             [smtp]\n\
+             max_message_size = \"4M\"\n\
+             [store]\n\
+             segment_size = \"8M\"\n\
+             cache_size = \"4M\"\n\
+             checkpoint_size = \"16M\"\n\
+             checkpoint_interval = \"2s\"\n\
+             [limits]\n\
+             connections_per_address = 0\n",
+            self.data_dir().display(),
+            admin.number,
+        );
+        if !extra.contains("[auth]") {
+            text.push_str("[auth]\nallow_plaintext = true\n");
+            text.push_str("argon2_memory = \"8K\"\nargon2_passes = 1\n");
+        }
+        text.push_str(extra);
+        text
+    }
+
+    pub(crate) fn smtp(&self) -> u16 {
+        self.smtp.number
+    }
+
+    pub(crate) fn lmtp(&self) -> u16 {
+        self.lmtp.number
+    }
+
+    pub(crate) fn pop3(&self) -> u16 {
+        self.pop3.number
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    fn config(&self) -> PathBuf {
+        self.dir.path().join("pombal.toml")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.dir.path().join("log")
+    }
+
+    /// Starts the process and waits until it says that it is ready.
+    pub(crate) fn start(&mut self) {
+        assert!(self.life.is_none(), "it runs already");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_pombal"))
+            .arg("--config")
+            .arg(self.config())
+            .arg("serve")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap());
+        let mut log = File::options().create(true).append(true).open(self.log()).unwrap();
+        writeln!(log, "---- process {}", child.id()).unwrap();
+        let (tell, ready) = channel();
+        std::thread::Builder::new()
+            .name("log".into())
+            .spawn(move || {
+                for line in lines.split(b'\n').map_while(Result::ok) {
+                    let text = String::from_utf8_lossy(&line);
+                    if text.split(' ').any(|word| word == "event=ready") {
+                        // Whoever started it may have given up.
+                        drop(tell.send(()));
+                    }
+                    writeln!(log, "{text}").unwrap();
+                }
+            })
+            .unwrap();
+        let waited = ready.recv_timeout(PATIENCE);
+        self.life = Some(Life { child, ready });
+        assert_eq!(waited, Ok(()), "the server did not get ready");
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.life.as_ref().expect("it runs").child.id()
+    }
+
+    /// Ends the process without a chance to do anything.
+    pub(crate) fn kill9(&mut self) {
+        let mut life = self.life.take().expect("it runs");
+        life.child.kill().unwrap();
+        let status = life.child.wait().unwrap();
+        assert_eq!(status.signal(), Some(9), "it died before: {status}\n{}", self.log_tail());
+    }
+
+    /// SIGTERM; waits for the end, which must be a good one.
+    pub(crate) fn stop(&mut self) {
+        let status = self.terminate().expect("it runs");
+        assert!(status.success(), "it ended with {status}\n{}", self.log_tail());
+    }
+
+    pub(crate) fn restart(&mut self) {
+        self.stop();
+        self.start();
+    }
+
+    fn terminate(&mut self) -> Option<ExitStatus> {
+        let mut life = self.life.take()?;
+        // Not waited for yet, so the number is its own.
+        let pid = life.child.id().to_string();
+        let told = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        assert!(told.success(), "SIGTERM");
+        while life.ready.recv_timeout(PATIENCE) == Ok(()) {}
+        if life.ready.recv_timeout(Duration::ZERO) == Err(RecvTimeoutError::Timeout) {
+            life.child.kill().unwrap();
+        }
+        Some(life.child.wait().unwrap())
+    }
+
+    /// Panics where the process ended by itself.
+    pub(crate) fn assert_alive(&mut self) {
+        let life = self.life.as_mut().expect("it runs");
+        if let Some(status) = life.child.try_wait().unwrap() {
+            panic!("the server ended with {status}\n{}", self.log_tail());
+        }
+    }
+
+    /// Runs an operator's command against this server, and demands that it works.
+    pub(crate) fn pombal(&self, words: &[&str], input: &str) -> String {
+        let output = self.try_pombal(words, input);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "pombal {}: {said}", words.join(" "));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    pub(crate) fn try_pombal(&self, words: &[&str], input: &str) -> Output {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_pombal"))
+            .arg("--config")
+            .arg(self.config())
+            .args(words)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A command that refuses early does not read its input.
+        drop(child.stdin.take().unwrap().write_all(input.as_bytes()));
+        child.wait_with_output().unwrap()
+    }
+
+    pub(crate) fn add_user(&self, user: &str) {
+        self.add_user_with(user, PASSWORD);
+    }
+
+    pub(crate) fn add_user_with(&self, user: &str, password: &str) {
+        let address = format!("{user}@local.example");
+        self.pombal(&["user", "add", &address, "--password-stdin"], &format!("{password}\n"));
+    }
+
+    /// A figure of the process in KiB, such as `VmRSS` or `VmHWM`.
+    pub(crate) fn memory_kib(&self, name: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(&format!("{name}:")));
+        line.unwrap().trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    fn log_tail(&self) -> String {
+        let log = fs::read(self.log()).unwrap_or_default();
+        let tail = &log[log.len().saturating_sub(6_000)..];
+        format!("---- the end of the server's log\n{}", String::from_utf8_lossy(tail))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("{}", self.log_tail());
+            if let Some(life) = &mut self.life {
+                drop(life.child.kill());
+                drop(life.child.wait());
+            }
+        } else {
+            self.terminate();
+        }
+    }
+}
