@@ -42,11 +42,6 @@ impl Link {
         drop(self.stream.shutdown(Shutdown::Write));
     }
 
-    /// Hangs up on the server with a reset or an end, whatever the kernel makes of it.
-    pub(crate) fn hang_up(self) {
-        drop(self.stream.shutdown(Shutdown::Both));
-    }
-
     /// Receives more; `false` at the end of the connection, however it came.
     fn fill(&mut self) -> io::Result<bool> {
         if self.at > 0 {

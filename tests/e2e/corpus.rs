@@ -16,8 +16,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-const FOLDERS: [&str; 7] =
-    ["messages", "spamham", "bounces", "eai", "calendar", "tnef", "mbox"];
+const FOLDERS: [&str; 7] = ["messages", "spamham", "bounces", "eai", "calendar", "tnef", "mbox"];
 /// Maildrops that the mails are spread over; the last one takes those with SMTPUTF8.
 const USERS: [&str; 9] = ["u0", "u1", "u2", "u3", "u4", "u5", "u6", "u7", "eai"];
 /// Octets that the server takes.

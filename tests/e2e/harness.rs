@@ -5,6 +5,7 @@
 //! long as the server exists: tests that run side by side never get the same, although
 //! SO_REUSEPORT would let two servers share it.
 
+use crossbeam::channel::{Receiver, RecvTimeoutError, bounded};
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, UdpSocket};
@@ -12,7 +13,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -172,7 +173,7 @@ impl Server {
         let lines = BufReader::new(child.stderr.take().unwrap());
         let mut log = File::options().create(true).append(true).open(self.log()).unwrap();
         writeln!(log, "---- process {}", child.id()).unwrap();
-        let (tell, ready) = channel();
+        let (tell, ready) = bounded(4);
         std::thread::Builder::new()
             .name("log".into())
             .spawn(move || {
@@ -180,7 +181,7 @@ impl Server {
                     let text = String::from_utf8_lossy(&line);
                     if text.split(' ').any(|word| word == "event=ready") {
                         // Whoever started it may have given up.
-                        drop(tell.send(()));
+                        let _ = tell.send(());
                     }
                     writeln!(log, "{text}").unwrap();
                 }

@@ -66,9 +66,7 @@ fn cases() -> Option<Vec<Case>> {
         if let Some(generator) = case.get("gen") {
             let count = usize::try_from(generator["count"].as_u64().unwrap()).unwrap();
             let body = octets(&generator["unit"]).repeat(count);
-            sends.push(
-                [octets(&generator["prefix"]), body, octets(&generator["suffix"])].concat(),
-            );
+            sends.push([octets(&generator["prefix"]), body, octets(&generator["suffix"])].concat());
         }
         Case {
             id: case["id"].as_str().unwrap().into(),

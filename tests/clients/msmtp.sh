@@ -1,0 +1,20 @@
+# msmtp as a sender: many recipients in one transaction, a refused one, 8-bit text.
+# needs: msmtp curl
+set -eu
+say() { echo "msmtp: $*" >&2; exit 1; }
+send() {
+    msmtp --host="$HOST" --port="$SMTP_PORT" --tls=off --auth=off --timeout=60 \
+        --from=a@other.example "$@"
+}
+read_one() {
+    curl -sS --max-time 60 -u "$USER_ADDRESS:$PASSWORD" "pop3://$HOST:$POP3_PORT/$1"
+}
+
+printf 'Subject: from msmtp\nContent-Type: text/plain; charset=utf-8\n\nGrüße\n.\nEnde\n' >mail
+send "$USER_ADDRESS" "$OTHER_ADDRESS" <mail || say "not sent"
+code=0
+send "$USER_ADDRESS" nobody@local.example <mail 2>refused || code=$?
+[ "$code" != 0 ] || say "an unknown user was taken"
+grep -q '550' refused || say "no 550: $(cat refused)"
+read_one 1 | tr -d '\r' | tail -n 6 >got
+cmp got mail || say "another text: $(cat got)"
