@@ -49,16 +49,16 @@ mod tests {
         }
         case.check_codes(&got)?;
         case.check_stored(&stored(&replay))?;
-        if case.hangs_up() { Ok(()) } else { check_in_step(case, &got, &mut replay) }
+        if case.hangs_up() { Ok(()) } else { check_in_step(&got, &mut replay) }
     }
 
     /// A NOOP after the case gets its own reply, unless the case closed the session or left it in
     /// the middle of something.
-    fn check_in_step(case: &Case, got: &[u16], replay: &mut Replay) -> Result<(), String> {
+    fn check_in_step(got: &[u16], replay: &mut Replay) -> Result<(), String> {
         if matches!(got.last(), Some(221 | 421)) {
             return if replay.is_closed() { Ok(()) } else { Err("still open".into()) };
         }
-        replay.send(case.way_back(got));
+        replay.send(Case::way_back(got));
         replay.take_said();
         replay.send(b"NOOP\r\n");
         let after = codes(&replay.take_said());

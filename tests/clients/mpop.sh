@@ -31,5 +31,5 @@ fetch --keep=on || say "the second time"
 [ "$(cat maildir/new/* | grep -c '^\.text')" = 40 ] || say "dots"
 rm ids
 fetch --keep=off || say "the third time"
-left=$(curl -sS --max-time 60 -u "$USER_ADDRESS:$PASSWORD" "pop3://$HOST:$POP3_PORT/" | grep -c . || true)
+left=$(curl -sS --max-time 60 -u "$USER_ADDRESS:$PASSWORD" "pop3://$HOST:$POP3_PORT/" | grep -c "^[0-9]" || true)
 [ "$left" = 0 ] || say "$left are left"

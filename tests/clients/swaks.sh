@@ -6,7 +6,7 @@ send() {
     swaks --server "$HOST" --helo client.example --from a@other.example --timeout 60 "$@" >log 2>&1
 }
 count() {
-    curl -sS --max-time 60 -u "$USER_ADDRESS:$PASSWORD" "pop3://$HOST:$POP3_PORT/" | grep -c . || true
+    curl -sS --max-time 60 -u "$USER_ADDRESS:$PASSWORD" "pop3://$HOST:$POP3_PORT/" | grep -c "^[0-9]" || true
 }
 
 send --port "$SMTP_PORT" --to "$USER_ADDRESS" --header "Subject: plain" || say "plain"

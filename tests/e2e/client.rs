@@ -4,6 +4,7 @@
 //! through as they are.
 
 use crate::harness::{PASSWORD, PATIENCE};
+use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 
@@ -256,8 +257,10 @@ impl Maildrop {
         while messages.len() < self.count {
             if asked == messages.len() {
                 let until = self.count.min(asked + 64);
-                let batch: String =
-                    (asked..until).map(|index| format!("RETR {}\r\n", index + 1)).collect();
+                let mut batch = String::new();
+                for number in asked + 1..=until {
+                    writeln!(batch, "RETR {number}\r").unwrap();
+                }
                 self.link.send(batch)?;
                 asked = until;
             }

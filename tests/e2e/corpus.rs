@@ -12,6 +12,7 @@ use crate::client::{Link, Maildrop, find, smtp, stuff, without_trace};
 use crate::harness::Server;
 use pombal::wire::text::{TextFault, TextScan};
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,8 @@ const USERS: [&str; 9] = ["u0", "u1", "u2", "u3", "u4", "u5", "u6", "u7", "eai"]
 const MESSAGE_OCTETS_MAX: usize = 4 << 20;
 /// Received fields that the server takes.
 const HOPS_MAX: usize = 100;
+/// Mails that go to all maildrops at once.
+const COUNT: usize = 100;
 
 struct Mail {
     name: String,
@@ -81,12 +84,14 @@ fn real_mail_comes_out_as_it_went_in() {
 fn one_mail_to_many_is_the_same_for_each() {
     let mut server = Server::with_users("", &USERS);
     let body = |index: usize| format!("Subject: {index}\r\n\r\n.{}\r\n", "x".repeat(index * 37));
-    const COUNT: usize = 100;
     let mut link = smtp(server.smtp(), "EHLO").unwrap();
     for index in 0..COUNT {
-        let recipients: String =
-            USERS.iter().map(|user| format!("RCPT TO:<{user}@local.example>\r\n")).collect();
-        link.send(format!("MAIL FROM:<s@other.example>\r\n{recipients}DATA\r\n")).unwrap();
+        let mut commands = "MAIL FROM:<s@other.example>\r\n".to_owned();
+        for user in USERS {
+            writeln!(commands, "RCPT TO:<{user}@local.example>\r").unwrap();
+        }
+        commands.push_str("DATA\r\n");
+        link.send(commands).unwrap();
         for code in std::iter::repeat_n(250, USERS.len() + 1).chain([354]) {
             link.expect(code).unwrap();
         }

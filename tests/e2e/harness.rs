@@ -90,7 +90,9 @@ impl Server {
         if let Some((first, others)) = users.split_first() {
             server.add_user(first);
             server.start();
-            others.iter().for_each(|user| server.add_user(user));
+            for user in others {
+                server.add_user(user);
+            }
         } else {
             server.start();
         }

@@ -138,7 +138,7 @@ fn come_back(case: &Case, got: &[u16], pair: &mut Pair) -> Result<(), String> {
     if case.hangs_up() {
         pair.link.end_sending();
     } else if !closes {
-        pair.command(case.way_back(got))?;
+        pair.command(Case::way_back(got))?;
         let after = pair.command(b"NOOP\r\n")?;
         if after != [250] {
             return Err(format!("NOOP got {after:?}"));

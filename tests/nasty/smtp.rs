@@ -107,7 +107,7 @@ impl Case {
     }
 
     /// What brings the session back to where a command is read.
-    pub(crate) fn way_back(&self, got: &[u16]) -> &'static [u8] {
+    pub(crate) fn way_back(got: &[u16]) -> &'static [u8] {
         match got.last() {
             Some(354) => b".\r\n",
             // A line without end: it ends now, and is one bad line.
