@@ -56,6 +56,8 @@ fn run(rounds: u64, how: &str, end_and_start: fn(&mut Server)) {
             let verdict = verify(&server, &loadgen, &journal);
             done += 1;
             println!("round {done}, {how} after {} ms: {verdict}", at.as_millis());
+            let sent = std::fs::read_to_string(server.dir().join("sent")).unwrap();
+            println!("{sent}");
         }
         server.stop();
         let verified = server.pombal(&["store", "verify"], "");
@@ -81,7 +83,7 @@ fn round(
             "2",
             "--quiet",
         ])
-        .stdout(Stdio::null())
+        .stdout(std::fs::File::create(server.dir().join("sent")).unwrap())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
