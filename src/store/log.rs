@@ -41,7 +41,7 @@ use std::time::Duration;
 /// A batch of fewer groups than this was no crowd: the next one does not wait for more.
 const GATHER_GROUPS_MIN: usize = 4;
 /// How long nobody may come before a gathering batch goes.
-const GATHER_TICK: Duration = Duration::from_micros(100);
+const GATHER_TICK: Duration = Duration::from_micros(300);
 /// How long a batch gathers at most.
 const GATHER_MAX: Duration = Duration::from_millis(1);
 
