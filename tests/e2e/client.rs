@@ -250,6 +250,19 @@ impl Maildrop {
         Err(io::Error::other("the maildrop stays locked"))
     }
 
+    /// Opens a maildrop that will soon have `count` messages: what another shard has promised it
+    /// comes after the answer to the sender.
+    pub(crate) fn open_filled(port: u16, user: &str, count: usize) -> io::Result<Maildrop> {
+        for _ in 0..10_000 {
+            let maildrop = Maildrop::open(port, user, false)?;
+            if maildrop.count >= count {
+                return Ok(maildrop);
+            }
+            maildrop.quit()?;
+        }
+        Err(io::Error::other(format!("{user} does not get {count} messages")))
+    }
+
     /// All messages, pipelined in windows, as they came.
     pub(crate) fn retrieve_all(&mut self) -> io::Result<Vec<Vec<u8>>> {
         let mut messages = Vec::with_capacity(self.count);

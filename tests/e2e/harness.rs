@@ -217,12 +217,18 @@ impl Server {
         self.start();
     }
 
-    fn terminate(&mut self) -> Option<ExitStatus> {
-        let mut life = self.life.take()?;
+    /// SIGTERM, and no more; [`Server::stop`] waits for the end.
+    pub(crate) fn tell_to_stop(&self) {
+        let Some(life) = &self.life else { return };
         // Not waited for yet, so the number is its own.
         let pid = life.child.id().to_string();
         let told = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
         assert!(told.success(), "SIGTERM");
+    }
+
+    fn terminate(&mut self) -> Option<ExitStatus> {
+        self.tell_to_stop();
+        let mut life = self.life.take()?;
         while life.ready.recv_timeout(PATIENCE) == Ok(()) {}
         if life.ready.recv_timeout(Duration::ZERO) == Err(RecvTimeoutError::Timeout) {
             life.child.kill().unwrap();

@@ -4,7 +4,9 @@
 //! nobody chose and comes back; then every maildrop is read. Nothing acknowledged may be missing,
 //! doubled or changed. `KILL_ROUNDS` says how often (3); `SEED` repeats the moments.
 
+use crate::client::{Maildrop, smtp, without_trace};
 use crate::harness::{PASSWORD, PATIENCE, Server};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::channel;
@@ -33,6 +35,36 @@ fn nothing_is_lost_by_a_stop_in_the_middle_of_the_load() {
     run(rounds, "SIGTERM", Server::restart);
 }
 
+#[test]
+fn a_message_under_way_is_taken_before_the_server_stops() {
+    let mut server = Server::with_users("", &["a", "b"]);
+    let mut sending = smtp(server.smtp(), "EHLO").unwrap();
+    sending.command("MAIL FROM:<>", 250).unwrap();
+    sending.command("RCPT TO:<a@local.example>", 250).unwrap();
+    sending.command("RCPT TO:<b@local.example>", 250).unwrap();
+    sending.command("DATA", 354).unwrap();
+    sending.send("Subject: under way\r\n\r\n").unwrap();
+    let mut idle = smtp(server.smtp(), "EHLO").unwrap();
+    let mut reading = Maildrop::open(server.pop3(), "a", false).unwrap();
+    server.tell_to_stop();
+    // Who is in the middle of nothing hears of it, and so do we.
+    idle.expect(421).unwrap();
+    assert_eq!(idle.rest().unwrap(), b"");
+    assert_eq!(reading.link.rest().unwrap(), b"");
+    sending.send("the rest\r\n.\r\n").unwrap();
+    sending.expect(250).unwrap();
+    sending.expect(421).unwrap();
+    server.stop();
+    server.start();
+    for user in ["a", "b"] {
+        let mut maildrop = Maildrop::open_filled(server.pop3(), user, 1).unwrap();
+        let messages = maildrop.retrieve_all().unwrap();
+        let text = messages.first().and_then(|message| without_trace(message));
+        assert_eq!(text, Some(&b"Subject: under way\r\n\r\nthe rest\r\n"[..]), "{user}");
+        assert_eq!(messages.len(), 1, "{user}");
+    }
+}
+
 fn run(rounds: u64, how: &str, end_and_start: fn(&mut Server)) {
     let loadgen = loadgen();
     let seed = number("SEED").unwrap_or_else(|| u64::from(std::process::id()));
@@ -56,8 +88,6 @@ fn run(rounds: u64, how: &str, end_and_start: fn(&mut Server)) {
             let verdict = verify(&server, &loadgen, &journal);
             done += 1;
             println!("round {done}, {how} after {} ms: {verdict}", at.as_millis());
-            let sent = std::fs::read_to_string(server.dir().join("sent")).unwrap();
-            println!("{sent}");
         }
         server.stop();
         let verified = server.pombal(&["store", "verify"], "");
@@ -73,6 +103,7 @@ fn round(
     at: Duration,
     end_and_start: fn(&mut Server),
 ) {
+    let report = server.dir().join("sent");
     let mut sending = audit(server, loadgen, journal, "send")
         .args([
             "--duration",
@@ -83,7 +114,7 @@ fn round(
             "2",
             "--quiet",
         ])
-        .stdout(std::fs::File::create(server.dir().join("sent")).unwrap())
+        .stdout(fs::File::options().create(true).truncate(true).write(true).open(&report).unwrap())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
@@ -109,6 +140,9 @@ fn round(
     let said = said.expect("the load comes to its end");
     assert!(status.success(), "audit send: {status}\n{said}");
     server.assert_alive();
+    let sent = fs::read_to_string(report).unwrap();
+    // A server that dies breaks connections; one that lives answers them all.
+    assert!(!sent.contains("\"timeout\""), "somebody was left without an answer: {sent}");
 }
 
 /// What the journal and the maildrops say together, as one line of JSON.
@@ -118,6 +152,8 @@ fn verify(server: &Server, loadgen: &Path, journal: &Path) -> String {
     let shown = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "audit verify: {}\n{shown}\n{said}", output.status);
+    // All recipients are users: whoever is refused was asked before the server knew them.
+    assert!(shown.contains("\"refused\":0,"), "{shown}");
     shown
 }
 
