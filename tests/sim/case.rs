@@ -1,0 +1,111 @@
+//! What a seed decides: the size of everything, and how bad each life is.
+
+use pombal::auth::{Cost, Pool, hash};
+use pombal::config::Config;
+use pombal::env::sim::{Chance, Faults};
+use pombal::node::shard::Plan;
+use pombal::store::Planted;
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// Everybody's.
+pub(crate) const PASSWORD: &str = "secret";
+
+/// A fault of our own that a run is to find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bug {
+    None,
+    AnswerBeforeSync,
+    LostReference,
+    ReusedUid,
+}
+
+/// What one seed stands for.
+pub(crate) struct Case {
+    pub(crate) seed: u64,
+    pub(crate) plan: Plan,
+    pub(crate) users: usize,
+    /// Octets that the first user may keep; 0 is no bound.
+    quota: u64,
+    /// Messages that wait in the inbox of a shard at most.
+    pub(crate) inbox: usize,
+    /// Lives that end in a crash; one more follows, in which nothing goes wrong.
+    pub(crate) lives: u64,
+    /// Messages are large and do not stay for long: segments are used up and again.
+    pub(crate) churns: bool,
+    /// How often clients come again, times what they do otherwise.
+    pub(crate) rounds: u64,
+    pub(crate) smtp_clients: u64,
+    pub(crate) pop3_clients: u64,
+    /// At the end every message is removed, and nothing may be left.
+    pub(crate) sweeps: bool,
+}
+
+impl Case {
+    pub(crate) fn new(seed: u64, bug: Bug) -> Case {
+        let chance = Chance::new(seed);
+        let shards = [1, 2, 2, 3, 4][chance.index(5)];
+        let mut config = Config::small(Path::new("/data"));
+        config.smtp.max_message_size = chance.between(4 << 10, 24 << 10);
+        config.smtp.max_pending_commits = [1, 2, 64][chance.index(3)];
+        config.store.segment_size = [64 << 10, 128 << 10, 256 << 10, 512 << 10][chance.index(4)];
+        let churns = chance.below(4) == 0;
+        if churns {
+            config.store.segment_size = 64 << 10;
+        }
+        config.store.cache_size = [0, 8 << 10, 1 << 20][chance.index(3)];
+        config.store.checkpoint_size = chance.between(16 << 10, 256 << 10);
+        config.store.checkpoint_interval = Duration::from_millis(chance.between(2, 500));
+        config.limits.draft_memory = [48 << 10, 16 << 20][chance.index(2)];
+        let mut plan = Plan::new(config, 77, shards, Pool::inline(Cost::LEAST), [7; 32]);
+        plan.store.second_batch_octets = [1 << 10, 8 << 10, 256 << 10][chance.index(3)];
+        plan.store.planted = match bug {
+            Bug::AnswerBeforeSync => Planted::AnswerBeforeSync,
+            Bug::LostReference => Planted::LoseReference,
+            Bug::None | Bug::ReusedUid => Planted::Nothing,
+        };
+        plan.reuses_uids = bug == Bug::ReusedUid;
+        Case {
+            seed,
+            plan,
+            users: usize::try_from(chance.between(2, 6)).expect("six at most"),
+            inbox: [1, 2, 8, 1024][chance.index(4)],
+            lives: chance.between(1, 3),
+            churns,
+            rounds: if chance.below(8) == 0 { 6 } else { 1 },
+            smtp_clients: chance.between(1, 8),
+            pop3_clients: chance.between(1, 5),
+            sweeps: chance.coin(),
+            quota: if chance.below(4) == 0 { chance.between(4 << 10, 64 << 10) } else { 0 },
+        }
+    }
+
+    /// Octets that a user may keep; 0 is no bound.
+    pub(crate) fn quota_of(&self, user: usize) -> u64 {
+        if user == 0 { self.quota } else { 0 }
+    }
+
+    /// How bad the next life is, with the disk at `used` octets.
+    pub(crate) fn faults(&self, chance: &Chance, used: u64) -> Faults {
+        let segment = self.plan.config.store.segment_size;
+        let awful = Faults { write_fails: 30_000, sync_fails: 30_000, ..Faults::bad_disk() };
+        match chance.below(12) {
+            10 => awful,
+            11 => Faults { sync_fails: 200_000, ..Faults::none() },
+            0 | 1 => Faults::none(),
+            2 => Faults::rough(),
+            3 | 4 => Faults::bad_disk(),
+            5 => Faults::bad_net(),
+            6 | 7 => Faults::hostile(),
+            8 => Faults { disk_octets: used + chance.below(3) * segment, ..Faults::none() },
+            _ => Faults { disk_octets: used + chance.below(3) * segment, ..Faults::hostile() },
+        }
+    }
+}
+
+/// The hash of [`PASSWORD`].
+pub(crate) fn password_hash() -> &'static str {
+    static HASH: OnceLock<String> = OnceLock::new();
+    HASH.get_or_init(|| hash(PASSWORD, &[7; 16], Cost::LEAST).expect("the least costs are allowed"))
+}

@@ -1,0 +1,298 @@
+//! One seed from its first boot to its last: lives, crashes, and the reckoning.
+
+use crate::case::{Bug, Case};
+use crate::machine::{Machine, Unbooted, address, recover, recover_twice};
+use crate::pop3_client::Pop3Client;
+use crate::smtp_client::SmtpClient;
+use crate::world::World;
+use pombal::env::Env as _;
+use pombal::env::sim::{Chance, Faults, Halt, Loss, Sim};
+use pombal::server::listener::Protocol;
+use pombal::store::{Health, OpenError};
+use std::fmt;
+use std::ops::AddAssign;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// What happened in one seed, or in many; tells whether a run did what it is there for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Told {
+    lives: u64,
+    boots_failed: u64,
+    promised: u64,
+    removed: u64,
+    /// Batches that recovery replayed, and blocks that it dropped.
+    replayed: u64,
+    dropped: u64,
+    /// Logs that were read-only at the end of a life.
+    read_only: u64,
+    checkpoints: u64,
+    /// Segments that logs went on to.
+    segments: u64,
+    /// Writes and syncs that failed.
+    failures: u64,
+    trace: u64,
+}
+
+impl AddAssign for Told {
+    fn add_assign(&mut self, other: Told) {
+        self.lives += other.lives;
+        self.boots_failed += other.boots_failed;
+        self.promised += other.promised;
+        self.removed += other.removed;
+        self.replayed += other.replayed;
+        self.dropped += other.dropped;
+        self.read_only += other.read_only;
+        self.checkpoints += other.checkpoints;
+        self.segments += other.segments;
+        self.failures += other.failures;
+        self.trace ^= other.trace;
+    }
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            out,
+            "{} lives ({} ended before they began), {} messages promised, {} removed, {} batches \
+             replayed, {} torn blocks dropped, {} failures of disks, {} logs read-only, {} \
+             checkpoints, {} segments, trace {:016x}",
+            self.lives,
+            self.boots_failed,
+            self.promised,
+            self.removed,
+            self.replayed,
+            self.dropped,
+            self.failures,
+            self.read_only,
+            self.checkpoints,
+            self.segments,
+            self.trace
+        )
+    }
+}
+
+struct Run {
+    case: Rc<Case>,
+    world: Rc<World>,
+    told: Told,
+}
+
+/// Runs one seed. With a journal, prints it.
+pub(crate) fn run(seed: u64, bug: Bug, keeps_journal: bool) -> Result<Told, String> {
+    let case = Rc::new(Case::new(seed, bug));
+    let world = Rc::new(World::new(case.users, keeps_journal));
+    let mut run = Run { case, world: Rc::clone(&world), told: Told::default() };
+    let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run.lives()));
+    for line in world.journal() {
+        println!("{line}");
+    }
+    let ended = ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    // What a client saw comes first: the rest may follow from it.
+    world.verdict()?;
+    ended.map(|()| run.told)
+}
+
+impl Run {
+    fn lives(&mut self) -> Result<(), String> {
+        let mut sim = Sim::new(self.case.seed, Faults::none());
+        if sim.chance().below(8) == 0 {
+            sim = self.stillborn(sim)?;
+        }
+        for _ in 0..self.case.lives {
+            sim = self.live(sim)?;
+            self.told.lives += 1;
+        }
+        self.last_life(sim)
+    }
+
+    fn count(&mut self, machine: &Machine) {
+        for up in &machine.ups {
+            self.told.replayed += up.report.replayed;
+            self.told.dropped += up.report.dropped_blocks;
+            let stats = up.state.log.stats();
+            self.told.checkpoints += stats.checkpoints.get();
+            self.told.segments += stats.segments.get();
+            self.told.failures += stats.failures.get();
+            self.told.read_only += u64::from(matches!(up.state.log.health(), Health::ReadOnly(_)));
+        }
+    }
+
+    /// The power goes while the store is made, before anybody got an answer.
+    fn stillborn(&self, sim: Sim) -> Result<Sim, String> {
+        sim.allow_leaks();
+        let chance = sim.chance();
+        sim.cut_power_at(chance.between(1, 150));
+        if chance.coin() {
+            sim.set_faults(Faults {
+                write_fails: 20_000,
+                sync_fails: 20_000,
+                ..Faults::bad_disk()
+            });
+        }
+        let env = sim.env(0);
+        let booted = Machine::boot(&sim, &self.case);
+        self.world.note(&env, || "crash while the store is made".into());
+        match booted {
+            Ok(_) | Err(Unbooted::Dark | Unbooted::Refused(OpenError::Io(_))) => {}
+            Err(error) => return Err(format!("a new store: {error}")),
+        }
+        let next = sim.crash();
+        next.set_faults(Faults::none());
+        Ok(next)
+    }
+
+    /// One life up to its crash.
+    fn live(&mut self, sim: Sim) -> Result<Sim, String> {
+        sim.allow_leaks();
+        let chance = sim.chance();
+        let faults = self.case.faults(&chance, sim.disk().used() + (2 << 20));
+        let is_first = self.told.lives == 0;
+        if !is_first && chance.coin() {
+            sim.set_faults(faults);
+        }
+        self.world.begin_life(sim.life(), faults.stalls > 0, faults.sync_fails > 0);
+        let machine = match Machine::boot(&sim, &self.case) {
+            Ok(machine) => machine,
+            Err(Unbooted::Refused(error @ OpenError::Io(_))) if !is_first => {
+                self.told.boots_failed += 1;
+                self.world.note(&sim.env(0), || format!("does not start: {error}"));
+                return Ok(sim.crash());
+            }
+            Err(error) => return Err(format!("life {}: {error}", sim.life())),
+        };
+        if is_first {
+            let set_up = sim.run_until(machine.set_up(&self.case));
+            set_up.map_err(|halt| halt.to_string())?;
+        }
+        let room = sim.disk().used() + chance.below(3) * self.case.plan.config.store.segment_size;
+        let is_tight = faults.disk_octets < 1 << 30;
+        sim.set_faults(Faults { disk_octets: if is_tight { room } else { 1 << 30 }, ..faults });
+        self.world.note(&sim.env(0), || format!("up, with {faults:?}"));
+        self.spawn_clients(&sim, &chance);
+        self.run_to_crash(&sim, &chance)?;
+        self.count(&machine);
+        self.world.note(&sim.env(0), || "crash".into());
+        self.world.verdict()?;
+        let next = sim.crash();
+        drop(machine);
+        if chance.below(4) == 0 {
+            recover_twice(self.case.seed, next.disk().fork(), &self.case.plan)?;
+        }
+        Ok(next)
+    }
+
+    fn spawn_clients(&self, sim: &Sim, chance: &Chance) {
+        let (world, case) = (&self.world, &self.case);
+        let env = sim.env(case.plan.shards);
+        for _ in 0..case.smtp_clients {
+            let lmtp = chance.below(4) == 0;
+            let client = SmtpClient {
+                env: env.clone(),
+                world: Rc::clone(world),
+                case: Rc::clone(case),
+                chance: Chance::new(chance.bits()),
+                address: address(if lmtp { Protocol::Lmtp } else { Protocol::Smtp }),
+                lmtp,
+            };
+            env.spawn(client.run());
+        }
+        for _ in 0..case.pop3_clients {
+            env.spawn(self.pop3_client(sim, chance).run());
+        }
+    }
+
+    fn pop3_client(&self, sim: &Sim, chance: &Chance) -> Pop3Client {
+        Pop3Client {
+            env: sim.env(self.case.plan.shards),
+            world: Rc::clone(&self.world),
+            case: Rc::clone(&self.case),
+            chance: Chance::new(chance.bits()),
+            address: address(Protocol::Pop3),
+        }
+    }
+
+    /// Lets the clients work until the power goes: at a moment, in the middle of an operation of
+    /// the disk, or when they are through.
+    fn run_to_crash(&self, sim: &Sim, chance: &Chance) -> Result<(), String> {
+        let ran = match chance.below(8) {
+            0 | 1 => {
+                let clients = self.case.smtp_clients + self.case.pop3_clients;
+                let env = sim.env(self.case.plan.shards);
+                sim.run_until(async {
+                    while (self.world.done.get() as u64) < clients {
+                        env.sleep(Duration::from_millis(5)).await;
+                    }
+                })
+            }
+            2 | 3 => {
+                sim.cut_power_at(sim.disk_events() + chance.between(1, 400));
+                sim.run_for(Duration::from_secs(2))
+            }
+            _ => sim.run_for(Duration::from_micros(
+                chance.between(500, [5_000, 60_000, 300_000][chance.index(3)] * self.case.rounds),
+            )),
+        };
+        match ran {
+            Ok(()) | Err(Halt::PowerCut) => Ok(()),
+            Err(halt) => Err(halt.to_string()),
+        }
+    }
+
+    /// Nothing goes wrong any more: everything that was promised must be there.
+    fn last_life(&mut self, sim: Sim) -> Result<(), String> {
+        let case = Rc::clone(&self.case);
+        let twin = recover_twice(!case.seed, sim.disk().fork(), &case.plan)?;
+        sim.set_faults(Faults::none());
+        self.world.begin_life(sim.life(), false, false);
+        let booted = Machine::boot(&sim, &self.case);
+        let machine = booted.map_err(|error| format!("the last life: {error}"))?;
+        if machine.recovered() != twin {
+            let here = machine.recovered();
+            return Err(format!("I13: recovery gave {twin:x?} elsewhere, here {here:x?}"));
+        }
+        self.count(&machine);
+        let chance = sim.chance();
+        let swept = sim.run_until(self.reckon(&machine, &sim, &chance));
+        swept.map_err(|halt| halt.to_string())??;
+        let digests = sim.run_until(machine.stop()).map_err(|halt| halt.to_string())??;
+        let rest = sim.run_for(Duration::from_secs(1));
+        rest.map_err(|halt| halt.to_string())?;
+        let oracle = self.world.oracle.borrow();
+        self.told.promised += oracle.promised() as u64;
+        self.told.removed += oracle.removed() as u64;
+        self.told.trace ^= sim.trace_hash();
+        let after = sim.crash_with(Loss::Everything);
+        let again = recover(&after, &case.plan)?;
+        if digests != again {
+            return Err(format!("I13: closed with {digests:x?}, reopened with {again:x?}"));
+        }
+        Ok(())
+    }
+
+    async fn reckon(&self, machine: &Machine, sim: &Sim, chance: &Chance) -> Result<(), String> {
+        check_logs(machine).await?;
+        machine.settle().await?;
+        for round in 0..2 {
+            for user in 0..self.case.users {
+                let removes = round == 0 && self.case.sweeps;
+                let client = self.pop3_client(sim, chance);
+                let swept = client.sweep(user, removes).await;
+                swept.map_err(|error| format!("u{user}: the last session: {error}"))?;
+                self.world.verdict()?;
+            }
+            self.world.oracle.borrow().all_there()?;
+        }
+        check_logs(machine).await?;
+        let kept: u64 = machine.ups.iter().map(|up| up.state.log.figures().blobs).sum();
+        if self.case.sweeps && kept > 0 {
+            return Err(format!("I9: {kept} messages are kept that nobody has"));
+        }
+        Ok(())
+    }
+}
+
+async fn check_logs(machine: &Machine) -> Result<(), String> {
+    let faults = machine.faults().await;
+    if faults.is_empty() { Ok(()) } else { Err(format!("I9: {}", faults.join("; "))) }
+}

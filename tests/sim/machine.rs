@@ -1,0 +1,279 @@
+//! A server on a simulated machine: the shards that the real one has, between boot and crash.
+
+use crate::case::{Case, password_hash};
+use futures_lite::future::yield_now;
+use pombal::env::Env as _;
+use pombal::env::sim::{Disk, Faults, Halt, Loss, Sim, SimEnv};
+use pombal::mesh::{Inbox, Mesh};
+use pombal::model::id::{LogId, ShardId};
+use pombal::node::shard::{Plan, State, assemble, begin, open_state, publish_directory};
+use pombal::server::listener::{self, Protocol};
+use pombal::server::shard::{Call, Figures, Shard};
+use pombal::store::{OpenError, Report};
+use std::cell::RefCell;
+use std::fmt;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+type SimConn = <SimEnv as pombal::env::Env>::Conn;
+
+/// What a shard's state is, for comparison: accounts and spool.
+pub(crate) type Digest = (u128, u128);
+
+/// How long recovery and the way down may take.
+const PATIENCE: Duration = Duration::from_mins(10);
+
+pub(crate) fn address(protocol: Protocol) -> SocketAddr {
+    let port = match protocol {
+        Protocol::Smtp => 25,
+        Protocol::Lmtp => 24,
+        Protocol::Pop3 => 110,
+    };
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+pub(crate) fn digest(state: &State<SimEnv>) -> Digest {
+    (state.accounts.borrow().digest(), state.spool.borrow().digest())
+}
+
+/// One shard that is up.
+pub(crate) struct Up {
+    pub(crate) shard: Rc<Shard<SimEnv>>,
+    pub(crate) state: State<SimEnv>,
+    /// As recovery left it.
+    pub(crate) recovered: Digest,
+    pub(crate) report: Report,
+}
+
+/// All shards of one life, by number.
+pub(crate) struct Machine {
+    pub(crate) ups: Vec<Up>,
+    pub(crate) mesh: Mesh<Call<SimConn>>,
+    /// For what the test itself does.
+    pub(crate) env: SimEnv,
+}
+
+/// Why a machine is not up.
+pub(crate) enum Unbooted {
+    /// A log did not open.
+    Refused(OpenError),
+    /// The power went meanwhile.
+    Dark,
+}
+
+impl fmt::Display for Unbooted {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unbooted::Refused(error) => error.fmt(out),
+            Unbooted::Dark => out.write_str("the power went"),
+        }
+    }
+}
+
+/// Where a shard stands while the machine boots.
+enum Booting {
+    Opening,
+    Open(Up),
+    Listening(Up),
+    Failed(OpenError),
+}
+
+impl Machine {
+    /// Starts all shards; comes back when all listen, or one cannot.
+    pub(crate) fn boot(sim: &Sim, case: &Case) -> Result<Machine, Unbooted> {
+        let shards = case.plan.shards;
+        let (mesh, inboxes) = Mesh::with_capacity(shards, case.inbox);
+        let stages: Rc<RefCell<Vec<Booting>>> =
+            Rc::new(RefCell::new((0..shards).map(|_| Booting::Opening).collect()));
+        for inbox in inboxes {
+            let env = sim.env(inbox.shard().0);
+            let starting =
+                start(env.clone(), case.plan.clone(), mesh.clone(), inbox, Rc::clone(&stages));
+            env.spawn(starting);
+        }
+        let env = sim.env(shards);
+        let deadline = env.now().after(PATIENCE);
+        let booted = sim.run_until(async {
+            loop {
+                let failed = |stage: &Booting| matches!(stage, Booting::Failed(_));
+                let listens = |stage: &Booting| matches!(stage, Booting::Listening(_));
+                let stages = stages.borrow();
+                if stages.iter().any(failed) || stages.iter().all(listens) {
+                    return;
+                }
+                drop(stages);
+                assert!(env.now() < deadline, "the shards do not come up");
+                env.sleep(Duration::from_micros(500)).await;
+            }
+        });
+        match booted {
+            Ok(()) => {}
+            Err(Halt::PowerCut) => return Err(Unbooted::Dark),
+            Err(halt) => panic!("{halt}"),
+        }
+        let mut ups = Vec::new();
+        for stage in stages.take() {
+            match stage {
+                Booting::Listening(up) => ups.push(up),
+                Booting::Failed(error) => return Err(Unbooted::Refused(error)),
+                Booting::Opening | Booting::Open(_) => {}
+            }
+        }
+        Ok(Machine { ups, mesh, env: sim.env(shards) })
+    }
+
+    /// Makes the users and the alias of a new store.
+    pub(crate) async fn set_up(&self, case: &Case) {
+        let first = &self.ups[0];
+        let ledger = &first.state.ledger;
+        let turn = ledger.turn().expect("nobody else changes the directory");
+        let now = first.shard.env.wall();
+        let drafted = turn.draft(|draft| {
+            draft.add_domain("example.org", now)?;
+            let names: Vec<String> =
+                (0..case.users).map(|user| format!("u{user}@example.org")).collect();
+            for (user, name) in names.iter().enumerate() {
+                draft.add_user(name, password_hash(), case.quota_of(user), now)?;
+            }
+            let targets: Vec<&str> = names.iter().map(String::as_str).collect();
+            draft.add_alias("all@example.org", &targets).map(|_| ())
+        });
+        let ((), group) = drafted.expect("the directory takes these");
+        first.state.log.append(group).await.expect("nothing fails yet");
+        drop(turn);
+        publish_directory(&first.shard, ledger);
+        let shards = self.ups.iter().map(|up| &up.shard);
+        for shard in shards {
+            while !shard.directory().serves("example.org") {
+                self.env.sleep(Duration::from_micros(100)).await;
+            }
+        }
+    }
+
+    /// Waits until no spool holds anything. An error tells what is left.
+    pub(crate) async fn settle(&self) -> Result<(), String> {
+        let deadline = self.env.now().after(PATIENCE);
+        while self.env.now() < deadline {
+            let idle = self.ups.iter().all(|up| {
+                let spool = up.state.spool.borrow();
+                spool.pending().len() == 0 && spool.key_count() == 0
+            });
+            if idle {
+                return Ok(());
+            }
+            self.env.sleep(Duration::from_millis(20)).await;
+        }
+        let left: Vec<String> = self
+            .ups
+            .iter()
+            .map(|up| {
+                let spool = up.state.spool.borrow();
+                let pending: Vec<u64> = spool.pending().map(|(number, _)| number.0).collect();
+                let keys = (0..self.mesh.shards())
+                    .map(LogId)
+                    .map(|log| spool.keys(log).map(|key| key.0).collect::<Vec<u64>>());
+                let keys: Vec<Vec<u64>> = keys.collect();
+                format!("pending {pending:?}, keys {keys:?}, {:?}", up.shard.intake.figures())
+            })
+            .collect();
+        Err(format!("I1: the spools do not come to rest: {}", left.join("; ")))
+    }
+
+    /// What `verify` finds wrong, and what the machines find wrong with themselves.
+    pub(crate) async fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        for (number, up) in self.ups.iter().enumerate() {
+            let findings = up.state.log.verify(|_| {}).await;
+            let accounts = up.state.accounts.borrow().verify();
+            let told = findings.faults.into_iter().chain(accounts.err().map(|damaged| damaged.0));
+            faults.extend(told.map(|fault| format!("log {number}: {fault}")));
+        }
+        faults
+    }
+
+    pub(crate) fn digests(&self) -> Vec<Digest> {
+        self.ups.iter().map(|up| digest(&up.state)).collect()
+    }
+
+    pub(crate) fn recovered(&self) -> Vec<Digest> {
+        self.ups.iter().map(|up| up.recovered).collect()
+    }
+
+    /// The way down of a server that is told to stop. Returns the digests at the end.
+    pub(crate) async fn stop(self) -> Result<Vec<Digest>, String> {
+        for shard in 0..self.mesh.shards() {
+            while self.mesh.send(ShardId(shard), Call::Drain).is_err() {
+                yield_now().await;
+            }
+        }
+        let deadline = self.env.now().after(PATIENCE);
+        while self.ups.iter().any(|up| up.shard.sessions.get() > 0) {
+            if self.env.now() > deadline {
+                return Err("sessions do not come to an end".into());
+            }
+            self.env.sleep(Duration::from_millis(1)).await;
+        }
+        let digests = self.digests();
+        for (number, up) in self.ups.into_iter().enumerate() {
+            let closed = up.state.log.close().await;
+            closed.map_err(|error| format!("log {number} does not close: {error}"))?;
+        }
+        Ok(digests)
+    }
+}
+
+async fn start(
+    env: SimEnv,
+    plan: Plan,
+    mesh: Mesh<Call<SimConn>>,
+    inbox: Inbox<Call<SimConn>>,
+    stages: Rc<RefCell<Vec<Booting>>>,
+) {
+    let id = inbox.shard();
+    let enter = |stage| stages.borrow_mut()[usize::from(id.0)] = stage;
+    let opened = open_state(env.clone(), &plan, LogId(id.0)).await;
+    let (state, report) = match opened {
+        Ok(opened) => opened,
+        Err(error) => return enter(Booting::Failed(error)),
+    };
+    let recovered = digest(&state);
+    let shard = assemble(env.clone(), &plan, id, &state, mesh, Figures::default());
+    let up = Up { shard: Rc::clone(&shard), state: state.clone(), recovered, report };
+    enter(Booting::Open(up));
+    begin(&shard, inbox, &state.ledger).await;
+    for protocol in [Protocol::Smtp, Protocol::Lmtp, Protocol::Pop3] {
+        let listener = env.listen(address(protocol)).expect("nobody else listens there");
+        env.spawn(listener::serve(Rc::clone(&shard), listener, protocol));
+    }
+    let mut stages = stages.borrow_mut();
+    let stage = &mut stages[usize::from(id.0)];
+    if let Booting::Open(up) = std::mem::replace(stage, Booting::Opening) {
+        *stage = Booting::Listening(up);
+    }
+}
+
+/// What recovery makes of a disk: opened twice, by a machine of its own, it must be the same.
+pub(crate) fn recover_twice(seed: u64, disk: Disk, plan: &Plan) -> Result<Vec<Digest>, String> {
+    let sim = Sim::with_disk(seed, Faults::none(), disk);
+    let first = recover(&sim, plan)?;
+    let sim = sim.crash_with(Loss::Nothing);
+    let second = recover(&sim, plan)?;
+    if first != second {
+        return Err(format!("I13: recovery gave {first:x?}, then {second:x?}"));
+    }
+    Ok(first)
+}
+
+pub(crate) fn recover(sim: &Sim, plan: &Plan) -> Result<Vec<Digest>, String> {
+    sim.allow_leaks();
+    let opened = sim.run_until(async {
+        let mut digests = Vec::new();
+        for log in 0..plan.shards {
+            let (state, _) = open_state(sim.env(log), plan, LogId(log)).await?;
+            digests.push(digest(&state));
+        }
+        Ok::<_, OpenError>(digests)
+    });
+    opened.map_err(|halt| halt.to_string())?.map_err(|error| error.to_string())
+}

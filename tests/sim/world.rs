@@ -1,0 +1,90 @@
+//! What all tasks of one seed share: the oracle, the journal, the first thing that went wrong.
+
+use crate::oracle::{Oracle, Verdict};
+use pombal::env::sim::SimEnv;
+use std::cell::{Cell, RefCell};
+use std::io;
+
+pub(crate) struct World {
+    pub(crate) oracle: RefCell<Oracle>,
+    journal: Option<RefCell<Vec<String>>>,
+    wrong: RefCell<Option<String>>,
+    life: Cell<u64>,
+    /// Whether connections fail and stall in this life.
+    bad_net: Cell<bool>,
+    /// Whether disk operations fail in this life.
+    bad_disk: Cell<bool>,
+    /// Clients that have come to their end in this life.
+    pub(crate) done: Cell<usize>,
+}
+
+impl World {
+    pub(crate) fn new(users: usize, keeps_journal: bool) -> World {
+        World {
+            oracle: RefCell::new(Oracle::new(users)),
+            journal: keeps_journal.then(RefCell::default),
+            wrong: RefCell::default(),
+            life: Cell::new(1),
+            bad_net: Cell::new(false),
+            bad_disk: Cell::new(false),
+            done: Cell::new(0),
+        }
+    }
+
+    pub(crate) fn begin_life(&self, life: u64, bad_net: bool, bad_disk: bool) {
+        self.life.set(life);
+        self.bad_net.set(bad_net);
+        self.bad_disk.set(bad_disk);
+        self.done.set(0);
+        self.oracle.borrow_mut().begin_life(life);
+    }
+
+    pub(crate) fn is_bad_disk(&self) -> bool {
+        self.bad_disk.get()
+    }
+
+    /// Tells what happens, if anybody wants to know.
+    pub(crate) fn note(&self, env: &SimEnv, what: impl FnOnce() -> String) {
+        use pombal::env::Env as _;
+        if let Some(journal) = &self.journal {
+            let (life, now) = (self.life.get(), env.now().0);
+            journal.borrow_mut().push(format!("life {life} {now:>12.3?}  {}", what()));
+        }
+    }
+
+    pub(crate) fn journal(&self) -> Vec<String> {
+        self.journal.as_ref().map(RefCell::take).unwrap_or_default()
+    }
+
+    /// Notes what is wrong; the first counts.
+    pub(crate) fn fail(&self, what: impl Into<String>) {
+        let mut wrong = self.wrong.borrow_mut();
+        if wrong.is_none() {
+            *wrong = Some(format!("life {}: {}", self.life.get(), what.into()));
+        }
+    }
+
+    pub(crate) fn check(&self, verdict: Verdict) -> bool {
+        verdict.map_err(|what| self.fail(what)).is_ok()
+    }
+
+    /// The first thing that went wrong.
+    pub(crate) fn verdict(&self) -> Verdict {
+        self.wrong.borrow().clone().map_or(Ok(()), Err)
+    }
+
+    /// How a client's connection ended. Without faults nobody waits in vain.
+    pub(crate) fn ended(&self, who: &str, error: &io::Error) {
+        match error.kind() {
+            io::ErrorKind::TimedOut if !self.bad_net.get() => {
+                self.fail(format!("{who}: no answer"))
+            }
+            // Only a log that cannot tell makes the server hang up without a word.
+            io::ErrorKind::UnexpectedEof if !self.bad_net.get() && !self.bad_disk.get() => {
+                self.fail(format!("{who}: no answer but the end"));
+            }
+            io::ErrorKind::InvalidData => self.fail(format!("{who}: not a reply: {error}")),
+            _ => {}
+        }
+    }
+}
