@@ -98,11 +98,13 @@ impl Machine {
             loop {
                 let failed = |stage: &Booting| matches!(stage, Booting::Failed(_));
                 let listens = |stage: &Booting| matches!(stage, Booting::Listening(_));
-                let stages = stages.borrow();
-                if stages.iter().any(failed) || stages.iter().all(listens) {
+                let is_over = {
+                    let stages = stages.borrow();
+                    stages.iter().any(failed) || stages.iter().all(listens)
+                };
+                if is_over {
                     return;
                 }
-                drop(stages);
                 assert!(env.now() < deadline, "the shards do not come up");
                 env.sleep(Duration::from_micros(500)).await;
             }

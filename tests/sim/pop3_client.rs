@@ -5,6 +5,7 @@ use crate::peer::Peer;
 use crate::world::World;
 use pombal::env::Env as _;
 use pombal::env::sim::{Chance, SimEnv};
+use std::fmt::Write as _;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -179,7 +180,7 @@ impl Pop3Client {
         let mut commands = String::new();
         for uid in wanted {
             let index = uids.binary_search(uid).expect("it was listed");
-            commands.push_str(&format!("DELE {}\r\n", index + 1));
+            write!(commands, "DELE {}\r\n", index + 1).expect("a String takes all text");
         }
         if wish == Wish::Vanish {
             return peer.send(commands.as_bytes()).await;

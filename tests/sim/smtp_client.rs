@@ -140,10 +140,11 @@ impl SmtpClient {
     fn told_of_recipient(&self, recipient: &Recipient, code: u16, text: &str) -> bool {
         let taken = code / 100 == 2;
         let has_quota = recipient.users.iter().any(|&user| self.case.quota_of(user) > 0);
-        let wrong = match recipient.users.is_empty() {
-            true => taken,
+        let wrong = if recipient.users.is_empty() {
+            taken
+        } else {
             // 552: it can never fit under the quota.
-            false => !taken && code / 100 != 4 && !(code == 552 && has_quota),
+            !taken && code / 100 != 4 && !(code == 552 && has_quota)
         };
         if wrong {
             self.world.fail(format!("RCPT {}: {text}", recipient.address));
