@@ -77,7 +77,7 @@ impl World {
     pub(crate) fn ended(&self, who: &str, error: &io::Error) {
         match error.kind() {
             io::ErrorKind::TimedOut if !self.bad_net.get() => {
-                self.fail(format!("{who}: no answer"))
+                self.fail(format!("{who}: no answer"));
             }
             // Only a log that cannot tell makes the server hang up without a word.
             io::ErrorKind::UnexpectedEof if !self.bad_net.get() && !self.bad_disk.get() => {
