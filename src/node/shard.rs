@@ -202,6 +202,7 @@ pub fn assemble<E: Env>(
         sessions: Cell::new(0),
         draft_octets: Cell::new(0),
         by_address: RefCell::default(),
+        published: Cell::new(0),
         next_message: Cell::new(1),
     })
 }

@@ -65,6 +65,7 @@ struct Driver<E: Env> {
     peer: IpAddr,
     session: Session<Open>,
     account: Option<(AccountId, Box<str>)>,
+    method: Method,
     buffer: Buffer,
     out: Chain,
     retrieved: u64,
@@ -105,20 +106,22 @@ pub async fn adopt<E: Env>(shard: Rc<Shard<E>>, moving: Moving<E::Conn>) {
 }
 
 impl<E: Env> Driver<E> {
-    fn new(shard: Rc<Shard<E>>, peer: IpAddr, session: Session<Open>) -> Driver<E> {
-        Driver {
+    /// In a box: futures would keep a place for every time it is moved.
+    fn new(shard: Rc<Shard<E>>, peer: IpAddr, session: Session<Open>) -> Box<Driver<E>> {
+        Box::new(Driver {
             shard,
             peer,
             session,
             account: None,
+            method: Method::User,
             buffer: Buffer::new(),
             out: Chain::new(),
             retrieved: 0,
             octets: 0,
-        }
+        })
     }
 
-    async fn run(mut self, mut conn: E::Conn) {
+    async fn run(mut self: Box<Self>, mut conn: E::Conn) {
         let why = loop {
             match Box::pin(self.work(&mut conn)).await {
                 Ok(Goes::Read) => {}
@@ -143,7 +146,7 @@ impl<E: Env> Driver<E> {
             }
         };
         self.tell(why);
-        let Driver { session, shard, mut out, .. } = self;
+        let Driver { session, shard, mut out, .. } = *self;
         // The lock is free before the client can hear of the end.
         drop(session);
         let deadline = shard.env.now().after(shard.settings.write_timeout);
@@ -217,6 +220,7 @@ impl<E: Env> Driver<E> {
                 }
                 self.flush(conn).await?;
                 self.account = Some((account, user.into()));
+                self.method = method;
                 return Ok(false);
             }
             auth::Verdict::Refused => Verdict::Refused,
@@ -237,8 +241,8 @@ impl<E: Env> Driver<E> {
 
     /// Hands the session to the shard that owns its maildrop. Comes back with it, and a login that
     /// is to be tried later, if that one has more to do than it may queue.
-    fn depart(self, conn: E::Conn) -> Option<(Driver<E>, E::Conn)> {
-        let Driver { shard, peer, session, account, buffer, .. } = self;
+    fn depart(self: Box<Self>, conn: E::Conn) -> Option<(Box<Driver<E>>, E::Conn)> {
+        let Driver { shard, peer, session, account, method, buffer, .. } = *self;
         let (account, user) = account?;
         let moving = Moving {
             conn: conn.detach().ok()?,
@@ -246,7 +250,7 @@ impl<E: Env> Driver<E> {
             unread: buffer.filled().to_vec(),
             account,
             user,
-            method: Method::User,
+            method,
         };
         let owner = ShardId(shard.owner(account).0);
         let Err(Full(Call::Pop3(moving))) = shard.mesh.send(owner, Call::Pop3(Box::new(moving)))

@@ -18,6 +18,9 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+/// Once in how many rounds of the figures the index is measured.
+const INDEX_PUBLISH_ROUNDS: u32 = 60;
+
 /// What shards say to each other.
 pub enum Call<C: Conn> {
     /// Mail for accounts of the other shard, or about what was spooled for them.
@@ -192,6 +195,8 @@ pub struct Shard<E: Env> {
     /// Octets of messages that are being received.
     pub draft_octets: Cell<usize>,
     pub by_address: RefCell<crate::bytes::hash::Sorted<IpAddr, usize>>,
+    /// How often the figures were brought up to date.
+    pub published: Cell<u32>,
     /// Numbers the messages of this life, for their names in the log.
     pub next_message: Cell<u64>,
 }
@@ -247,6 +252,13 @@ impl<E: Env> Shard<E> {
         self.figures.blobs.set(signed(self.log.figures().blobs));
         let accounts = self.accounts.borrow();
         self.figures.messages.set(signed(accounts.messages()));
+        // Walks all mailboxes: not every time.
+        let round = self.published.get();
+        self.published.set(round + 1);
+        if round % INDEX_PUBLISH_ROUNDS == 0 {
+            let octets = accounts.heap_octets() + self.log.table_octets();
+            self.figures.index_octets.set(signed(octets as u64));
+        }
         self.figures.drafts.set(signed(self.draft_octets.get() as u64));
     }
 }

@@ -340,6 +340,11 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         }
     }
 
+    /// Octets of memory that the blob table takes.
+    pub fn table_octets(&self) -> usize {
+        self.shared.table.borrow().heap_octets()
+    }
+
     /// How many entries refer to a blob.
     pub fn references(&self, id: BlobId) -> u32 {
         self.shared.table.borrow().references(id)

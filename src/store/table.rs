@@ -119,6 +119,13 @@ impl BlobTable {
         self.replaying = replaying;
     }
 
+    /// Octets of memory that the table takes.
+    pub(super) fn heap_octets(&self) -> usize {
+        let page = PAGE_BLOBS * (size_of::<u64>() + size_of::<u32>());
+        let held = self.pages.iter().flatten().count();
+        self.pages.capacity() * size_of::<Option<Page>>() + held * page
+    }
+
     /// Blobs that are referred to.
     pub(super) fn blob_count(&self) -> u64 {
         self.blob_count
