@@ -11,6 +11,9 @@ use std::rc::Rc;
 /// Slices shorter than this are copied instead of linked: a slice costs more than the copy.
 const LINK_OCTETS_MIN: usize = 512;
 
+/// Room a new text gets: most replies grow by two or three short pieces.
+const TEXT_OCTETS_MIN: usize = 128;
+
 /// Octets that somebody else owns, kept alive while they are on their way.
 pub trait Shared: Deref<Target = [u8]> {}
 impl<T: Deref<Target = [u8]>> Shared for T {}
@@ -53,13 +56,19 @@ impl Chain {
     }
 
     /// Copies `text` to the end.
+    #[inline]
     pub fn put(&mut self, text: &[u8]) {
         self.len += text.len();
-        if let Some(Part::Text(last)) = self.parts.back_mut() {
-            last.extend_from_slice(text);
-        } else {
-            self.parts.push_back(Part::Text(text.to_vec()));
+        match self.parts.back_mut() {
+            Some(Part::Text(last)) => last.extend_from_slice(text),
+            _ => self.put_first(text),
         }
+    }
+
+    fn put_first(&mut self, text: &[u8]) {
+        let mut first = Vec::with_capacity(text.len().max(TEXT_OCTETS_MIN));
+        first.extend_from_slice(text);
+        self.parts.push_back(Part::Text(first));
     }
 
     /// Links `owner[range]` to the end; short ones are copied.
@@ -121,7 +130,9 @@ impl Chain {
 
     /// Everything unsent as one piece, for tests and tools.
     pub fn to_vec(&self) -> Vec<u8> {
-        self.slices().flatten().copied().collect()
+        let mut octets = Vec::with_capacity(self.len);
+        self.slices().for_each(|slice| octets.extend_from_slice(slice));
+        octets
     }
 }
 
