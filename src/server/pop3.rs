@@ -127,7 +127,7 @@ impl<E: Env> Driver<E> {
                 Ok(Goes::Read) => {}
                 Ok(Goes::Close) => break "quit",
                 Ok(Goes::Moved) => {
-                    let Some(back) = self.depart(conn) else { return };
+                    let Some(back) = (*self).depart(conn) else { return };
                     (self, conn) = back;
                     continue;
                 }
@@ -241,8 +241,8 @@ impl<E: Env> Driver<E> {
 
     /// Hands the session to the shard that owns its maildrop. Comes back with it, and a login that
     /// is to be tried later, if that one has more to do than it may queue.
-    fn depart(self: Box<Self>, conn: E::Conn) -> Option<(Box<Driver<E>>, E::Conn)> {
-        let Driver { shard, peer, session, account, method, buffer, .. } = *self;
+    fn depart(self, conn: E::Conn) -> Option<(Box<Driver<E>>, E::Conn)> {
+        let Driver { shard, peer, session, account, method, buffer, .. } = self;
         let (account, user) = account?;
         let moving = Moving {
             conn: conn.detach().ok()?,

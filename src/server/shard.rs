@@ -255,7 +255,7 @@ impl<E: Env> Shard<E> {
         // Walks all mailboxes: not every time.
         let round = self.published.get();
         self.published.set(round + 1);
-        if round % INDEX_PUBLISH_ROUNDS == 0 {
+        if round.is_multiple_of(INDEX_PUBLISH_ROUNDS) {
             let octets = accounts.heap_octets() + self.log.table_octets();
             self.figures.index_octets.set(signed(octets as u64));
         }
