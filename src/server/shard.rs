@@ -1,6 +1,7 @@
 //! What one shard's sessions share: its log and state, the directory's snapshot, the mesh, and
 //! what the operator set. Other shards reach it through its inbox only.
 
+use super::flag::Flag;
 use crate::auth::Authenticator;
 use crate::directory::{self, Snapshot};
 use crate::env::{Conn, Env};
@@ -15,7 +16,6 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
 use std::time::Duration;
 
 /// Once in how many rounds of the figures the index is measured.
@@ -136,41 +136,6 @@ impl<C: Conn> Peers for MeshPeers<C> {
             sent.map_err(|_| Unreachable)?;
             answer.await.map_err(|_| Unreachable)
         }
-    }
-}
-
-/// Set once, seen by all who wait for it.
-#[derive(Default)]
-pub struct Flag {
-    set: Cell<bool>,
-    waiting: RefCell<Vec<Waker>>,
-}
-
-impl Flag {
-    pub fn set(&self) {
-        self.set.set(true);
-        for waker in self.waiting.take() {
-            waker.wake();
-        }
-    }
-
-    pub fn is_set(&self) -> bool {
-        self.set.get()
-    }
-
-    /// Comes back once the flag is set. May be dropped.
-    pub async fn wait(&self) {
-        std::future::poll_fn(|context| {
-            if self.set.get() {
-                return Poll::Ready(());
-            }
-            let mut waiting = self.waiting.borrow_mut();
-            if !waiting.iter().any(|known| known.will_wake(context.waker())) {
-                waiting.push(context.waker().clone());
-            }
-            Poll::Pending
-        })
-        .await;
     }
 }
 
