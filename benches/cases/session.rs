@@ -85,7 +85,7 @@ impl Maildrop for Drop {
 
 /// One session with everything pipelined behind the login. Returns the octets that were sent.
 pub(crate) fn pop3(maildrop: &Rc<Same>, commands: &[u8]) -> u64 {
-    let mut session = pop3::Session::new(pop3::Settings { plaintext: true });
+    let mut session = pop3::Session::new(pop3::Settings::default());
     let mut out = Chain::new();
     session.greet(&mut out);
     let input = [b"USER u\r\nPASS p\r\n", commands, b"QUIT\r\n"].concat();

@@ -79,7 +79,10 @@ impl Plan {
         Settings {
             smtp: Rc::new(smtp),
             lmtp: Rc::new(lmtp),
-            pop3: pop3::Settings { plaintext: config.auth.allow_plaintext },
+            pop3: pop3::Settings {
+                plaintext: config.auth.allow_plaintext,
+                errors_max: config.pop3.max_errors,
+            },
             directory: directory::Settings {
                 separators: config
                     .directory

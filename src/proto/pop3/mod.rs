@@ -31,6 +31,7 @@ pub use message::{Sending, octets_sent, top_end};
 pub use session::{Departed, Session};
 
 use crate::bytes::chain::Chain;
+use crate::model::limits::POP3_ERRORS_MAX;
 use crate::proto::sasl::{Credentials, Mechanism};
 
 /// What one session serves: fixed at login, so that numbers and sizes hold until the end
@@ -53,6 +54,14 @@ pub struct Settings {
     /// Passwords may cross the wire in clear (RFC 2595 §2.3). Off: USER, PASS and AUTH PLAIN are
     /// neither listed nor taken.
     pub plaintext: bool,
+    /// A session with more wrong commands is closed.
+    pub errors_max: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { plaintext: true, errors_max: POP3_ERRORS_MAX }
+    }
 }
 
 /// What the driver must do before it steps again.

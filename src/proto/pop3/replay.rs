@@ -49,7 +49,7 @@ impl Maildrop for Held {
     }
 }
 
-const SETTINGS: Settings = Settings { plaintext: true };
+const SETTINGS: Settings = Settings { plaintext: true, errors_max: 50 };
 
 fn sent_to_another_shard<T: Send + 'static>(departed: T) -> T {
     departed
@@ -69,7 +69,7 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(plaintext: bool, mails: Vec<Mail>) -> World {
-        let session = Session::new(Settings { plaintext });
+        let session = Session::new(Settings { plaintext, ..SETTINGS });
         let mut out = Chain::new();
         session.greet(&mut out);
         World {

@@ -4,8 +4,8 @@ use super::{Maildrop, Method, Settings, Step, Verdict};
 use crate::bytes::chain::Chain;
 use crate::bytes::codec::to_usize;
 use crate::model::limits::{
-    POP3_ERRORS_MAX, POP3_LINE_OCTETS_MAX, POP3_LISTING_OCTETS_TARGET, POP3_LOGINS_FAILED_MAX,
-    POP3_SKIP_OCTETS_MAX, SASL_LINE_OCTETS_MAX,
+    POP3_LINE_OCTETS_MAX, POP3_LISTING_OCTETS_TARGET, POP3_LOGINS_FAILED_MAX, POP3_SKIP_OCTETS_MAX,
+    SASL_LINE_OCTETS_MAX,
 };
 use crate::proto::sasl::{self, Credentials, Mechanism, PlainError, Secret, plain};
 use crate::wire::line::{LineError, take_line};
@@ -358,7 +358,7 @@ impl<M: Maildrop> Session<M> {
     /// Refuses what no proper client sends; too much of it ends the session.
     fn bad(&mut self, answer: &[u8], out: &mut Chain) -> Step {
         self.errors += 1;
-        if self.errors > POP3_ERRORS_MAX {
+        if self.errors > self.settings.errors_max {
             return self.end(b"-ERR too many errors\r\n", out);
         }
         ok(answer, out)
