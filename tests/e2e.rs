@@ -18,6 +18,9 @@ mod clients;
 #[path = "e2e/corpus.rs"]
 mod corpus;
 #[cfg(test)]
+#[path = "e2e/flip.rs"]
+mod flip;
+#[cfg(test)]
 #[path = "e2e/harness.rs"]
 mod harness;
 #[cfg(test)]

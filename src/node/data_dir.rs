@@ -26,6 +26,21 @@ struct Described {
     format: u32,
     id: String,
     logs: u16,
+    /// xxh3-64 of the text above this line, in hexadecimal.
+    check: String,
+}
+
+impl Described {
+    fn new(format: u32, id: String, logs: u16) -> Described {
+        let above = format!("format = {format}\nid = \"{id}\"\nlogs = {logs}\n");
+        let check = format!("{:016x}", xxhash_rust::xxh3::xxh3_64(above.as_bytes()));
+        Described { format, id, logs, check }
+    }
+
+    /// The text of the file.
+    fn text(&self) -> Result<String, Failure> {
+        toml::to_string(self).map_err(|error| Failure::Failed(error.to_string()))
+    }
 }
 
 fn at(path: &Path) -> impl Fn(io::Error) -> Failure + '_ {
@@ -87,6 +102,13 @@ fn read(path: &Path, text: &str) -> Result<Described, Failure> {
             found.format
         )));
     }
+    let found = Described::new(found.format, found.id, found.logs);
+    if found.text()? != text {
+        return Err(Failure::Failed(format!(
+            "{}: damaged, it is not as it was written",
+            path.display()
+        )));
+    }
     Ok(found)
 }
 
@@ -95,8 +117,8 @@ fn describe(data_dir: &Path, logs: u16) -> Result<Described, Failure> {
     let mut id = [0_u8; 16];
     getrandom::fill(&mut id).map_err(|error| Failure::Failed(error.to_string()))?;
     let id = format!("{:032x}", u128::from_le_bytes(id));
-    let found = Described { format: crate::store::format::FORMAT, id, logs };
-    let text = toml::to_string(&found).map_err(|error| Failure::Failed(error.to_string()))?;
+    let found = Described::new(crate::store::format::FORMAT, id, logs);
+    let text = found.text()?;
     let (path, fresh) = (described(data_dir), data_dir.join("store.toml.new"));
     let write = || -> io::Result<()> {
         let mut file = File::create(&fresh)?;

@@ -145,6 +145,19 @@ fn check_fit(superblock: &Superblock, identity: &Identity) -> Result<(), OpenErr
     Ok(())
 }
 
+/// A page's segment whose header is damaged must not be taken for a free one.
+fn check_pages(index: &Index) -> Result<(), OpenError> {
+    let parts = index.table.iter().chain([&index.root]);
+    let mut places = index.pages.values().map(|page| &page.at).chain(parts);
+    match places.find(|at| !index.segments.contains(&(at.slot, at.segment))) {
+        Some(at) => Err(OpenError::Damaged(format!(
+            "the checkpoint lies in segment {}, whose header is damaged",
+            at.segment
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// Makes an empty log: its first segments, an empty checkpoint, and last the superblock.
 async fn create<E: Env>(
     env: E,
@@ -322,9 +335,11 @@ impl<'a, E: Env, S: SegmentStore> Recovery<'a, E, S> {
             .map(|&(slot, segment, last)| HotSegment { slot, segment, last: Lsn(last) })
             .collect();
         index.segments.retain(stands);
+        check_pages(&index)?;
         let tail = self.replay(&root, &by_number, &mut hot).await?;
         self.table.borrow_mut().set_replaying(false);
         self.segments.sync(tail.slot).await?;
+        self.check_blobs(&hot)?;
         index.writer = self.index_writer(&root).await?;
         self.free_the_rest(&listed, &hot, &index);
         let newest = by_number.keys().next_back().copied().unwrap_or(0);
@@ -338,6 +353,19 @@ impl<'a, E: Env, S: SegmentStore> Recovery<'a, E, S> {
             replayed_octets: self.replayed_octets,
             report: self.report,
         })
+    }
+
+    /// A blob's segment whose header is damaged must not be taken for a free one.
+    fn check_blobs(&self, hot: &[HotSegment]) -> Result<(), OpenError> {
+        let slots: Sorted<u32, u64> = hot.iter().map(|one| (one.slot, one.segment)).collect();
+        let table = self.table.borrow();
+        match table.iter().find(|(_, location, _)| !slots.contains_key(&location.slot)) {
+            Some((id, location, _)) => Err(OpenError::Damaged(format!(
+                "blob {id} lies in slot {}, whose header is damaged",
+                location.slot
+            ))),
+            None => Ok(()),
+        }
     }
 
     /// Slots of segments that neither stream uses.

@@ -240,6 +240,9 @@ pub struct SuperblockFile<F: File> {
     file: F,
     /// The half that is written first: never the only one that is whole.
     first: Cell<usize>,
+    /// Copies with one turned bit when the log was opened, from 0. Opening writes them anew, so
+    /// that a reader who comes later could not see it.
+    turned: Cell<u8>,
 }
 
 impl<F: File> SuperblockFile<F> {
@@ -252,7 +255,7 @@ impl<F: File> SuperblockFile<F> {
     const HALF_OCTETS: usize = Self::OCTETS / 2;
 
     pub fn new(file: F) -> SuperblockFile<F> {
-        SuperblockFile { file, first: Cell::new(0) }
+        SuperblockFile { file, first: Cell::new(0), turned: Cell::new(0) }
     }
 
     /// Tells what was found: `copies` as they were read, and the one of them that counts.
@@ -260,6 +263,20 @@ impl<F: File> SuperblockFile<F> {
         let (left, right) = copies.split_at(Self::HALF_OCTETS);
         let is_whole = |half: &[u8]| half.chunks(BLOCK_OCTETS).all(|copy| copy == chosen);
         self.first.set(usize::from(is_whole(left) && !is_whole(right)));
+        // A copy that a cut tore differs in more: each write raises a number and changes the check.
+        let has_turned = |copy: &[u8]| {
+            let differing = copy.iter().zip(chosen).map(|(a, b)| (a ^ b).count_ones());
+            differing.sum::<u32>() == 1
+        };
+        let numbered = copies.chunks(BLOCK_OCTETS).enumerate();
+        let turned = numbered.filter(|(_, copy)| has_turned(copy));
+        self.turned.set(turned.fold(0, |marks, (number, _)| marks | 1 << number));
+    }
+
+    /// The copies that had one turned bit when they were [`found`](Self::found), from 0.
+    pub fn turned(&self) -> impl Iterator<Item = usize> + use<F> {
+        let marks = self.turned.get();
+        (0..SUPERBLOCK_COPIES).filter(move |number| marks >> number & 1 == 1)
     }
 
     /// All copies as they stand.

@@ -235,6 +235,10 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
 
     async fn verify_superblock(&self, findings: &mut Findings) {
         let shared = &self.shared;
+        let turned = shared.superblock.turned();
+        findings.faults.extend(turned.map(|number| {
+            format!("copy {number} of the superblock had a turned bit; opening the log mended it")
+        }));
         for _ in 0..SUPERBLOCK_TRIES {
             while shared.checkpointing.get() {
                 shared.env.sleep(CHECKPOINT_PAUSE).await;
