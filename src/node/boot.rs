@@ -9,7 +9,7 @@
 
 use super::shard::{Plan, State, assemble, begin, cost, open_state, publish_directory};
 use super::signals::{self, Wish};
-use super::{data_dir, directory};
+use super::{data_dir, directory, offline};
 use crate::admin::http::{Health, Pages};
 use crate::admin::log::Log;
 use crate::admin::socket::{Asked, Server};
@@ -163,7 +163,7 @@ impl Running {
 /// Starts a server; `news` hears of its listeners and of its being ready.
 pub(super) fn start(config: Config, news: Sender<News>) -> Result<Running, Failure> {
     let count = shard_count(&config)?;
-    let held = data_dir::hold(&config.data_dir, count)?;
+    let held = offline::hold(&config, count)?;
     if held.logs != count {
         return Err(Failure::Wrong(format!(
             "the store in {} has {} logs, one per shard, and cannot run with {count} shards: set \

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! data_dir/lock        held (flock) by the process that has the store open
-//! data_dir/store.toml  the store's number and how many logs it has, written once
+//! data_dir/store.toml  the store's number, how many logs it has, and whether all are made
 //! data_dir/log-000/    one directory per log
 //! data_dir/admin.sock  the running server's socket
 //! ```
@@ -19,6 +19,8 @@ pub(super) struct Held {
     _lock: File,
     pub(super) store_id: u128,
     pub(super) logs: u16,
+    /// Every log was made: from here on one that is not there is lost, and not new.
+    pub(super) is_complete: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -26,15 +28,17 @@ struct Described {
     format: u32,
     id: String,
     logs: u16,
+    complete: bool,
     /// xxh3-64 of the text above this line, in hexadecimal.
     check: String,
 }
 
 impl Described {
-    fn new(format: u32, id: String, logs: u16) -> Described {
-        let above = format!("format = {format}\nid = \"{id}\"\nlogs = {logs}\n");
+    fn new(format: u32, id: String, logs: u16, complete: bool) -> Described {
+        let above =
+            format!("format = {format}\nid = \"{id}\"\nlogs = {logs}\ncomplete = {complete}\n");
         let check = format!("{:016x}", xxhash_rust::xxh3::xxh3_64(above.as_bytes()));
-        Described { format, id, logs, check }
+        Described { format, id, logs, complete, check }
     }
 
     /// The text of the file.
@@ -59,7 +63,18 @@ pub(super) fn hold(data_dir: &Path, logs: u16) -> Result<Held, Failure> {
     };
     let store_id = u128::from_str_radix(&found.id, 16)
         .map_err(|_| Failure::Failed(format!("{}: the id is no number", path.display())))?;
-    Ok(Held { _lock: lock, store_id, logs: found.logs })
+    Ok(Held { _lock: lock, store_id, logs: found.logs, is_complete: found.complete })
+}
+
+impl Held {
+    /// Notes for good that every log is made.
+    pub(super) fn complete(&mut self, data_dir: &Path) -> Result<(), Failure> {
+        let format = crate::store::format::FORMAT;
+        let found = Described::new(format, format!("{:032x}", self.store_id), self.logs, true);
+        write(data_dir, &found)?;
+        self.is_complete = true;
+        Ok(())
+    }
 }
 
 /// Takes a directory that must hold a store already.
@@ -68,7 +83,15 @@ pub(super) fn hold_existing(data_dir: &Path) -> Result<Held, Failure> {
     if !path.exists() {
         return Err(Failure::Failed(format!("{} holds no store", data_dir.display())));
     }
-    hold(data_dir, 1)
+    let held = hold(data_dir, 1)?;
+    if !held.is_complete {
+        return Err(Failure::Failed(format!(
+            "the store in {} was never completed: its making was cut off, and the next `pombal \
+             serve` goes on with it",
+            data_dir.display()
+        )));
+    }
+    Ok(held)
 }
 
 fn described(data_dir: &Path) -> PathBuf {
@@ -102,7 +125,7 @@ fn read(path: &Path, text: &str) -> Result<Described, Failure> {
             found.format
         )));
     }
-    let found = Described::new(found.format, found.id, found.logs);
+    let found = Described::new(found.format, found.id, found.logs, found.complete);
     if found.text()? != text {
         return Err(Failure::Failed(format!(
             "{}: damaged, it is not as it was written",
@@ -112,12 +135,29 @@ fn read(path: &Path, text: &str) -> Result<Described, Failure> {
     Ok(found)
 }
 
-/// Writes the description under another name, makes it durable, then gives it its name.
+/// Describes a new store. Logs without a description are those of a store that lost it.
 fn describe(data_dir: &Path, logs: u16) -> Result<Described, Failure> {
+    for entry in std::fs::read_dir(data_dir).map_err(at(data_dir))? {
+        let name = entry.map_err(at(data_dir))?.file_name();
+        if name.to_string_lossy().starts_with("log-") {
+            return Err(Failure::Failed(format!(
+                "{} holds {} but no store.toml: restore that file, or move the logs away to begin \
+                 a new store",
+                data_dir.display(),
+                name.to_string_lossy()
+            )));
+        }
+    }
     let mut id = [0_u8; 16];
     getrandom::fill(&mut id).map_err(|error| Failure::Failed(error.to_string()))?;
     let id = format!("{:032x}", u128::from_le_bytes(id));
-    let found = Described::new(crate::store::format::FORMAT, id, logs);
+    let found = Described::new(crate::store::format::FORMAT, id, logs, false);
+    write(data_dir, &found)?;
+    Ok(found)
+}
+
+/// Writes the description under another name, makes it durable, then gives it its name.
+fn write(data_dir: &Path, found: &Described) -> Result<(), Failure> {
     let text = found.text()?;
     let (path, fresh) = (described(data_dir), data_dir.join("store.toml.new"));
     let write = || -> io::Result<()> {
@@ -127,8 +167,7 @@ fn describe(data_dir: &Path, logs: u16) -> Result<Described, Failure> {
         std::fs::rename(&fresh, &path)?;
         OpenOptions::new().read(true).open(data_dir)?.sync_all()
     };
-    write().map_err(at(&path))?;
-    Ok(found)
+    write().map_err(at(&path))
 }
 
 #[cfg(test)]
@@ -144,7 +183,27 @@ mod tests {
         let id = held.store_id;
         drop(held);
         let held = hold(dir.path(), 3).unwrap();
-        assert_eq!((held.store_id, held.logs), (id, 2));
+        assert_eq!((held.store_id, held.logs, held.is_complete), (id, 2, false));
+    }
+
+    #[test]
+    fn keeps_in_mind_that_all_logs_are_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut held = hold(dir.path(), 2).unwrap();
+        let id = held.store_id;
+        held.complete(dir.path()).unwrap();
+        drop(held);
+        let held = hold_existing(dir.path()).unwrap();
+        assert_eq!((held.store_id, held.logs, held.is_complete), (id, 2, true));
+    }
+
+    #[test]
+    fn does_not_take_logs_without_a_description_for_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("log-000")).unwrap();
+        let held = hold(dir.path(), 1);
+        assert!(matches!(held, Err(Failure::Failed(why)) if why.contains("log-000")));
+        assert!(!dir.path().join("store.toml").exists());
     }
 
     #[test]

@@ -42,6 +42,7 @@ fn figures<E: Env>(state: &State<E>) -> Response {
         row("checkpoints", stats.checkpoints.get()),
         row("checkpoint_octets", stats.checkpoint_octets.get()),
         row("failures", stats.failures.get()),
+        row("crowded", u64::from(figures.crowded)),
         row("reads", stats.reads.get()),
         row("cache_hits", figures.cache_hits),
         row("cache_misses", figures.cache_misses),

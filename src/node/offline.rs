@@ -41,6 +41,28 @@ fn plan(config: &Config, held: &Held) -> Plan {
     Plan::new(config.clone(), held.store_id, held.logs, pool, [0; 32])
 }
 
+/// Takes the data directory. A store that does not exist yet is made, of `logs` logs, whole:
+/// whoever finds a log missing later knows that it was lost.
+pub(super) fn hold(config: &Config, logs: u16) -> Result<Held, Failure> {
+    let mut held = data_dir::hold(&config.data_dir, logs)?;
+    if !held.is_complete {
+        let mut plan = plan(config, &held);
+        plan.store.may_create = true;
+        for log in (0..held.logs).map(LogId) {
+            let plan = plan.clone();
+            on_a_shard(move |ring| {
+                let plan = plan.clone();
+                async move {
+                    let state = open(ring, &plan, log).await?;
+                    state.log.close().await.map_err(|error| format!("log {}: {error}", log.0))
+                }
+            })?;
+        }
+        held.complete(&config.data_dir)?;
+    }
+    Ok(held)
+}
+
 async fn open(ring: Ring, plan: &Plan, log: LogId) -> Result<State<Ring>, String> {
     let opened = open_state(ring, plan, log).await;
     opened.map(|(state, _)| state).map_err(|error| format!("log {}: {error}", log.0))
@@ -56,7 +78,7 @@ pub(super) fn ask(config: &Config, request: &Request) -> Result<Response, Failur
             u16::try_from(cpus).ok().and_then(NonZeroU16::new).unwrap_or(NonZeroU16::MIN)
         }
     };
-    let held = data_dir::hold(&config.data_dir, logs.get())?;
+    let held = hold(config, logs.get())?;
     let plan = plan(config, &held);
     let request = request.clone();
     on_a_shard(move |ring| {

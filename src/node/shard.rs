@@ -49,6 +49,7 @@ impl Plan {
             cache_octets: usize::try_from(config.store.cache_size).unwrap_or(usize::MAX),
             checkpoint_octets: config.store.checkpoint_size,
             checkpoint_pause: config.store.checkpoint_interval,
+            may_create: false,
             ..crate::store::Settings::default()
         };
         Plan { config, store, store_id, shards, pool, key, reuses_uids: false }

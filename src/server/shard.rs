@@ -114,6 +114,14 @@ crate::figures! {
         pub blobs: Gauge = "pombal_store_blobs",
         /// Writes and syncs that failed.
         pub failures: Gauge = "pombal_store_failures_total",
+        /// 1 while the disk gives no room for another segment of the log.
+        pub crowded: Gauge = "pombal_store_crowded",
+        /// Messages that were promised and wait for another shard.
+        pub spooled: Gauge = "pombal_spool_messages",
+        /// Attempts to hand a message to another shard that have to be made again.
+        pub spool_retries: Gauge = "pombal_spool_attempts_failed_total",
+        /// Messages of the spool that cannot be read from the log.
+        pub spool_unreadable: Gauge = "pombal_spool_unreadable",
         /// Messages in mailboxes of this shard.
         pub messages: Gauge = "pombal_mailbox_messages",
         /// Octets of the index of this shard.
@@ -214,7 +222,13 @@ impl<E: Env> Shard<E> {
         self.figures.batches.set(signed(stats.batches.get()));
         self.figures.written.set(signed(stats.octets_written.get()));
         self.figures.failures.set(signed(stats.failures.get()));
-        self.figures.blobs.set(signed(self.log.figures().blobs));
+        let log = self.log.figures();
+        self.figures.blobs.set(signed(log.blobs));
+        self.figures.crowded.set(i64::from(log.crowded));
+        let spool = self.intake.figures();
+        self.figures.spooled.set(signed(spool.pending as u64));
+        self.figures.spool_retries.set(signed(spool.attempts_failed));
+        self.figures.spool_unreadable.set(signed(spool.unreadable));
         let accounts = self.accounts.borrow();
         self.figures.messages.set(signed(accounts.messages()));
         // Walks all mailboxes: not every time.

@@ -28,6 +28,7 @@ use crate::bytes::codec::{to_u64, to_usize};
 use crate::env::{BLOCK_OCTETS, Env};
 use crate::model::id::{BlobId, LogId, Lsn};
 use crate::model::limits::{APPENDS_WAITING_MAX, BATCH_OCTETS_TARGET, BATCHES_IN_FLIGHT_MAX};
+use crate::probe::event::{Level, event};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
@@ -44,6 +45,8 @@ const GATHER_GROUPS_MIN: usize = 4;
 const GATHER_TICK: Duration = Duration::from_micros(300);
 /// How long a batch gathers at most.
 const GATHER_MAX: Duration = Duration::from_millis(1);
+/// Wait before a full disk is asked for room again.
+const ROOM_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why a group is not in the log. Except where it says so, none of its effects will ever be seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +80,8 @@ pub struct Figures {
     pub hot_segments: u64,
     pub index_segments: u64,
     pub queued_octets: u64,
+    /// The disk gives no room for another segment: soon only removals are taken.
+    pub crowded: bool,
     pub cache_octets: u64,
     pub cache_hits: u64,
     pub cache_misses: u64,
@@ -229,6 +234,8 @@ pub(super) struct Inner<E: Env, S: SegmentStore> {
     pub health: RefCell<Health>,
     /// Set while the disk gives no room for another segment.
     pub crowded: Cell<bool>,
+    /// A task makes the next segment's file ready.
+    preparing: Cell<bool>,
     pub since_checkpoint: Cell<u64>,
     pub checkpoint_due: Signal,
     pub checkpointing: Cell<bool>,
@@ -287,6 +294,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
                 stats: Stats::default(),
                 health: RefCell::new(Health::Good),
                 crowded: Cell::new(false),
+                preparing: Cell::new(false),
                 since_checkpoint: Cell::new(0),
                 checkpoint_due: Signal::default(),
                 checkpointing: Cell::new(false),
@@ -333,6 +341,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
             hot_segments: to_u64(shared.hot.borrow().len()),
             index_segments: to_u64(shared.index.borrow().segments.len()),
             queued_octets: to_u64(shared.queued_octets.get()),
+            crowded: shared.crowded.get(),
             cache_octets: to_u64(cache.held()),
             cache_hits: cache.hits(),
             cache_misses: cache.misses(),
@@ -704,7 +713,8 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         shared.next_segment.set(segment + 1);
         let slot = shared.segments.create(header).await.map_err(|error| {
             if error.kind() == io::ErrorKind::StorageFull {
-                shared.crowded.set(true);
+                self.set_crowded(Some(&error));
+                self.prepare_spare();
                 AppendError::Full
             } else {
                 AppendError::Failed(error.to_string())
@@ -720,12 +730,39 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         shared.stats.segments.add(1);
         let offset = to_u64(BLOCK_OCTETS);
         shared.tail.set(Position { segment, slot, offset, ..applied });
-        let log = self.clone();
-        shared.env.spawn(async move {
-            let prepared = log.shared.segments.prepare().await;
-            log.shared.crowded.set(prepared.is_err());
-        });
+        self.prepare_spare();
         Ok(())
+    }
+
+    /// Makes the next segment's file ready; while the disk gives no room for it, again and again.
+    pub(super) fn prepare_spare(&self) {
+        if self.shared.preparing.replace(true) {
+            return;
+        }
+        let log = self.clone();
+        self.shared.env.spawn(async move {
+            let shared = &log.shared;
+            while !shared.stopping.get() {
+                let prepared = shared.segments.prepare().await;
+                log.set_crowded(prepared.as_ref().err());
+                if prepared.is_ok() {
+                    break;
+                }
+                shared.env.sleep(ROOM_PAUSE).await;
+            }
+            shared.preparing.set(false);
+        });
+    }
+
+    /// Notes whether the disk gives room, and tells when that changed.
+    fn set_crowded(&self, error: Option<&io::Error>) {
+        let was = self.shared.crowded.replace(error.is_some());
+        let number = ("log", self.id().0.into());
+        match error {
+            Some(error) if !was => event(Level::Error, "no_room", &[number, ("why", error.into())]),
+            None if was => event(Level::Info, "room_again", &[number]),
+            _ => {}
+        }
     }
 
     fn refuse_waiting(&self, error: &AppendError) {

@@ -62,6 +62,9 @@ pub struct Settings {
     pub checkpoint_pause: Duration,
     /// Octets that must wait before a second batch goes on its way beside the first.
     pub second_batch_octets: usize,
+    /// Whether a log is made where there is none. Not for a log that was made before: one that
+    /// lost its superblock must never be taken for a new one.
+    pub may_create: bool,
     /// A fault of our own, for the tests that show that such a fault is found.
     pub planted: Planted,
 }
@@ -74,6 +77,7 @@ impl Default for Settings {
             checkpoint_octets: 256 << 20,
             checkpoint_pause: Duration::from_mins(1),
             second_batch_octets: 1 << 20,
+            may_create: true,
             planted: Planted::Nothing,
         }
     }

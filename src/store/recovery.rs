@@ -40,6 +40,9 @@ const META_READ_OCTETS: usize = 64 << 10;
 /// Octets read at once when the index is loaded.
 const INDEX_READ_OCTETS: usize = 4 << 20;
 
+/// How far behind the newest known segment one with a damaged header is looked for.
+const HIDDEN_SEGMENTS_MAX: u64 = 256;
+
 /// Why a log did not open.
 #[derive(Debug)]
 pub enum OpenError {
@@ -84,8 +87,8 @@ pub struct Report {
 }
 
 impl<E: Env> Log<E, Local<E>> {
-    /// Opens the log in `dir`, or makes one there if it has none. `machines` must be empty: they
-    /// are filled from the log.
+    /// Opens the log in `dir`; makes one there if it has none and the settings allow it.
+    /// `machines` must be empty: they are filled from the log.
     pub async fn open(
         env: E,
         dir: &Path,
@@ -93,39 +96,56 @@ impl<E: Env> Log<E, Local<E>> {
         settings: Settings,
         machines: Registry,
     ) -> Result<(Self, Report), OpenError> {
-        let path = SuperblockFile::<E::File>::path(dir);
-        env.make_dir(dir).await?;
-        let names = env.list(dir).await?;
-        let exists = names.iter().any(|name| name == "superblock");
-        if !exists {
-            return create(env, dir, identity, settings, machines).await;
+        if settings.may_create {
+            env.make_dir(dir).await?;
         }
-        let file = env.open(&path).await?;
-        if file.len() != to_u64(SuperblockFile::<E::File>::OCTETS) {
-            // Cut off while it was made: nothing was ever answered out of this log.
-            file.close().await?;
-            env.remove(&path).await?;
-            return create(env, dir, identity, settings, machines).await;
-        }
-        let superblock_file = SuperblockFile::new(file);
-        let copies = superblock_file.read().await?;
-        let chosen = Superblock::choose(&copies);
-        // The second half is written once the first is durable, before anything is answered.
-        let is_begun = copies[copies.len() / 2..].iter().any(|&octet| octet != 0);
-        if chosen.is_err() && !is_begun {
-            superblock_file.close().await?;
-            env.remove(&path).await?;
-            return create(env, dir, identity, settings, machines).await;
-        }
-        let superblock = chosen.map_err(OpenError::Damaged)?;
-        superblock_file.found(&copies, &superblock.encode());
-        drop(copies);
+        let Some((superblock_file, superblock)) = find_superblock(&env, dir).await? else {
+            if settings.may_create {
+                return create(env, dir, identity, settings, machines).await;
+            }
+            return Err(OpenError::Damaged(format!(
+                "there is no superblock in {}, although the log was made; its segments are left \
+                 as they are",
+                dir.display()
+            )));
+        };
         check_fit(&superblock, &identity)?;
         let segments = Local::open(env.clone(), dir, identity, superblock.segment_octets).await?;
         let recovery = Recovery::new(&env, &segments, superblock, &machines, settings.planted);
         let found = recovery.run().await?;
         finish(env, settings, machines, segments, superblock_file, superblock, found).await
     }
+}
+
+/// The superblock that counts; `None` where its making was cut off, or nobody began.
+async fn find_superblock<E: Env>(
+    env: &E,
+    dir: &Path,
+) -> Result<Option<(SuperblockFile<E::File>, Superblock)>, OpenError> {
+    let names = match env.list(dir).await {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        names => names?,
+    };
+    if !names.iter().any(|name| name == "superblock") {
+        return Ok(None);
+    }
+    let file = env.open(&SuperblockFile::<E::File>::path(dir)).await?;
+    if file.len() != to_u64(SuperblockFile::<E::File>::OCTETS) {
+        file.close().await?;
+        return Ok(None);
+    }
+    let superblock_file = SuperblockFile::new(file);
+    let copies = superblock_file.read().await?;
+    let chosen = Superblock::choose(&copies);
+    // The second half is written once the first is durable, before anything is answered.
+    let is_begun = copies[copies.len() / 2..].iter().any(|&octet| octet != 0);
+    if chosen.is_err() && !is_begun {
+        superblock_file.close().await?;
+        return Ok(None);
+    }
+    let superblock = chosen.map_err(OpenError::Damaged)?;
+    superblock_file.found(&copies, &superblock.encode());
+    Ok(Some((superblock_file, superblock)))
 }
 
 fn check_fit(superblock: &Superblock, identity: &Identity) -> Result<(), OpenError> {
@@ -158,6 +178,21 @@ fn check_pages(index: &Index) -> Result<(), OpenError> {
     }
 }
 
+/// A segment behind the last one that replay reached: one between them is not readable any more.
+fn check_chain(
+    by_number: &Sorted<u64, (u32, SegmentHeader)>,
+    tail: Position,
+) -> Result<(), OpenError> {
+    let mut behind = by_number.range(tail.segment + 1..).map(|(_, &(_, header))| header);
+    match behind.find(|header| header.stream == Stream::Hot) {
+        Some(header) => Err(OpenError::Damaged(format!(
+            "segment {} follows segment {}, which is not there or has a damaged header",
+            header.segment, header.previous
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// Makes an empty log: its first segments, an empty checkpoint, and last the superblock.
 async fn create<E: Env>(
     env: E,
@@ -170,9 +205,9 @@ async fn create<E: Env>(
     if !size.is_multiple_of(to_u64(BLOCK_OCTETS)) || size > SEGMENT_OCTETS_MAX {
         return Err(OpenError::Mismatch(format!("segments cannot have {size} octets")));
     }
-    // What an earlier attempt left has no superblock, so nothing of it counts.
+    // What an earlier attempt left has no whole superblock, so nothing of it counts.
     for name in env.list(dir).await? {
-        if name.starts_with("seg-") {
+        if name.starts_with("seg-") || name == "superblock" {
             env.remove(&dir.join(name)).await?;
         }
     }
@@ -247,16 +282,6 @@ async fn finish<E: Env>(
     Ok((log, found.report))
 }
 
-impl<E: Env, S: SegmentStore> Log<E, S> {
-    fn prepare_spare(&self) {
-        let log = self.clone();
-        self.shared.env.spawn(async move {
-            let prepared = log.shared.segments.prepare().await;
-            log.shared.crowded.set(prepared.is_err());
-        });
-    }
-}
-
 struct Found {
     table: BlobTable,
     index: Index,
@@ -316,7 +341,11 @@ impl<'a, E: Env, S: SegmentStore> Recovery<'a, E, S> {
     }
 
     async fn run(mut self) -> Result<Found, OpenError> {
-        let listed = self.segments.list().await?;
+        let slots = self.segments.list().await?;
+        let headless = slots.iter().filter(|(_, header)| header.is_none()).map(|&(slot, _)| slot);
+        let headless: Vec<u32> = headless.collect();
+        let listed: Vec<(u32, SegmentHeader)> =
+            slots.into_iter().filter_map(|(slot, header)| Some((slot, header?))).collect();
         let by_number: Sorted<u64, (u32, SegmentHeader)> =
             listed.iter().map(|&(slot, header)| (header.segment, (slot, header))).collect();
         let root = self.read_root().await?;
@@ -337,18 +366,21 @@ impl<'a, E: Env, S: SegmentStore> Recovery<'a, E, S> {
         index.segments.retain(stands);
         check_pages(&index)?;
         let tail = self.replay(&root, &by_number, &mut hot).await?;
+        let newest = by_number.keys().next_back().copied().unwrap_or(0);
+        let next_segment = root.next_segment.max(newest + 1);
+        check_chain(&by_number, tail)?;
+        self.check_headless(&headless, tail.segment, next_segment).await?;
         self.table.borrow_mut().set_replaying(false);
         self.segments.sync(tail.slot).await?;
         self.check_blobs(&hot)?;
         index.writer = self.index_writer(&root).await?;
         self.free_the_rest(&listed, &hot, &index);
-        let newest = by_number.keys().next_back().copied().unwrap_or(0);
         Ok(Found {
             table: self.table.into_inner(),
             index,
             tail,
             hot,
-            next_segment: root.next_segment.max(newest + 1),
+            next_segment,
             next_blob: self.next_blob,
             replayed_octets: self.replayed_octets,
             report: self.report,
@@ -366,6 +398,36 @@ impl<'a, E: Env, S: SegmentStore> Recovery<'a, E, S> {
             ))),
             None => Ok(()),
         }
+    }
+
+    /// A slot without a header is free, unless a batch of a segment later than the last one that
+    /// was found begins there: then a damaged header hides it.
+    async fn check_headless(
+        &self,
+        headless: &[u32],
+        last: u64,
+        next_segment: u64,
+    ) -> Result<(), OpenError> {
+        let at = to_u64(BLOCK_OCTETS);
+        for &slot in headless {
+            let block = self.segments.read(slot, at, BLOCK_OCTETS).await?;
+            if block.iter().all(|&octet| octet == 0) {
+                continue;
+            }
+            // Its number is not known. Numbers are given one by one, to each segment that is
+            // begun or tried, so it is not far from the others.
+            for segment in last + 1..next_segment + HIDDEN_SEGMENTS_MAX {
+                let seed = self.identity().seed(segment, at);
+                let found = BatchHeader::decode(&block, seed);
+                if found.is_some_and(|(header, _)| header.stream == Stream::Hot) {
+                    return Err(OpenError::Damaged(format!(
+                        "segment {segment} in slot {slot} has a damaged header"
+                    )));
+                }
+            }
+            self.env.breathe().await;
+        }
+        Ok(())
     }
 
     /// Slots of segments that neither stream uses.

@@ -34,8 +34,10 @@ pub trait SegmentStore: 'static {
     fn segment_octets(&self) -> u64;
     /// Memory for a batch of `len` octets, a multiple of [`BLOCK_OCTETS`], with any content.
     fn alloc(&self, len: usize) -> Self::Block;
-    /// The segments that were begun and not overwritten since, by slot.
-    fn list(&self) -> impl Future<Output = io::Result<Vec<(u32, SegmentHeader)>>>;
+    /// All slots, with the segment that was begun there last; `None` where no header can be read:
+    /// nothing was begun yet, or the header is damaged. Slots of the second kind count as free from
+    /// here on, so whoever opens the log has to tell the two apart.
+    fn list(&self) -> impl Future<Output = io::Result<Vec<(u32, Option<SegmentHeader>)>>>;
     /// Begins a segment in a free slot; its header is on stable storage when this returns.
     fn create(&self, header: SegmentHeader) -> impl Future<Output = io::Result<u32>>;
     /// Writes a batch; durable after [`SegmentStore::sync`].
@@ -80,9 +82,19 @@ fn slot_of(name: &str) -> Option<u32> {
     name.strip_prefix("seg-")?.parse().ok()
 }
 
+/// Whether no segment was begun in a file: they all begin with a header.
+async fn is_empty<F: File>(file: &F) -> io::Result<bool> {
+    if file.len() < to_u64(BLOCK_OCTETS) {
+        return Ok(true);
+    }
+    let header = file.read_at(0, BLOCK_OCTETS).await?;
+    Ok(header.iter().all(|&octet| octet == 0))
+}
+
 impl<E: Env> Local<E> {
-    /// Opens the directory of a log. Files of the wrong size (their creation was cut off) are
-    /// removed; all others stay open.
+    /// Opens the directory of a log. Files whose creation was cut off are removed: they are too
+    /// short and hold nothing yet. A file of another size with something in it is an error. All
+    /// others stay open.
     pub async fn open(
         env: E,
         dir: &Path,
@@ -98,10 +110,16 @@ impl<E: Env> Local<E> {
             if file.len() == segment_octets {
                 files.insert(slot, Rc::new(file));
                 next_slot = next_slot.max(slot + 1);
-            } else {
-                file.close().await?;
-                env.remove(&path).await?;
+                continue;
             }
+            let (len, is_empty) = (file.len(), is_empty(&file).await?);
+            file.close().await?;
+            if len > segment_octets || !is_empty {
+                return Err(io::Error::other(format!(
+                    "{name} has {len} octets and not {segment_octets}, and holds a segment"
+                )));
+            }
+            env.remove(&path).await?;
         }
         Ok(Local {
             env,
@@ -157,16 +175,17 @@ impl<E: Env> SegmentStore for Local<E> {
         any.alloc(len)
     }
 
-    async fn list(&self) -> io::Result<Vec<(u32, SegmentHeader)>> {
+    async fn list(&self) -> io::Result<Vec<(u32, Option<SegmentHeader>)>> {
         let slots: Vec<u32> = self.files.borrow().keys().copied().collect();
         let mut found = Vec::new();
         let mut free = Vec::new();
         for slot in slots {
             let block = self.file(slot)?.read_at(0, BLOCK_OCTETS).await?;
-            match SegmentHeader::decode(&block, &self.identity, slot) {
-                Some(header) => found.push((slot, header)),
-                None => free.push(slot),
+            let header = SegmentHeader::decode(&block, &self.identity, slot);
+            if header.is_none() {
+                free.push(slot);
             }
+            found.push((slot, header));
         }
         *self.free.borrow_mut() = free;
         Ok(found)

@@ -15,6 +15,8 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+mod damage;
+
 const PUT: u8 = 16;
 const DROP: u8 = 17;
 /// Keys share a page by their lower bits.
@@ -112,6 +114,7 @@ fn settings(planted: Planted) -> Settings {
         checkpoint_octets: 96 << 10,
         checkpoint_pause: Duration::from_secs(2),
         second_batch_octets: 4 << 10,
+        may_create: true,
         planted,
     }
 }
@@ -122,10 +125,17 @@ async fn open(
     env: SimEnv,
     planted: Planted,
 ) -> Result<(Log<SimEnv>, Rc<RefCell<Shelf>>), OpenError> {
+    open_with(env, settings(planted)).await
+}
+
+async fn open_with(
+    env: SimEnv,
+    settings: Settings,
+) -> Result<(Log<SimEnv>, Rc<RefCell<Shelf>>), OpenError> {
     let shelf = Rc::new(RefCell::new(Shelf::default()));
     let machine: Rc<RefCell<dyn Machine>> = Rc::<RefCell<Shelf>>::clone(&shelf);
     let registry = vec![(16..=47, machine)];
-    let opened = Log::open(env, Path::new("/log"), IDENTITY, settings(planted), registry).await;
+    let opened = Log::open(env, Path::new("/log"), IDENTITY, settings, registry).await;
     opened.map(|(log, _)| (log, shelf))
 }
 

@@ -1,0 +1,128 @@
+//! Files that are lost, cut or turned while no process runs: refused, never taken for nothing.
+
+use super::*;
+
+/// A log without a checkpoint behind what was put, left as a crash leaves it.
+fn left() -> (Disk, Rc<RefCell<Model>>) {
+    let sim = Sim::with_disk(5, Faults::none(), Disk::new());
+    sim.allow_leaks();
+    let model = Rc::new(RefCell::new(Model::default()));
+    let settings = Settings {
+        checkpoint_octets: u64::MAX,
+        checkpoint_pause: Duration::from_hours(1),
+        ..settings(Planted::Nothing)
+    };
+    let opened = sim.run_until(open_with(sim.env(0), settings)).expect("opening ends");
+    let (log, _) = opened.expect("a new log opens");
+    let chance = sim.chance();
+    let putting = async {
+        for _ in 0..80 {
+            put(&log, &model, &chance).await;
+        }
+    };
+    sim.run_until(putting).expect("putting ends");
+    (sim.crash().disk(), model)
+}
+
+fn reopen(disk: Disk, model: &Rc<RefCell<Model>>) -> Result<(), OpenError> {
+    let settings = Settings { may_create: false, ..settings(Planted::Nothing) };
+    let sim = Sim::with_disk(6, Faults::none(), disk);
+    sim.allow_leaks();
+    let opened = sim.run_until(open_with(sim.env(0), settings)).expect("opening ends");
+    let (log, shelf) = opened?;
+    sim.run_until(check(&log, &shelf, model)).expect("checking ends");
+    Ok(())
+}
+
+fn segments(disk: &Disk) -> Vec<std::path::PathBuf> {
+    let names = disk.files().into_iter().map(|(path, _)| path);
+    names.filter(|path| path.to_string_lossy().contains("seg-")).collect()
+}
+
+#[test]
+fn a_turned_bit_in_a_segments_header_never_hides_it() {
+    let (disk, model) = left();
+    let paths = segments(&disk);
+    assert!(paths.len() > 4, "several segments were begun");
+    let mut refused = 0;
+    for path in &paths {
+        for at in 0..64 {
+            let disk = disk.fork();
+            assert!(disk.flip(path, at, 3));
+            refused += u32::from(reopen(disk, &model).is_err());
+        }
+    }
+    assert!(refused > 4 * 32, "the headers in use are checked: {refused}");
+}
+
+#[test]
+fn a_segment_that_is_gone_or_cut_is_missed() {
+    let (disk, model) = left();
+    assert!(reopen(disk.fork(), &model).is_ok());
+    for path in segments(&disk) {
+        let octets = disk.read(&path).expect("it is there");
+        if octets.iter().all(|&octet| octet == 0) {
+            continue;
+        }
+        let cut = disk.fork();
+        assert!(cut.cut(&path, 8192));
+        assert!(reopen(cut, &model).is_err(), "{} was cut", path.display());
+    }
+    let first = &segments(&disk)[0];
+    let gone = disk.fork();
+    assert!(gone.forget(first));
+    assert!(reopen(gone, &model).is_err(), "{} is gone", first.display());
+}
+
+#[test]
+fn a_log_without_its_superblock_is_not_a_new_one() {
+    let (disk, model) = left();
+    let path = Path::new("/log/superblock");
+    let octets = disk.read(path).expect("it is there");
+    let before = segments(&disk);
+    assert_eq!(octets.len(), 16384);
+    for name in ["gone", "empty", "short", "zeros"] {
+        let disk = disk.fork();
+        let is_done = match name {
+            "gone" => disk.forget(path),
+            "empty" => disk.cut(path, 0),
+            "short" => disk.cut(path, 4096),
+            _ => disk.overwrite(path, 0, &[0; 16384]),
+        };
+        assert!(is_done, "{name}");
+        let refused = reopen(disk.fork(), &model).expect_err(name);
+        assert!(refused.to_string().contains("superblock"), "{name}: {refused}");
+        assert_eq!(segments(&disk), before, "{name}: nothing is removed");
+    }
+}
+
+#[test]
+fn takes_mail_again_once_a_full_disk_has_room() {
+    let sim = Sim::with_disk(5, Faults::none(), Disk::new());
+    sim.allow_leaks();
+    let opened = sim.run_until(open(sim.env(0), Planted::Nothing)).expect("opening ends");
+    let (log, _) = opened.expect("a new log opens");
+    let append = |octets: usize| {
+        let id = log.reserve_blob();
+        let mut group = Group::new();
+        group.record(PUT, 1, u32::try_from(id.0).expect("few"), id.0.to_le_bytes().to_vec());
+        group.blobs.push(BlobDraft { id, summary: vec![7; 20], parts: vec![vec![1; octets]] });
+        log.append(group)
+    };
+    sim.run_for(Duration::from_millis(100)).ok();
+    sim.set_faults(Faults { disk_octets: 0, ..Faults::none() });
+    let refused = sim.run_until(async {
+        for _ in 0..100 {
+            if let Err(error) = append(9_000).await {
+                return error;
+            }
+        }
+        panic!("the disk is never full");
+    });
+    assert_eq!(refused, Ok(AppendError::Full));
+    assert!(log.figures().crowded && !log.has_room(9_000));
+    sim.set_faults(Faults::none());
+    sim.run_for(Duration::from_secs(3)).ok();
+    assert!(!log.figures().crowded && log.has_room(9_000));
+    assert!(sim.run_until(append(9_000)).expect("it ends").is_ok());
+}
