@@ -6,6 +6,7 @@
 //!
 //! Illegal above this floor: a system call, a clock, a thread, a random number from elsewhere.
 
+pub mod bell;
 #[cfg(test)]
 pub mod conformance;
 pub mod ring;

@@ -13,16 +13,18 @@
 //! the log in the order of their numbers.
 
 use super::account::{Account, INBOX, INBOX_NAME};
-use super::chunk::Chunk;
-use super::page::{HEAD_MINOR, decode_chunk, split_minor, with_head};
+use super::page::{HEAD_MINOR, Part, decode_head, decode_part};
 use super::quota::{Quota, Refused, Usage};
+use super::record::catalog::Use;
 use super::record::{Change, Create, Deliver, Expunge};
 use super::view::View;
 use crate::bytes::hash::Map;
+use crate::env::bell::Bell;
 use crate::model::id::{AccountId, BlobId, Lsn, MailboxId, ModSeq, Uid, UidValidity};
 use crate::store::record::{FLAG_SKIPPABLE, Record};
 use crate::store::{Blobs, Damaged, Machine};
 use std::collections::BTreeSet;
+use std::rc::{Rc, Weak};
 use xxhash_rust::xxh3::Xxh3;
 
 /// Highest numbers given to deliveries for an account that is not there yet.
@@ -31,6 +33,14 @@ struct Unborn {
     uidvalidity: UidValidity,
     assign: Uid,
     assigned: ModSeq,
+}
+
+/// A mailbox that has a name.
+#[derive(Clone, Copy, Debug)]
+pub struct Listed<'a> {
+    pub id: MailboxId,
+    pub name: &'a str,
+    pub uses: Use,
 }
 
 /// The numbers of one delivery.
@@ -47,14 +57,16 @@ pub(super) struct Assigned {
 pub struct Accounts {
     by_id: Map<AccountId, Box<Account>>,
     dirty: BTreeSet<AccountId>,
-    /// Chunks whose head was not loaded yet.
-    early: Map<AccountId, Vec<(u64, Chunk)>>,
+    /// Pages whose head was not loaded yet.
+    early: Map<AccountId, Vec<(MailboxId, Part)>>,
     /// Volatile: see the header. No more entries than accounts that mail was tried for.
     unborn: Map<AccountId, Unborn>,
     /// Volatile: messages whose removal is on its way into the log.
     leaving: BTreeSet<(AccountId, MailboxId, Uid)>,
     /// Volatile: deliveries on their way into the log, of accounts with a quota.
     reserved: Map<AccountId, Usage>,
+    /// Volatile: who is to be told when an account changes.
+    bells: Map<AccountId, Weak<Bell>>,
     /// See [`Accounts::plant_uid_reuse`].
     reuses_uids: bool,
 }
@@ -86,10 +98,98 @@ impl Accounts {
         folder.map_or_else(View::empty, super::folder::Folder::view)
     }
 
+    /// A mailbox at this moment, if it is there and was not removed.
+    pub fn open_view(&self, account: AccountId, mailbox: MailboxId) -> Option<View> {
+        let folder = self.by_id.get(&account)?.folder(mailbox)?;
+        (!folder.removed).then(|| folder.view())
+    }
+
+    /// Whether a message is about to go.
+    pub(super) fn leaves(&self, account: AccountId, mailbox: MailboxId, uid: Uid) -> bool {
+        !self.leaving.is_empty() && self.leaving.contains(&(account, mailbox, uid))
+    }
+
+    /// Mailboxes that were removed and still hold messages: go on with [`super::Desk::empty`].
+    pub fn removed(&self) -> Vec<(AccountId, MailboxId)> {
+        let mut found = Vec::new();
+        for (&id, account) in &self.by_id {
+            let removed = account.folders().iter().filter(|folder| folder.removed);
+            found.extend(removed.map(|folder| (id, folder.id)));
+        }
+        found.sort_unstable();
+        found
+    }
+
     /// The mailboxes of an account.
     pub fn mailboxes(&self, account: AccountId) -> Vec<MailboxId> {
         let account = self.by_id.get(&account);
         account.map_or_else(Vec::new, |account| account.folders().iter().map(|f| f.id).collect())
+    }
+
+    /// Names every mailbox of an account that has a name, in the order in which they were made.
+    pub fn each_mailbox(&self, account: AccountId, mut each: impl FnMut(Listed<'_>)) {
+        let Some(account) = self.by_id.get(&account) else { return };
+        for folder in account.folders().iter().filter(|folder| !folder.removed) {
+            each(Listed { id: folder.id, name: &folder.name, uses: folder.uses });
+        }
+    }
+
+    /// The mailbox of a name, which is compared octet by octet.
+    pub fn named(&self, account: AccountId, name: &str) -> Option<MailboxId> {
+        Some(self.by_id.get(&account)?.named(name)?.id)
+    }
+
+    /// The names that an account is subscribed to, sorted.
+    pub fn subscriptions(&self, account: AccountId) -> Vec<Box<str>> {
+        let account = self.by_id.get(&account);
+        account.map_or_else(Vec::new, |account| account.subscriptions().to_vec())
+    }
+
+    /// Ranges of UIDs that went out of a mailbox after the change counter stood at `since`;
+    /// `None` if that is not known any more (RFC 7162 §3.2.5.2).
+    pub fn vanished_since(
+        &self,
+        account: AccountId,
+        mailbox: MailboxId,
+        since: ModSeq,
+    ) -> Option<Vec<(Uid, Uid)>> {
+        self.by_id.get(&account)?.folder(mailbox)?.vanished_since(since)
+    }
+
+    /// Rings whenever something of the account changed.
+    pub fn bell(&mut self, account: AccountId) -> Rc<Bell> {
+        let place = self.bells.entry(account).or_default();
+        place.upgrade().unwrap_or_else(|| {
+            let bell = Rc::new(Bell::default());
+            *place = Rc::downgrade(&bell);
+            bell
+        })
+    }
+
+    fn ring(&mut self, account: AccountId) {
+        match self.bells.get(&account).map(Weak::upgrade) {
+            Some(Some(bell)) => bell.ring(),
+            Some(None) => drop(self.bells.remove(&account)),
+            None => {}
+        }
+    }
+
+    pub(super) fn account(&self, id: AccountId) -> Option<&Account> {
+        self.by_id.get(&id).map(|account| &**account)
+    }
+
+    /// The next UID of a mailbox. The records have to be appended before the next await.
+    pub(super) fn assign_uid(&mut self, id: AccountId, mailbox: MailboxId) -> Result<Uid, Refused> {
+        let folder = self.by_id.get_mut(&id).and_then(|account| account.folder_mut(mailbox));
+        let folder = folder.ok_or(Refused::Closed)?;
+        let uid = folder.assign;
+        folder.assign = next(uid)?;
+        Ok(uid)
+    }
+
+    /// INBOX, if the account has none yet; to be made in the group that counts on it.
+    pub(super) fn assign_inbox(&mut self, id: AccountId, now: u32) -> Option<Create<'static>> {
+        (!self.by_id.contains_key(&id)).then(|| self.create_inbox(id, now))
     }
 
     /// What an account keeps.
@@ -125,6 +225,25 @@ impl Accounts {
         usage.room(quota, size)
     }
 
+    /// Whether the account would take so many messages at once.
+    pub fn room_for(
+        &self,
+        account: AccountId,
+        quota: Quota,
+        octets: u64,
+        messages: u64,
+    ) -> Result<(), Refused> {
+        let reserved = self.reserved.get(&account).copied().unwrap_or_default();
+        let mut usage = self.usage(account);
+        usage.octets = usage.octets.saturating_add(reserved.octets).saturating_add(octets);
+        usage.messages = usage.messages.saturating_add(reserved.messages + messages);
+        if octets > quota.octets || messages > quota.messages {
+            return Err(Refused::NeverFits);
+        }
+        let fits = usage.octets <= quota.octets && usage.messages <= quota.messages;
+        if fits { Ok(()) } else { Err(Refused::Full) }
+    }
+
     /// Counts a delivery against the quota until [`Accounts::unreserve`].
     pub(super) fn reserve(&mut self, account: AccountId, size: u32) {
         let reserved = self.reserved.entry(account).or_default();
@@ -158,27 +277,36 @@ impl Accounts {
         Ok(Assigned { create: None, uid, modseq })
     }
 
-    /// As long as the account is not there each delivery makes it: the one before may fail.
+    /// As long as the account is not there each change makes it: the one before may fail.
     fn assign_unborn(&mut self, id: AccountId, now: u32) -> Result<Assigned, Refused> {
+        let create = self.create_inbox(id, now);
+        let unborn = self.unborn.get_mut(&id).expect("create_inbox noted it");
+        let uid = unborn.assign;
+        unborn.assign = next(uid)?;
+        unborn.assigned = ModSeq(unborn.assigned.0 + 1);
+        Ok(Assigned { create: Some(create), uid, modseq: unborn.assigned })
+    }
+
+    fn create_inbox(&mut self, id: AccountId, now: u32) -> Create<'static> {
         let unborn = self.unborn.entry(id).or_insert(Unborn {
             uidvalidity: UidValidity(now.max(1)),
             assign: Uid(1),
             assigned: ModSeq(0),
         });
-        let uid = unborn.assign;
-        unborn.assign = next(uid)?;
-        let made = ModSeq(unborn.assigned.0 + 1);
-        unborn.assigned = ModSeq(made.0 + 1);
+        let modseq = ModSeq(unborn.assigned.0 + 1);
+        unborn.assigned = modseq;
         let uidvalidity = unborn.uidvalidity;
-        let create = Create { mailbox: INBOX, uidvalidity, modseq: made, name: INBOX_NAME };
-        Ok(Assigned { create: Some(create), uid, modseq: unborn.assigned })
+        Create { mailbox: INBOX, uidvalidity, modseq, name: INBOX_NAME }
     }
 
-    /// A change counter for a removal; `None` if the account is not there.
+    /// The next change counter; `None` if the account is not there, nor about to be.
     pub(super) fn assign_modseq(&mut self, id: AccountId) -> Option<ModSeq> {
-        let account = self.by_id.get_mut(&id)?;
-        account.assigned = ModSeq(account.assigned.0 + 1);
-        Some(account.assigned)
+        let assigned = match self.by_id.get_mut(&id) {
+            Some(account) => &mut account.assigned,
+            None => &mut self.unborn.get_mut(&id)?.assigned,
+        };
+        *assigned = ModSeq(assigned.0 + 1);
+        Some(*assigned)
     }
 
     /// The blob of a message.
@@ -277,12 +405,17 @@ impl Accounts {
                 self.unborn.remove(&id);
                 self.by_id.entry(id).or_default().apply_delete();
             }
+            Change::Flags(record) => self.known(id)?.apply_flags(record)?,
+            Change::Move(transfer) => self.known(id)?.apply_transfer(transfer, true)?,
+            Change::Copy(transfer) => self.known(id)?.apply_transfer(transfer, false)?,
+            Change::Catalog(change) => self.known(id)?.apply_catalog(change)?,
         }
         let account = self.known(id)?;
         if !account.dirty {
             account.dirty = true;
             self.dirty.insert(id);
         }
+        self.ring(id);
         Ok(())
     }
 }
@@ -307,7 +440,8 @@ impl Machine for Accounts {
         match change {
             Change::Deliver(deliver) => blobs.retain(deliver.entry.blob),
             Change::Expunge(expunge) => expunge.messages().for_each(|(_, b)| blobs.release(b)),
-            Change::Create(_) | Change::AccountDelete => {}
+            Change::Copy(transfer) => transfer.items().for_each(|(.., blob)| blobs.retain(blob)),
+            _ => {}
         }
         Ok(())
     }
@@ -326,20 +460,18 @@ impl Machine for Accounts {
     fn load(&mut self, major: u32, minor: u64, at: Lsn, octets: &[u8]) -> Result<(), Damaged> {
         let id = AccountId(major);
         if minor != HEAD_MINOR {
-            let chunk = decode_chunk(octets)?;
-            let (mailbox, number) = split_minor(minor);
+            let (mailbox, part) = decode_part(minor, octets)?;
             match self.by_id.get_mut(&id) {
-                Some(account) => account.load_chunk(mailbox, number, chunk),
-                None => self.early.entry(id).or_default().push((minor, chunk)),
+                Some(account) => account.load_part(mailbox, part),
+                None => self.early.entry(id).or_default().push((mailbox, part)),
             }
             return Ok(());
         }
         // The head is written with every save, so its position is that of the account.
-        let mut account = with_head(octets, Account::load)?;
+        let mut account = Account::load(decode_head(octets)?)?;
         account.loaded = at;
-        for (minor, chunk) in self.early.remove(&id).unwrap_or_default() {
-            let (mailbox, number) = split_minor(minor);
-            account.load_chunk(mailbox, number, chunk);
+        for (mailbox, part) in self.early.remove(&id).unwrap_or_default() {
+            account.load_part(mailbox, part);
         }
         self.by_id.insert(id, Box::new(account));
         Ok(())

@@ -13,6 +13,10 @@ pub(super) struct Chunk {
     /// What the rows' change counters are counted from.
     pub base: u64,
     pub rows: Vec<Row>,
+    /// Rows without `\Seen`.
+    pub unseen: u16,
+    /// Rows with `\Deleted`.
+    pub deleted: u16,
 }
 
 /// Makes room for one more by an eighth instead of by doubling.
@@ -23,8 +27,29 @@ pub(super) fn reserve_one<T>(vector: &mut Vec<T>, least: usize) {
 }
 
 impl Chunk {
+    /// A chunk of these rows.
+    pub(super) fn new(base: u64, rows: Vec<Row>) -> Chunk {
+        let mut chunk = Chunk { base, rows, unseen: 0, deleted: 0 };
+        chunk.recount();
+        chunk
+    }
+
+    fn recount(&mut self) {
+        let count = |has: fn(&Row) -> bool| {
+            let found = self.rows.iter().filter(|row| has(row)).count();
+            u16::try_from(found).expect("a chunk has 256 rows at most")
+        };
+        let unseen = count(Row::is_unseen);
+        let deleted = count(Row::is_deleted);
+        (self.unseen, self.deleted) = (unseen, deleted);
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.rows.len() >= MAILBOX_CHUNK_ROWS
+    }
+
+    pub(super) fn first_uid(&self) -> Uid {
+        Uid(self.rows.first().map_or(0, |row| row.uid))
     }
 
     pub(super) fn last_uid(&self) -> Uid {
@@ -48,7 +73,28 @@ impl Chunk {
         }
         let delta = self.delta(entry.modseq);
         reserve_one(&mut self.rows, 4);
-        self.rows.push(Row::pack(entry, delta));
+        let row = Row::pack(entry, delta);
+        self.unseen += u16::from(row.is_unseen());
+        self.deleted += u16::from(row.is_deleted());
+        self.rows.push(row);
+    }
+
+    /// Changes the rows with UIDs from `first` to `last`, all at the counter `modseq`.
+    pub(super) fn change(
+        &mut self,
+        first: Uid,
+        last: Uid,
+        modseq: ModSeq,
+        change: &mut impl FnMut(&mut Row),
+    ) {
+        let delta = self.delta(modseq);
+        let from = self.rows.partition_point(|row| row.uid < first.0);
+        let rows = self.rows[from..].iter_mut().take_while(|row| row.uid <= last.0);
+        for row in rows {
+            change(row);
+            row.modseq_delta = delta;
+        }
+        self.recount();
     }
 
     /// The counter as it is kept in a row. Should the account have counted 2^32 further than the
@@ -74,12 +120,12 @@ impl Chunk {
         let kept = self.rows.iter().filter(|row| gone.binary_search(&Uid(row.uid)).is_err());
         let mut rows = Vec::with_capacity(self.rows.len().saturating_sub(gone.len()));
         rows.extend(kept.copied());
-        Chunk { base: self.base, rows }
+        Chunk::new(self.base, rows)
     }
 
     /// This chunk and the one behind it as one.
     pub(super) fn joined(&self, behind: &Chunk) -> Chunk {
-        let mut whole = Chunk { base: self.base.min(behind.base), rows: Vec::new() };
+        let mut whole = Chunk::new(self.base.min(behind.base), Vec::new());
         whole.rows.reserve_exact(self.rows.len() + behind.rows.len());
         for chunk in [self, behind] {
             for row in &chunk.rows {
@@ -88,6 +134,7 @@ impl Chunk {
                 whole.rows.push(Row { modseq_delta: delta, ..*row });
             }
         }
+        whole.recount();
         whole
     }
 }
@@ -107,6 +154,7 @@ mod tests {
             size: 3,
             thread: 0,
             blob: BlobId((7 << 32) + u64::from(uid)),
+            keywords: 0,
             flags: Flags::SEEN,
             marks: Marks::DOT_LINES,
         }
@@ -143,5 +191,18 @@ mod tests {
         let whole = first.joined(&second);
         let rows: Vec<Entry> = (0..3).filter_map(|at| whole.entry(at)).collect();
         assert_eq!(rows, [entry(1, 10), entry(2, 50), entry(3, 60)]);
+    }
+
+    #[test]
+    fn changes_the_rows_of_a_range_and_counts_them() {
+        let mut chunk = Chunk::default();
+        (1..=5).for_each(|uid| chunk.push(&entry(uid * 2, uid.into())));
+        assert_eq!((chunk.unseen, chunk.deleted), (0, 0));
+        chunk.change(Uid(3), Uid(6), ModSeq(9), &mut |row| row.flags = Flags::DELETED.0);
+        assert_eq!((chunk.unseen, chunk.deleted), (2, 2));
+        let seen: Vec<u64> = (0..5).filter_map(|at| chunk.entry(at)).map(|e| e.modseq.0).collect();
+        assert_eq!(seen, [1, 9, 9, 4, 5]);
+        let fewer = chunk.without(&[Uid(4)]);
+        assert_eq!((fewer.unseen, fewer.deleted), (1, 1));
     }
 }

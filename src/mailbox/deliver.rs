@@ -149,6 +149,7 @@ fn deliver_one(
         size: facts.size,
         thread: 0,
         blob: facts.blob,
+        keywords: 0,
         flags: Flags::default(),
         marks: facts.marks,
     };

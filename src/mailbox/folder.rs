@@ -6,10 +6,16 @@
 //!   - the number of a chunk is never used again, so that a page of the past is known as such
 
 use super::chunk::{Chunk, reserve_one};
-use super::page::{ArchivedMailboxHeadV1, ChunkRefV1, MailboxHeadV1, chunk_minor, encode_chunk};
-use super::record::{Create, Expunge};
-use super::row::Entry;
-use super::view::View;
+use super::keywords::Keywords;
+use super::page::{
+    ChunkRefV1, MailboxHeadV2, Memo, chunk_minor, encode_chunk, encode_memo, memo_minor,
+};
+use super::record::Create;
+use super::record::catalog::Use;
+use super::record::flags::{FlagsRecord, Mode};
+use super::row::{Entry, Flags, Row};
+use super::vanished::{Run, Vanished};
+use super::view::{Facts, View};
 use crate::bytes::codec::to_u32;
 use crate::model::id::{BlobId, MailboxId, ModSeq, Uid, UidValidity};
 use crate::model::limits::MAILBOX_CHUNK_ROWS;
@@ -43,7 +49,16 @@ pub(super) struct Folder {
     pub modseq: ModSeq,
     pub octets: u64,
     pub name: Box<str>,
+    pub uses: Use,
+    /// Its name is free again; what is left of its messages is on the way out.
+    pub removed: bool,
     slots: Vec<Slot>,
+    /// Nothing until the first keyword is used.
+    keywords: Option<Rc<Keywords>>,
+    /// Nothing until the first message goes.
+    vanished: Option<Box<Vanished>>,
+    /// Keywords or removals changed since they were saved.
+    memo_dirty: bool,
 }
 
 impl Folder {
@@ -58,7 +73,12 @@ impl Folder {
             modseq: create.modseq,
             octets: 0,
             name: create.name.into(),
+            uses: Use::default(),
+            removed: false,
             slots: Vec::new(),
+            keywords: None,
+            vanished: None,
+            memo_dirty: false,
         }
     }
 
@@ -88,12 +108,15 @@ impl Folder {
     }
 
     /// Whether each row is there and holds the blob that is named for it.
-    pub(super) fn check_expunge(&self, expunge: &Expunge<'_>) -> Result<(), Damaged> {
-        for (uid, blob) in expunge.messages() {
+    pub(super) fn check_rows(
+        &self,
+        rows: impl Iterator<Item = (Uid, BlobId)>,
+    ) -> Result<(), Damaged> {
+        for (uid, blob) in rows {
             let found = self.blob(uid);
             if found != Some(blob) {
                 return Err(Damaged(format!(
-                    "mailbox {}: UID {uid} to be removed with blob {blob}, has {found:?}",
+                    "mailbox {}: UID {uid} to be taken with blob {blob}, has {found:?}",
                     self.id
                 )));
             }
@@ -101,10 +124,9 @@ impl Folder {
         Ok(())
     }
 
-    /// Removes the messages; adds the pages that are no more to `gone`.
-    pub(super) fn expunge(&mut self, expunge: &Expunge<'_>, gone: &mut Vec<u64>) {
-        let uids: Vec<Uid> = expunge.messages().map(|(uid, _)| uid).collect();
-        let mut rest = uids.as_slice();
+    /// Removes messages that are there, by rising UID; adds the pages that are no more to `gone`.
+    pub(super) fn remove(&mut self, uids: &[Uid], modseq: ModSeq, gone: &mut Vec<u64>) {
+        let mut rest = uids;
         for slot in &mut self.slots {
             let here = rest.partition_point(|&uid| uid <= slot.chunk.last_uid());
             let (these, behind) = rest.split_at(here);
@@ -120,8 +142,106 @@ impl Folder {
             slot.chunk = Rc::new(chunk);
             slot.dirty = true;
         }
-        self.modseq = expunge.modseq;
+        self.modseq = modseq;
         self.join(gone);
+        // Nobody can ask for what went out of a mailbox that is no more.
+        if !self.removed {
+            self.vanished.get_or_insert_default().add(modseq, uids);
+            self.memo_dirty = true;
+        }
+    }
+
+    /// Changes flags and keywords. Messages that went meanwhile are passed over.
+    pub(super) fn change_flags(&mut self, record: &FlagsRecord<'_>) {
+        let change = &record.change;
+        let before = self.keywords.clone().unwrap_or_default();
+        let mut keywords = None;
+        let mut named = 0;
+        if !change.keywords.is_empty() {
+            let own: &mut Keywords = keywords.insert(Keywords::clone(&before));
+            for name in &change.keywords {
+                // Nothing is learnt from a name that is taken away.
+                let removes = change.mode == Mode::Remove;
+                named |= if removes { own.bit(name) } else { own.learn(name) };
+            }
+        }
+        let mut alter = |row: &mut Row| {
+            let mask = before.mask(row.keywords);
+            let (flags, after) = change.outcome(Flags(row.flags), mask, named);
+            row.flags = flags.0;
+            if after != mask {
+                row.keywords = keywords.as_mut().map_or(0, |own| own.intern(after));
+            }
+        };
+        for (first, last) in record.ranges() {
+            let from = self.slots.partition_point(|slot| slot.chunk.last_uid() < first);
+            for slot in &mut self.slots[from..] {
+                if slot.chunk.first_uid() > last {
+                    break;
+                }
+                let chunk = Rc::make_mut(&mut slot.chunk);
+                chunk.change(first, last, record.modseq, &mut alter);
+                slot.dirty = true;
+            }
+        }
+        if let Some(keywords) = keywords {
+            self.keep_keywords(keywords, &before);
+        }
+        self.modseq = record.modseq;
+    }
+
+    fn keep_keywords(&mut self, keywords: Keywords, before: &Keywords) {
+        if keywords != *before {
+            self.keywords = Some(Rc::new(keywords));
+            self.memo_dirty = true;
+        }
+    }
+
+    /// Takes in messages of another mailbox, whose keywords are `theirs`.
+    pub(super) fn take_in(
+        &mut self,
+        entries: Vec<Entry>,
+        theirs: Option<&Keywords>,
+    ) -> Result<(), Damaged> {
+        let mut keywords = self.keywords.as_deref().cloned().unwrap_or_default();
+        let before = keywords.clone();
+        // Few sets are in use: each is translated once.
+        let mut known: Vec<(u16, u16)> = vec![(0, 0)];
+        for mut entry in entries {
+            let found = known.iter().find(|(set, _)| *set == entry.keywords);
+            entry.keywords = if let Some(&(_, own)) = found {
+                own
+            } else {
+                let names = theirs.into_iter().flat_map(|theirs| theirs.of(entry.keywords));
+                let mask = names.fold(0, |mask, name| mask | keywords.learn(name));
+                let own = keywords.intern(mask);
+                known.push((entry.keywords, own));
+                own
+            };
+            self.deliver(&entry)?;
+        }
+        self.keep_keywords(keywords, &before);
+        Ok(())
+    }
+
+    pub(super) fn keywords(&self) -> Option<&Rc<Keywords>> {
+        self.keywords.as_ref()
+    }
+
+    /// What went after `since`; `None` if that is not known any more.
+    pub(super) fn vanished_since(&self, since: ModSeq) -> Option<Vec<(Uid, Uid)>> {
+        let plain = |run: &Run| (run.first, run.last);
+        match &self.vanished {
+            Some(vanished) => Some(vanished.since(since)?.iter().map(plain).collect()),
+            None => Some(Vec::new()),
+        }
+    }
+
+    /// The entry of a message, if it is there.
+    pub(super) fn entry(&self, uid: Uid) -> Option<Entry> {
+        let at = self.slots.partition_point(|slot| slot.chunk.last_uid() < uid);
+        let chunk = &self.slots.get(at)?.chunk;
+        Some(chunk.find(uid)?.unpack(chunk.base))
     }
 
     /// See [`super::Accounts::plant_uid_reuse`].
@@ -152,9 +272,7 @@ impl Folder {
 
     /// The blob of a message, if it is there.
     pub(super) fn blob(&self, uid: Uid) -> Option<BlobId> {
-        let at = self.slots.partition_point(|slot| slot.chunk.last_uid() < uid);
-        let row = self.slots.get(at)?.chunk.find(uid)?;
-        Some(row.blob())
+        self.entry(uid).map(|entry| entry.blob)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -164,7 +282,13 @@ impl Folder {
     /// What is here now; costs a pointer for 256 messages.
     pub(super) fn view(&self) -> View {
         let chunks = self.slots.iter().map(|slot| Rc::clone(&slot.chunk));
-        View::new(self.uidvalidity, self.uidnext, self.octets, chunks)
+        let facts = Facts {
+            uidvalidity: self.uidvalidity,
+            uidnext: self.uidnext,
+            modseq: self.modseq,
+            octets: self.octets,
+        };
+        View::new(facts, self.keywords.clone(), chunks)
     }
 
     /// Every message, by rising UID.
@@ -178,12 +302,12 @@ impl Folder {
     }
 
     /// Hands out what the head page says of this mailbox.
-    pub(super) fn head(&self) -> MailboxHeadV1 {
+    pub(super) fn head(&self) -> MailboxHeadV2 {
         let chunks = self
             .slots
             .iter()
             .map(|slot| ChunkRefV1 { number: slot.number, rows: to_u32(slot.chunk.rows.len()) });
-        MailboxHeadV1 {
+        MailboxHeadV2 {
             id: self.id.0,
             uidvalidity: self.uidvalidity.0,
             uidnext: self.uidnext.0,
@@ -191,47 +315,75 @@ impl Folder {
             modseq: self.modseq.0,
             octets: self.octets,
             count: self.count,
+            uses: self.uses.0,
+            removed: self.removed,
             name: self.name.to_string(),
             chunks: chunks.collect(),
         }
     }
 
-    /// Hands out the chunks that changed.
+    /// Hands out the chunks and the memo that changed.
     pub(super) fn save(&mut self, page: &mut dyn FnMut(u64, Option<Vec<u8>>)) {
         for slot in self.slots.iter_mut().filter(|slot| slot.dirty) {
             slot.dirty = false;
             page(chunk_minor(self.id, slot.number), Some(encode_chunk(&slot.chunk)));
         }
+        if std::mem::take(&mut self.memo_dirty) {
+            let (keywords, vanished) = (Keywords::default(), Vanished::default());
+            let keywords = self.keywords.as_deref().unwrap_or(&keywords);
+            let vanished = self.vanished.as_deref().unwrap_or(&vanished);
+            page(memo_minor(self.id), Some(encode_memo(keywords, vanished)));
+        }
+    }
+
+    /// Names every page of a mailbox that is forgotten.
+    pub(super) fn pages(&self, gone: &mut Vec<u64>) {
+        gone.extend(self.slots.iter().map(|slot| chunk_minor(self.id, slot.number)));
+        if self.keywords.is_some() || self.vanished.is_some() {
+            gone.push(memo_minor(self.id));
+        }
     }
 
     pub(super) fn taint(&mut self) {
+        self.memo_dirty = self.keywords.is_some() || self.vanished.is_some();
         self.slots.iter_mut().for_each(|slot| slot.dirty = true);
     }
 
     /// A mailbox as the head tells of it; its chunks are empty until their pages come.
-    pub(super) fn load(head: &ArchivedMailboxHeadV1) -> Result<Folder, Damaged> {
-        let slots = head.chunks.iter().map(|chunk| {
-            let number = chunk.number.to_native();
-            Slot { number, dirty: false, chunk: Rc::default() }
+    pub(super) fn load(head: MailboxHeadV2) -> Result<Folder, Damaged> {
+        let slots = head.chunks.iter().map(|chunk| Slot {
+            number: chunk.number,
+            dirty: false,
+            chunk: Rc::default(),
         });
         let slots: Vec<Slot> = slots.collect();
-        let rows: u64 = head.chunks.iter().map(|chunk| u64::from(chunk.rows.to_native())).sum();
+        let rows: u64 = head.chunks.iter().map(|chunk| u64::from(chunk.rows)).sum();
         let rising = slots.is_sorted_by(|a, b| a.number < b.number);
-        if !rising || rows != u64::from(head.count.to_native()) {
+        if !rising || rows != u64::from(head.count) {
             return Err(Damaged(format!("mailbox {}: chunks are not as counted", head.id)));
         }
         Ok(Folder {
-            id: MailboxId(head.id.to_native()),
-            uidvalidity: UidValidity(head.uidvalidity.to_native()),
-            uidnext: Uid(head.uidnext.to_native()),
-            assign: Uid(head.uidnext.to_native()),
-            count: head.count.to_native(),
-            next_chunk: head.next_chunk.to_native(),
-            modseq: ModSeq(head.modseq.to_native()),
-            octets: head.octets.to_native(),
-            name: head.name.as_str().into(),
+            id: MailboxId(head.id),
+            uidvalidity: UidValidity(head.uidvalidity),
+            uidnext: Uid(head.uidnext),
+            assign: Uid(head.uidnext),
+            count: head.count,
+            next_chunk: head.next_chunk,
+            modseq: ModSeq(head.modseq),
+            octets: head.octets,
+            name: head.name.into(),
+            uses: Use(head.uses),
+            removed: head.removed,
             slots,
+            keywords: None,
+            vanished: None,
+            memo_dirty: false,
         })
+    }
+
+    pub(super) fn load_memo(&mut self, memo: Memo) {
+        self.keywords = (memo.keywords != Keywords::default()).then(|| Rc::new(memo.keywords));
+        self.vanished = (memo.vanished != Vanished::default()).then(|| Box::new(memo.vanished));
     }
 
     /// Puts a chunk where the head said that it is; one that it did not name is of the past.
@@ -248,7 +400,11 @@ impl Folder {
             return Err(wrong("a chunk is missing"));
         }
         let (mut count, mut octets, mut last) = (0, 0, Uid(0));
+        let sets = self.keywords.as_deref().map_or(0, |keywords| keywords.sets().len());
         for entry in self.entries() {
+            if usize::from(entry.keywords) > sets {
+                return Err(wrong("a message has keywords that the mailbox does not know"));
+            }
             if entry.uid <= last || entry.uid >= self.uidnext || entry.modseq > self.modseq {
                 return Err(wrong("UIDs or change counters are out of order"));
             }
@@ -271,6 +427,23 @@ impl Folder {
         into.update(&self.octets.to_le_bytes());
         into.update(&to_u32(self.name.len()).to_le_bytes());
         into.update(self.name.as_bytes());
+        into.update(&[self.uses.0, u8::from(self.removed)]);
+        if let Some(keywords) = self.keywords.as_deref() {
+            for name in keywords.names() {
+                into.update(&to_u32(name.len()).to_le_bytes());
+                into.update(name.as_bytes());
+            }
+        }
+        if let Some(vanished) = self.vanished.as_deref() {
+            into.update(&vanished.floor.0.to_le_bytes());
+            for run in &vanished.runs {
+                into.update(&run.modseq.0.to_le_bytes());
+                into.update(&run.first.0.to_le_bytes());
+                into.update(&run.last.0.to_le_bytes());
+            }
+        }
+        let none = Keywords::default();
+        let keywords = self.keywords.as_deref().unwrap_or(&none);
         for entry in self.entries() {
             let numbers = [
                 entry.uid.0,
@@ -283,6 +456,7 @@ impl Folder {
             for number in numbers {
                 into.update(&number.to_le_bytes());
             }
+            into.update(&keywords.mask(entry.keywords).to_le_bytes());
             into.update(&entry.modseq.0.to_le_bytes());
             into.update(&entry.blob.0.to_le_bytes());
         }
@@ -294,8 +468,13 @@ impl Folder {
             // An Rc has two counters in front.
             2 * size_of::<usize>()
                 + size_of::<Chunk>()
-                + slot.chunk.rows.capacity() * size_of::<super::row::Row>()
+                + slot.chunk.rows.capacity() * size_of::<Row>()
         });
-        self.name.len() + self.slots.capacity() * size_of::<Slot>() + chunks.sum::<usize>()
+        let keywords = self.keywords.as_deref();
+        self.name.len()
+            + self.slots.capacity() * size_of::<Slot>()
+            + chunks.sum::<usize>()
+            + keywords.map_or(0, |one| size_of::<Keywords>() + one.heap_octets())
+            + self.vanished.as_deref().map_or(0, Vanished::heap_octets)
     }
 }

@@ -1,39 +1,48 @@
-//! Pages: an account as a checkpoint keeps it. One head, and one page for each chunk of rows.
+//! Pages: an account as a checkpoint keeps it. One head, one page for each chunk of rows, and one
+//! for the keywords and removals of each mailbox that has any.
 //!
 //! ```text
-//! page  := archive (see archive.rs) of AccountHeadV1 or ChunkV1
+//! page  := archive (see archive.rs) of AccountHeadV2, ChunkV1 or MemoV1
 //! major := account
-//! minor := 0 for the head | (mailbox << 32) + number of the chunk + 1
+//! minor := 0 for the head | mailbox << 32 for the memo | (mailbox << 32) + number of the chunk + 1
 //! ```
+//!
+//! AccountHeadV1, of before there were more mailboxes than INBOX, is still read.
 //!
 //! The head has the last word: a chunk that it does not name is a page of the past and is passed
 //! over. The archived types are frozen under their names; a change makes a `V2` beside them.
 
 use super::archive::{self, Archived};
 use super::chunk::Chunk;
+use super::keywords::Keywords;
 use super::row::Row;
+use super::vanished::{Run, Vanished};
 use crate::bytes::codec::to_u32;
-use crate::model::id::MailboxId;
+use crate::model::id::{MailboxId, ModSeq, Uid};
 use crate::model::limits::MAILBOX_CHUNK_ROWS;
 use crate::store::Damaged;
 use rkyv::{Archive, Serialize};
 
 const VERSION: u8 = 1;
+const HEAD_VERSION: u8 = 2;
 
 /// The minor number of the head.
 pub(super) const HEAD_MINOR: u64 = 0;
 
 /// What an account holds.
-#[derive(Archive, Serialize, Debug, Default)]
-pub(super) struct AccountHeadV1 {
+#[derive(Archive, Serialize, Debug, Default, PartialEq, Eq)]
+pub(super) struct AccountHeadV2 {
     pub modseq: u64,
     pub uidvalidity_last: u32,
+    /// The highest number that a mailbox ever had.
+    pub mailbox_last: u32,
     pub closed: bool,
-    pub mailboxes: Vec<MailboxHeadV1>,
+    pub subscriptions: Vec<String>,
+    pub mailboxes: Vec<MailboxHeadV2>,
 }
 
-#[derive(Archive, Serialize, Debug)]
-pub(super) struct MailboxHeadV1 {
+#[derive(Archive, Serialize, Debug, PartialEq, Eq)]
+pub(super) struct MailboxHeadV2 {
     pub id: u32,
     pub uidvalidity: u32,
     pub uidnext: u32,
@@ -41,12 +50,52 @@ pub(super) struct MailboxHeadV1 {
     pub modseq: u64,
     pub octets: u64,
     pub count: u32,
+    pub uses: u8,
+    /// Removed; its messages are on their way out.
+    pub removed: bool,
     pub name: String,
     pub chunks: Vec<ChunkRefV1>,
 }
 
-/// A chunk that is there, and how many rows it has.
+#[derive(Archive, Serialize, Debug, Default)]
+#[cfg_attr(not(test), expect(dead_code, reason = "only read, as an archive"))]
+struct AccountHeadV1 {
+    modseq: u64,
+    uidvalidity_last: u32,
+    closed: bool,
+    mailboxes: Vec<MailboxHeadV1>,
+}
+
 #[derive(Archive, Serialize, Debug)]
+struct MailboxHeadV1 {
+    id: u32,
+    uidvalidity: u32,
+    uidnext: u32,
+    next_chunk: u32,
+    modseq: u64,
+    octets: u64,
+    count: u32,
+    name: String,
+    chunks: Vec<ChunkRefV1>,
+}
+
+#[derive(Archive, Serialize, Debug)]
+struct MemoV1 {
+    names: Vec<String>,
+    sets: Vec<u64>,
+    floor: u64,
+    runs: Vec<RunV1>,
+}
+
+#[derive(Archive, Serialize, Debug)]
+struct RunV1 {
+    modseq: u64,
+    first: u32,
+    last: u32,
+}
+
+/// A chunk that is there, and how many rows it has.
+#[derive(Archive, Serialize, Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ChunkRefV1 {
     pub number: u32,
     pub rows: u32,
@@ -78,23 +127,130 @@ pub(super) fn chunk_minor(mailbox: MailboxId, number: u32) -> u64 {
     (u64::from(mailbox.0) << 32) + u64::from(number) + 1
 }
 
-/// The mailbox and the number of a chunk; `minor` is not the head's.
-pub(super) fn split_minor(minor: u64) -> (MailboxId, u32) {
-    let place = minor.saturating_sub(1);
-    let low = u32::try_from(place & u64::from(u32::MAX)).expect("masked to 32 bits");
-    (MailboxId(u32::try_from(place >> 32).expect("32 bits are left")), low)
+/// The minor number of a mailbox's memo. No chunk has it: the last number is never given.
+pub(super) fn memo_minor(mailbox: MailboxId) -> u64 {
+    u64::from(mailbox.0) << 32
 }
 
-pub(super) fn encode_head(head: &AccountHeadV1) -> Vec<u8> {
-    archive::encode(VERSION, head)
+/// What a page that is not a head holds.
+#[derive(Debug)]
+pub(super) enum Part {
+    Chunk(u32, Chunk),
+    Memo(Memo),
 }
 
-/// Calls `read` with the head of an account.
-pub(super) fn with_head<T>(
-    octets: &[u8],
-    read: impl FnOnce(&ArchivedAccountHeadV1) -> Result<T, Damaged>,
-) -> Result<T, Damaged> {
-    read(Archived::new(VERSION, octets)?.access()?)
+/// What a mailbox keeps besides its rows.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Memo {
+    pub keywords: Keywords,
+    pub vanished: Vanished,
+}
+
+/// Reads a page with a minor number other than the head's.
+pub(super) fn decode_part(minor: u64, octets: &[u8]) -> Result<(MailboxId, Part), Damaged> {
+    let high = |place: u64| MailboxId(u32::try_from(place >> 32).expect("32 bits are left"));
+    let low = u32::try_from(minor & u64::from(u32::MAX)).expect("masked to 32 bits");
+    match low.checked_sub(1) {
+        Some(number) => Ok((high(minor), Part::Chunk(number, decode_chunk(octets)?))),
+        None => Ok((high(minor), Part::Memo(decode_memo(octets)?))),
+    }
+}
+
+pub(super) fn encode_head(head: &AccountHeadV2) -> Vec<u8> {
+    archive::encode(HEAD_VERSION, head)
+}
+
+/// The head of an account, of this version or the one before.
+pub(super) fn decode_head(octets: &[u8]) -> Result<AccountHeadV2, Damaged> {
+    let refs = |chunks: &rkyv::vec::ArchivedVec<ArchivedChunkRefV1>| {
+        let plain = |one: &ArchivedChunkRefV1| ChunkRefV1 {
+            number: one.number.to_native(),
+            rows: one.rows.to_native(),
+        };
+        chunks.iter().map(plain).collect()
+    };
+    if octets.first() == Some(&VERSION) {
+        let archived = Archived::new(VERSION, octets)?;
+        let head: &ArchivedAccountHeadV1 = archived.access()?;
+        let mailbox = |one: &ArchivedMailboxHeadV1| MailboxHeadV2 {
+            id: one.id.to_native(),
+            uidvalidity: one.uidvalidity.to_native(),
+            uidnext: one.uidnext.to_native(),
+            next_chunk: one.next_chunk.to_native(),
+            modseq: one.modseq.to_native(),
+            octets: one.octets.to_native(),
+            count: one.count.to_native(),
+            uses: 0,
+            removed: false,
+            name: one.name.to_string(),
+            chunks: refs(&one.chunks),
+        };
+        return Ok(AccountHeadV2 {
+            modseq: head.modseq.to_native(),
+            uidvalidity_last: head.uidvalidity_last.to_native(),
+            mailbox_last: head.mailboxes.iter().map(|one| one.id.to_native()).max().unwrap_or(0),
+            closed: head.closed,
+            subscriptions: Vec::new(),
+            mailboxes: head.mailboxes.iter().map(mailbox).collect(),
+        });
+    }
+    let archived = Archived::new(HEAD_VERSION, octets)?;
+    let head: &ArchivedAccountHeadV2 = archived.access()?;
+    let mailbox = |one: &ArchivedMailboxHeadV2| MailboxHeadV2 {
+        id: one.id.to_native(),
+        uidvalidity: one.uidvalidity.to_native(),
+        uidnext: one.uidnext.to_native(),
+        next_chunk: one.next_chunk.to_native(),
+        modseq: one.modseq.to_native(),
+        octets: one.octets.to_native(),
+        count: one.count.to_native(),
+        uses: one.uses,
+        removed: one.removed,
+        name: one.name.to_string(),
+        chunks: refs(&one.chunks),
+    };
+    Ok(AccountHeadV2 {
+        modseq: head.modseq.to_native(),
+        uidvalidity_last: head.uidvalidity_last.to_native(),
+        mailbox_last: head.mailbox_last.to_native(),
+        closed: head.closed,
+        subscriptions: head.subscriptions.iter().map(ToString::to_string).collect(),
+        mailboxes: head.mailboxes.iter().map(mailbox).collect(),
+    })
+}
+
+pub(super) fn encode_memo(keywords: &Keywords, vanished: &Vanished) -> Vec<u8> {
+    let runs = vanished.runs.iter().map(|run| RunV1 {
+        modseq: run.modseq.0,
+        first: run.first.0,
+        last: run.last.0,
+    });
+    let memo = MemoV1 {
+        names: keywords.names().iter().map(ToString::to_string).collect(),
+        sets: keywords.sets().to_vec(),
+        floor: vanished.floor.0,
+        runs: runs.collect(),
+    };
+    archive::encode(VERSION, &memo)
+}
+
+fn decode_memo(octets: &[u8]) -> Result<Memo, Damaged> {
+    let archived = Archived::new(VERSION, octets)?;
+    let memo: &ArchivedMemoV1 = archived.access()?;
+    let names = memo.names.iter().map(|name| name.as_str().into()).collect();
+    let sets = memo.sets.iter().map(|set| set.to_native()).collect();
+    let run = |run: &ArchivedRunV1| Run {
+        modseq: ModSeq(run.modseq.to_native()),
+        first: Uid(run.first.to_native()),
+        last: Uid(run.last.to_native()),
+    };
+    let runs: Vec<Run> = memo.runs.iter().map(run).collect();
+    let floor = ModSeq(memo.floor.to_native());
+    let keywords = Keywords::from_saved(names, sets);
+    match keywords.filter(|_| runs.is_sorted_by(|a, b| a.modseq <= b.modseq)) {
+        Some(keywords) => Ok(Memo { keywords, vanished: Vanished { floor, runs } }),
+        None => Err(Damaged("the memo of a mailbox is not as it should be".into())),
+    }
 }
 
 pub(super) fn encode_chunk(chunk: &Chunk) -> Vec<u8> {
@@ -114,7 +270,7 @@ pub(super) fn encode_chunk(chunk: &Chunk) -> Vec<u8> {
     archive::encode(VERSION, &ChunkV1 { base: chunk.base, rows: rows.collect() })
 }
 
-pub(super) fn decode_chunk(octets: &[u8]) -> Result<Chunk, Damaged> {
+fn decode_chunk(octets: &[u8]) -> Result<Chunk, Damaged> {
     let archived = Archived::new(VERSION, octets)?;
     let page: &ArchivedChunkV1 = archived.access()?;
     let rows: Vec<Row> = page.rows.iter().map(row).collect();
@@ -122,7 +278,7 @@ pub(super) fn decode_chunk(octets: &[u8]) -> Result<Chunk, Damaged> {
     if rows.is_empty() || rows.len() > MAILBOX_CHUNK_ROWS || !rising {
         return Err(Damaged(format!("a chunk of {} rows, rising: {rising}", to_u32(rows.len()))));
     }
-    Ok(Chunk { base: page.base.to_native(), rows })
+    Ok(Chunk::new(page.base.to_native(), rows))
 }
 
 fn row(row: &ArchivedRowV1) -> Row {
@@ -176,10 +332,14 @@ mod tests {
             flags: 10,
             marks: 11,
         };
-        Chunk { base: 0x1111, rows: vec![row, Row { uid: 0x0202_0202, ..row }] }
+        Chunk::new(0x1111, vec![row, Row { uid: 0x0202_0202, ..row }])
     }
 
-    fn head() -> AccountHeadV1 {
+    fn chunks() -> Vec<ChunkRefV1> {
+        vec![ChunkRefV1 { number: 8, rows: 9 }]
+    }
+
+    fn old_head() -> Vec<u8> {
         let inbox = MailboxHeadV1 {
             id: 1,
             uidvalidity: 2,
@@ -189,9 +349,43 @@ mod tests {
             octets: 6,
             count: 7,
             name: "INBOX".into(),
-            chunks: vec![ChunkRefV1 { number: 8, rows: 9 }],
+            chunks: chunks(),
         };
-        AccountHeadV1 { modseq: 10, uidvalidity_last: 11, closed: true, mailboxes: vec![inbox] }
+        let mailboxes = vec![inbox];
+        let head = AccountHeadV1 { modseq: 10, uidvalidity_last: 11, closed: true, mailboxes };
+        archive::encode(VERSION, &head)
+    }
+
+    fn head() -> AccountHeadV2 {
+        let inbox = MailboxHeadV2 {
+            id: 1,
+            uidvalidity: 2,
+            uidnext: 3,
+            next_chunk: 4,
+            modseq: 5,
+            octets: 6,
+            count: 7,
+            uses: 0,
+            removed: false,
+            name: "INBOX".into(),
+            chunks: chunks(),
+        };
+        AccountHeadV2 {
+            modseq: 10,
+            uidvalidity_last: 11,
+            mailbox_last: 1,
+            closed: true,
+            subscriptions: Vec::new(),
+            mailboxes: vec![inbox],
+        }
+    }
+
+    fn memo() -> Memo {
+        let mut memo = Memo::default();
+        let mask = memo.keywords.learn("Work") | memo.keywords.learn("$Junk");
+        memo.keywords.intern(mask);
+        memo.vanished.add(ModSeq(12), &[Uid(3), Uid(4), Uid(9)]);
+        memo
     }
 
     #[test]
@@ -209,7 +403,7 @@ mod tests {
         "]],
         );
         check(
-            &encode_head(&head()),
+            &old_head(),
             &expect![[r"
             01000000 00000000 00000000 00000000 
             08000000 09000000 01000000 02000000 
@@ -221,8 +415,41 @@ mod tests {
         "]],
         );
         assert_eq!(decode_chunk(&encode_chunk(&chunk())), Ok(chunk()));
-        let name = |head: &ArchivedAccountHeadV1| Ok(head.mailboxes[0].name.to_string());
-        assert_eq!(with_head(&encode_head(&head()), name), Ok("INBOX".into()));
+        assert_eq!(decode_head(&old_head()), Ok(head()));
+    }
+
+    #[test]
+    fn writes_heads_and_memos_of_these_octets_for_ever() {
+        let mut head = head();
+        check(
+            &encode_head(&head),
+            &expect![[r"
+            02000000 00000000 00000000 00000000 
+            08000000 09000000 01000000 02000000 
+            03000000 04000000 05000000 00000000 
+            06000000 00000000 07000000 00000000 
+            494e424f 58ffffff c8ffffff 01000000 
+            0a000000 00000000 0b000000 01000000 
+            01000000 acffffff 00000000 acffffff 
+            01000000 00000000 
+        "]],
+        );
+        head.subscriptions.push("a/b".into());
+        assert_eq!(decode_head(&encode_head(&head)), Ok(head));
+        let Memo { keywords, vanished } = memo();
+        check(
+            &encode_memo(&keywords, &vanished),
+            &expect![[r"
+            01000000 00000000 00000000 00000000 
+            576f726b ffffffff 244a756e 6bffffff 
+            03000000 00000000 0c000000 00000000 
+            03000000 04000000 0c000000 00000000 
+            09000000 09000000 c8ffffff 02000000 
+            d0ffffff 01000000 00000000 00000000 
+            c8ffffff 02000000 
+        "]],
+        );
+        assert_eq!(decode_memo(&encode_memo(&keywords, &vanished)), Ok(memo()));
     }
 
     #[test]
@@ -232,26 +459,35 @@ mod tests {
             decode_chunk(&page[..len]).unwrap_err();
         }
         let mut other = page.clone();
-        other[0] = 2;
+        other[0] = 9;
         decode_chunk(&other).unwrap_err();
         arbtest::arbtest(|u| {
-            let mut page = if u.arbitrary()? { page.clone() } else { encode_head(&head()) };
+            let Memo { keywords, vanished } = memo();
+            let pages = [page.clone(), encode_head(&head()), encode_memo(&keywords, &vanished)];
+            let mut page = u.choose(&pages)?.clone();
             for _ in 0..u.int_in_range(1..=4)? {
                 let at = u.choose_index(page.len())?;
                 page[at] = u.arbitrary()?;
             }
             drop(decode_chunk(&page));
-            drop(with_head(&page, |head| Ok(head.modseq.to_native())));
+            drop(decode_head(&page));
+            drop(decode_memo(&page));
             Ok(())
         });
     }
 
     #[test]
     fn numbers_pages_one_to_one() {
-        for (mailbox, number) in [(1, 0), (1, u32::MAX), (2, 0), (u32::MAX, u32::MAX - 1)] {
+        for (mailbox, number) in [(1, 0), (1, u32::MAX - 1), (2, 0), (u32::MAX, u32::MAX - 1)] {
             let minor = chunk_minor(MailboxId(mailbox), number);
-            assert_eq!(split_minor(minor), (MailboxId(mailbox), number));
+            let (found, part) = decode_part(minor, &encode_chunk(&chunk())).unwrap();
+            assert_eq!(found, MailboxId(mailbox));
+            assert!(matches!(part, Part::Chunk(at, _) if at == number));
             assert_ne!(minor, HEAD_MINOR);
         }
+        let Memo { keywords, vanished } = memo();
+        let octets = encode_memo(&keywords, &vanished);
+        let (found, part) = decode_part(memo_minor(MailboxId(7)), &octets).unwrap();
+        assert!(found == MailboxId(7) && matches!(part, Part::Memo(_)));
     }
 }

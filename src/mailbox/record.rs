@@ -8,13 +8,21 @@
 //!                       | size u32 | thread u32 | blob u64 | keyword set u16 = 0 | flags u8 | marks u8
 //! 18 EXPUNGE        v1  mailbox u32 | count u32 | modseq u64 | (uid u32, blob u64){count}, uids rise
 //! 19 ACCOUNT_DELETE v1  empty
-//! 20 FLAGS, 21 MOVE, 22 COPY, 23 RENAME, 24 SUBSCRIBE, 25 METADATA: kept free for these
+//! 20 FLAGS: see flags.rs; 21 MOVE, 22 COPY: transfer.rs; 23, 24, 26, 27: catalog.rs
+//! 25 METADATA: kept free for it
 //! ```
 //!
 //! A DELIVER adds a reference to its blob. An EXPUNGE names each blob with its UID and takes the
 //! reference back; it counts as damage if a row does not hold the blob that is named, so that a
 //! wrong record cannot remove mail.
 
+pub(super) mod catalog;
+pub(super) mod flags;
+pub(super) mod transfer;
+
+use self::catalog::{Catalog, MAILBOX_DELETE, MAILBOX_USE, RENAME, SUBSCRIBE};
+use self::flags::{FLAGS, FlagsRecord};
+use self::transfer::{COPY, MOVE, Transfer};
 use super::row::{BLOB_MAX, Entry, Flags, Marks};
 use crate::bytes::codec::{Put, Reader, Short, to_u32};
 use crate::model::id::{AccountId, BlobId, MailboxId, ModSeq, Uid, UidValidity};
@@ -56,17 +64,21 @@ pub(super) struct Expunge<'a> {
 }
 
 /// One record of the mailboxes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Change<'a> {
     Create(Create<'a>),
     Deliver(Deliver),
     Expunge(Expunge<'a>),
     AccountDelete,
+    Flags(FlagsRecord<'a>),
+    Move(Transfer<'a>),
+    Copy(Transfer<'a>),
+    Catalog(Catalog<'a>),
 }
 
 impl<'a> Change<'a> {
     pub(super) fn is_known(kind: u8) -> bool {
-        matches!(kind, MAILBOX_CREATE | DELIVER | EXPUNGE | ACCOUNT_DELETE)
+        matches!(kind, MAILBOX_CREATE..=SUBSCRIBE | MAILBOX_DELETE | MAILBOX_USE)
     }
 
     pub(super) fn read(record: &Record<'a>) -> Result<Change<'a>, Damaged> {
@@ -80,6 +92,12 @@ impl<'a> Change<'a> {
             DELIVER => read_deliver(&mut reader),
             EXPUNGE => read_expunge(&mut reader),
             ACCOUNT_DELETE => Ok(Change::AccountDelete),
+            FLAGS => flags::read(&mut reader).map(Change::Flags),
+            MOVE => transfer::read(&mut reader).map(Change::Move),
+            COPY => transfer::read(&mut reader).map(Change::Copy),
+            RENAME | SUBSCRIBE | MAILBOX_DELETE | MAILBOX_USE => {
+                catalog::read(kind, &mut reader).map(Change::Catalog)
+            }
             _ => return Err(Damaged(format!("mailbox record of unknown kind {kind}"))),
         };
         match change {
@@ -115,7 +133,8 @@ fn read_deliver<'a>(reader: &mut Reader<'a>) -> Result<Change<'a>, Short> {
     if blob.0 > BLOB_MAX || keywords != 0 {
         return Err(Short);
     }
-    let entry = Entry { uid, modseq, internal_date, save_date, size, thread, blob, flags, marks };
+    let entry =
+        Entry { uid, modseq, internal_date, save_date, size, thread, blob, keywords, flags, marks };
     Ok(Change::Deliver(Deliver { mailbox, entry }))
 }
 
@@ -254,6 +273,7 @@ mod tests {
             size: 6,
             thread: 7,
             blob: BlobId(8),
+            keywords: 0,
             flags: Flags::SEEN,
             marks: Marks::DOT_LINES,
         };
@@ -261,14 +281,40 @@ mod tests {
         let gone = [(Uid(2), BlobId(8)), (Uid(9), BlobId(10))];
         put_expunge(&mut group, AccountId(7), MailboxId(1), ModSeq(11), &gone);
         put_account_delete(&mut group, AccountId(7));
+        let change = flags::FlagChange {
+            mode: flags::Mode::Replace,
+            flags: Flags::SEEN,
+            keywords: vec!["Work", "$Junk"],
+        };
+        let ranges = [(Uid(1), Uid(3)), (Uid(7), Uid(7))];
+        flags::put_flags(&mut group, AccountId(7), MailboxId(1), ModSeq(12), &change, &ranges);
+        let items = [(Uid(1), Uid(20), BlobId(8)), (Uid(3), Uid(21), BlobId(9))];
+        let way = (MailboxId(1), MailboxId(2));
+        transfer::put_transfer(&mut group, MOVE, AccountId(7), way, (ModSeq(13), 14), &items);
+        transfer::put_transfer(&mut group, COPY, AccountId(7), way, (ModSeq(15), 16), &items[..1]);
+        for change in [
+            Catalog::Rename { mailbox: MailboxId(2), modseq: ModSeq(17), name: "a/b" },
+            Catalog::Subscribe { on: true, name: "a/b" },
+            Catalog::Delete { mailbox: MailboxId(2), modseq: ModSeq(18) },
+            Catalog::Use { mailbox: MailboxId(2), modseq: ModSeq(19), uses: catalog::Use::SENT },
+        ] {
+            catalog::put_catalog(&mut group, AccountId(7), &change);
+        }
         check(
             &group,
             &expect![[r"
-            16 v1 account 7: 01000000 01000060 01000000 00000000 05000000 494e424f 58
-            17 v1 account 7: 01000000 02000000 03000000 00000000 04000000 05000000 06000000 07000000 08000000 00000000 00000101
-            18 v1 account 7: 01000000 02000000 0b000000 00000000 02000000 08000000 00000000 09000000 0a000000 00000000
-            19 v1 account 7:
-        "]],
+                16 v1 account 7: 01000000 01000060 01000000 00000000 05000000 494e424f 58
+                17 v1 account 7: 01000000 02000000 03000000 00000000 04000000 05000000 06000000 07000000 08000000 00000000 00000101
+                18 v1 account 7: 01000000 02000000 0b000000 00000000 02000000 08000000 00000000 09000000 0a000000 00000000
+                19 v1 account 7:
+                20 v1 account 7: 01000000 0c000000 00000000 02010200 02000000 04000000 576f726b 05000000 244a756e 6b010000 00030000 00070000 00070000 00
+                21 v1 account 7: 01000000 02000000 0d000000 00000000 0e000000 02000000 01000000 14000000 08000000 00000000 03000000 15000000 09000000 00000000
+                22 v1 account 7: 01000000 02000000 0f000000 00000000 10000000 01000000 01000000 14000000 08000000 00000000
+                23 v1 account 7: 02000000 11000000 00000000 03000000 612f62
+                24 v1 account 7: 01030000 00612f62
+                26 v1 account 7: 02000000 12000000 00000000
+                27 v1 account 7: 02000000 13000000 00000000 20
+            "]],
         );
     }
 
@@ -283,7 +329,7 @@ mod tests {
     #[test]
     fn reads_any_octets_without_panicking() {
         arbtest::arbtest(|u| {
-            let kind = u.int_in_range(15..=26)?;
+            let kind = u.int_in_range(15..=28)?;
             let len = u.int_in_range(0..=80)?;
             let body = u.bytes(len)?.to_vec();
             let record = Record { kind, version: 1, flags: 0, account: 1, body: &body };

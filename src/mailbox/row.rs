@@ -20,6 +20,20 @@ impl Flags {
     pub const FLAGGED: Flags = Flags(4);
     pub const DELETED: Flags = Flags(8);
     pub const DRAFT: Flags = Flags(16);
+
+    pub const fn has(self, flags: Flags) -> bool {
+        self.0 & flags.0 == flags.0
+    }
+
+    #[must_use]
+    pub const fn with(self, flags: Flags) -> Flags {
+        Flags(self.0 | flags.0)
+    }
+
+    #[must_use]
+    pub const fn without(self, flags: Flags) -> Flags {
+        Flags(self.0 & !flags.0)
+    }
 }
 
 /// What was found out about the octets of a message when it came in, one bit each.
@@ -63,6 +77,8 @@ pub struct Entry {
     /// The account's number of the conversation; 0 while none was worked out.
     pub thread: u32,
     pub blob: BlobId,
+    /// The set of keywords, by its number in the mailbox ([`super::Keywords`]).
+    pub keywords: u16,
     pub flags: Flags,
     pub marks: Marks,
 }
@@ -80,7 +96,7 @@ pub(super) struct Row {
     pub thread: u32,
     pub blob_low: u32,
     pub blob_high: u16,
-    /// The keyword set of the mailbox; 0, the empty one, until keywords are there.
+    /// The number of a keyword set of the mailbox; 0 is the empty one.
     pub keywords: u16,
     pub flags: u8,
     pub marks: u8,
@@ -101,10 +117,18 @@ impl Row {
             thread: entry.thread,
             blob_low: u32::try_from(low).expect("masked to 32 bits"),
             blob_high: u16::try_from(entry.blob.0 >> 32).expect("blobs have 48 bits, checked"),
-            keywords: 0,
+            keywords: entry.keywords,
             flags: entry.flags.0,
             marks: entry.marks.0,
         }
+    }
+
+    pub(super) fn is_unseen(&self) -> bool {
+        !Flags(self.flags).has(Flags::SEEN)
+    }
+
+    pub(super) fn is_deleted(&self) -> bool {
+        Flags(self.flags).has(Flags::DELETED)
     }
 
     pub(super) fn blob(&self) -> BlobId {
@@ -121,6 +145,7 @@ impl Row {
             size: self.size,
             thread: self.thread,
             blob: self.blob(),
+            keywords: self.keywords,
             flags: Flags(self.flags),
             marks: Marks(self.marks),
         }

@@ -4,9 +4,10 @@
 //! while some view still reads it.
 
 use super::chunk::Chunk;
+use super::keywords::Keywords;
 use super::row::Entry;
 use crate::bytes::codec::to_u32;
-use crate::model::id::{Uid, UidValidity};
+use crate::model::id::{ModSeq, Uid, UidValidity};
 use std::rc::Rc;
 
 /// A chunk and the index of its first message.
@@ -16,26 +17,44 @@ struct Run {
     chunk: Rc<Chunk>,
 }
 
+/// The difference of two views; what came in new is what has a UID from the old UIDNEXT on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// As they were, by rising UID.
+    pub vanished: Vec<Entry>,
+    /// Messages with other flags or keywords, by rising UID.
+    pub changed: Vec<Uid>,
+}
+
+/// What a mailbox says of itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Facts {
+    pub uidvalidity: UidValidity,
+    pub uidnext: Uid,
+    pub modseq: ModSeq,
+    pub octets: u64,
+}
+
 /// A mailbox at one moment. Messages have an index from 0 in the order of their UIDs.
 #[derive(Clone, Debug)]
 pub struct View {
-    uidvalidity: UidValidity,
-    uidnext: Uid,
+    facts: Facts,
     count: u32,
-    octets: u64,
+    keywords: Option<Rc<Keywords>>,
     runs: Box<[Run]>,
 }
 
 impl View {
     /// Of an account that never got mail.
     pub fn empty() -> View {
-        View::new(UidValidity(0), Uid(1), 0, std::iter::empty())
+        let facts =
+            Facts { uidvalidity: UidValidity(0), uidnext: Uid(1), modseq: ModSeq(0), octets: 0 };
+        View::new(facts, None, std::iter::empty())
     }
 
     pub(super) fn new(
-        uidvalidity: UidValidity,
-        uidnext: Uid,
-        octets: u64,
+        facts: Facts,
+        keywords: Option<Rc<Keywords>>,
         chunks: impl Iterator<Item = Rc<Chunk>>,
     ) -> View {
         let mut count = 0;
@@ -45,16 +64,16 @@ impl View {
             Run { first, chunk }
         });
         let runs = runs.collect();
-        View { uidvalidity, uidnext, count, octets, runs }
+        View { facts, count, keywords, runs }
     }
 
     /// Changes when UIDs start anew; 0 if there was never a mailbox.
     pub fn uidvalidity(&self) -> UidValidity {
-        self.uidvalidity
+        self.facts.uidvalidity
     }
 
     pub fn uidnext(&self) -> Uid {
-        self.uidnext
+        self.facts.uidnext
     }
 
     /// How many messages.
@@ -64,7 +83,76 @@ impl View {
 
     /// Their sizes together.
     pub fn octets(&self) -> u64 {
-        self.octets
+        self.facts.octets
+    }
+
+    /// The highest change counter (RFC 7162 §3.1.2.1).
+    pub fn modseq(&self) -> ModSeq {
+        self.facts.modseq
+    }
+
+    /// Names and sets of the keywords; `None` if none was ever used.
+    pub fn keywords(&self) -> Option<&Keywords> {
+        self.keywords.as_deref()
+    }
+
+    /// Messages without `\Seen`.
+    pub fn unseen(&self) -> u32 {
+        self.runs.iter().map(|run| u32::from(run.chunk.unseen)).sum()
+    }
+
+    /// Messages with `\Deleted`.
+    pub fn deleted(&self) -> u32 {
+        self.runs.iter().map(|run| u32::from(run.chunk.deleted)).sum()
+    }
+
+    /// The index of the first message without `\Seen`.
+    pub fn first_unseen(&self) -> Option<u32> {
+        let run = self.runs.iter().find(|run| run.chunk.unseen > 0)?;
+        let at = run.chunk.rows.iter().position(super::row::Row::is_unseen)?;
+        Some(run.first + to_u32(at))
+    }
+
+    /// The index of the first message whose UID is not below `uid`; the count if there is none.
+    pub fn lower_bound(&self, uid: Uid) -> u32 {
+        let at = self.runs.partition_point(|run| run.chunk.last_uid() < uid);
+        let Some(run) = self.runs.get(at) else { return self.count };
+        run.first + to_u32(run.chunk.rows.partition_point(|row| row.uid < uid.0))
+    }
+
+    /// Index and entry of a message.
+    pub fn find(&self, uid: Uid) -> Option<(u32, Entry)> {
+        let index = self.lower_bound(uid);
+        self.get(index).filter(|entry| entry.uid == uid).map(|entry| (index, entry))
+    }
+
+    /// What is otherwise here than in `old`, an earlier view of the same mailbox. Costs a look at
+    /// each chunk, and at the rows of those that changed.
+    pub fn changes_since(&self, old: &View) -> Changes {
+        let mut changes = Changes::default();
+        let mut ours = self.rows_not_in(old).peekable();
+        for was in old.rows_not_in(self) {
+            while ours.next_if(|row| row.uid < was.uid).is_some() {}
+            match ours.next_if(|row| row.uid == was.uid) {
+                None => changes.vanished.push(was),
+                Some(row) if row.modseq > old.facts.modseq => changes.changed.push(row.uid),
+                Some(_) => {}
+            }
+        }
+        changes
+    }
+
+    /// The entries of the chunks that `other` does not share.
+    fn rows_not_in<'v>(&'v self, other: &'v View) -> impl Iterator<Item = Entry> + 'v {
+        let mut theirs = other.runs.iter().peekable();
+        let own = self.runs.iter().filter(move |run| {
+            let behind = |other: &&Run| other.chunk.last_uid() < run.chunk.first_uid();
+            while theirs.next_if(behind).is_some() {}
+            let mut beside =
+                theirs.clone().take_while(|other| other.chunk.first_uid() <= run.chunk.last_uid());
+            !beside.any(|other| Rc::ptr_eq(&other.chunk, &run.chunk))
+        });
+        own.flat_map(|run| run.chunk.rows.iter().map(|row| row.unpack(run.chunk.base)))
     }
 
     /// The message at `index`.
@@ -72,6 +160,15 @@ impl View {
         let at = self.runs.partition_point(|run| run.first <= index).checked_sub(1)?;
         let run = self.runs.get(at)?;
         run.chunk.entry(usize::try_from(index - run.first).ok()?)
+    }
+
+    /// The messages from `index` on, in order.
+    pub fn iter_from(&self, index: u32) -> impl Iterator<Item = Entry> {
+        let at = self.runs.partition_point(|run| run.first <= index).saturating_sub(1);
+        let skip = self.runs.get(at).map_or(0, |run| index.saturating_sub(run.first));
+        let chunks = self.runs.iter().skip(at).map(|run| &run.chunk);
+        let rows = chunks.flat_map(|chunk| chunk.rows.iter().map(|row| row.unpack(chunk.base)));
+        rows.skip(usize::try_from(skip).unwrap_or(usize::MAX))
     }
 
     /// All messages in order.

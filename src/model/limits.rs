@@ -157,6 +157,16 @@ pub const PASSWORD_OCTETS_MAX: usize = 1_024;
 pub const MAILBOX_CHUNK_ROWS: usize = 256;
 /// Octets of a mailbox name.
 pub const MAILBOX_NAME_OCTETS_MAX: usize = 1_024;
+/// Keywords of one mailbox: the bits of a mask.
+pub const KEYWORDS_MAX: usize = 64;
+/// Combinations of keywords in one mailbox, the empty one counted in: 16 bits name one.
+pub const KEYWORD_SETS_MAX: usize = 1 << 16;
+/// Octets of one keyword.
+pub const KEYWORD_OCTETS_MAX: usize = 255;
+/// Runs of removed UIDs that a mailbox remembers, 16 octets each.
+pub const VANISHED_RUNS_MAX: usize = 1 << 16;
+/// Mailboxes and subscriptions of one account.
+pub const MAILBOXES_MAX: usize = 16_384;
 /// Messages that one removal may name: 12 MiB of record, so that it still is one commit.
 pub const EXPUNGE_MESSAGES_MAX: usize = 1 << 20;
 /// Messages that go with one commit while a whole account is removed.
