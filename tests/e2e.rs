@@ -27,6 +27,9 @@ mod harness;
 #[path = "e2e/kill.rs"]
 mod kill;
 #[cfg(test)]
+#[path = "e2e/limits.rs"]
+mod limits;
+#[cfg(test)]
 #[path = "e2e/nasty_pop3.rs"]
 mod nasty_pop3;
 #[cfg(test)]

@@ -8,6 +8,9 @@
 //!   input:   MAIL RCPT BDAT MAIL RCPT BDAT …           dry
 //!   output:  250 250 [hole] 250 250 [hole] …            └─> await the holes in order, write, read
 //! ```
+//!
+//! Nothing is stepped through while more replies wait than a slow reader may have waiting: what a
+//! peer pipelines and does not read costs one receive block and that bound.
 
 use super::listener::Admitted;
 use super::shard::Shard;
@@ -93,6 +96,8 @@ struct Driver<E: Env> {
     /// Replies that may go out now.
     ready: Chain,
     holes: VecDeque<Hole>,
+    /// Octets of replies since the last write, those behind holes too.
+    unsent: usize,
 }
 
 /// One connection from greeting to end.
@@ -110,6 +115,7 @@ pub async fn serve<E: Env>(
         transaction: None,
         ready: Chain::new(),
         holes: VecDeque::new(),
+        unsent: 0,
     };
     driver.session.greeting(&mut driver.ready);
     driver.run(conn).await;
@@ -146,6 +152,7 @@ impl<E: Env> Driver<E> {
     }
 
     async fn flush(&mut self, conn: &mut E::Conn) -> io::Result<()> {
+        self.unsent = 0;
         if self.ready.is_empty() {
             return Ok(());
         }
@@ -179,7 +186,10 @@ impl<E: Env> Driver<E> {
     /// Steps through all that was received.
     fn work(&mut self, buffer: &mut Buffer) -> Goes {
         loop {
-            if self.holes.len() >= self.shard.settings.commits_open_max {
+            let settings = &self.shard.settings;
+            if self.holes.len() >= settings.commits_open_max
+                || self.unsent > settings.reply_octets_max
+            {
                 return Goes::Again;
             }
             let mut out = Chain::new();
@@ -230,6 +240,7 @@ impl<E: Env> Driver<E> {
 
     /// Replies go behind the last hole, or out.
     fn put(&mut self, replies: Chain) {
+        self.unsent += replies.len();
         match self.holes.back_mut() {
             Some(hole) => hole.after.append(replies),
             None => self.ready.append(replies),
@@ -514,7 +525,7 @@ impl<E: Env> Drop for Driver<E> {
 /// What the loop does once all that was received is worked through.
 enum Goes {
     Read,
-    /// Enough commits are open: fill the holes, then work on.
+    /// Enough commits are open, or replies wait: fill the holes, write, then work on.
     Again,
     Close,
 }

@@ -118,12 +118,13 @@ impl Server {
              segment_size = \"8M\"\n\
              cache_size = \"4M\"\n\
              checkpoint_size = \"16M\"\n\
-             checkpoint_interval = \"2s\"\n\
-             [limits]\n\
-             connections_per_address = 0\n",
+             checkpoint_interval = \"2s\"\n",
             self.data_dir().display(),
             admin.number,
         );
+        if !extra.contains("[limits]") {
+            text.push_str("[limits]\nconnections_per_address = 0\n");
+        }
         if !extra.contains("[auth]") {
             text.push_str("[auth]\nallow_plaintext = true\n");
             text.push_str("argon2_memory = \"8K\"\nargon2_passes = 1\n");
