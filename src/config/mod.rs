@@ -157,7 +157,8 @@ pub struct Limits {
     pub connections: u32,
     /// Connections of one address (IPv6: one /64); 0 is no limit.
     pub connections_per_address: u32,
-    /// Octets of messages being received by one shard.
+    /// Octets of messages being received by the whole process. Each shard has its share, and room
+    /// for one largest message in any case.
     pub draft_memory: u64,
     /// Octets of replies that may wait for one slow reader.
     pub reply_memory: u64,

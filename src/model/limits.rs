@@ -42,7 +42,7 @@ pub const POP3_ERRORS_MAX: u32 = 50;
 pub const RECEIVE_BLOCK_OCTETS: usize = 64 << 10;
 /// Octets of replies that may wait for a slow reader before its session stops producing.
 pub const REPLY_OCTETS_PENDING_MAX: usize = 256 << 10;
-/// Octets of messages being received by one shard, all sessions together; over it 452 4.3.1.
+/// Octets of messages being received, all sessions and shards together; over it 452 4.3.1.
 pub const DRAFT_OCTETS_MAX: usize = 512 << 20;
 
 /// Octets of one batch that the gatherer aims at; one larger message makes a larger batch.
@@ -99,6 +99,9 @@ pub const SIZE_DIGITS_MAX: usize = 20;
 pub const SMTP_LINE_SKIPPED_OCTETS_MAX: u64 = 4 << 20;
 /// Octets of one refused message that are read and dropped before the session is given up.
 pub const SMTP_DROPPED_OCTETS_MAX: u64 = 1 << 30;
+/// Octets of the trace fields that go on top of a message: names, an address and a date within
+/// their limits.
+pub const TRACE_OCTETS_MAX: usize = 4 << 10;
 /// Characters of a trace line that are aimed at (RFC 5322 §2.1.1).
 pub const TRACE_LINE_OCTETS_TARGET: usize = 78;
 /// Fields that the summary of one message points at.

@@ -7,11 +7,12 @@ use crate::env::Env;
 use crate::mailbox::{Accounts, Locks};
 use crate::mesh::{Inbox, Mesh};
 use crate::model::id::{LogId, ShardId};
-use crate::model::limits::PASSWORD_CHECKS_WAITING_MAX;
+use crate::model::limits::{PASSWORD_CHECKS_WAITING_MAX, TRACE_OCTETS_MAX};
 use crate::mta::Intake;
 use crate::probe::event::{Level, event};
 use crate::proto::{pop3, smtp};
 use crate::queue::Spool;
+use crate::server::draft::Room;
 use crate::server::flag::Flag;
 use crate::server::shard::{Call, Figures, MeshPeers, Settings, Shard};
 use crate::store::record::kind;
@@ -100,7 +101,6 @@ impl Plan {
             pop3_idle_timeout: config.pop3.idle_timeout,
             write_timeout: WRITE_TIMEOUT,
             commits_open_max: config.smtp.max_pending_commits.max(1),
-            draft_octets_max: usize::try_from(config.limits.draft_memory).unwrap_or(usize::MAX),
             reply_octets_max: usize::try_from(config.limits.reply_memory).unwrap_or(usize::MAX),
             connections_max: share(config.limits.connections),
             connections_per_address_max: match config.limits.connections_per_address {
@@ -112,6 +112,14 @@ impl Plan {
                 Rc::new(move |peer| networks.iter().any(|network| network.contains(peer)))
             },
         }
+    }
+
+    /// A shard's share of the memory for drafts; the largest message fits in any case.
+    fn drafts(&self) -> Rc<Room> {
+        let octets = |octets: u64| usize::try_from(octets).unwrap_or(usize::MAX);
+        let share = octets(self.config.limits.draft_memory.div_ceil(u64::from(self.shards)));
+        let message = octets(self.config.smtp.max_message_size);
+        Room::new(share, message.saturating_add(TRACE_OCTETS_MAX))
     }
 
     fn auth(&self) -> auth::Settings {
@@ -205,7 +213,7 @@ pub fn assemble<E: Env>(
         informed: Flag::default(),
         draining: Flag::default(),
         sessions: Cell::new(0),
-        draft_octets: Cell::new(0),
+        drafts: plan.drafts(),
         by_address: RefCell::default(),
         published: Cell::new(0),
         next_message: Cell::new(1),

@@ -5,6 +5,7 @@
 //!
 //! Illegal: one driver naming another.
 
+pub mod draft;
 pub mod flag;
 pub mod listener;
 pub mod pop3;

@@ -1,6 +1,7 @@
 //! What one shard's sessions share: its log and state, the directory's snapshot, the mesh, and
 //! what the operator set. Other shards reach it through its inbox only.
 
+use super::draft::Room;
 use super::flag::Flag;
 use crate::auth::Authenticator;
 use crate::directory::{self, Snapshot};
@@ -61,8 +62,6 @@ pub struct Settings {
     pub write_timeout: Duration,
     /// Messages of one session whose commit may be under way.
     pub commits_open_max: usize,
-    /// Octets of messages that may be under way in this shard.
-    pub draft_octets_max: usize,
     /// Octets of replies that may wait for one slow reader.
     pub reply_octets_max: usize,
     /// Connections of this shard.
@@ -165,8 +164,8 @@ pub struct Shard<E: Env> {
     pub draining: Flag,
     /// Sessions under way.
     pub sessions: Cell<usize>,
-    /// Octets of messages that are being received.
-    pub draft_octets: Cell<usize>,
+    /// For messages that are being received.
+    pub drafts: Rc<Room>,
     pub by_address: RefCell<crate::bytes::hash::Sorted<IpAddr, usize>>,
     /// How often the figures were brought up to date.
     pub published: Cell<u32>,
@@ -238,6 +237,6 @@ impl<E: Env> Shard<E> {
             let octets = accounts.heap_octets() + self.log.table_octets();
             self.figures.index_octets.set(signed(octets as u64));
         }
-        self.figures.drafts.set(signed(self.draft_octets.get() as u64));
+        self.figures.drafts.set(signed(self.drafts.used() as u64));
     }
 }

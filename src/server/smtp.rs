@@ -12,6 +12,7 @@
 //! Nothing is stepped through while more replies wait than a slow reader may have waiting: what a
 //! peer pipelines and does not read costs one receive block and that bound.
 
+use super::draft::Draft;
 use super::listener::Admitted;
 use super::shard::Shard;
 use crate::bytes::buffer::Buffer;
@@ -37,9 +38,6 @@ use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-/// Octets that a draft begins with room for when SIZE promised them.
-const DRAFT_HINT_OCTETS_MAX: usize = 256 << 10;
-
 /// A recipient that was answered with 250.
 struct Accepted {
     address: Address,
@@ -56,17 +54,8 @@ struct Transaction {
     size: u64,
     accepted: Vec<Accepted>,
     accounts: Vec<Rcpt>,
-    draft: Option<Draft>,
-}
-
-/// A message that is being received: trace lines first.
-struct Draft {
-    id: String,
-    octets: Vec<u8>,
-    /// Octets that the shard holds for it.
-    held: usize,
-    /// The shard had no room for the rest: 452 at its end.
-    overflowed: bool,
+    /// The message under way, and its name in the logs.
+    draft: Option<(String, Draft)>,
 }
 
 /// A commit under way, and what is written behind its reply.
@@ -143,7 +132,7 @@ impl<E: Env> Driver<E> {
                 Ok(0) => return conn.close().await,
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                    self.forget();
+                    self.transaction = None;
                     self.session.timed_out(&mut self.ready);
                 }
                 Err(_) => return,
@@ -215,7 +204,10 @@ impl<E: Env> Driver<E> {
                     None
                 }
                 Step::Body(octets) => {
-                    append(&self.shard, self.transaction.as_deref_mut(), octets);
+                    let transaction = self.transaction.as_deref_mut();
+                    if let Some((_, draft)) = transaction.and_then(|open| open.draft.as_mut()) {
+                        draft.append(octets);
+                    }
                     None
                 }
                 Step::Commit { is_text } => {
@@ -223,11 +215,11 @@ impl<E: Env> Driver<E> {
                     None
                 }
                 Step::Abort => {
-                    self.forget();
+                    self.transaction = None;
                     None
                 }
                 Step::Close => {
-                    self.forget();
+                    self.transaction = None;
                     Some(Goes::Close)
                 }
             };
@@ -244,13 +236,6 @@ impl<E: Env> Driver<E> {
         match self.holes.back_mut() {
             Some(hole) => hole.after.append(replies),
             None => self.ready.append(replies),
-        }
-    }
-
-    /// Drops the transaction; the shard gets back what its draft held.
-    fn forget(&mut self) {
-        if let Some(draft) = self.transaction.take().and_then(|transaction| transaction.draft) {
-            release(&self.shard, draft.held);
         }
     }
 
@@ -366,15 +351,9 @@ impl<E: Env> Driver<E> {
 
     /// Begins a draft with the trace lines of this hop (RFC 5321 §4.4).
     fn open_draft(&mut self) -> bool {
-        let shard = Rc::clone(&self.shard);
-        if shard.draft_octets.get() >= shard.settings.draft_octets_max {
-            return false;
-        }
-        let id = shard.name_message();
+        let id = self.shard.name_message();
+        let at = self.shard.env.wall().seconds();
         let Some(transaction) = self.transaction.as_deref_mut() else { return false };
-        let hint = usize::try_from(transaction.size).unwrap_or(usize::MAX);
-        let mut octets = Vec::with_capacity(hint.clamp(2_048, DRAFT_HINT_OCTETS_MAX) + 512);
-        put_return_path(transaction.sender.as_ref(), &mut octets);
         let recipient = match transaction.accepted.as_slice() {
             [only] => Some(&only.address),
             _ => None,
@@ -386,35 +365,36 @@ impl<E: Env> Driver<E> {
             with: self.session.with(transaction.utf8),
             id: &id,
             recipient,
-            at: shard.env.wall().seconds(),
+            at,
         };
-        put_received(&hop, &mut octets);
-        let held = octets.capacity();
-        shard.draft_octets.set(shard.draft_octets.get() + held);
-        transaction.draft = Some(Draft { id, octets, held, overflowed: false });
-        true
+        let draft = Draft::begin(&self.shard.drafts, transaction.size, |out| {
+            put_return_path(transaction.sender.as_ref(), out);
+            put_received(&hop, out);
+        });
+        transaction.draft = draft.map(|draft| (id, draft));
+        transaction.draft.is_some()
     }
 
     /// The message is whole: sends it on its way into the log and leaves a hole for its reply.
     fn on_commit(&mut self, is_text: bool) {
         let Some(transaction) = self.transaction.take() else { return };
         let Transaction { sender, utf8, accepted, accounts, draft, .. } = *transaction;
-        let Some(draft) = draft else { return };
-        release(&self.shard, draft.held);
-        let octets = draft.octets.len();
+        let Some((id, draft)) = draft else { return };
+        let message = draft.end();
+        let octets = message.as_ref().map_or(0, Vec::len);
         let counts: Vec<usize> = accepted.iter().map(|one| one.count).collect();
         debug_assert!(accepted.iter().all(|one| one.first + one.count <= accounts.len()));
-        let accepting: Accepting = if draft.overflowed {
-            Box::pin(std::future::ready(vec![Outcome::CROWDED; accounts.len()]))
-        } else {
-            let message = self.make_message(draft.octets, utf8, is_text);
+        let accepting: Accepting = if let Some(message) = message {
+            let message = self.make_message(message, utf8, is_text);
             // A reply that stands for several accounts is one for all of them, by LMTP too.
             let is_each = self.settings.lmtp && counts.iter().all(|&count| count == 1);
             let judge = if is_each { Judge::Each } else { Judge::Together };
             self.shard.intake.accept(&Envelope { recipients: accounts, judge }, message)
+        } else {
+            Box::pin(std::future::ready(vec![Outcome::CROWDED; accounts.len()]))
         };
         let told = Told {
-            id: draft.id,
+            id,
             sender,
             recipients: accepted.into_iter().map(|one| one.address).collect(),
             octets,
@@ -516,12 +496,6 @@ impl<E: Env> Driver<E> {
     }
 }
 
-impl<E: Env> Drop for Driver<E> {
-    fn drop(&mut self) {
-        self.forget();
-    }
-}
-
 /// What the loop does once all that was received is worked through.
 enum Goes {
     Read,
@@ -536,40 +510,6 @@ const NO_RELAY: Reply<'static> = Reply::new(550, 7, 1, "This server does not rel
 const NO_USER: Reply<'static> = Reply::new(550, 1, 1, "No such user here");
 const DISABLED: Reply<'static> = Reply::new(550, 2, 1, "This mailbox is disabled");
 const BROKEN: Reply<'static> = Reply::new(451, 3, 5, "The directory is out of order here");
-
-/// Appends to the draft, within what the shard may hold.
-fn append<E: Env>(shard: &Shard<E>, transaction: Option<&mut Transaction>, octets: &[u8]) {
-    let Some(draft) = transaction.and_then(|transaction| transaction.draft.as_mut()) else {
-        return;
-    };
-    if draft.overflowed {
-        return;
-    }
-    let need = draft.octets.len() + octets.len();
-    if need > draft.octets.capacity() {
-        // Vec doubles; the shard's account is told before, not after.
-        let grown = need.max(draft.octets.capacity() * 2);
-        let more = grown - draft.held;
-        if shard.draft_octets.get() + more > shard.settings.draft_octets_max {
-            release(shard, draft.held);
-            *draft = Draft {
-                id: std::mem::take(&mut draft.id),
-                octets: Vec::new(),
-                held: 0,
-                overflowed: true,
-            };
-            return;
-        }
-        draft.octets.reserve_exact(grown - draft.octets.len());
-        shard.draft_octets.set(shard.draft_octets.get() + more);
-        draft.held = grown;
-    }
-    draft.octets.extend_from_slice(octets);
-}
-
-fn release<E: Env>(shard: &Shard<E>, octets: usize) {
-    shard.draft_octets.set(shard.draft_octets.get().saturating_sub(octets));
-}
 
 /// The members of an alias, as EXPN tells them.
 fn members(aliased: &Aliased) -> Vec<Address> {

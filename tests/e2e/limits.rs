@@ -30,6 +30,29 @@ fn who_does_not_read_is_not_answered_on() {
     server.stop();
 }
 
+/// Clients that promise much and send nothing leave the memory for drafts to those who send.
+#[test]
+fn a_promised_size_keeps_nobody_out() {
+    let memory = "[limits]\nconnections_per_address = 0\ndraft_memory = \"8M\"\n";
+    let mut server = Server::with_users(memory, &["a"]);
+    let begin = |size: usize| {
+        let mut link = smtp(server.smtp(), "EHLO")?;
+        link.command(&format!("MAIL FROM:<> SIZE={size}"), 250)?;
+        link.command("RCPT TO:<a@local.example>", 250)?;
+        link.command("DATA", 354)?;
+        Ok::<_, io::Error>(link)
+    };
+    let idle: Vec<Link> = (0..COUNT).map(|_| begin(4 << 20).unwrap()).collect();
+    let message = b"0123456789abcdef\r\n".repeat(50_000);
+    for _ in 0..8 {
+        let mut link = begin(message.len()).unwrap();
+        link.send(&message).unwrap();
+        link.command(".", 250).unwrap();
+    }
+    drop(idle);
+    server.stop();
+}
+
 /// Both shards have had their turn when enough new clients were served.
 fn serves_on(server: &Server) -> io::Result<()> {
     for _ in 0..20 {
