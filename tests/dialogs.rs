@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! # a remark
-//! @lmtp                     settings, before the first line: @lmtp @vrfy @expn @dsn
+//! @lmtp                     settings, before the first line: @lmtp @vrfy @expn @dsn @odd_hello
 //! @max_message_size 100     @recipients_max 3   @errors_max 2   @hops_max 2
 //! C EHLO a                  the client sends this line and CRLF
 //! R a\nb\x00                the client sends these octets, escapes read, without CRLF
@@ -70,7 +70,8 @@ fn read(file: &Path) -> (Settings, Vec<Event>) {
             "@lmtp" => settings.lmtp = true,
             "@vrfy" => settings.vrfy = true,
             "@expn" => settings.expn = true,
-            "@dsn" => settings.dsn = true,
+            "@dsn" => settings.dialect.dsn = true,
+            "@odd_hello" => settings.dialect.odd_hello = true,
             "@max_message_size" => settings.max_message_size = number(),
             "@recipients_max" => settings.recipients_max = u32::try_from(number()).unwrap(),
             "@errors_max" => settings.errors_max = u32::try_from(number()).unwrap(),

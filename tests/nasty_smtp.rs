@@ -21,16 +21,21 @@ mod tests {
         };
         let mut wrong = Vec::new();
         for case in &cases {
-            if let Err(why) = play(case) {
-                wrong.push(format!("{}: {why}; expected {}", case.id, case.expect));
+            for dsn in [true, false] {
+                if let Err(why) = play(case, dsn) {
+                    wrong.push(format!("{}: {why}; expected {}", case.id, case.expect));
+                }
+                if !case.is_dsn() {
+                    break;
+                }
             }
         }
         println!("{} cases", cases.len());
         assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
     }
 
-    fn play(case: &Case) -> Result<(), String> {
-        let mut replay = case.replay(MESSAGE_OCTETS_MAX);
+    fn play(case: &Case, dsn: bool) -> Result<(), String> {
+        let mut replay = case.replay(MESSAGE_OCTETS_MAX, dsn);
         for line in case.opening() {
             replay.send(format!("{line}\r\n").as_bytes());
         }
@@ -47,7 +52,7 @@ mod tests {
             replay.send(end);
             got = codes(&replay.take_said());
         }
-        case.check_codes(&got)?;
+        case.check_codes(&got, dsn)?;
         case.check_stored(&stored(&replay))?;
         if case.hangs_up() { Ok(()) } else { check_in_step(&got, &mut replay) }
     }

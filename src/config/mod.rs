@@ -123,6 +123,8 @@ pub struct Smtp {
     pub data_timeout: Duration,
     pub vrfy: bool,
     pub expn: bool,
+    /// EHLO may have comments and further words behind the name.
+    pub odd_hello: bool,
     /// May relay without AUTH.
     pub relay_networks: Vec<Network>,
 }

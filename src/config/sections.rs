@@ -279,6 +279,7 @@ fn smtp(mut section: Section<'_, '_, '_>) -> Smtp {
         data_timeout: section.time("data_timeout", limits::SMTP_DATA_TIMEOUT, SECOND..=DAY),
         vrfy: section.flag("vrfy", false),
         expn: section.flag("expn", false),
+        odd_hello: section.flag("odd_hello", false),
         relay_networks: section.networks("relay_networks"),
     };
     section.end();

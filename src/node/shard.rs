@@ -75,6 +75,7 @@ impl Plan {
             hops_max: count(config.smtp.max_hops),
             vrfy: config.smtp.vrfy,
             expn: config.smtp.expn,
+            dialect: smtp::Dialect { odd_hello: config.smtp.odd_hello, dsn: false },
             ..smtp::Settings::default()
         };
         let lmtp = smtp::Settings { lmtp: true, ..smtp.clone() };

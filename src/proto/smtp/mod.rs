@@ -14,11 +14,11 @@ use crate::model::limits::{
     MESSAGE_OCTETS_MAX, RECEIVED_HOPS_MAX, SMTP_ERRORS_MAX, SMTP_RECIPIENTS_MAX,
 };
 
+pub use crate::wire::smtp::command::Dialect;
 pub use reply::{Outcome, outcome_replies};
 pub use server::{Found, Lookup, Session, Step, Verdict};
 
 /// What the operator decides about a listener. One for all its sessions.
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// This server's name: the first word of the greeting and of EHLO's answer.
@@ -39,8 +39,8 @@ pub struct Settings {
     pub vrfy: bool,
     /// EXPN is offered.
     pub expn: bool,
-    /// DSN is offered. Its parameters are read either way.
-    pub dsn: bool,
+    /// Whether DSN is offered, and how odd names in EHLO may be.
+    pub dialect: Dialect,
 }
 
 impl Default for Settings {
@@ -55,7 +55,7 @@ impl Default for Settings {
             hops_max: to_u32(RECEIVED_HOPS_MAX),
             vrfy: false,
             expn: false,
-            dsn: false,
+            dialect: Dialect::default(),
         }
     }
 }

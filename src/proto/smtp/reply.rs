@@ -98,7 +98,7 @@ impl Settings {
              ENHANCEDSTATUSCODES\nLIMITS RCPTMAX={}",
             self.hostname, self.max_message_size, self.recipients_max
         );
-        if self.dsn {
+        if self.dialect.dsn {
             text.push_str("\nDSN");
         }
         if self.expn {

@@ -344,7 +344,7 @@ impl Session {
 
     fn command<'a>(&mut self, line: &'a [u8], out: &mut Chain) -> Step<'a> {
         let State::Command(place) = self.state else { unreachable!("commands come in this state") };
-        let command = match parse(line) {
+        let command = match parse(line, self.settings.dialect) {
             Ok(command) => command,
             Err(CommandError::Foreign) => {
                 return self.give_up(7, 0, "HTTP is not spoken here", out);

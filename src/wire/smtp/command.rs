@@ -89,8 +89,17 @@ impl From<ParamError> for CommandError {
     }
 }
 
+/// What a listener takes beyond what every one does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dialect {
+    /// The parameters of DSN (RFC 3461). Where it is not offered they are not known.
+    pub dsn: bool,
+    /// A name of a client with comments and further words behind it; only the first word counts.
+    pub odd_hello: bool,
+}
+
 /// Reads one line.
-pub fn parse(line: &[u8]) -> Result<Command<'_>, CommandError> {
+pub fn parse(line: &[u8], dialect: Dialect) -> Result<Command<'_>, CommandError> {
     let (verb, argument) = match memchr::memchr(b' ', line) {
         Some(at) => (&line[..at], &line[at + 1..]),
         None => (line, &[][..]),
@@ -100,13 +109,13 @@ pub fn parse(line: &[u8]) -> Result<Command<'_>, CommandError> {
     upper.copy_from_slice(verb);
     upper.make_ascii_uppercase();
     match &*upper {
-        b"MAIL" => mail(argument),
-        b"RCPT" => rcpt(argument),
+        b"MAIL" => mail(argument, dialect),
+        b"RCPT" => rcpt(argument, dialect),
         b"DATA" => alone(argument, Command::Data),
         b"BDAT" => bdat(argument),
-        b"EHLO" => hello(HelloKind::Ehlo, argument),
-        b"HELO" => hello(HelloKind::Helo, argument),
-        b"LHLO" => hello(HelloKind::Lhlo, argument),
+        b"EHLO" => hello(HelloKind::Ehlo, argument, dialect),
+        b"HELO" => hello(HelloKind::Helo, argument, dialect),
+        b"LHLO" => hello(HelloKind::Lhlo, argument, dialect),
         b"RSET" => alone(argument, Command::Rset),
         b"QUIT" => alone(argument, Command::Quit),
         b"NOOP" => Ok(Command::Noop),
@@ -142,14 +151,21 @@ fn alone<'a>(argument: &[u8], command: Command<'a>) -> Result<Command<'a>, Comma
     if argument.trim_ascii_end().is_empty() { Ok(command) } else { Err(CommandError::Argument) }
 }
 
-/// Any graphic ASCII is a name: clients are known to give odd ones (RFC 5321 §4.1.4 forbids to
-/// refuse for it). Only the first word counts.
-fn hello(kind: HelloKind, argument: &[u8]) -> Result<Command<'_>, CommandError> {
-    let name = argument.trim_ascii().split(|&octet| octet == b' ').next().unwrap_or_default();
-    let sound = (1..=HELLO_OCTETS_MAX).contains(&name.len())
-        && argument.iter().all(|octet| octet.is_ascii_graphic() || *octet == b' ');
-    let name = std::str::from_utf8(name).map_err(|_| CommandError::Argument)?;
-    if sound { Ok(Command::Hello(kind, name)) } else { Err(CommandError::Argument) }
+/// One word is a name, whatever it looks like: clients are known to give odd ones, with underscores
+/// and without dots (RFC 5321 §4.1.4 forbids to refuse for it). What comments, paths and lists are
+/// made of stands in no name.
+fn hello(kind: HelloKind, argument: &[u8], dialect: Dialect) -> Result<Command<'_>, CommandError> {
+    let argument = argument.trim_ascii();
+    let word = argument.split(|&octet| octet == b' ').next().unwrap_or_default();
+    let is_name = |octet: &u8| octet.is_ascii_graphic() && !b"()<>,;\"\\".contains(octet);
+    let sound = if dialect.odd_hello {
+        argument.iter().all(|octet| octet.is_ascii_graphic() || *octet == b' ')
+    } else {
+        argument.iter().all(is_name)
+    };
+    let fits = (1..=HELLO_OCTETS_MAX).contains(&word.len());
+    let name = std::str::from_utf8(word).map_err(|_| CommandError::Argument)?;
+    if sound && fits { Ok(Command::Hello(kind, name)) } else { Err(CommandError::Argument) }
 }
 
 /// A string that a person could have typed; SMTPUTF8 may stand behind it (RFC 6531 §3.7.4.2).
@@ -175,20 +191,20 @@ fn behind<'a>(argument: &'a [u8], keyword: &[u8]) -> Option<&'a [u8]> {
     Some(rest.strip_prefix(b" ").unwrap_or(rest))
 }
 
-fn mail(argument: &[u8]) -> Result<Command<'_>, CommandError> {
+fn mail(argument: &[u8], dialect: Dialect) -> Result<Command<'_>, CommandError> {
     let text = behind(argument, b"FROM:").ok_or(CommandError::SenderSyntax)?;
     let (path, rest) = take_reverse_path(text).map_err(|_| CommandError::SenderSyntax)?;
-    let params = MailParams::parse(rest)?;
+    let params = MailParams::parse(rest, dialect.dsn)?;
     if !path.is_ascii() && !params.utf8 {
         return Err(CommandError::SenderNeedsUtf8);
     }
     Ok(Command::Mail(Sender { path, params }))
 }
 
-fn rcpt(argument: &[u8]) -> Result<Command<'_>, CommandError> {
+fn rcpt(argument: &[u8], dialect: Dialect) -> Result<Command<'_>, CommandError> {
     let text = behind(argument, b"TO:").ok_or(CommandError::RecipientSyntax)?;
     let (path, rest) = take_forward_path(text).map_err(|_| CommandError::RecipientSyntax)?;
-    Ok(Command::Rcpt(Recipient { path, params: RcptParams::parse(rest)? }))
+    Ok(Command::Rcpt(Recipient { path, params: RcptParams::parse(rest, dialect.dsn)? }))
 }
 
 fn bdat(argument: &[u8]) -> Result<Command<'_>, CommandError> {
@@ -215,9 +231,14 @@ mod tests {
     use expect_test::{Expect, expect};
 
     #[track_caller]
-    #[expect(clippy::needless_pass_by_value, reason = "expect![] reads better as a value")]
     fn check(line: &str, want: Expect) {
-        want.assert_eq(&match parse(line.as_bytes()) {
+        check_in(line, Dialect::default(), want);
+    }
+
+    #[track_caller]
+    #[expect(clippy::needless_pass_by_value, reason = "expect![] reads better as a value")]
+    fn check_in(line: &str, dialect: Dialect, want: Expect) {
+        want.assert_eq(&match parse(line.as_bytes(), dialect) {
             Ok(Command::Mail(Sender { path, params })) => {
                 format!("Mail {path} size {:?}", params.size)
             }
@@ -252,11 +273,38 @@ mod tests {
     #[test]
     fn reads_names_of_clients() {
         check("EHLO [IPv6:1:2]", expect![[r#"Hello(Ehlo, "[IPv6:1:2]")"#]]);
-        check("EHLO a_b (my computer)", expect![[r#"Hello(Ehlo, "a_b")"#]]);
+        check("EHLO my_pc ", expect![[r#"Hello(Ehlo, "my_pc")"#]]);
+        check("HELO pc@home/3", expect![[r#"Hello(Helo, "pc@home/3")"#]]);
         check("EHLO", expect!["Argument"]);
         check("EHLO ", expect!["Argument"]);
         check("EHLO a\x1b]0;x\x07", expect!["Argument"]);
         check("EHLO é.example", expect!["Argument"]);
+        for odd in ["EHLO a b", "EHLO (x)", "EHLO a (b)", "EHLO <a>", "EHLO a,b", "EHLO \"a\""] {
+            check(odd, expect!["Argument"]);
+        }
+    }
+
+    #[test]
+    fn reads_odd_names_where_they_are_allowed() {
+        let odd = Dialect { odd_hello: true, ..Dialect::default() };
+        check_in("EHLO a_b (my computer)", odd, expect![[r#"Hello(Ehlo, "a_b")"#]]);
+        check_in("EHLO (x)", odd, expect![[r#"Hello(Ehlo, "(x)")"#]]);
+        check_in("EHLO a\x1b b", odd, expect!["Argument"]);
+        check_in("EHLO  ", odd, expect!["Argument"]);
+    }
+
+    #[test]
+    fn knows_the_parameters_of_dsn_where_it_is_offered() {
+        let dsn = Dialect { dsn: true, ..Dialect::default() };
+        for line in ["MAIL FROM:<> RET=HDRS", "MAIL FROM:<> ENVID=a", "MAIL FROM:<> RET=x"] {
+            check(line, expect!["UnknownParam"]);
+        }
+        check_in("MAIL FROM:<> RET=HDRS ENVID=a", dsn, expect!["Mail <> size None"]);
+        check_in("MAIL FROM:<> RET=x", dsn, expect!["BadParam"]);
+        for line in ["RCPT TO:<a@b.example> NOTIFY=NEVER", "RCPT TO:<a@b.example> ORCPT=x;y"] {
+            check(line, expect!["UnknownParam"]);
+            check_in(line, dsn, expect!["Rcpt <a@b.example>"]);
+        }
     }
 
     #[test]

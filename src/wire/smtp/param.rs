@@ -1,7 +1,8 @@
 //! Parameters of MAIL and RCPT (RFC 5321 §4.1.1.11), read by the extension that brings each.
 //!
-//! Each stands at most once, with a value where it takes one and without where not. DSN's are
-//! read and kept whether DSN is offered or not: senders that learned of it elsewhere lose nothing.
+//! Each stands at most once, with a value where it takes one and without where not. DSN's are known
+//! only where DSN is offered: a sender that asks for a report must not be told that it was heard by
+//! a server that will not write one.
 
 use super::xtext::{is_printable_xtext, is_utf8_address};
 use crate::model::limits::{ENVID_OCTETS_MAX, ORCPT_OCTETS_MAX, SIZE_DIGITS_MAX};
@@ -62,8 +63,8 @@ pub struct RcptParams<'a> {
 }
 
 impl<'a> MailParams<'a> {
-    /// Reads what follows the path: nothing, or a space and parameters.
-    pub fn parse(text: &'a [u8]) -> Result<MailParams<'a>, ParamError> {
+    /// Reads what follows the path: nothing, or a space and parameters. `dsn`: those of DSN too.
+    pub fn parse(text: &'a [u8], dsn: bool) -> Result<MailParams<'a>, ParamError> {
         let mut params = MailParams::default();
         let mut body = None;
         for param in split(text)? {
@@ -77,9 +78,9 @@ impl<'a> MailParams<'a> {
                     return Err(ParamError::Bad);
                 }
                 params.utf8 = true;
-            } else if name.eq_ignore_ascii_case("RET") {
+            } else if dsn && name.eq_ignore_ascii_case("RET") {
                 set(&mut params.ret, value.and_then(parse_ret))?;
-            } else if name.eq_ignore_ascii_case("ENVID") {
+            } else if dsn && name.eq_ignore_ascii_case("ENVID") {
                 let good = |value: &&str| {
                     value.len() <= ENVID_OCTETS_MAX && is_printable_xtext(value.as_bytes())
                 };
@@ -94,14 +95,14 @@ impl<'a> MailParams<'a> {
 }
 
 impl<'a> RcptParams<'a> {
-    /// Reads what follows the path: nothing, or a space and parameters.
-    pub fn parse(text: &'a [u8]) -> Result<RcptParams<'a>, ParamError> {
+    /// Reads what follows the path: nothing, or a space and parameters. `dsn`: those of DSN too.
+    pub fn parse(text: &'a [u8], dsn: bool) -> Result<RcptParams<'a>, ParamError> {
         let mut params = RcptParams::default();
         for param in split(text)? {
             let Param { name, value } = param?;
-            if name.eq_ignore_ascii_case("NOTIFY") {
+            if dsn && name.eq_ignore_ascii_case("NOTIFY") {
                 set(&mut params.notify, value.and_then(parse_notify))?;
-            } else if name.eq_ignore_ascii_case("ORCPT") {
+            } else if dsn && name.eq_ignore_ascii_case("ORCPT") {
                 set(&mut params.orcpt, value.filter(|value| is_orcpt(value)))?;
             } else {
                 return Err(ParamError::Unknown);
@@ -216,7 +217,7 @@ mod tests {
     #[track_caller]
     #[expect(clippy::needless_pass_by_value, reason = "expect![] reads better as a value")]
     fn check_mail(text: &str, want: Expect) {
-        want.assert_eq(&match MailParams::parse(text.as_bytes()) {
+        want.assert_eq(&match MailParams::parse(text.as_bytes(), true) {
             Ok(params) => format!(
                 "{:?} {:?} {} {:?} {:?}",
                 params.size, params.body, params.utf8, params.ret, params.envid
@@ -228,7 +229,7 @@ mod tests {
     #[track_caller]
     #[expect(clippy::needless_pass_by_value, reason = "expect![] reads better as a value")]
     fn check_rcpt(text: &str, want: Expect) {
-        want.assert_eq(&match RcptParams::parse(text.as_bytes()) {
+        want.assert_eq(&match RcptParams::parse(text.as_bytes(), true) {
             Ok(params) => format!("{:?} {:?}", params.notify, params.orcpt),
             Err(error) => format!("{error:?}"),
         });
@@ -279,8 +280,12 @@ mod tests {
 
     #[test]
     fn holds_envid_at_its_limit() {
-        assert!(MailParams::parse(format!(" ENVID={}", "a".repeat(100)).as_bytes()).is_ok());
-        assert!(MailParams::parse(format!(" ENVID={}", "a".repeat(101)).as_bytes()).is_err());
+        let parse = |len| {
+            let text = format!(" ENVID={}", "a".repeat(len));
+            MailParams::parse(text.as_bytes(), true).map(|_| ())
+        };
+        assert!(parse(100).is_ok());
+        assert!(parse(101).is_err());
     }
 
     #[test]
