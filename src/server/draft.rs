@@ -7,6 +7,7 @@
 //!
 //! Invariant: `used` of a [`Room`] is the sum of what its drafts hold, and never over `max`.
 
+use crate::wire::message::strip::Strip;
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -54,6 +55,7 @@ impl Room {
 pub struct Draft {
     room: Rc<Room>,
     octets: Vec<u8>,
+    strip: Strip,
     /// What the message will have if the client is right.
     promised: usize,
     /// Octets of the room.
@@ -75,10 +77,12 @@ impl Draft {
         let promised = usize::try_from(promised).unwrap_or(usize::MAX);
         let promised = promised.saturating_add(octets.len());
         let room = room.take(held).then(|| Rc::clone(room))?;
-        Some(Draft { room, octets, promised, held, overflowed: false })
+        let strip = Strip::new();
+        Some(Draft { room, octets, strip, promised, held, overflowed: false })
     }
 
-    /// Appends to the message; without room it is given up, and its end says so.
+    /// Appends to the message, but for a Return-Path that it brings; without room the message is
+    /// given up, and its end says so.
     pub fn append(&mut self, octets: &[u8]) {
         if self.overflowed {
             return;
@@ -90,12 +94,16 @@ impl Draft {
             self.overflowed = true;
             return;
         }
-        self.octets.extend_from_slice(octets);
+        self.strip.copy(octets, &mut self.octets);
     }
 
     /// The whole message; `None` if there was no room for it.
     pub fn end(mut self) -> Option<Vec<u8>> {
-        (!self.overflowed).then(|| std::mem::take(&mut self.octets))
+        if self.overflowed {
+            return None;
+        }
+        self.strip.end(&mut self.octets);
+        Some(std::mem::take(&mut self.octets))
     }
 
     /// Makes place for `need` octets. False: the room is full.
@@ -162,6 +170,17 @@ mod tests {
         }
         assert_eq!(room.used(), 30_000, "the room holds one largest message in any case");
         assert_eq!(draft.end().unwrap().len(), 29_000 + TRACE.len());
+    }
+
+    #[test]
+    fn keeps_one_return_path_ours() {
+        let room = Room::new(1 << 20, 1 << 20);
+        let mut draft = begin(&room, 0).unwrap();
+        for part in ["To: b\r\nreturn-", "path: <a>\r\n (x)", "\r\nCc: c\r\n\r\nx\r\n"] {
+            draft.append(part.as_bytes());
+        }
+        let want = [TRACE, b"To: b\r\nCc: c\r\n\r\nx\r\n"].concat();
+        assert_eq!(draft.end().unwrap(), want);
     }
 
     #[test]

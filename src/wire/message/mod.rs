@@ -2,4 +2,5 @@
 
 pub mod fields;
 pub mod hops;
+pub mod strip;
 pub mod summary;
