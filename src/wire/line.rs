@@ -74,12 +74,17 @@ pub fn front(input: &[u8], max: usize) -> (usize, Front<'_>) {
 }
 
 /// Skips what is left of an overlong line, over any cuts of the input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Skip {
     after_cr: bool,
 }
 
 impl Skip {
+    /// For a line of which nothing was used up yet.
+    pub const fn new() -> Skip {
+        Skip { after_cr: false }
+    }
+
     /// Returns the octets of `input` to drop, and whether the line ends with them.
     pub fn step(&mut self, input: &[u8]) -> (usize, bool) {
         for lf in memchr_iter(b'\n', input) {

@@ -28,7 +28,7 @@ fn wants(id: &str) -> &'static str {
         "pop3-user-quit" | "pop3-dele-quit" => "+OK|+OK|closed",
         // TLS comes later: STLS is refused, and what follows is an ordinary login.
         "pop3-stls-inject" => "-ERR TLS|+OK|-ERR [AUTH]",
-        "pop3-tls-hello" => "-ERR|closed",
+        "pop3-tls-hello" | "pop3-lf" | "pop3-cr" => "-ERR|closed",
         "pop3-utf8-bad" => "+OK UTF8|-ERR",
         "pop3-list-lead0" => "+OK 1 ",
         "pop3-list-trail" | "pop3-uidl-all" => "+OK|1 |2 |3 |.",

@@ -8,9 +8,8 @@ use crate::model::limits::{
     SASL_LINE_OCTETS_MAX,
 };
 use crate::proto::sasl::{self, Credentials, Mechanism, PlainError, Secret, plain};
-use crate::wire::line::{LineError, take_line};
+use crate::wire::line::{LineError, Skip, take_line};
 use crate::wire::pop3::{Command, CommandError, Number, parse, put_number};
-use memchr::memchr;
 use std::mem::{replace, take};
 
 /// The first octet of a TLS handshake: the client takes this for the port of POP3 over TLS.
@@ -23,9 +22,16 @@ pub struct Session<M> {
     utf8: bool,
     logins_failed: u8,
     errors: u32,
-    /// Octets passed over of a line that is too long.
-    skipped: Option<usize>,
+    skipping: Option<Skipping>,
     state: State<M>,
+}
+
+/// A line that is too long, on its way out.
+#[derive(Clone, Copy, Debug)]
+struct Skipping {
+    skip: Skip,
+    /// Passed over so far.
+    octets: usize,
 }
 
 /// A session between two shards.
@@ -60,7 +66,7 @@ impl<M: Maildrop> Session<M> {
             utf8: false,
             logins_failed: 0,
             errors: 0,
-            skipped: None,
+            skipping: None,
             state: State::Authorization,
         }
     }
@@ -83,13 +89,13 @@ impl<M: Maildrop> Session<M> {
             State::Verifying | State::Update(_) => {
                 unreachable!("a question is open: call login or updated first")
             }
-            _ if self.skipped.is_none() && input.first() == Some(&TLS_HANDSHAKE) => {
+            _ if self.skipping.is_none() && input.first() == Some(&TLS_HANDSHAKE) => {
                 return (0, self.end(b"-ERR no TLS here\r\n", out));
             }
             _ => {}
         }
-        if let Some(skipped) = self.skipped {
-            return self.skip(input, skipped, out);
+        if let Some(skipping) = self.skipping {
+            return self.skip(input, skipping, out);
         }
         let line_max = match self.state {
             State::Exchange(_) => SASL_LINE_OCTETS_MAX,
@@ -100,13 +106,12 @@ impl<M: Maildrop> Session<M> {
             Ok(Some((line, rest))) => (input.len() - rest.len(), self.line(line, out)),
             Err(LineError::TooLong) => {
                 self.forget_login();
-                self.skipped = Some(0);
+                self.skipping = Some(Skipping { skip: Skip::new(), octets: 0 });
                 (0, self.bad(b"-ERR line too long\r\n", out))
             }
             Err(LineError::BareLineEnd) => {
-                self.forget_login();
-                let used = memchr(b'\n', input).map_or(input.len(), |lf| lf + 1);
-                (used, self.bad(b"-ERR lines end with CR LF\r\n", out))
+                // What stands behind a lone LF is a command to one reader and none to another.
+                (input.len(), self.end(b"-ERR lines end with CR LF\r\n", out))
             }
         }
     }
@@ -144,7 +149,8 @@ impl<M: Maildrop> Session<M> {
     #[expect(clippy::needless_pass_by_value, reason = "a session is not to be in two places")]
     pub fn arrive(departed: Departed) -> Session<M> {
         let Departed { settings, utf8, logins_failed, errors } = departed;
-        Session { settings, utf8, logins_failed, errors, skipped: None, state: State::Verifying }
+        let state = State::Verifying;
+        Session { settings, utf8, logins_failed, errors, skipping: None, state }
     }
 
     /// What is to be removed, in rising order; empty but after [`Step::Update`].
@@ -181,18 +187,20 @@ impl<M: Maildrop> Session<M> {
         });
     }
 
-    /// Reads the rest of a line that was refused for its length.
-    fn skip(&mut self, input: &[u8], skipped: usize, out: &mut Chain) -> (usize, Step) {
-        let window = &input[..input.len().min(POP3_SKIP_OCTETS_MAX - skipped)];
-        if let Some(lf) = memchr(b'\n', window) {
-            self.skipped = None;
-            return (lf + 1, Step::Continue);
+    /// Reads the rest of a line that was refused for its length, up to its CRLF.
+    fn skip(&mut self, input: &[u8], mut at: Skipping, out: &mut Chain) -> (usize, Step) {
+        let window = &input[..input.len().min(POP3_SKIP_OCTETS_MAX - at.octets)];
+        let (used, ended) = at.skip.step(window);
+        if ended {
+            self.skipping = None;
+            return (used, Step::Continue);
         }
-        if skipped + window.len() == POP3_SKIP_OCTETS_MAX {
-            return (window.len(), self.end(b"-ERR this is no line\r\n", out));
+        at.octets += used;
+        if at.octets == POP3_SKIP_OCTETS_MAX {
+            return (used, self.end(b"-ERR this is no line\r\n", out));
         }
-        self.skipped = Some(skipped + window.len());
-        (window.len(), Step::Read)
+        self.skipping = Some(at);
+        (used, Step::Read)
     }
 
     fn line(&mut self, line: &[u8], out: &mut Chain) -> Step {

@@ -122,6 +122,7 @@ fn nasty_wants(id: &str) -> &'static str {
         // TLS comes later: STLS is refused, and what follows is an ordinary login.
         "pop3-stls-inject" => "-ERR TLS|+OK|+OK",
         "pop3-tls-hello" => "-ERR|closed",
+        "pop3-lf" | "pop3-cr" => "-ERR lines end|closed",
         "pop3-utf8-bad" => "+OK UTF8|-ERR",
         "pop3-list-lead0" => "+OK 1 ",
         "pop3-list-trail" => "+OK|1 |2 |3 |.",
@@ -289,6 +290,27 @@ fn lists_a_hundred_thousand_messages_piece_by_piece() {
     }
     assert_eq!(lines, 1 + 99_999 + 1 + 1);
     assert_eq!(world.out.to_vec(), b"+OK 99999 299997\r\n");
+}
+
+/// Neither behind a lone LF nor behind one in a line that is too long is anything run.
+#[test]
+fn runs_nothing_behind_a_lone_line_feed() {
+    let all = |input: &[u8], piece: usize| {
+        let mut world = World::new(true, vec![mail(b"A: b\r\n\r\n")]);
+        world.receive(b"USER u\r\nPASS p\r\n");
+        let mut said = Vec::new();
+        input.chunks(piece).for_each(|part| said.extend(world.receive(part)));
+        (String::from_utf8(said).unwrap(), world.closed, world.removed)
+    };
+    for piece in [1, 2, 3, 7, 4_096] {
+        for bad in ["NOOP\nDELE 1\r\nQUIT\r\n", "NOOP\rDELE 1\r\nQUIT\r\n"] {
+            let (said, closed, removed) = all(bad.as_bytes(), piece);
+            assert_eq!((&*said, closed, removed), ("-ERR lines end with CR LF\r\n", true, vec![]));
+        }
+        let long = format!("{}\nDELE 1\r\nSTAT\r\n", "x".repeat(300));
+        let (said, closed, _) = all(long.as_bytes(), piece);
+        assert_eq!((&*said, closed), ("-ERR line too long\r\n+OK 1 8\r\n", false));
+    }
 }
 
 #[test]
