@@ -107,7 +107,7 @@ pub struct Auth {
 pub struct Directory {
     /// What separates user and tag in `user+tag`; `None` where subaddressing is off.
     pub subaddress_separator: Option<char>,
-    /// Who gets postmaster's and abuse's mail of domains that do not name their own.
+    /// Who gets postmaster's and abuse's mail of domains that have nobody, and that of the server.
     pub postmaster: Option<Mailbox>,
 }
 
@@ -157,7 +157,7 @@ pub struct Store {
 pub struct Limits {
     /// Connections of the whole process.
     pub connections: u32,
-    /// Connections of one address (IPv6: one /64); 0 is no limit.
+    /// Connections of one address (IPv6: one /64) to one shard; 0 is no limit.
     pub connections_per_address: u32,
     /// Octets of messages being received by the whole process. Each shard has its share, and room
     /// for one largest message in any case.

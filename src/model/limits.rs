@@ -115,7 +115,8 @@ pub const CONFIG_OCTETS_MAX: u64 = 1 << 20;
 pub const SHARDS_MAX: u16 = 1_024;
 /// Connections of the whole process; over it new ones are greeted with 421 or -ERR and closed.
 pub const CONNECTIONS_MAX: u32 = 100_000;
-/// Connections of one address (IPv6: one /64), so that one client cannot take all. 0 is no limit.
+/// Connections of one address (IPv6: one /64) to one shard, so that one client cannot take all. 0 is
+/// no limit.
 pub const CONNECTIONS_PER_ADDRESS_MAX: u32 = 1_000;
 /// How long a shutdown waits for sessions to come to an end by themselves.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);

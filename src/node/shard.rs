@@ -104,10 +104,10 @@ impl Plan {
             commits_open_max: config.smtp.max_pending_commits.max(1),
             reply_octets_max: usize::try_from(config.limits.reply_memory).unwrap_or(usize::MAX),
             connections_max: share(config.limits.connections),
-            connections_per_address_max: match config.limits.connections_per_address {
-                0 => 0,
-                some => share(some),
-            },
+            // Not shared out: the kernel deals the connections of one address to the shards as it
+            // likes, and none may be refused below the limit. Together they may take it times.
+            connections_per_address_max: usize::try_from(config.limits.connections_per_address)
+                .unwrap_or(usize::MAX),
             may_relay: {
                 let networks = config.smtp.relay_networks.clone();
                 Rc::new(move |peer| networks.iter().any(|network| network.contains(peer)))

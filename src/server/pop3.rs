@@ -92,13 +92,20 @@ pub async fn serve<E: Env>(shard: Rc<Shard<E>>, conn: E::Conn, admitted: Admitte
 /// Goes on with a session of another shard, whose user lives here.
 pub async fn adopt<E: Env>(shard: Rc<Shard<E>>, moving: Moving<E::Conn>) {
     let Moving { conn, session, unread, account, user, method } = moving;
-    let Ok(conn) = shard.env.attach(conn) else { return };
+    let Ok(mut conn) = shard.env.attach(conn) else { return };
     let peer = conn.peer().ip();
+    let mut session = Session::arrive(session);
     let Some(admitted) = Admitted::new(&shard, peer) else {
         shard.figures.turned_away.one();
-        return conn.close().await;
+        let mut out = Chain::new();
+        session.login(Verdict::<Open>::Later, &mut out);
+        let deadline = shard.env.now().after(shard.settings.write_timeout);
+        if conn.write(&mut out, deadline).await.is_ok() {
+            conn.close().await;
+        }
+        return;
     };
-    let mut driver = Driver::new(shard, peer, Session::arrive(session));
+    let mut driver = Driver::new(shard, peer, session);
     driver.buffer.push(&unread);
     Box::pin(driver.open(account, user, method)).await;
     driver.run(conn).await;

@@ -1,7 +1,7 @@
 //! What one peer may cost the others, on the running server: each bound is reached, and holds.
 
-use crate::client::{Link, smtp};
-use crate::harness::Server;
+use crate::client::{Link, ok, smtp};
+use crate::harness::{PASSWORD, Server};
 use std::io;
 
 /// Clients of one kind that misbehave at once.
@@ -51,6 +51,60 @@ fn a_promised_size_keeps_nobody_out() {
     }
     drop(idle);
     server.stop();
+}
+
+/// One address may have as many connections as the operator allows, however they fall on the shards.
+#[test]
+fn one_address_has_all_the_connections_it_may_have() {
+    let mut server = Server::with_users("[limits]\nconnections_per_address = 24\n", &["a"]);
+    let mut links = Vec::new();
+    for _ in 0..24 {
+        links.push(smtp(server.smtp(), "EHLO").unwrap());
+    }
+    drop(links);
+    server.stop();
+}
+
+/// Who logs in to a maildrop whose shard is full is told so, and not just hung up on.
+#[test]
+fn a_login_that_a_full_shard_cannot_take_is_answered() {
+    let names: Vec<String> = (0..40).map(|number| format!("u{number}")).collect();
+    let users: Vec<&str> = names.iter().map(String::as_str).collect();
+    let limits = "[limits]\nconnections_per_address = 0\nconnections = 16\n";
+    let mut server = Server::with_users(limits, &users);
+    let mut held = Vec::new();
+    // Both shards have users: at last one is full, and the other one passes a login on to it.
+    let mut is_told = false;
+    for user in users {
+        let mut link = admitted(&server, &mut held);
+        link.send(format!("USER {user}@local.example\r\nPASS {PASSWORD}\r\n")).unwrap();
+        ok(&mut link).unwrap();
+        let answer = link.line().unwrap().expect("an answer to the login");
+        if answer.starts_with(b"+OK") {
+            held.push(link);
+            continue;
+        }
+        assert!(answer.starts_with(b"-ERR [SYS/TEMP]"), "{}", answer.escape_ascii());
+        is_told = true;
+    }
+    assert!(is_told, "{} sessions, and no shard was full before the other", held.len());
+    drop(held);
+    server.stop();
+}
+
+/// A POP3 session behind its greeting, on a shard that has room: the kernel deals. Where both are
+/// full, one of those that are held goes.
+fn admitted(server: &Server, held: &mut Vec<Link>) -> Link {
+    for round in 1..10_000 {
+        let mut link = Link::connect(server.pop3()).unwrap();
+        if ok(&mut link).is_ok() {
+            return link;
+        }
+        if round % 100 == 0 {
+            drop(held.pop());
+        }
+    }
+    panic!("no room for anybody");
 }
 
 /// Both shards have had their turn when enough new clients were served.
