@@ -239,7 +239,21 @@ impl<E: Env> Driver<E> {
         }
     }
 
+    /// A server on its way down begins nothing new: 421, and the end.
+    fn turns_away(&mut self) -> bool {
+        let is_draining = self.shard.draining.is_set();
+        if is_draining {
+            let mut out = Chain::new();
+            self.session.shutting_down(&mut out);
+            self.put(out);
+        }
+        is_draining
+    }
+
     fn on_sender(&mut self, sender: &Sender<'_>) {
+        if self.turns_away() {
+            return;
+        }
         let size = sender.params.size.unwrap_or(0);
         let verdict = if self.shard.log.has_room(size) {
             self.transaction = Some(Box::new(Transaction {
@@ -343,6 +357,9 @@ impl<E: Env> Driver<E> {
     }
 
     fn on_begin(&mut self) {
+        if self.turns_away() {
+            return;
+        }
         let verdict = if self.open_draft() { Verdict::Accept } else { Verdict::Refuse(NO_ROOM) };
         let mut out = Chain::new();
         self.session.begin(verdict, &mut out);

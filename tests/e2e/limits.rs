@@ -107,6 +107,36 @@ fn admitted(server: &Server, held: &mut Vec<Link>) -> Link {
     panic!("no room for anybody");
 }
 
+/// A server on its way down takes what is on its way in, and begins no new message.
+#[test]
+fn a_server_that_drains_begins_no_message() {
+    let mut server = Server::with_users("", &["a"]);
+    let open = |commands: &[(&str, u16)]| {
+        let mut link = smtp(server.smtp(), "EHLO").unwrap();
+        for (command, code) in commands {
+            link.command(command, *code).unwrap();
+        }
+        link
+    };
+    let envelope = [("MAIL FROM:<>", 250), ("RCPT TO:<a@local.example>", 250)];
+    let mut begun = open(&[&envelope[..], &[("DATA", 354)]].concat());
+    let mut data = open(&envelope);
+    let mut chunk = open(&envelope);
+    let idle: Vec<Link> = (0..32).map(|_| open(&[])).collect();
+    server.tell_to_stop();
+    // Idle sessions are told at once: both shards know.
+    for mut link in idle {
+        link.expect(421).unwrap();
+    }
+    data.command("DATA", 421).unwrap();
+    assert!(data.rest().unwrap().is_empty());
+    chunk.command("BDAT 3 LAST\r\nabc", 421).unwrap();
+    begun.send("Subject: x\r\n\r\nx\r\n.\r\n").unwrap();
+    begun.expect(250).unwrap();
+    begun.expect(421).unwrap();
+    server.stop();
+}
+
 /// Both shards have had their turn when enough new clients were served.
 fn serves_on(server: &Server) -> io::Result<()> {
     for _ in 0..20 {

@@ -203,7 +203,7 @@ impl Session {
         self.give_up(4, 2, "Waited too long", out);
     }
 
-    /// Writes the last reply of a server that stops; then closes.
+    /// Writes the last reply of a server that stops; then closes. Answers an open question too.
     pub fn shutting_down(&mut self, out: &mut Chain) {
         self.give_up(3, 2, "Going down, come back later", out);
     }
