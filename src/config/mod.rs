@@ -117,6 +117,8 @@ pub struct Smtp {
     pub max_message_size: u64,
     pub max_recipients: usize,
     pub max_errors: u32,
+    /// Commands that bring no message nearer, and replies of 4xx, between two messages.
+    pub max_junk_commands: u32,
     pub max_hops: usize,
     pub max_pending_commits: usize,
     pub command_timeout: Duration,

@@ -265,6 +265,11 @@ fn smtp(mut section: Section<'_, '_, '_>) -> Smtp {
         ),
         max_recipients: section.count("max_recipients", limits::SMTP_RECIPIENTS_MAX, 100..=100_000),
         max_errors: section.count("max_errors", limits::SMTP_ERRORS_MAX, 1..=1_000_000),
+        max_junk_commands: section.count(
+            "max_junk_commands",
+            limits::SMTP_JUNK_COMMANDS_MAX,
+            1..=1_000_000,
+        ),
         max_hops: section.count("max_hops", limits::RECEIVED_HOPS_MAX, 10..=1_000),
         max_pending_commits: section.count(
             "max_pending_commits",

@@ -24,6 +24,9 @@ pub const SMTP_COMMAND_TIMEOUT: Duration = Duration::from_mins(5);
 pub const SMTP_DATA_TIMEOUT: Duration = Duration::from_mins(3);
 /// Bad commands and refused recipients in one session before 421.
 pub const SMTP_ERRORS_MAX: u32 = 100;
+/// NOOP, RSET, HELP, VRFY, EXPN, EHLO and replies of 4xx between two messages of one session; each
+/// one more counts as an error. What Postfix allows.
+pub const SMTP_JUNK_COMMANDS_MAX: u32 = 100;
 /// Octets of one message, trace fields not counted.
 pub const MESSAGE_OCTETS_MAX: u64 = 50 << 20;
 /// Messages of one session whose commit may be under way while later commands are read.

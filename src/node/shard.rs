@@ -72,6 +72,7 @@ impl Plan {
             max_message_size: config.smtp.max_message_size,
             recipients_max: count(config.smtp.max_recipients),
             errors_max: config.smtp.max_errors,
+            junk_commands_max: config.smtp.max_junk_commands,
             hops_max: count(config.smtp.max_hops),
             vrfy: config.smtp.vrfy,
             expn: config.smtp.expn,

@@ -11,7 +11,8 @@ pub mod server;
 
 use crate::bytes::codec::to_u32;
 use crate::model::limits::{
-    MESSAGE_OCTETS_MAX, RECEIVED_HOPS_MAX, SMTP_ERRORS_MAX, SMTP_RECIPIENTS_MAX,
+    MESSAGE_OCTETS_MAX, RECEIVED_HOPS_MAX, SMTP_ERRORS_MAX, SMTP_JUNK_COMMANDS_MAX,
+    SMTP_RECIPIENTS_MAX,
 };
 
 pub use crate::wire::smtp::command::Dialect;
@@ -33,6 +34,9 @@ pub struct Settings {
     pub recipients_max: u32,
     /// Commands answered 5xx before the session is closed with 421.
     pub errors_max: u32,
+    /// Commands that bring no message nearer, and replies of 4xx, between two messages; each one
+    /// more counts as an error.
+    pub junk_commands_max: u32,
     /// Received fields that a message may have (RFC 5321 §6.3).
     pub hops_max: u32,
     /// VRFY asks the directory; otherwise it answers 252 whoever is meant.
@@ -52,6 +56,7 @@ impl Default for Settings {
             max_message_size: MESSAGE_OCTETS_MAX,
             recipients_max: to_u32(SMTP_RECIPIENTS_MAX),
             errors_max: SMTP_ERRORS_MAX,
+            junk_commands_max: SMTP_JUNK_COMMANDS_MAX,
             hops_max: to_u32(RECEIVED_HOPS_MAX),
             vrfy: false,
             expn: false,

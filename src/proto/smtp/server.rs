@@ -26,6 +26,7 @@ use crate::model::address::Address;
 use crate::model::limits::{
     SMTP_DROPPED_OCTETS_MAX, SMTP_LINE_OCTETS_MAX, SMTP_LINE_SKIPPED_OCTETS_MAX,
 };
+use crate::model::reply::Class;
 use crate::wire::dot::{Unstuffed, Unstuffer};
 use crate::wire::line::{Front, Skip, front};
 use crate::wire::smtp::command::{
@@ -161,14 +162,16 @@ pub struct Session {
     state: State,
     hello: Option<(HelloKind, Box<str>)>,
     skipping: Option<Skipping>,
-    /// Replies of 5xx so far.
+    /// Replies of 5xx so far, and junk beyond what is allowed.
     errors: u32,
+    /// Since the last message: commands that bring none nearer, and replies of 4xx.
+    junk: u32,
 }
 
 impl Session {
     pub fn new(settings: Rc<Settings>) -> Session {
         let state = State::Command(Place::Ready);
-        Session { settings, state, hello: None, skipping: None, errors: 0 }
+        Session { settings, state, hello: None, skipping: None, errors: 0, junk: 0 }
     }
 
     /// Writes what a client hears first.
@@ -299,12 +302,28 @@ impl Session {
 
     /// Writes a reply that is no success; the one too many closes the session instead.
     fn refuse(&mut self, reply: Reply<'_>, out: &mut Chain) -> Step<'static> {
-        self.errors = self.errors.saturating_add(u32::from(reply.code >= 500));
+        self.count(reply);
         if self.errors > self.settings.errors_max {
             return self.give_up(7, 0, "Too many errors", out);
         }
         reply.put(out);
         Step::Continue
+    }
+
+    fn count(&mut self, reply: Reply<'_>) {
+        match reply.class() {
+            Class::Permanent => self.errors = self.errors.saturating_add(1),
+            Class::Transient => self.count_junk(),
+            Class::Ok => {}
+        }
+    }
+
+    /// What a proper client does now and then, and any number of times only one that wants to keep
+    /// the session: beyond the allowance it counts as an error.
+    fn count_junk(&mut self) {
+        self.junk = self.junk.saturating_add(1);
+        self.errors =
+            self.errors.saturating_add(u32::from(self.junk > self.settings.junk_commands_max));
     }
 
     /// Ends the session from this side: 421 with the enhanced code 4.`subject`.`detail`.
@@ -355,6 +374,12 @@ impl Session {
             }
             Err(error) => return self.refuse(reply::to_error(error), out),
         };
+        if command.is_junk() {
+            self.count_junk();
+            if self.errors > self.settings.errors_max {
+                return self.give_up(7, 0, "Too many errors", out);
+            }
+        }
         match command {
             Command::Noop => reply::OK.put(out),
             Command::Help => reply::HELP.put(out),
@@ -447,10 +472,17 @@ impl Session {
         if !recipient.path.is_ascii() && !mail.utf8 {
             return self.refuse(reply::RECIPIENT_UTF8, out);
         }
-        if mail.asked >= self.settings.recipients_max {
-            return self.refuse(reply::TOO_MANY_RECIPIENTS, out);
+        mail.asked = mail.asked.saturating_add(1);
+        let max = self.settings.recipients_max;
+        if mail.asked > max {
+            self.state = State::Command(Place::Mail(mail));
+            // Who sends twice as many does not look at the replies; before that it is no fault.
+            if mail.asked > max.saturating_mul(2) {
+                return self.refuse(reply::TOO_MANY_RECIPIENTS, out);
+            }
+            reply::TOO_MANY_RECIPIENTS.put(out);
+            return Step::Continue;
         }
-        mail.asked += 1;
         self.state = State::Asked(Question::Recipient(mail));
         Step::Recipient(recipient)
     }
@@ -520,7 +552,7 @@ impl Session {
                 self.reply_count(mail, chunk.last)
             }
         };
-        self.errors = self.errors.saturating_add(u32::from(reply.code >= 500));
+        self.count(reply);
         // The last chunk ends the transaction, good or bad.
         let ended = chunk.last && matches!(then, Place::Failed(_));
         self.state = State::Dropping {
@@ -626,6 +658,7 @@ impl Session {
     fn finish(&mut self, mail: Mail, mut intake: Intake, out: &mut Chain) -> Step<'static> {
         self.state = State::Command(Place::Ready);
         let Some(fault) = intake.end(&self.settings) else {
+            self.junk = 0;
             return Step::Commit { is_text: intake.is_text() };
         };
         self.errors = self.errors.saturating_add(1);

@@ -55,6 +55,25 @@ pub enum Command<'a> {
     Expn(&'a str),
 }
 
+impl Command<'_> {
+    /// It brings no message nearer.
+    pub fn is_junk(&self) -> bool {
+        match self {
+            Command::Hello(..)
+            | Command::Rset
+            | Command::Noop
+            | Command::Help
+            | Command::Vrfy(_)
+            | Command::Expn(_) => true,
+            Command::Mail(_)
+            | Command::Rcpt(_)
+            | Command::Data
+            | Command::Bdat(_)
+            | Command::Quit => false,
+        }
+    }
+}
+
 /// Why a line is no command that can be run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommandError {
