@@ -123,6 +123,8 @@ pub struct Smtp {
     pub max_pending_commits: usize,
     pub command_timeout: Duration,
     pub data_timeout: Duration,
+    /// Octets a second that a message must bring on the whole; 0 is none.
+    pub min_data_rate: u64,
     pub vrfy: bool,
     pub expn: bool,
     /// EHLO may have comments and further words behind the name.

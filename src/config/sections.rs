@@ -282,6 +282,7 @@ fn smtp(mut section: Section<'_, '_, '_>) -> Smtp {
             SECOND..=DAY,
         ),
         data_timeout: section.time("data_timeout", limits::SMTP_DATA_TIMEOUT, SECOND..=DAY),
+        min_data_rate: section.size("min_data_rate", limits::SMTP_DATA_RATE_MIN, 0..=1 << 20),
         vrfy: section.flag("vrfy", false),
         expn: section.flag("expn", false),
         odd_hello: section.flag("odd_hello", false),

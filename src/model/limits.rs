@@ -22,6 +22,9 @@ pub const RECEIVED_HOPS_MAX: usize = 100;
 pub const SMTP_COMMAND_TIMEOUT: Duration = Duration::from_mins(5);
 /// Wait for the next block of a message (RFC 5321 §4.5.3.2.5).
 pub const SMTP_DATA_TIMEOUT: Duration = Duration::from_mins(3);
+/// Octets a second that a message must bring on the whole, beyond the waits above: who sends one
+/// octet now and then keeps no draft for ever (A016). Postfix has the same figure.
+pub const SMTP_DATA_RATE_MIN: u64 = 500;
 /// Bad commands and refused recipients in one session before 421.
 pub const SMTP_ERRORS_MAX: u32 = 100;
 /// NOOP, RSET, HELP, VRFY, EXPN, EHLO and replies of 4xx between two messages of one session; each

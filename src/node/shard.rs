@@ -100,6 +100,7 @@ impl Plan {
             },
             command_timeout: config.smtp.command_timeout,
             data_timeout: config.smtp.data_timeout,
+            message_rate_min: config.smtp.min_data_rate,
             pop3_idle_timeout: config.pop3.idle_timeout,
             write_timeout: WRITE_TIMEOUT,
             commits_open_max: config.smtp.max_pending_commits.max(1),

@@ -56,6 +56,8 @@ pub struct Settings {
     pub command_timeout: Duration,
     /// Wait for the next octets of a message (RFC 5321 §4.5.3.2.5).
     pub data_timeout: Duration,
+    /// Octets a second that a message must bring on the whole, beyond the waits above; 0 is none.
+    pub message_rate_min: u64,
     /// Idle POP3 session (RFC 1939 §3).
     pub pop3_idle_timeout: Duration,
     /// How long a write may wait for a slow reader.

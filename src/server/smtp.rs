@@ -17,6 +17,7 @@ use super::listener::Admitted;
 use super::shard::Shard;
 use crate::bytes::buffer::Buffer;
 use crate::bytes::chain::Chain;
+use crate::bytes::codec::to_u64;
 use crate::directory::{Aliased, Resolution, resolve};
 use crate::env::{Conn as _, Env};
 use crate::mailbox::summary::{FieldV1, SummaryV1};
@@ -37,6 +38,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// A recipient that was answered with 250.
 struct Accepted {
@@ -76,6 +78,23 @@ struct Told {
     octets: usize,
 }
 
+/// How a message has come in so far, for its least rate.
+#[derive(Clone, Copy)]
+struct Pace {
+    begun: Mono,
+    /// As they were received, some of another message perhaps.
+    octets: u64,
+}
+
+impl Pace {
+    /// Until when the next octets must come.
+    fn deadline(&self, settings: &super::Settings) -> Mono {
+        let grace = settings.data_timeout.max(settings.command_timeout);
+        let micros = self.octets.saturating_mul(1_000_000) / settings.message_rate_min.max(1);
+        self.begun.after(grace.saturating_add(Duration::from_micros(micros)))
+    }
+}
+
 struct Driver<E: Env> {
     shard: Rc<Shard<E>>,
     peer: IpAddr,
@@ -87,6 +106,8 @@ struct Driver<E: Env> {
     holes: VecDeque<Hole>,
     /// Octets of replies since the last write, those behind holes too.
     unsent: usize,
+    /// Of the message that is under way.
+    pace: Option<Pace>,
 }
 
 /// One connection from greeting to end.
@@ -105,6 +126,7 @@ pub async fn serve<E: Env>(
         ready: Chain::new(),
         holes: VecDeque::new(),
         unsent: 0,
+        pace: None,
     };
     driver.session.greeting(&mut driver.ready);
     driver.run(conn).await;
@@ -152,13 +174,22 @@ impl<E: Env> Driver<E> {
     /// Waits for octets, or for the server to drain between two transactions.
     async fn receive(&mut self, conn: &mut E::Conn, buffer: &mut Buffer) -> io::Result<usize> {
         let settings = &self.shard.settings;
-        let (wait, in_message) = if self.session.is_in_message() {
-            (settings.data_timeout, true)
-        } else {
-            (settings.command_timeout, false)
-        };
-        let deadline = self.shard.env.now().after(wait);
-        if in_message || self.transaction.is_some() {
+        let now = self.shard.env.now();
+        let in_message = self.session.is_in_message();
+        let wait = if in_message { settings.data_timeout } else { settings.command_timeout };
+        let mut deadline = now.after(wait);
+        let has_draft = self.transaction.as_ref().is_some_and(|open| open.draft.is_some());
+        if in_message || has_draft {
+            let pace = self.pace.get_or_insert(Pace { begun: now, octets: 0 });
+            if settings.message_rate_min > 0 {
+                deadline = deadline.min(pace.deadline(settings));
+            }
+            let read = conn.read(buffer, deadline).await;
+            pace.octets += read.as_ref().map_or(0, |&count| to_u64(count));
+            return read;
+        }
+        self.pace = None;
+        if self.transaction.is_some() {
             return conn.read(buffer, deadline).await;
         }
         let draining = async {
@@ -388,6 +419,7 @@ impl<E: Env> Driver<E> {
             put_return_path(transaction.sender.as_ref(), out);
             put_received(&hop, out);
         });
+        self.pace = Some(Pace { begun: self.shard.env.now(), octets: 0 });
         transaction.draft = draft.map(|draft| (id, draft));
         transaction.draft.is_some()
     }
@@ -478,7 +510,7 @@ impl<E: Env> Driver<E> {
             .collect()
     }
 
-    fn tell(&self, told: &Told, verdicts: &[Outcome], took: std::time::Duration) {
+    fn tell(&self, told: &Told, verdicts: &[Outcome], took: Duration) {
         let figures = &self.shard.figures;
         let first = verdicts.first().copied().unwrap_or(Outcome::BROKEN);
         match first.class() {

@@ -112,8 +112,6 @@ impl Server {
              lmtp = [\"127.0.0.1:{lmtp}\"]\n\
              pop3 = [\"127.0.0.1:{pop3}\"]\n\
              admin = \"127.0.0.1:{}\"\n\
-             [smtp]\n\
-             max_message_size = \"4M\"\n\
              [store]\n\
              segment_size = \"8M\"\n\
              cache_size = \"4M\"\n\
@@ -122,6 +120,9 @@ impl Server {
             self.data_dir().display(),
             admin.number,
         );
+        if !extra.contains("[smtp]") {
+            text.push_str("[smtp]\nmax_message_size = \"4M\"\n");
+        }
         if !extra.contains("[limits]") {
             text.push_str("[limits]\nconnections_per_address = 0\n");
         }

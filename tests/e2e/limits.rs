@@ -2,7 +2,8 @@
 
 use crate::client::{Link, ok, smtp};
 use crate::harness::{PASSWORD, Server};
-use std::io;
+use std::io::{self, Write as _};
+use std::time::Duration;
 
 /// Clients of one kind that misbehave at once.
 const COUNT: usize = 100;
@@ -11,9 +12,11 @@ const COUNT: usize = 100;
 /// waiting for it, not all that its commands call for.
 #[test]
 fn who_does_not_read_is_not_answered_on() {
-    let bound = "[limits]\nconnections_per_address = 0\nreply_memory = \"16K\"\n";
+    let bound = "[limits]\nconnections_per_address = 0\nreply_memory = \"16K\"\n\
+                 [smtp]\nmax_message_size = \"4M\"\nmax_junk_commands = 1000000\n";
     let mut server = Server::with_users(bound, &["a"]);
-    let flood = b"EHLO a\r\n".repeat(8_000);
+    // The first replies go into the buffers of the sockets: those behind them wait.
+    let flood = b"EHLO a\r\n".repeat(64_000);
     let before = server.memory_kib("VmHWM");
     let links: Vec<Link> = (0..COUNT)
         .map(|_| {
@@ -24,7 +27,7 @@ fn who_does_not_read_is_not_answered_on() {
         .collect();
     serves_on(&server).unwrap();
     let grown = server.memory_kib("VmHWM").saturating_sub(before);
-    // A receive block and the replies of each; without the bound, 160 MiB.
+    // A receive block and the replies of each; without the bound, 200 MiB.
     assert!(grown < 32 << 10, "{grown} KiB for {COUNT} peers");
     drop(links);
     server.stop();
@@ -134,6 +137,44 @@ fn a_server_that_drains_begins_no_message() {
     begun.send("Subject: x\r\n\r\nx\r\n.\r\n").unwrap();
     begun.expect(250).unwrap();
     begun.expect(421).unwrap();
+    server.stop();
+}
+
+/// Who sends an octet now and then keeps neither the draft nor the connection, by DATA, by BDAT, and
+/// while a refused chunk is read.
+#[test]
+fn a_message_that_drips_is_given_up() {
+    let smtp_section = "[smtp]\nmax_message_size = \"4M\"\nmin_data_rate = \"1K\"\n\
+                        command_timeout = \"2s\"\ndata_timeout = \"2s\"\n";
+    let mut server = Server::with_users(smtp_section, &["a"]);
+    let begin = |last: &str| {
+        let mut link = smtp(server.smtp(), "EHLO").unwrap();
+        link.command("MAIL FROM:<>", 250).unwrap();
+        link.command("RCPT TO:<a@local.example>", 250).unwrap();
+        link.send(last).unwrap();
+        link
+    };
+    let mut data = begin("DATA\r\n");
+    data.expect(354).unwrap();
+    let chunk = begin("BDAT 100000 LAST\r\n");
+    let mut chunks = begin("BDAT 1\r\nx");
+    chunks.expect(250).unwrap();
+    let refused = begin("BDAT 100000000\r\n");
+    let dripping: [(Link, &[u8]); 4] =
+        [(data, b"x"), (chunk, b"x"), (chunks, b"BDAT 1\r\nx"), (refused, b"x")];
+    for (mut link, drop) in dripping {
+        std::thread::scope(|scope| {
+            let mut writer = link.writer();
+            scope.spawn(move || {
+                // Each octet comes well before `data_timeout`; the server hangs up some time.
+                while writer.write_all(drop).is_ok() {
+                    std::thread::sleep(Duration::from_millis(200));
+                }
+            });
+            let last = std::iter::from_fn(|| link.reply().unwrap()).last();
+            assert_eq!(last.expect("a reply before the end").code, 421);
+        });
+    }
     server.stop();
 }
 
