@@ -5,6 +5,7 @@
 //! # a remark
 //! @lmtp                     settings, before the first line: @lmtp @vrfy @expn @dsn @odd_hello
 //! @max_message_size 100     @recipients_max 3   @errors_max 2   @hops_max 2   @junk_max 3
+//! @command_line_max 20      @text_line_max 10
 //! C EHLO a                  the client sends this line and CRLF
 //! R a\nb\x00                the client sends these octets, escapes read, without CRLF
 //! S 250 2.0.0 Ok            the server says this line
@@ -75,6 +76,8 @@ fn read(file: &Path) -> (Settings, Vec<Event>) {
             "@max_message_size" => settings.max_message_size = number(),
             "@recipients_max" => settings.recipients_max = u32::try_from(number()).unwrap(),
             "@errors_max" => settings.errors_max = u32::try_from(number()).unwrap(),
+            "@command_line_max" => settings.command_line_max = usize::try_from(number()).unwrap(),
+            "@text_line_max" => settings.text_line_max = u32::try_from(number()).unwrap(),
             "@junk_max" => settings.junk_commands_max = u32::try_from(number()).unwrap(),
             "@hops_max" => settings.hops_max = u32::try_from(number()).unwrap(),
             "@time_out" => events.push(Event::TimeOut),

@@ -51,6 +51,8 @@ pub struct Settings {
     pub threads: usize,
     /// Checks that may wait for a thread.
     pub waiting_max: usize,
+    /// Checks of one account that may be under way.
+    pub per_account_max: usize,
     /// Right passwords that a shard remembers, and a quarter of it for wrong ones.
     pub remembered_max: usize,
     /// For how long a right password is remembered.
@@ -65,6 +67,7 @@ impl Default for Settings {
             cost: Cost::default(),
             threads: 2,
             waiting_max: PASSWORD_CHECKS_WAITING_MAX,
+            per_account_max: PASSWORD_CHECKS_PER_ACCOUNT_MAX,
             remembered_max: CREDENTIALS_REMEMBERED_MAX,
             remembered_for: Duration::from_mins(15),
             refused_for: Duration::from_mins(1),
@@ -198,7 +201,7 @@ impl Authenticator {
             return Ok(Entered::Behind(Rc::clone(gate)));
         }
         let count = memory.by_subject.entry(subject).or_default();
-        if *count >= PASSWORD_CHECKS_PER_ACCOUNT_MAX {
+        if *count >= self.settings.per_account_max {
             return Err(Busy);
         }
         *count += 1;

@@ -97,6 +97,10 @@ pub struct Auth {
     pub argon2_lanes: u32,
     /// Threads that compute hashes, beside the shards.
     pub hash_threads: u16,
+    /// Checks that may wait for a thread.
+    pub max_waiting_checks: usize,
+    /// Checks of one account that one shard has under way.
+    pub max_account_checks: usize,
     /// Verified credentials remembered by one shard.
     pub cache_entries: u32,
     pub cache_ttl: Duration,
@@ -115,6 +119,10 @@ pub struct Directory {
 pub struct Smtp {
     /// Octets of one message, trace fields not counted.
     pub max_message_size: u64,
+    /// Octets of one command line with CRLF.
+    pub max_command_length: u64,
+    /// Octets of one line of text with CRLF that DATA takes.
+    pub max_line_length: u64,
     pub max_recipients: usize,
     pub max_errors: u32,
     /// Commands that bring no message nearer, and replies of 4xx, between two messages.
@@ -137,6 +145,8 @@ pub struct Smtp {
 pub struct Pop3 {
     pub idle_timeout: Duration,
     pub max_errors: u32,
+    /// Failed logins of one session before it is closed.
+    pub max_failed_logins: u8,
 }
 
 /// The log of one shard.
@@ -168,6 +178,8 @@ pub struct Limits {
     pub draft_memory: u64,
     /// Octets of replies that may wait for one slow reader.
     pub reply_memory: u64,
+    /// How long a write may wait for a reader that takes nothing.
+    pub write_timeout: Duration,
     /// Requests that may wait in one shard's inbox.
     pub mesh_inbox: usize,
     /// How long a shutdown waits for sessions to come to an end.

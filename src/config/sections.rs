@@ -227,6 +227,16 @@ fn auth(mut section: Section<'_, '_, '_>) -> Auth {
         argon2_passes: section.count("argon2_passes", 2, 1..=64),
         argon2_lanes: section.count("argon2_lanes", 1, 1..=16),
         hash_threads: section.count("hash_threads", limits::HASH_THREADS, 1..=256),
+        max_waiting_checks: section.count(
+            "max_waiting_checks",
+            limits::PASSWORD_CHECKS_WAITING_MAX,
+            1..=65_536,
+        ),
+        max_account_checks: section.count(
+            "max_account_checks",
+            limits::PASSWORD_CHECKS_PER_ACCOUNT_MAX,
+            1..=65_536,
+        ),
         cache_entries: section.count("cache_entries", limits::AUTH_CACHE_ENTRIES, 0..=100_000_000),
         cache_ttl: section.time("cache_ttl", limits::AUTH_CACHE_TTL, SECOND..=7 * DAY),
     };
@@ -263,6 +273,16 @@ fn smtp(mut section: Section<'_, '_, '_>) -> Smtp {
             limits::MESSAGE_OCTETS_MAX,
             64 << 10..=(4 << 30) - SEGMENT_OVERHEAD_OCTETS,
         ),
+        max_command_length: section.size(
+            "max_command_length",
+            limits::SMTP_LINE_OCTETS_MAX as u64,
+            1 << 10..=32 << 10,
+        ),
+        max_line_length: section.size(
+            "max_line_length",
+            limits::SMTP_TEXT_LINE_OCTETS_MAX as u64,
+            1_000..=1 << 30,
+        ),
         max_recipients: section.count("max_recipients", limits::SMTP_RECIPIENTS_MAX, 100..=100_000),
         max_errors: section.count("max_errors", limits::SMTP_ERRORS_MAX, 1..=1_000_000),
         max_junk_commands: section.count(
@@ -296,6 +316,11 @@ fn pop3(mut section: Section<'_, '_, '_>) -> Pop3 {
     let pop3 = Pop3 {
         idle_timeout: section.time("idle_timeout", limits::POP3_IDLE_TIMEOUT, SECOND..=DAY),
         max_errors: section.count("max_errors", limits::POP3_ERRORS_MAX, 1..=1_000_000),
+        max_failed_logins: section.count(
+            "max_failed_logins",
+            limits::POP3_LOGINS_FAILED_MAX,
+            1..=u8::MAX,
+        ),
     };
     section.end();
     pop3
@@ -350,6 +375,7 @@ fn process_limits(mut section: Section<'_, '_, '_>) -> Limits {
             limits::REPLY_OCTETS_PENDING_MAX as u64,
             16 << 10..=1 << 30,
         ),
+        write_timeout: section.time("write_timeout", limits::WRITE_TIMEOUT, SECOND..=DAY),
         mesh_inbox: section.count("mesh_inbox", limits::MESH_INBOX_MAX, 16..=16_777_216),
         drain_timeout: section.time("drain_timeout", limits::DRAIN_TIMEOUT, SECOND..=HOUR),
     };

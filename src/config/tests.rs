@@ -115,7 +115,7 @@ relay = "relay.example"
             pombal.toml:12:19: `smtp.relay_networks`: "10.1.2.3/8" has bits set behind its prefix, did you mean "10.0.0.0/8"?; allowed: a list of "ip/prefix"
             pombal.toml:12:33: `smtp.relay_networks`: "ten/8" is no network; allowed: a list of "ip/prefix"
             pombal.toml:13:8: `smtp.vrfy` cannot be "yes"; allowed: true or false
-            pombal.toml:15:1: unknown key `pop3.ide_timeout`, did you mean `idle_timeout`?; allowed: idle_timeout, max_errors
+            pombal.toml:15:1: unknown key `pop3.ide_timeout`, did you mean `idle_timeout`?; allowed: idle_timeout, max_errors, max_failed_logins
             pombal.toml:16:2: unknown key `qeueu`, did you mean `queue`?; allowed: auth, data_dir, directory, dns, hostname, limits, listen, log, pop3, queue, route, shards, smtp, store, tls, user
             pombal.toml:18:7: a certificate without its key, or the other way round; allowed: both
             pombal.toml:23:9: `route[0].relay` cannot be "relay.example"; allowed: "host:port" or "[ip]:port"

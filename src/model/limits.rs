@@ -48,6 +48,8 @@ pub const POP3_ERRORS_MAX: u32 = 50;
 pub const RECEIVE_BLOCK_OCTETS: usize = 64 << 10;
 /// Octets of replies that may wait for a slow reader before its session stops producing.
 pub const REPLY_OCTETS_PENDING_MAX: usize = 256 << 10;
+/// How long a write may wait for a reader that takes nothing.
+pub const WRITE_TIMEOUT: Duration = Duration::from_mins(5);
 /// Octets of messages being received, all sessions and shards together; over it 452 4.3.1.
 pub const DRAFT_OCTETS_MAX: usize = 512 << 20;
 

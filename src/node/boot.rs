@@ -20,7 +20,7 @@ use crate::env::ring::{self, Ring};
 use crate::env::{Env, Listener as _};
 use crate::mesh::{Inbox, Mesh};
 use crate::model::id::{LogId, ShardId};
-use crate::model::limits::{ADMIN_WAITING_MAX, PASSWORD_CHECKS_WAITING_MAX};
+use crate::model::limits::ADMIN_WAITING_MAX;
 use crate::probe::event::{Level, event, set_level};
 use crate::probe::{Registry, Set};
 use crate::server::listener::{self, Protocol};
@@ -176,7 +176,7 @@ pub(super) fn start(config: Config, news: Sender<News>) -> Result<Running, Failu
     let mut key = [0; 32];
     getrandom::fill(&mut key).map_err(|error| Failure::Failed(error.to_string()))?;
     let threads = usize::from(config.auth.hash_threads);
-    let pool = Pool::start(cost(&config), threads, PASSWORD_CHECKS_WAITING_MAX)?;
+    let pool = Pool::start(cost(&config), threads, config.auth.max_waiting_checks)?;
     let inbox_max = config.limits.mesh_inbox;
     let socket = config.admin_socket();
     let plan = Plan::new(config, held.store_id, count, pool, key);

@@ -7,7 +7,7 @@ use crate::env::Env;
 use crate::mailbox::{Accounts, Locks};
 use crate::mesh::{Inbox, Mesh};
 use crate::model::id::{LogId, ShardId};
-use crate::model::limits::{PASSWORD_CHECKS_WAITING_MAX, TRACE_OCTETS_MAX};
+use crate::model::limits::TRACE_OCTETS_MAX;
 use crate::mta::Intake;
 use crate::probe::event::{Level, event};
 use crate::proto::{pop3, smtp};
@@ -23,8 +23,6 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// How long a write may wait for a reader that takes nothing.
-const WRITE_TIMEOUT: Duration = Duration::from_mins(5);
 /// Wait before a shard whose inbox was full is told of the directory again.
 const INBOX_RETRY_PAUSE: Duration = Duration::from_millis(10);
 
@@ -70,6 +68,8 @@ impl Plan {
             hostname: config.hostname.as_str().into(),
             lmtp: false,
             max_message_size: config.smtp.max_message_size,
+            command_line_max: usize::try_from(config.smtp.max_command_length).unwrap_or(usize::MAX),
+            text_line_max: u32::try_from(config.smtp.max_line_length).unwrap_or(u32::MAX),
             recipients_max: count(config.smtp.max_recipients),
             errors_max: config.smtp.max_errors,
             junk_commands_max: config.smtp.max_junk_commands,
@@ -86,6 +86,7 @@ impl Plan {
             pop3: pop3::Settings {
                 plaintext: config.auth.allow_plaintext,
                 errors_max: config.pop3.max_errors,
+                logins_failed_max: config.pop3.max_failed_logins,
             },
             directory: directory::Settings {
                 separators: config
@@ -102,7 +103,7 @@ impl Plan {
             data_timeout: config.smtp.data_timeout,
             message_rate_min: config.smtp.min_data_rate,
             pop3_idle_timeout: config.pop3.idle_timeout,
-            write_timeout: WRITE_TIMEOUT,
+            write_timeout: config.limits.write_timeout,
             commits_open_max: config.smtp.max_pending_commits.max(1),
             reply_octets_max: usize::try_from(config.limits.reply_memory).unwrap_or(usize::MAX),
             connections_max: share(config.limits.connections),
@@ -130,7 +131,8 @@ impl Plan {
         auth::Settings {
             cost: cost(&self.config),
             threads: usize::from(config.hash_threads),
-            waiting_max: PASSWORD_CHECKS_WAITING_MAX,
+            waiting_max: config.max_waiting_checks,
+            per_account_max: config.max_account_checks,
             remembered_max: usize::try_from(config.cache_entries).unwrap_or(usize::MAX),
             remembered_for: config.cache_ttl,
             ..auth::Settings::default()

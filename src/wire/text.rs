@@ -4,7 +4,7 @@
 //! relay takes for a line end and the next one does not; a message that has it is refused as a
 //! whole, so that nothing hidden behind it is ever sent on. The look costs one vectorised pass.
 
-use crate::model::limits::SMTP_TEXT_LINE_OCTETS_MAX;
+use crate::bytes::codec::{to_u32, to_u64};
 use memchr::{memchr_iter, memrchr};
 
 /// What is wrong with a text; the gravest first.
@@ -14,22 +14,24 @@ pub enum TextFault {
     BareLineEnd,
     /// An octet of value 0.
     Nul,
-    /// A line over [`SMTP_TEXT_LINE_OCTETS_MAX`].
+    /// A line with more octets than are taken.
     LongLine,
 }
 
 /// The look at one text, over any cuts.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct TextScan {
     /// Octets since the last LF.
-    line_len: usize,
+    line_len: u32,
+    line_max: u32,
     after_cr: bool,
     fault: Option<TextFault>,
 }
 
 impl TextScan {
-    pub const fn new() -> TextScan {
-        TextScan { line_len: 0, after_cr: false, fault: None }
+    /// For lines of `line_max` octets with CRLF (RFC 5321 §4.5.3.1.6).
+    pub const fn new(line_max: u32) -> TextScan {
+        TextScan { line_len: 0, line_max, after_cr: false, fault: None }
     }
 
     /// Looks at the next octets of the text.
@@ -66,22 +68,22 @@ impl TextScan {
 
     /// Follows the length of the line; true if one is too long.
     fn measure(&mut self, text: &[u8]) -> bool {
-        if self.line_len + text.len() <= SMTP_TEXT_LINE_OCTETS_MAX {
-            match memrchr(b'\n', text) {
-                Some(lf) => self.line_len = text.len() - lf - 1,
-                None => self.line_len += text.len(),
-            }
+        let (line_len, max) = (u64::from(self.line_len), u64::from(self.line_max));
+        if line_len + to_u64(text.len()) <= max {
+            let tail = memrchr(b'\n', text).map(|lf| text.len() - lf - 1);
+            self.line_len = tail.map_or(self.line_len + to_u32(text.len()), to_u32);
             return false;
         }
         // Too much for a shortcut: go from line to line.
-        let (mut start, mut long) = (0, false);
+        let (mut start, mut before, mut long) = (0, line_len, false);
         for lf in memchr_iter(b'\n', text) {
-            long |= self.line_len + lf + 1 - start > SMTP_TEXT_LINE_OCTETS_MAX;
-            self.line_len = 0;
+            long |= before + to_u64(lf + 1 - start) > max;
+            before = 0;
             start = lf + 1;
         }
-        self.line_len = self.line_len.saturating_add(text.len() - start);
-        long || self.line_len > SMTP_TEXT_LINE_OCTETS_MAX
+        let left = before + to_u64(text.len() - start);
+        self.line_len = u32::try_from(left).unwrap_or(u32::MAX);
+        long || left > max
     }
 }
 
@@ -100,8 +102,10 @@ fn look(text: &[u8]) -> (bool, bool) {
 mod tests {
     use super::*;
 
+    const MAX: usize = 1_000;
+
     fn fault_cut(text: &[u8], piece: usize) -> Option<TextFault> {
-        let mut scan = TextScan::new();
+        let mut scan = TextScan::new(to_u32(MAX));
         text.chunks(piece).for_each(|part| scan.feed(part));
         scan.end();
         scan.fault()
@@ -136,13 +140,13 @@ mod tests {
 
     #[test]
     fn refuses_a_line_over_the_limit_and_takes_one_at_it() {
-        let mut text = vec![b'a'; SMTP_TEXT_LINE_OCTETS_MAX - 2];
+        let mut text = vec![b'a'; MAX - 2];
         text.extend_from_slice(b"\r\n");
         let twice = text.repeat(2);
         check(&twice, None);
         text.insert(0, b'a');
         check(&text, Some(TextFault::LongLine));
-        check(&vec![b'a'; SMTP_TEXT_LINE_OCTETS_MAX + 1], Some(TextFault::LongLine));
+        check(&vec![b'a'; MAX + 1], Some(TextFault::LongLine));
     }
 
     #[test]

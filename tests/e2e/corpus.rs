@@ -225,7 +225,7 @@ fn refusal(octets: &[u8]) -> Option<(u16, &'static str)> {
     if octets.len() > MESSAGE_OCTETS_MAX {
         return Some((552, "5.3.4"));
     }
-    let mut scan = TextScan::new();
+    let mut scan = TextScan::new(64 << 10);
     scan.feed(octets);
     // DATA ends the last line itself.
     scan.feed(if octets.ends_with(b"\n") || octets.is_empty() { b"" } else { b"\r\n" });

@@ -143,6 +143,7 @@ fn a_server_that_drains_begins_no_message() {
 /// Who sends an octet now and then keeps neither the draft nor the connection, by DATA, by BDAT, and
 /// while a refused chunk is read.
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a client of its own thread drips")]
 fn a_message_that_drips_is_given_up() {
     let smtp_section = "[smtp]\nmax_message_size = \"4M\"\nmin_data_rate = \"1K\"\n\
                         command_timeout = \"2s\"\ndata_timeout = \"2s\"\n";

@@ -31,7 +31,7 @@ pub use message::{Sending, octets_sent, top_end};
 pub use session::{Departed, Session};
 
 use crate::bytes::chain::Chain;
-use crate::model::limits::POP3_ERRORS_MAX;
+use crate::model::limits::{POP3_ERRORS_MAX, POP3_LOGINS_FAILED_MAX};
 use crate::proto::sasl::{Credentials, Mechanism};
 
 /// What one session serves: fixed at login, so that numbers and sizes hold until the end
@@ -56,11 +56,17 @@ pub struct Settings {
     pub plaintext: bool,
     /// A session with more wrong commands is closed.
     pub errors_max: u32,
+    /// A session with so many failed logins is closed.
+    pub logins_failed_max: u8,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { plaintext: true, errors_max: POP3_ERRORS_MAX }
+        Settings {
+            plaintext: true,
+            errors_max: POP3_ERRORS_MAX,
+            logins_failed_max: POP3_LOGINS_FAILED_MAX,
+        }
     }
 }
 

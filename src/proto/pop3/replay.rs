@@ -49,7 +49,7 @@ impl Maildrop for Held {
     }
 }
 
-const SETTINGS: Settings = Settings { plaintext: true, errors_max: 50 };
+const SETTINGS: Settings = Settings { plaintext: true, errors_max: 50, logins_failed_max: 5 };
 
 fn sent_to_another_shard<T: Send + 'static>(departed: T) -> T {
     departed

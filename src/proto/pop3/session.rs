@@ -4,8 +4,7 @@ use super::{Maildrop, Method, Settings, Step, Verdict};
 use crate::bytes::chain::Chain;
 use crate::bytes::codec::to_usize;
 use crate::model::limits::{
-    POP3_LINE_OCTETS_MAX, POP3_LISTING_OCTETS_TARGET, POP3_LOGINS_FAILED_MAX, POP3_SKIP_OCTETS_MAX,
-    SASL_LINE_OCTETS_MAX,
+    POP3_LINE_OCTETS_MAX, POP3_LISTING_OCTETS_TARGET, POP3_SKIP_OCTETS_MAX, SASL_LINE_OCTETS_MAX,
 };
 use crate::proto::sasl::{self, Credentials, Mechanism, PlainError, Secret, plain};
 use crate::wire::line::{LineError, Skip, take_line};
@@ -357,8 +356,8 @@ impl<M: Maildrop> Session<M> {
     }
 
     fn count_failed_login(&mut self) {
-        self.logins_failed += 1;
-        if self.logins_failed >= POP3_LOGINS_FAILED_MAX {
+        self.logins_failed = self.logins_failed.saturating_add(1);
+        if self.logins_failed >= self.settings.logins_failed_max {
             self.state = State::Closing;
         }
     }

@@ -63,13 +63,14 @@ pub struct Intake {
 
 impl Intake {
     /// For DATA: an end of data that others see elsewhere must not come through.
-    pub(super) const fn by_data() -> Intake {
-        Intake { text: TextScan::new(), strict: true, hops: Hops::new(), octets: 0, spoilt: false }
+    pub(super) const fn by_data(settings: &Settings) -> Intake {
+        let text = TextScan::new(settings.text_line_max);
+        Intake { text, strict: true, hops: Hops::new(), octets: 0, spoilt: false }
     }
 
     /// For BDAT: nothing but the count ends anything, all octets are kept (RFC 3030 §2).
-    pub(super) const fn by_chunks() -> Intake {
-        Intake { strict: false, ..Intake::by_data() }
+    pub(super) const fn by_chunks(settings: &Settings) -> Intake {
+        Intake { strict: false, ..Intake::by_data(settings) }
     }
 
     /// Octets so far, without stuffed dots (RFC 1870 §5).

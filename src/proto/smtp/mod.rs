@@ -12,7 +12,7 @@ pub mod server;
 use crate::bytes::codec::to_u32;
 use crate::model::limits::{
     MESSAGE_OCTETS_MAX, RECEIVED_HOPS_MAX, SMTP_ERRORS_MAX, SMTP_JUNK_COMMANDS_MAX,
-    SMTP_RECIPIENTS_MAX,
+    SMTP_LINE_OCTETS_MAX, SMTP_RECIPIENTS_MAX, SMTP_TEXT_LINE_OCTETS_MAX,
 };
 
 pub use crate::wire::smtp::command::Dialect;
@@ -30,6 +30,10 @@ pub struct Settings {
     pub lmtp: bool,
     /// Octets of a message, trace lines not counted; told by SIZE (RFC 1870).
     pub max_message_size: u64,
+    /// Octets of a command line with CRLF; less than a receive block.
+    pub command_line_max: usize,
+    /// Octets of a line of text with CRLF that DATA takes.
+    pub text_line_max: u32,
     /// RCPT commands of one transaction, told by LIMITS RCPTMAX (RFC 9422 §4.2).
     pub recipients_max: u32,
     /// Commands answered 5xx before the session is closed with 421.
@@ -54,6 +58,8 @@ impl Default for Settings {
             greeting: "Pombal".into(),
             lmtp: false,
             max_message_size: MESSAGE_OCTETS_MAX,
+            command_line_max: SMTP_LINE_OCTETS_MAX,
+            text_line_max: to_u32(SMTP_TEXT_LINE_OCTETS_MAX),
             recipients_max: to_u32(SMTP_RECIPIENTS_MAX),
             errors_max: SMTP_ERRORS_MAX,
             junk_commands_max: SMTP_JUNK_COMMANDS_MAX,

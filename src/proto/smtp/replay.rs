@@ -25,6 +25,7 @@ pub struct Message {
 pub struct Replay {
     session: Session,
     lmtp: bool,
+    text_line_max: u32,
     held: Vec<u8>,
     said: Vec<u8>,
     draft: Option<Message>,
@@ -37,13 +38,14 @@ const USERS: [&str; 6] = ["postmaster", "abuse", "a", "b", "user", "full"];
 impl Replay {
     /// A session behind its greeting.
     pub fn new(settings: Settings) -> Replay {
-        let lmtp = settings.lmtp;
+        let Settings { lmtp, text_line_max, .. } = settings;
         let session = Session::new(Rc::new(settings));
         let mut out = Chain::new();
         session.greeting(&mut out);
         Replay {
             session,
             lmtp,
+            text_line_max,
             held: Vec::new(),
             said: out.to_vec(),
             draft: None,
@@ -124,7 +126,7 @@ impl Replay {
                     .iter()
                     .map(|to| if to.starts_with("<full@") { full } else { Outcome::Stored("m1") })
                     .collect();
-                let mut scan = TextScan::new();
+                let mut scan = TextScan::new(self.text_line_max);
                 scan.feed(&message.octets);
                 scan.end();
                 assert_eq!(is_text, scan.fault().is_none(), "the machine knows what is text");

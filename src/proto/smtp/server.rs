@@ -23,9 +23,7 @@ use super::reply::{self, put_named};
 use crate::bytes::chain::Chain;
 use crate::bytes::codec::{to_u64, to_usize};
 use crate::model::address::Address;
-use crate::model::limits::{
-    SMTP_DROPPED_OCTETS_MAX, SMTP_LINE_OCTETS_MAX, SMTP_LINE_SKIPPED_OCTETS_MAX,
-};
+use crate::model::limits::{SMTP_DROPPED_OCTETS_MAX, SMTP_LINE_SKIPPED_OCTETS_MAX};
 use crate::model::reply::Class;
 use crate::wire::dot::{Unstuffed, Unstuffer};
 use crate::wire::line::{Front, Skip, front};
@@ -250,13 +248,13 @@ impl Session {
         match (&self.state, verdict) {
             (&State::Asked(Question::Data(mail)), Verdict::Accept) => {
                 reply::START_DATA.put(out);
-                self.state = State::Data(mail, Unstuffer::new(), Intake::by_data());
+                self.state = State::Data(mail, Unstuffer::new(), Intake::by_data(&self.settings));
             }
             (&State::Asked(Question::Data(mail)), Verdict::Refuse(_)) => {
                 self.settle(Place::Mail(mail), verdict, reply::OK, out);
             }
             (&State::Asked(Question::Chunk(mail, chunk)), Verdict::Accept) => {
-                self.state = State::Chunk(mail, Intake::by_chunks(), chunk);
+                self.state = State::Chunk(mail, Intake::by_chunks(&self.settings), chunk);
             }
             (&State::Asked(Question::Chunk(mail, chunk)), Verdict::Refuse(reply)) => {
                 self.refuse_chunk(reply, chunk, Place::Failed(mail));
@@ -348,7 +346,7 @@ impl Session {
         if input.first() == Some(&TLS_HANDSHAKE) {
             return (input.len(), self.give_up(7, 0, "TLS is not spoken here", out));
         }
-        let (used, found) = front(input, SMTP_LINE_OCTETS_MAX);
+        let (used, found) = front(input, self.settings.command_line_max);
         let step = match found {
             Front::Partial => Step::Read,
             Front::Line(line) => self.command(line, out),
