@@ -71,7 +71,7 @@ fn store_verify_finds_every_turned_bit() {
 
 /// Mail of several sizes, for one and for all; some of it is removed again.
 fn fill(server: &Server) {
-    let mut link: Link = smtp(server.smtp(), "EHLO flip.example").unwrap();
+    let mut link: Link = smtp(server.smtp(), "EHLO").unwrap();
     for number in 0..40_usize {
         link.command("MAIL FROM:<x@elsewhere.example>", 250).unwrap();
         let to: &[&str] = if number % 4 == 0 { &USERS } else { &USERS[number % 4..][..1] };
