@@ -261,3 +261,53 @@ pub fn publish_directory<E: Env>(shard: &Rc<Shard<E>>, ledger: &Ledger) {
 fn tell_directory<E: Env>(shard: &Shard<E>, ledger: &Ledger, other: ShardId) -> bool {
     shard.mesh.send(other, Call::Directory(ledger.snapshot())).is_ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::Cost;
+    use crate::config::parse;
+
+    fn plan(text: &str) -> Plan {
+        let config = parse("test", text).expect("the keys are right").config;
+        Plan::new(config, 1, 4, Pool::inline(Cost::LEAST), [0; 32])
+    }
+
+    #[test]
+    fn limits_of_the_operator_reach_where_they_work() {
+        let plan = plan(
+            r#"
+            [auth]
+            max_waiting_checks = 11
+            max_account_checks = 12
+            [smtp]
+            max_command_length = "3K"
+            max_line_length = 1004
+            max_errors = 15
+            max_junk_commands = 16
+            min_data_rate = 17
+            odd_hello = true
+            [pop3]
+            max_errors = 18
+            max_failed_logins = 19
+            [limits]
+            connections = 80
+            connections_per_address = 21
+            reply_memory = "22K"
+            write_timeout = "23s"
+            "#,
+        );
+        let (sessions, auth) = (plan.sessions(), plan.auth());
+        assert_eq!((auth.waiting_max, auth.per_account_max), (11, 12));
+        let smtp = &sessions.smtp;
+        assert_eq!((smtp.command_line_max, smtp.text_line_max), (3_072, 1_004));
+        assert_eq!((smtp.errors_max, smtp.junk_commands_max), (15, 16));
+        assert_eq!((sessions.message_rate_min, smtp.dialect.odd_hello), (17, true));
+        let pop3 = sessions.pop3;
+        assert_eq!((pop3.errors_max, pop3.logins_failed_max), (18, 19));
+        // Shared out over four shards, and not.
+        assert_eq!((sessions.connections_max, sessions.connections_per_address_max), (20, 21));
+        assert_eq!(sessions.reply_octets_max, 22 << 10);
+        assert_eq!(sessions.write_timeout, Duration::from_secs(23));
+    }
+}
