@@ -9,8 +9,19 @@ use std::path::PathBuf;
 /// Its name, and the law that it holds its input against.
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: &[Target] =
-    &[("config", pombal::config::fuzz_config), ("request", pombal::admin::http::fuzz_request)];
+const TARGETS: &[Target] = &[
+    ("config", pombal::config::fuzz_config),
+    ("data", pombal::wire::dot::fuzz_data),
+    ("fields", pombal::wire::message::fields::fuzz_fields),
+    ("imap_mailbox", pombal::wire::imap::mailbox::fuzz_mailbox),
+    ("imap_pattern", pombal::wire::imap::pattern::fuzz_pattern),
+    ("imap_set", pombal::wire::imap::set::fuzz_set),
+    ("line", pombal::wire::line::fuzz_line),
+    ("path", pombal::wire::address::fuzz_path),
+    ("request", pombal::admin::http::fuzz_request),
+    ("smtp_session", pombal::proto::smtp::replay::fuzz_session),
+    ("summary", pombal::wire::message::summary::fuzz_summary),
+];
 
 #[test]
 fn every_corpus_is_replayed_by_its_target() {

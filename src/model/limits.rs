@@ -44,6 +44,10 @@ pub const POP3_IDLE_TIMEOUT: Duration = Duration::from_mins(10);
 /// Bad commands in one POP3 session before it is closed.
 pub const POP3_ERRORS_MAX: u32 = 50;
 
+/// Octets of literals of one refused IMAP command that are read and dropped before the session is
+/// given up.
+pub const IMAP_SKIPPED_OCTETS_MAX: u64 = 1 << 30;
+
 /// Octets a connection reads at most in one go; the size of a receive block.
 pub const RECEIVE_BLOCK_OCTETS: usize = 64 << 10;
 /// Octets of replies that may wait for a slow reader before its session stops producing.
@@ -179,6 +183,8 @@ pub const KEYWORD_OCTETS_MAX: usize = 255;
 pub const VANISHED_RUNS_MAX: usize = 1 << 16;
 /// Mailboxes and subscriptions of one account.
 pub const MAILBOXES_MAX: usize = 16_384;
+/// Levels of a mailbox name: enough for people, few enough for tools that walk them.
+pub const MAILBOX_LEVELS_MAX: usize = 32;
 /// Messages that one removal may name: 12 MiB of record, so that it still is one commit.
 pub const EXPUNGE_MESSAGES_MAX: usize = 1 << 20;
 /// Messages that go with one commit while a whole account is removed.

@@ -6,6 +6,7 @@
 pub mod address;
 pub mod date;
 pub mod dot;
+pub mod imap;
 pub mod line;
 pub mod message;
 pub mod pop3;
