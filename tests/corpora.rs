@@ -13,6 +13,8 @@ const TARGETS: &[Target] = &[
     ("config", pombal::config::fuzz_config),
     ("data", pombal::wire::dot::fuzz_data),
     ("fields", pombal::wire::message::fields::fuzz_fields),
+    ("imap_command", pombal::wire::imap::command::fuzz_command),
+    ("imap_frame", pombal::wire::imap::frame::fuzz_frame),
     ("imap_mailbox", pombal::wire::imap::mailbox::fuzz_mailbox),
     ("imap_pattern", pombal::wire::imap::pattern::fuzz_pattern),
     ("imap_set", pombal::wire::imap::set::fuzz_set),

@@ -44,6 +44,24 @@ pub const POP3_IDLE_TIMEOUT: Duration = Duration::from_mins(10);
 /// Bad commands in one POP3 session before it is closed.
 pub const POP3_ERRORS_MAX: u32 = 50;
 
+/// Octets of one IMAP command with its literals, messages not counted. Sets of 100,000 UIDs are real.
+pub const IMAP_COMMAND_OCTETS_MAX: usize = 2 << 20;
+/// The same before login.
+pub const IMAP_COMMAND_OCTETS_BEFORE_LOGIN_MAX: usize = 64 << 10;
+/// Octets of a tag; clients use a dozen.
+pub const IMAP_TAG_OCTETS_MAX: usize = 256;
+/// Elements of one list in an IMAP command: flags, items, header fields, patterns.
+pub const IMAP_LIST_COUNT_MAX: usize = 1_000;
+/// Parentheses and NOTs within each other in a search.
+pub const IMAP_SEARCH_DEPTH_MAX: usize = 100;
+/// Keys of one search.
+pub const IMAP_SEARCH_KEYS_MAX: usize = 10_000;
+/// Pairs of ID (RFC 2971 §3.3).
+pub const IMAP_ID_PAIRS_MAX: usize = 30;
+/// Octets of a field name of ID (RFC 2971 §3.3).
+pub const IMAP_ID_NAME_OCTETS_MAX: usize = 30;
+/// Octets of a value of ID (RFC 2971 §3.3).
+pub const IMAP_ID_VALUE_OCTETS_MAX: usize = 1_024;
 /// Octets of literals of one refused IMAP command that are read and dropped before the session is
 /// given up.
 pub const IMAP_SKIPPED_OCTETS_MAX: u64 = 1 << 30;

@@ -1,5 +1,9 @@
 //! IMAP on the wire: commands out of a stream of octets, sets, names of mailboxes, replies.
 
+pub mod command;
+pub mod date;
+pub mod frame;
 pub mod mailbox;
 pub mod pattern;
+pub mod scan;
 pub mod set;
