@@ -15,6 +15,8 @@ pub mod append;
 mod corpus_tests;
 pub mod fetch;
 pub mod list;
+#[cfg(test)]
+mod oracle_tests;
 pub mod search;
 pub mod select;
 pub mod store;
