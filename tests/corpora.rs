@@ -17,6 +17,7 @@ const TARGETS: &[Target] = &[
     ("imap_frame", pombal::wire::imap::frame::fuzz_frame),
     ("imap_mailbox", pombal::wire::imap::mailbox::fuzz_mailbox),
     ("imap_pattern", pombal::wire::imap::pattern::fuzz_pattern),
+    ("imap_search", pombal::wire::imap::command::search::fuzz_search),
     ("imap_set", pombal::wire::imap::set::fuzz_set),
     ("line", pombal::wire::line::fuzz_line),
     ("path", pombal::wire::address::fuzz_path),

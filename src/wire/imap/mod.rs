@@ -5,5 +5,6 @@ pub mod date;
 pub mod frame;
 pub mod mailbox;
 pub mod pattern;
+pub mod reply;
 pub mod scan;
 pub mod set;

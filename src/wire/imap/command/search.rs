@@ -447,3 +447,32 @@ fn take_object_id<'a>(scan: &mut Scan<'a>) -> Result<&'a str, What> {
         scan.run(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'_' | b'-'), BAD)?;
     if id.len() > 255 { Err(BAD) } else { Ok(id) }
 }
+
+/// Law: whatever keys are sent, reading them ends, in keys within the bounds or in words.
+#[cfg(any(test, feature = "sim"))]
+pub fn fuzz_search(data: &[u8]) {
+    /// Depth, and keys that are no lists.
+    fn measure(keys: &[Key<'_>]) -> (usize, usize) {
+        keys.iter().fold((0, 0), |(depth, count), key| {
+            let (below, keys) = match key {
+                Key::Not(key) => measure(std::slice::from_ref(&**key)),
+                Key::Or(keys) | Key::And(keys) => {
+                    assert!(!keys.is_empty(), "no list is empty");
+                    measure(keys)
+                }
+                _ => (0, 1),
+            };
+            (depth.max(below + 1), count + keys)
+        })
+    }
+    for utf8 in [false, true] {
+        let text = [b" ", data].concat();
+        let mut scan = Scan::new(&text, utf8);
+        if let Ok(search) = take_search(&mut scan, false) {
+            let (depth, count) = measure(&search.keys);
+            // Between two parentheses lie a NOT and an OR at most.
+            assert!(depth <= 3 * IMAP_SEARCH_DEPTH_MAX + 3, "{depth} deep");
+            assert!((1..=IMAP_SEARCH_KEYS_MAX).contains(&count), "{count} keys");
+        }
+    }
+}

@@ -549,6 +549,7 @@ fn holds_its_laws_on_soups_of_words() {
             text.extend_from_slice(u.choose(&WORDS)?.as_bytes());
         }
         fuzz_command(&text);
+        search::fuzz_search(text.get(2..).unwrap_or_default());
         Ok(())
     });
 }
