@@ -83,20 +83,39 @@ pub enum Which<'a> {
 }
 
 /// ATOM-CHAR: printable ASCII without the specials.
-pub const fn is_atom_char(octet: u8) -> bool {
-    octet > b' '
-        && octet < 0x7F
-        && !matches!(octet, b'(' | b')' | b'{' | b'%' | b'*' | b'"' | b'\\' | b']')
+pub(super) const fn is_atom_char(octet: u8) -> bool {
+    KINDS[octet as usize] & ATOM != 0
 }
 
 /// ASTRING-CHAR, which a tag is made of too, but for `+`.
-pub const fn is_astring_char(octet: u8) -> bool {
-    is_atom_char(octet) || octet == b']'
+pub(super) const fn is_astring_char(octet: u8) -> bool {
+    KINDS[octet as usize] & ASTRING != 0
 }
 
+/// What a pattern of LIST may hold without quotes.
 const fn is_list_char(octet: u8) -> bool {
-    is_astring_char(octet) || matches!(octet, b'%' | b'*')
+    KINDS[octet as usize] & LIST != 0
 }
+
+const ATOM: u8 = 1;
+const ASTRING: u8 = 2;
+const LIST: u8 = 4;
+
+/// Which runs each octet may stand in.
+const KINDS: [u8; 256] = {
+    let mut kinds = [0; 256];
+    let mut octet = b'!';
+    while octet < 0x7F {
+        kinds[octet as usize] = match octet {
+            b'(' | b')' | b'{' | b'"' | b'\\' => 0,
+            b'%' | b'*' => LIST,
+            b']' => LIST | ASTRING,
+            _ => LIST | ASTRING | ATOM,
+        };
+        octet += 1;
+    }
+    kinds
+};
 
 /// The command, and how far it was read.
 #[derive(Clone, Copy, Debug)]
