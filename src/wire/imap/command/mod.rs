@@ -17,6 +17,8 @@ pub mod fetch;
 pub mod list;
 #[cfg(test)]
 mod oracle_tests;
+#[cfg(test)]
+mod rfc_tests;
 pub mod search;
 pub mod select;
 pub mod store;
