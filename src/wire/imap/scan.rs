@@ -74,6 +74,16 @@ impl fmt::Debug for Text<'_> {
     }
 }
 
+/// A text that is shown to nobody: [`fmt::Debug`] leaves it out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Secret<'a>(pub Text<'a>);
+
+impl fmt::Debug for Secret<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Secret(_)")
+    }
+}
+
 /// Which messages are meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Which<'a> {

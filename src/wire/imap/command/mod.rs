@@ -25,7 +25,7 @@ pub mod store;
 #[cfg(test)]
 mod tests;
 
-use super::scan::{Scan, Text, What, Which, is_astring_char};
+use super::scan::{Scan, Secret, Text, What, Which, is_astring_char};
 use crate::model::limits::{
     IMAP_ID_NAME_OCTETS_MAX, IMAP_ID_PAIRS_MAX, IMAP_ID_VALUE_OCTETS_MAX, IMAP_TAG_OCTETS_MAX,
 };
@@ -66,12 +66,12 @@ pub enum Command<'a> {
     /// `initial` is base64, or `=` for an empty one (RFC 4959 §3).
     Authenticate {
         mechanism: &'a str,
-        initial: Option<&'a [u8]>,
+        initial: Option<Secret<'a>>,
     },
     /// May hold UTF-8 even before it is enabled, since users have such passwords.
     Login {
         user: Text<'a>,
-        password: Text<'a>,
+        password: Secret<'a>,
     },
     // Authenticated.
     /// Names, known or not (RFC 5161 §3.1).
@@ -308,7 +308,8 @@ fn take_authenticate<'a>(scan: &mut Scan<'a>) -> Result<Command<'a>, What> {
     if scan.more() {
         let base64 =
             |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'+' | b'/' | b'=');
-        initial = Some(scan.run(base64, "the initial response is not base64")?.as_bytes());
+        let response = scan.run(base64, "the initial response is not base64")?;
+        initial = Some(Secret(Text::plain(response.as_bytes())));
     }
     Ok(Command::Authenticate { mechanism, initial })
 }
@@ -316,7 +317,7 @@ fn take_authenticate<'a>(scan: &mut Scan<'a>) -> Result<Command<'a>, What> {
 fn take_login<'a>(scan: &mut Scan<'a>) -> Result<Command<'a>, What> {
     let mut words = scan.with_utf8();
     let user = behind_space(&mut words, Scan::astring)?;
-    let password = behind_space(&mut words, Scan::astring)?;
+    let password = Secret(behind_space(&mut words, Scan::astring)?);
     *scan = words;
     Ok(Command::Login { user, password })
 }

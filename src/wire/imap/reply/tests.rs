@@ -69,7 +69,7 @@ fn reads_back_the_strings_that_it_writes() {
         let line = out.to_vec();
         let read = parse(&line, utf8).map(|tagged| tagged.command);
         let Ok(Command::Login { user, password }) = read else { panic!("{line:?}: {read:?}") };
-        assert_eq!((&*user.octets(), &*password.octets()), (&text[..], &text[..]));
+        assert_eq!((&*user.octets(), &*password.0.octets()), (&text[..], &text[..]));
         Ok(())
     });
 }
