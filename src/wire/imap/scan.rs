@@ -196,12 +196,16 @@ impl<'a> Scan<'a> {
     }
 
     /// Takes octets while they are of a kind; at least one.
-    pub fn run(&mut self, kind: impl Fn(u8) -> bool, what: What) -> Result<&'a str, What> {
+    fn octets(&mut self, kind: impl Fn(u8) -> bool, what: What) -> Result<&'a [u8], What> {
         let len = self.rest.iter().position(|&octet| !kind(octet)).unwrap_or(self.rest.len());
-        let (run, rest) = self.rest.split_at(len);
-        let run = std::str::from_utf8(run).ok().filter(|run| !run.is_empty()).ok_or(what)?;
+        let (octets, rest) = self.rest.split_at(len);
         self.rest = rest;
-        Ok(run)
+        if len > 0 { Ok(octets) } else { Err(what) }
+    }
+
+    /// The same where the kind is ASCII only.
+    pub fn run(&mut self, kind: impl Fn(u8) -> bool, what: What) -> Result<&'a str, What> {
+        std::str::from_utf8(self.octets(kind, what)?).map_err(|_| what)
     }
 
     pub fn atom(&mut self) -> Result<&'a str, What> {
@@ -219,9 +223,7 @@ impl<'a> Scan<'a> {
     pub fn astring(&mut self) -> Result<Text<'a>, What> {
         match self.peek() {
             Some(b'"' | b'{' | b'~') if !self.is_tilde_atom() => self.string(),
-            _ => self
-                .run(is_astring_char, "a string was expected")
-                .map(|run| Text::plain(run.as_bytes())),
+            _ => self.octets(is_astring_char, "a string was expected").map(Text::plain),
         }
     }
 
@@ -234,9 +236,7 @@ impl<'a> Scan<'a> {
     pub fn list_mailbox(&mut self) -> Result<Text<'a>, What> {
         match self.peek() {
             Some(b'"' | b'{') => self.string(),
-            _ => self
-                .run(is_list_char, "a pattern was expected")
-                .map(|run| Text::plain(run.as_bytes())),
+            _ => self.octets(is_list_char, "a pattern was expected").map(Text::plain),
         }
     }
 

@@ -34,7 +34,7 @@ pub enum SpecialUse {
     Junk,
     Sent,
     Trash,
-    /// Some other word: the answer is NO [USEATTR].
+    /// Some other word: the answer is `NO [USEATTR]`.
     Unknown,
 }
 
