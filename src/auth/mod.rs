@@ -6,14 +6,16 @@
 //! that, so that a changed password forgets the old one by itself.
 //!
 //! ```text
-//!   name ──> user, or a dummy that costs the same ──> remembered? ──> under way? ──> pool
+//!   name ──> user, or a dummy that costs the same ──> remembered? ──> pause ──> under way? ──> pool
 //! ```
 //!
 //! Promises:
 //!   - an unknown user, and one who is switched off, take as long to be refused as a wrong password
-//!   - one wrong password again and again costs one check a minute, and checks of one account take
-//!     at most two threads' time at once: a flood does not keep others out
-//!   - who is remembered gets in even while the pool is full
+//!   - one wrong password again and again costs one check a minute
+//!   - guesses from one address do not keep the owner of an account out who comes from another, and
+//!     a flood against one account does not keep other accounts out
+//!   - who sends many wrong passwords waits longer and longer for the next check, right or wrong
+//!   - who is remembered gets in at once, whatever others do
 //!
 //! Illegal: to log or keep a password.
 
@@ -22,6 +24,7 @@ mod cache;
 mod gate;
 mod hash;
 mod pool;
+mod throttle;
 
 pub use answer::{Answer, Lost};
 pub use hash::{Cost, NotHashed, hash, is_hash, verify};
@@ -31,15 +34,19 @@ use crate::bytes::hash::Map;
 use crate::directory::{self, Snapshot, User};
 use crate::model::id::AccountId;
 use crate::model::limits::{
-    CREDENTIALS_REMEMBERED_MAX, PASSWORD_CHECKS_PER_ACCOUNT_MAX, PASSWORD_CHECKS_WAITING_MAX,
+    CREDENTIALS_REMEMBERED_MAX, LOGIN_SITES_MAX, PASSWORD_CHECKS_PER_ACCOUNT_MAX,
+    PASSWORD_CHECKS_PER_SITE_MAX, PASSWORD_CHECKS_WAITING_MAX,
 };
+use crate::model::site::site;
 use crate::model::time::Mono;
 use cache::{Cache, Tag, tag};
 use gate::Gate;
 use std::cell::RefCell;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use throttle::Throttle;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// What the operator decides about password checks.
@@ -75,6 +82,16 @@ impl Default for Settings {
     }
 }
 
+/// What somebody says to be known by. Name and password are prepared by SASLprep
+/// ([`crate::proto::sasl::prepare`]).
+#[derive(Clone, Copy)]
+pub struct Claim<'a> {
+    pub user: &'a str,
+    pub password: &'a str,
+    /// Where the client is.
+    pub peer: IpAddr,
+}
+
 /// What came out of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -104,6 +121,9 @@ struct Memory {
     under_way: Map<Tag, Rc<Gate>>,
     /// Checks under way by account (or name, where there is no account).
     by_subject: Map<u64, usize>,
+    /// The same, by where they come from too.
+    by_site: Map<(u64, IpAddr), usize>,
+    throttle: Throttle,
 }
 
 impl Authenticator {
@@ -114,22 +134,24 @@ impl Authenticator {
             wrong: Cache::new(settings.remembered_max / 4),
             under_way: Map::default(),
             by_subject: Map::default(),
+            by_site: Map::default(),
+            throttle: Throttle::new(LOGIN_SITES_MAX),
         };
         Authenticator { pool, key, settings, memory: RefCell::new(memory) }
     }
 
-    /// Whose name and password these are. Both are prepared by SASLprep
-    /// ([`crate::proto::sasl::prepare`]). May be dropped at any time.
+    /// Whose name and password these are. `sleep` is how a pause is waited for. May be dropped at any
+    /// time.
     pub async fn verify(
         &self,
         snapshot: &Snapshot,
         names: &directory::Settings,
-        user: &str,
-        password: &str,
+        claim: Claim<'_>,
         now: Mono,
+        sleep: impl AsyncFn(Duration),
     ) -> Verdict {
-        let found = snapshot.login(user, names).cloned();
-        let Ok(right) = self.is_right(found.as_deref(), user, password, now).await else {
+        let found = snapshot.login(claim.user, names).cloned();
+        let Ok(right) = self.is_right(found.as_deref(), claim, now, sleep).await else {
             return Verdict::Busy;
         };
         match found {
@@ -152,10 +174,12 @@ impl Authenticator {
     async fn is_right(
         &self,
         found: Option<&User>,
-        name: &str,
-        password: &str,
+        claim: Claim<'_>,
         now: Mono,
+        sleep: impl AsyncFn(Duration),
     ) -> Result<bool, Busy> {
+        let Claim { user: name, password, peer } = claim;
+        let site = site(peer);
         let hash = found.map_or_else(|| self.pool.dummy(), |user| Arc::from(&*user.hash));
         // Whose checks are counted: an account, or a name that is none; its upper half tells.
         let (subject, account, name) = found.map_or_else(
@@ -163,16 +187,27 @@ impl Authenticator {
             |user| (u64::from(user.account.0), user.account, ""),
         );
         let tag = tag(&self.key, account, name, &hash, password);
+        if let Some(right) = self.memory.borrow_mut().recall(tag, now) {
+            return Ok(right);
+        }
+        let pause = self.memory.borrow_mut().throttle.enter(site, now).ok_or(Busy)?;
+        if !pause.is_zero() {
+            sleep(pause).await;
+        }
+        let now = now.after(pause);
         loop {
             if let Some(right) = self.memory.borrow_mut().recall(tag, now) {
                 return Ok(right);
             }
-            let gate = match self.enter(subject, tag)? {
+            let gate = match self.enter(subject, site, tag)? {
                 Entered::First(turn) => {
                     let (hash, password) = (Arc::clone(&hash), password.to_owned());
                     let answer = self.pool.run(move || verify(&password, &hash))?;
                     let right = answer.await.map_err(|Lost| Busy)? && found.is_some();
                     self.remember(tag, right, now);
+                    if !right {
+                        self.memory.borrow_mut().throttle.failed(site, now);
+                    }
                     turn.gate.open(right);
                     return Ok(right);
                 }
@@ -195,19 +230,31 @@ impl Authenticator {
         }
     }
 
-    fn enter(&self, subject: u64, tag: Tag) -> Result<Entered<'_>, Busy> {
+    fn enter(&self, subject: u64, site: IpAddr, tag: Tag) -> Result<Entered<'_>, Busy> {
         let mut memory = self.memory.borrow_mut();
         if let Some(gate) = memory.under_way.get(&tag) {
             return Ok(Entered::Behind(Rc::clone(gate)));
         }
-        let count = memory.by_subject.entry(subject).or_default();
-        if *count >= self.settings.per_account_max {
+        let all = memory.by_subject.get(&subject).copied().unwrap_or(0);
+        let here = memory.by_site.get(&(subject, site)).copied().unwrap_or(0);
+        if all >= self.settings.per_account_max || here >= PASSWORD_CHECKS_PER_SITE_MAX {
             return Err(Busy);
         }
-        *count += 1;
+        memory.by_subject.insert(subject, all + 1);
+        memory.by_site.insert((subject, site), here + 1);
         let gate = Rc::new(Gate::default());
         memory.under_way.insert(tag, Rc::clone(&gate));
-        Ok(Entered::First(CheckTurn { of: self, subject, tag, gate }))
+        Ok(Entered::First(CheckTurn { of: self, subject, site, tag, gate }))
+    }
+}
+
+/// One less; none is not kept.
+fn leave<K: Eq + std::hash::Hash>(counts: &mut Map<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
     }
 }
 
@@ -230,6 +277,7 @@ enum Entered<'a> {
 struct CheckTurn<'a> {
     of: &'a Authenticator,
     subject: u64,
+    site: IpAddr,
     tag: Tag,
     gate: Rc<Gate>,
 }
@@ -238,12 +286,8 @@ impl Drop for CheckTurn<'_> {
     fn drop(&mut self) {
         let mut memory = self.of.memory.borrow_mut();
         memory.under_way.remove(&self.tag);
-        if let Some(count) = memory.by_subject.get_mut(&self.subject) {
-            *count -= 1;
-            if *count == 0 {
-                memory.by_subject.remove(&self.subject);
-            }
-        }
+        leave(&mut memory.by_subject, &self.subject);
+        leave(&mut memory.by_site, &(self.subject, self.site));
         drop(memory);
         self.gate.leave();
     }

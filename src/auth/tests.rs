@@ -16,6 +16,7 @@ struct World {
     auth: Authenticator,
     names: directory::Settings,
     at: u64,
+    paused: RefCell<Vec<Duration>>,
 }
 
 impl World {
@@ -23,7 +24,8 @@ impl World {
         let settings = Settings { cost: Cost::LEAST, ..Settings::default() };
         let auth = Authenticator::new(settings, pool, [9; 32]);
         let names = directory::Settings::default();
-        let mut world = World { ledger: Ledger::new(), auth, names, at: 0 };
+        let mut world =
+            World { ledger: Ledger::new(), auth, names, at: 0, paused: RefCell::default() };
         let hash = hash("secret", &[3; 16], Cost::LEAST).unwrap();
         world.change(|draft| {
             draft.add_domain("a.example", Wall(0))?;
@@ -57,10 +59,34 @@ impl World {
         block_on(self.begin(user, password, seconds))
     }
 
-    fn begin(&self, user: &str, password: &str, seconds: u64) -> impl Future<Output = Verdict> {
+    fn begin<'a>(
+        &'a self,
+        user: &'a str,
+        password: &'a str,
+        seconds: u64,
+    ) -> impl Future<Output = Verdict> + use<'a> {
+        self.begin_at(1, user, password, seconds)
+    }
+
+    /// From one of many addresses; pauses are noted, not waited for.
+    fn begin_at<'a>(
+        &'a self,
+        place: u8,
+        user: &'a str,
+        password: &'a str,
+        seconds: u64,
+    ) -> impl Future<Output = Verdict> + use<'a> {
         let snapshot = self.ledger.snapshot();
         let now = Mono(Duration::from_secs(seconds));
-        async move { self.auth.verify(&snapshot, &self.names, user, password, now).await }
+        let claim = Claim { user, password, peer: IpAddr::from([192, 0, 2, place]) };
+        async move {
+            let sleep = async |pause: Duration| self.paused.borrow_mut().push(pause);
+            self.auth.verify(&snapshot, &self.names, claim, now, sleep).await
+        }
+    }
+
+    fn login_at(&self, place: u8, user: &str, password: &str, seconds: u64) -> Verdict {
+        block_on(self.begin_at(place, user, password, seconds))
     }
 }
 
@@ -156,6 +182,44 @@ fn keeps_a_flood_against_one_account_from_the_others() {
     drop(held);
     assert_eq!(block_on(zip(zip(one, two), off)).0, (Verdict::Refused, Verdict::Refused));
     assert_eq!(world.login("bob", "3", 0), Verdict::Refused);
+}
+
+/// Whoever guesses from one address has his own checks refused, not those of the owner elsewhere.
+#[test]
+fn lets_the_owner_in_while_somebody_guesses() {
+    let world = World::new(Pool::start(Cost::LEAST, 1, 8).unwrap());
+    let held = hold(&world.auth.pool);
+    let mut context = Context::from_waker(Waker::noop());
+    let mut one = pin!(world.begin_at(1, "bob", "1", 0));
+    let mut two = pin!(world.begin_at(1, "bob", "2", 0));
+    assert_eq!(one.as_mut().poll(&mut context), Poll::Pending);
+    assert_eq!(two.as_mut().poll(&mut context), Poll::Pending);
+    assert_eq!(world.login_at(1, "bob", "3", 0), Verdict::Busy);
+    let mut owner = pin!(world.begin_at(2, "bob", "secret", 0));
+    assert_eq!(owner.as_mut().poll(&mut context), Poll::Pending);
+    drop(held);
+    assert_eq!(block_on(zip(zip(one, two), owner)).1, BOB);
+    assert!(world.auth.memory.borrow().by_site.is_empty());
+}
+
+#[test]
+fn slows_down_who_guesses_and_nobody_else() {
+    let world = World::new(Pool::inline(Cost::LEAST));
+    assert_eq!(world.login_at(1, "bob", "secret", 0), BOB);
+    for guess in 0..40 {
+        // As long for a user that does not exist as for one that does.
+        let user = if guess % 2 == 0 { "bob" } else { "nobody" };
+        let verdict = world.login_at(1, user, &format!("guess {guess}"), 1);
+        assert!(matches!(verdict, Verdict::Refused | Verdict::Busy), "{verdict:?}");
+    }
+    let paused = world.paused.take();
+    assert!(paused.is_sorted() && paused.len() > 3, "{paused:?}");
+    assert_eq!(world.login_at(1, "bob", "one more", 1), Verdict::Busy);
+    // Who is remembered does not wait, and who comes from elsewhere does not.
+    assert_eq!(world.login_at(1, "bob", "secret", 1), BOB);
+    assert_eq!(world.login_at(2, "bob", "wrong", 1), Verdict::Refused);
+    assert_eq!(world.login_at(2, "off", "secret", 1), Verdict::Disabled);
+    assert!(world.paused.take().is_empty());
 }
 
 #[test]

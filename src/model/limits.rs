@@ -106,9 +106,25 @@ pub const DIRECTORY_SCAN_MAX: usize = 20_000;
 pub const PASSWORD_HASH_OCTETS_MAX: usize = 512;
 /// Password checks that may wait for a thread; over it the client is told to come back.
 pub const PASSWORD_CHECKS_WAITING_MAX: usize = 256;
-/// Password checks of one account under way at once on one shard: a flood against one account does
-/// not take the threads from the others.
-pub const PASSWORD_CHECKS_PER_ACCOUNT_MAX: usize = 2;
+/// Password checks of one account under way at once on one shard, a quarter of those that may wait:
+/// a flood against one account does not take the threads from the others.
+pub const PASSWORD_CHECKS_PER_ACCOUNT_MAX: usize = 64;
+/// Those of them that come from one address (IPv6: one /64): who guesses does not keep out the owner.
+pub const PASSWORD_CHECKS_PER_SITE_MAX: usize = 2;
+/// Wrong passwords from one address that cost it nothing yet.
+pub const LOGIN_FAILURES_FREE: u32 = 10;
+/// Wrong passwords from one address that are counted; over it another one changes nothing.
+pub const LOGIN_FAILURES_MAX: u32 = 20;
+/// After which time one of them is forgotten.
+pub const LOGIN_FAILURE_FORGOTTEN: Duration = Duration::from_secs(6);
+/// Time between two checks for an address with one failure too many; doubles with each more.
+pub const LOGIN_PAUSE_MIN: Duration = Duration::from_millis(100);
+/// The longest such time.
+pub const LOGIN_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Longest wait for a check; who would have to wait longer is told to come back.
+pub const LOGIN_WAIT_MAX: Duration = Duration::from_secs(15);
+/// Addresses whose failures one shard remembers.
+pub const LOGIN_SITES_MAX: usize = 16_384;
 /// Checked credentials that one shard remembers.
 pub const CREDENTIALS_REMEMBERED_MAX: usize = 16_384;
 

@@ -4,4 +4,5 @@ pub mod address;
 pub mod id;
 pub mod limits;
 pub mod reply;
+pub mod site;
 pub mod time;

@@ -2,6 +2,7 @@
 
 use super::shard::Shard;
 use crate::env::{Conn as _, Env, Listener as _};
+use crate::model::site::site;
 use crate::probe::event::{Level, event};
 use crate::proto::smtp::Settings;
 use futures_lite::future::or;
@@ -64,17 +65,6 @@ impl<E: Env> Drop for Admitted<E> {
             if *held == 0 {
                 by_address.remove(&self.address);
             }
-        }
-    }
-}
-
-/// One IPv4 address, or one IPv6 /64: what one customer has.
-fn site(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => {
-            let bits = address.to_bits() & !u128::from(u64::MAX);
-            IpAddr::V6(std::net::Ipv6Addr::from_bits(bits))
         }
     }
 }

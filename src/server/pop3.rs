@@ -216,9 +216,11 @@ impl<E: Env> Driver<E> {
         let snapshot = shard.directory();
         let names = &shard.settings.directory;
         let user = &*credentials.user;
-        let password = credentials.password.expose();
+        let claim = auth::Claim { user, password: credentials.password.expose(), peer: self.peer };
+        let env = shard.env.clone();
+        let sleep = async move |pause| env.sleep(pause).await;
         let now = shard.env.now();
-        let checked = shard.authenticator.verify(&snapshot, names, user, password, now).await;
+        let checked = shard.authenticator.verify(&snapshot, names, claim, now, sleep).await;
         let refused = match checked {
             auth::Verdict::Account(account) => {
                 if shard.owner(account) == shard.log.id() {
