@@ -9,6 +9,9 @@
 //! installed a failure.
 
 #[cfg(test)]
+#[path = "e2e/accounts.rs"]
+mod accounts;
+#[cfg(test)]
 #[path = "e2e/client.rs"]
 mod client;
 #[cfg(test)]

@@ -48,8 +48,31 @@ pub enum Judge {
     Each,
     /// There is one answer for all (SMTP): the message is refused only if nobody has room for it.
     /// Else those who lack room get it too, since they had some when they were asked at RCPT:
-    /// each exceeds the quota by one message at most.
+    /// each exceeds the quota by one message at most. If somebody is gone or cannot be asked,
+    /// nobody gets it and the sender is to come back: one answer cannot tell of them.
     Together,
+    /// It was judged already: who is there gets it.
+    Judged,
+}
+
+impl Judge {
+    /// Turns whether each recipient has room into whether each gets the message, in place. `yes` is
+    /// what stands for those who do.
+    pub fn decide<T: Copy>(self, rooms: &mut [Result<T, Refused>], yes: T) {
+        let is = |refused: Refused| move |room: &Result<T, Refused>| room.err() == Some(refused);
+        let any = |refused: Refused| rooms.iter().any(is(refused));
+        let some = rooms.iter().any(Result::is_ok);
+        let all_gone = rooms.iter().all(is(Refused::Closed));
+        match self {
+            Judge::Judged => rooms.fill(Ok(yes)),
+            Judge::Together if any(Refused::Unasked) => rooms.fill(Err(Refused::Unasked)),
+            Judge::Together if any(Refused::Closed) && !all_gone => {
+                rooms.fill(Err(Refused::Parted));
+            }
+            Judge::Together if some => rooms.fill(Ok(yes)),
+            Judge::Together | Judge::Each => {}
+        }
+    }
 }
 
 /// What there is to know of a message besides its octets.
@@ -105,28 +128,29 @@ pub fn plan(
 ) -> Planned {
     let mut state = accounts.borrow_mut();
     let size = facts.size;
-    let room = |state: &Accounts, to: &Recipient| state.room(to.account, to.quota, size);
-    let admit_all =
-        judge == Judge::Together && recipients.iter().any(|to| room(&state, to).is_ok());
+    // Whether there is room first, the UID later.
+    let room = |to: &Recipient| state.room(to.account, to.quota, size).map(|()| Uid(0));
+    let mut verdicts: Vec<Result<Uid, Refused>> = recipients.iter().map(room).collect();
+    judge.decide(&mut verdicts, Uid(0));
     let mut planned = Planned {
-        verdicts: Vec::with_capacity(recipients.len()),
+        verdicts,
         reserved: Reserved { accounts: Rc::clone(accounts), held: Vec::new(), size },
     };
     for (index, to) in recipients.iter().enumerate() {
         if let Some(twin) = recipients[..index].iter().position(|other| other.account == to.account)
         {
-            planned.verdicts.push(planned.verdicts[twin]);
+            planned.verdicts[index] = planned.verdicts[twin];
             continue;
         }
-        let verdict = match room(&state, to) {
-            Err(refused) if !admit_all => Err(refused),
-            _ => deliver_one(&mut state, group, facts, to.account),
-        };
+        if planned.verdicts[index].is_err() {
+            continue;
+        }
+        let verdict = deliver_one(&mut state, group, facts, to.account);
         if verdict.is_ok() && to.quota != Quota::NONE {
             state.reserve(to.account, size);
             planned.reserved.held.push(to.account);
         }
-        planned.verdicts.push(verdict);
+        planned.verdicts[index] = verdict;
     }
     planned
 }

@@ -30,6 +30,11 @@ pub enum Refused {
     NeverFits,
     /// Deleted.
     Closed,
+    /// One of the others was deleted, and one answer has to do for all: the sender is to come back,
+    /// and hears at RCPT who it was.
+    Parted,
+    /// Whoever has the account cannot be asked now.
+    Unasked,
     /// The mailbox has given away its last UID.
     Exhausted,
 }
@@ -42,7 +47,13 @@ impl Refused {
             Refused::NeverFits => {
                 (Class::Permanent, Enhanced(2, 2), "message is larger than the mailbox may be")
             }
-            Refused::Closed => (Class::Permanent, Enhanced(2, 1), "account was closed"),
+            Refused::Closed => (Class::Permanent, Enhanced(1, 1), "no such user here any more"),
+            Refused::Parted => {
+                (Class::Transient, Enhanced(3, 0), "a recipient is gone, send to the others again")
+            }
+            Refused::Unasked => {
+                (Class::Transient, Enhanced(3, 1), "system is full, try again later")
+            }
             Refused::Exhausted => (Class::Transient, Enhanced(2, 0), "mailbox has no UID left"),
         }
     }

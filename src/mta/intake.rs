@@ -2,13 +2,14 @@
 //!
 //! Illegal: to answer [`Outcome::Stored`] before the log did.
 
-use super::message::{Envelope, Outcome, Rcpt};
-use super::peers::{Answer, Peers, Request};
+use super::message::{Envelope, Outcome, Rcpt, Rooms};
+use super::peers::{Answer, Peers, Request, Unreachable};
 use super::sender::{Figures, Sender};
+use crate::bytes::hash::Sorted;
 use crate::env::Env;
 use crate::mailbox::deliver::{Planned, plan};
 use crate::mailbox::promise::promise;
-use crate::mailbox::{Accounts, Judge, Message, Quota, Recipient, deliver};
+use crate::mailbox::{Accounts, Judge, Message, Quota, Recipient, Refused, deliver};
 use crate::model::id::LogId;
 use crate::model::limits::SPOOL_PENDING_MAX;
 use crate::queue::record::put_add;
@@ -79,7 +80,8 @@ impl<E: Env, P: Peers> Intake<E, P> {
         self.sender().resume(others);
     }
 
-    /// Makes a message durable for all of its recipients. It is on its way before this returns:
+    /// Makes a message durable for all of its recipients. It is on its way before this returns,
+    /// unless it is for several logs and one of the others has to be asked for room: but for those,
     /// messages of one session come into a mailbox in the order of the calls.
     /// Dropping the future does not take the message back.
     pub fn accept(&self, envelope: &Envelope, message: Message) -> Accepting {
@@ -88,7 +90,7 @@ impl<E: Env, P: Peers> Intake<E, P> {
             return Box::pin(ready(Vec::new()));
         };
         if recipients.iter().any(|to| to.log != first) {
-            return self.spread(recipients, message);
+            return self.spread(envelope, message);
         }
         let here = recipients.iter().map(Rcpt::recipient).collect::<Vec<_>>();
         if first == self.log().id() {
@@ -101,7 +103,9 @@ impl<E: Env, P: Peers> Intake<E, P> {
             match asked.await {
                 Ok(Answer::Outcomes(outcomes)) if outcomes.len() == count => outcomes,
                 Ok(_) => vec![Outcome::BROKEN; count],
-                Err(_) => vec![Outcome::CROWDED; count],
+                Err(Unreachable::Full) => vec![Outcome::CROWDED; count],
+                // It may be stored: a client that is told to come back would store it twice.
+                Err(Unreachable::Lost) => vec![Outcome::Uncertain; count],
             }
         })
     }
@@ -122,8 +126,111 @@ impl<E: Env, P: Peers> Intake<E, P> {
         })
     }
 
+    /// Whether the owners of other logs have to be asked if these have room.
+    pub fn must_ask(&self, recipients: &[Rcpt]) -> bool {
+        recipients.iter().any(|to| self.is_far(to))
+    }
+
+    /// Has a quota that another log's owner holds.
+    fn is_far(&self, to: &Rcpt) -> bool {
+        to.log != self.log().id() && to.quota != Quota::NONE
+    }
+
+    /// Whether a recipient would take `size` octets, as far as this shard can tell.
+    pub fn room_here(&self, to: &Rcpt, size: u32) -> Result<(), Refused> {
+        if to.log != self.log().id() {
+            return Ok(());
+        }
+        self.accounts().borrow().room(to.account, to.quota, size)
+    }
+
+    /// Whether the recipients would take a message of `size` octets now. Owners of other logs are
+    /// asked, all at once, about those who have a quota.
+    pub fn room(&self, recipients: &[Rcpt], size: u32) -> Rooms {
+        let mut rooms: Vec<_> = recipients.iter().map(|to| self.room_here(to, size)).collect();
+        let mut far: Sorted<LogId, Vec<usize>> = Sorted::new();
+        for (index, to) in recipients.iter().enumerate().filter(|(_, to)| self.is_far(to)) {
+            far.entry(to.log).or_default().push(index);
+        }
+        let asked: Vec<_> = far
+            .into_iter()
+            .map(|(owner, places)| {
+                let recipients = places.iter().map(|&place| recipients[place].recipient());
+                let request = Request::Room { recipients: recipients.collect(), size };
+                (self.sender().peers().ask(owner, request), places)
+            })
+            .collect();
+        Box::pin(async move {
+            for (answer, places) in asked {
+                match answer.await {
+                    Ok(Answer::Rooms(told)) if told.len() == places.len() => {
+                        places.iter().zip(told).for_each(|(&place, room)| rooms[place] = room);
+                    }
+                    _ => places.iter().for_each(|&place| rooms[place] = Err(Refused::Unasked)),
+                }
+            }
+            rooms
+        })
+    }
+
+    /// A message for several logs. Their owners are asked for room, now that its size is known;
+    /// then it is promised to all who get it. Where nobody has to be asked it is on its way into
+    /// this log before this returns.
+    fn spread(&self, envelope: &Envelope, message: Message) -> Accepting {
+        let (recipients, judge) = (envelope.recipients.clone(), envelope.judge);
+        if !self.must_ask(&recipients) {
+            let rooms = vec![Ok(()); recipients.len()];
+            return self.promise(recipients, rooms, judge, message);
+        }
+        let asked = self.room(&recipients, message.size());
+        let this = self.clone();
+        let (promise, promised) = promise();
+        // A task of its own: the message has to go whether or not anybody waits for the answer.
+        self.log().env().spawn(async move {
+            let rooms = asked.await;
+            promise.keep(this.promise(recipients, rooms, judge, message).await);
+        });
+        Box::pin(promised)
+    }
+
+    /// Promises a message to those who get it: `rooms` says who of the other logs has room.
+    fn promise(
+        &self,
+        recipients: Vec<Rcpt>,
+        mut rooms: Vec<Result<(), Refused>>,
+        judge: Judge,
+        message: Message,
+    ) -> Accepting {
+        let size = message.size();
+        for (room, to) in rooms.iter_mut().zip(&recipients) {
+            *room = room.and_then(|()| self.room_here(to, size));
+        }
+        judge.decide(&mut rooms, ());
+        let outcomes: Vec<Outcome> = rooms.into_iter().map(Outcome::from).collect();
+        let gets = outcomes.iter().zip(recipients).filter(|(outcome, _)| outcome.is_stored());
+        let getting: Vec<Rcpt> = gets.map(|(_, to)| to).collect();
+        let own = self.log().id();
+        let stored = if getting.iter().all(|to| to.log == own) {
+            // Nobody is left elsewhere; perhaps nobody at all.
+            let here = getting.iter().map(Rcpt::recipient).collect::<Vec<_>>();
+            self.deliver_here(&here, Judge::Judged, message)
+        } else {
+            self.promise_all(&getting, message)
+        };
+        if getting.len() == outcomes.len() {
+            return stored;
+        }
+        Box::pin(async move {
+            let mut stored = stored.await.into_iter();
+            let mut merge = |one: Outcome| {
+                if one.is_stored() { stored.next().unwrap_or(Outcome::BROKEN) } else { one }
+            };
+            outcomes.into_iter().map(&mut merge).collect()
+        })
+    }
+
     /// A message for several logs: this one promises it, then hands out copies.
-    fn spread(&self, recipients: &[Rcpt], message: Message) -> Accepting {
+    fn promise_all(&self, recipients: &[Rcpt], message: Message) -> Accepting {
         let count = recipients.len();
         if self.spool().borrow().pending().len() >= SPOOL_PENDING_MAX {
             return Box::pin(ready(vec![Outcome::CROWDED; count]));
@@ -151,7 +258,7 @@ impl<E: Env, P: Peers> Intake<E, P> {
     }
 
     /// The promise, and the deliveries to accounts of this log in the same group: they share the
-    /// blob. Quotas were asked at RCPT; what is promised to some is not refused to others.
+    /// blob. Who has room was asked before; what is promised to some is not refused to others.
     fn plan_spread(
         &self,
         recipients: &[Rcpt],
@@ -160,10 +267,9 @@ impl<E: Env, P: Peers> Intake<E, P> {
         let mut group = Group::new();
         let facts = self.facts(&message);
         let own = self.log().id();
-        let here = recipients.iter().filter(|to| to.log == own);
-        let here = here.map(|to| Recipient { account: to.account, quota: Quota::NONE });
+        let here = recipients.iter().filter(|to| to.log == own).map(Rcpt::recipient);
         let here: Vec<Recipient> = here.collect();
-        let planned = plan(self.accounts(), &mut group, &facts, &here, Judge::Each);
+        let planned = plan(self.accounts(), &mut group, &facts, &here, Judge::Judged);
         let mut pending = Pending {
             blob: facts.blob,
             size: facts.size,

@@ -4,6 +4,8 @@ use crate::mailbox::{Judge, Quota, Recipient, Refused};
 use crate::model::id::{AccountId, LogId};
 use crate::model::reply::{Class, Enhanced};
 use crate::store::AppendError;
+use std::future::Future;
+use std::pin::Pin;
 
 /// A recipient as the directory resolved it: an account, who owns it, what it may keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +28,9 @@ pub struct Envelope {
     /// [`Judge::Each`] where every recipient gets its own reply, else [`Judge::Together`].
     pub judge: Judge,
 }
+
+/// Whether recipients have room, in their order; on its way.
+pub type Rooms = Pin<Box<dyn Future<Output = Vec<Result<(), Refused>>>>>;
 
 /// What became of a message for one recipient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +55,10 @@ impl Outcome {
     /// 552 5.3.4.
     pub const TOO_LARGE: Outcome =
         Outcome::Permanent(Enhanced(3, 4), "message is too large for this system");
+
+    pub fn is_stored(self) -> bool {
+        self == Outcome::Stored
+    }
 
     pub fn class(self) -> Class {
         match self {

@@ -21,7 +21,7 @@ pub mod peers;
 mod sender;
 
 pub use intake::{Accepting, Intake};
-pub use message::{Envelope, Outcome, Rcpt};
+pub use message::{Envelope, Outcome, Rcpt, Rooms};
 pub use owner::Answering;
 pub use peers::{Answer, Peers, Request, Unreachable};
 pub use sender::Figures;

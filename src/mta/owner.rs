@@ -22,6 +22,12 @@ impl<E: Env, P: Peers> Intake<E, P> {
     /// that calls made in order are served in order.
     pub fn serve(&self, request: Request) -> Answering {
         match request {
+            Request::Room { recipients, size } => {
+                let accounts = self.accounts().borrow();
+                let room = |to: &Recipient| accounts.room(to.account, to.quota, size);
+                let rooms = recipients.iter().map(room).collect();
+                Box::pin(ready(Answer::Rooms(rooms)))
+            }
             Request::Deliver { recipients, judge, message } => {
                 let outcomes = self.deliver_here(&recipients, judge, message);
                 Box::pin(async { Answer::Outcomes(outcomes.await) })

@@ -1,7 +1,7 @@
 //! What shards ask each other about mail, and the seam through which they do.
 
 use super::message::Outcome;
-use crate::mailbox::{Judge, Message, Recipient};
+use crate::mailbox::{Judge, Message, Recipient, Refused};
 use crate::model::id::LogId;
 use crate::queue::SpoolId;
 use std::future::Future;
@@ -11,8 +11,8 @@ use std::future::Future;
 /// What an implementation has to keep:
 ///   - requests of one shard to one log are handed to [`super::Intake::serve`] in the order in
 ///     which they were asked, also if nobody waits for an answer any more
-///   - a request that was answered with [`Unreachable`] may have been served, or will be, but not
-///     after a later one
+///   - a request that was answered with [`Unreachable::Lost`] may have been served, or will be, but
+///     not after a later one; one with [`Unreachable::Full`] was not and never will be
 pub trait Peers: 'static {
     /// Queues the request before it returns; the future gives the answer.
     fn ask(
@@ -22,9 +22,14 @@ pub trait Peers: 'static {
     ) -> impl Future<Output = Result<Answer, Unreachable>> + 'static;
 }
 
-/// The owner's inbox is full, or the owner is not there. Whether the request was served is unknown.
+/// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unreachable;
+pub enum Unreachable {
+    /// The owner's inbox is full: it never heard of the request.
+    Full,
+    /// The owner went without an answer: whether the request was served is unknown.
+    Lost,
+}
 
 /// A message of a spool: who sends it under which number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +41,9 @@ pub struct Key {
 /// What one shard asks another. `Send`; the octets of a message are moved.
 #[derive(Debug)]
 pub enum Request {
+    /// Whether each of these would take a message of `size` octets now, what is on its way into the
+    /// owner's log counted in. Nothing is held for it. Answered by [`Answer::Rooms`].
+    Room { recipients: Vec<Recipient>, size: u32 },
     /// A message whose recipients all are the owner's. Answered by [`Answer::Outcomes`].
     Deliver { recipients: Vec<Recipient>, judge: Judge, message: Message },
     /// A message of the source's spool, perhaps not for the first time; `settled` as in
@@ -52,6 +60,8 @@ pub enum Request {
 /// What the owner answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
+    /// In the order of the recipients.
+    Rooms(Vec<Result<(), Refused>>),
     /// In the order of the recipients.
     Outcomes(Vec<Outcome>),
     /// Durable.

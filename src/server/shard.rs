@@ -142,8 +142,8 @@ impl<C: Conn> Peers for MeshPeers<C> {
         let (reply, answer) = mesh::reply();
         let sent = self.0.send(ShardId(owner.0), Call::Mail(request, reply));
         async move {
-            sent.map_err(|_| Unreachable)?;
-            answer.await.map_err(|_| Unreachable)
+            sent.map_err(|_| Unreachable::Full)?;
+            answer.await.map_err(|_| Unreachable::Lost)
         }
     }
 }

@@ -21,11 +21,12 @@ use crate::bytes::codec::to_u64;
 use crate::directory::{Aliased, Resolution, resolve};
 use crate::env::{Conn as _, Env};
 use crate::mailbox::summary::{FieldV1, SummaryV1};
-use crate::mailbox::{Judge, Marks, Message, Quota};
+use crate::mailbox::{Judge, Marks, Message, Quota, Refused};
 use crate::model::address::Address;
+use crate::model::id::AccountId;
 use crate::model::reply::{Class, Enhanced};
 use crate::model::time::Mono;
-use crate::mta::{Accepting, Envelope, Outcome, Rcpt};
+use crate::mta::{Accepting, Envelope, Outcome, Rcpt, Rooms};
 use crate::probe::event::{Level, Value, event};
 use crate::proto::smtp::{self, Found, Lookup, Session, Settings, Step, Verdict, outcome_replies};
 use crate::wire::address::{ForwardPath, parse_mailbox};
@@ -43,9 +44,14 @@ use std::time::Duration;
 /// A recipient that was answered with 250.
 struct Accepted {
     address: Address,
-    /// Where its accounts stand among those of the transaction.
-    first: usize,
-    count: usize,
+    /// Its accounts: one, or those of an alias.
+    accounts: Vec<Rcpt>,
+}
+
+/// A recipient whose owners are asked for room.
+struct Asking {
+    recipient: Accepted,
+    rooms: Rooms,
 }
 
 /// What the transaction under way has gathered.
@@ -55,7 +61,8 @@ struct Transaction {
     utf8: bool,
     size: u64,
     accepted: Vec<Accepted>,
-    accounts: Vec<Rcpt>,
+    /// Which directory the recipients were found in.
+    version: u64,
     /// The message under way, and its name in the logs.
     draft: Option<(String, Draft)>,
 }
@@ -63,11 +70,20 @@ struct Transaction {
 /// A commit under way, and what is written behind its reply.
 struct Hole {
     accepting: Accepting,
-    /// How many accounts each accepted recipient stands for.
-    counts: Vec<usize>,
+    /// What each accepted recipient stands for.
+    shares: Vec<Share>,
     told: Told,
     begun: Mono,
     after: Chain,
+}
+
+/// What an accepted recipient stands for when its message is committed.
+#[derive(Clone, Copy)]
+enum Share {
+    /// So many accounts.
+    Accounts(usize),
+    /// It was accepted, and is not to be had any more.
+    Gone(Outcome),
 }
 
 /// What the log says of a message once it is answered.
@@ -137,7 +153,13 @@ impl<E: Env> Driver<E> {
     async fn run(&mut self, mut conn: E::Conn) {
         let mut buffer = Buffer::new();
         loop {
-            let goes_on = self.work(&mut buffer);
+            let goes_on = match self.work(&mut buffer) {
+                Goes::Ask(asking) => {
+                    Box::pin(self.hear(*asking)).await;
+                    continue;
+                }
+                goes_on => goes_on,
+            };
             if !self.holes.is_empty() && !Box::pin(self.fill_holes()).await {
                 // The log cannot say whether a message is stored: neither can we.
                 return;
@@ -147,7 +169,7 @@ impl<E: Env> Driver<E> {
             }
             match goes_on {
                 Goes::Close => return conn.close().await,
-                Goes::Again => continue,
+                Goes::Again | Goes::Ask(_) => continue,
                 Goes::Read => {}
             }
             match self.receive(&mut conn, &mut buffer).await {
@@ -222,10 +244,7 @@ impl<E: Env> Driver<E> {
                     self.on_sender(&sender);
                     None
                 }
-                Step::Recipient(recipient) => {
-                    self.on_recipient(&recipient);
-                    None
-                }
+                Step::Recipient(recipient) => self.on_recipient(&recipient).map(Goes::Ask),
                 Step::Lookup(lookup) => {
                     self.on_lookup(lookup);
                     None
@@ -302,18 +321,41 @@ impl<E: Env> Driver<E> {
         self.put(out);
     }
 
-    fn on_recipient(&mut self, recipient: &Recipient<'_>) {
+    /// Some: the owners of other shards have to be asked first.
+    fn on_recipient(&mut self, recipient: &Recipient<'_>) -> Option<Box<Asking>> {
         let verdict = match self.admit(recipient) {
-            Ok(()) => Verdict::Accept,
+            Ok(None) => Verdict::Accept,
+            Ok(Some(asking)) => return Some(Box::new(asking)),
             Err(reply) => Verdict::Refuse(reply),
         };
+        self.put_recipient(verdict);
+        None
+    }
+
+    fn put_recipient(&mut self, verdict: Verdict<'static>) {
         let mut out = Chain::new();
         self.session.recipient(verdict, &mut out);
         self.put(out);
     }
 
-    /// Resolves a recipient and adds its accounts to the transaction.
-    fn admit(&mut self, recipient: &Recipient<'_>) -> Result<(), Reply<'static>> {
+    /// Waits for what the owners say of a recipient.
+    async fn hear(&mut self, asking: Asking) {
+        let Asking { recipient, rooms } = asking;
+        // All of a recipient's accounts, or none: those of one that is refused get nothing.
+        let refused = rooms.await.into_iter().find_map(Result::err);
+        let verdict = match (refused, self.transaction.as_deref_mut()) {
+            (Some(refused), _) => Verdict::Refuse(to_reply(Outcome::from(refused))),
+            (None, None) => Verdict::Refuse(BROKEN),
+            (None, Some(transaction)) => {
+                transaction.accepted.push(recipient);
+                Verdict::Accept
+            }
+        };
+        self.put_recipient(verdict);
+    }
+
+    /// Resolves a recipient and adds it to the transaction, unless others have to be asked.
+    fn admit(&mut self, recipient: &Recipient<'_>) -> Result<Option<Asking>, Reply<'static>> {
         let (local, domain, address) = match &recipient.path {
             ForwardPath::Postmaster => {
                 let host = &self.settings.hostname;
@@ -321,13 +363,37 @@ impl<E: Env> Driver<E> {
             }
             ForwardPath::Path(path) => (path.local(), path.domain(), path.to_address()),
         };
+        let (version, accounts) = self.look_up(local, domain)?;
+        let Some(transaction) = self.transaction.as_deref_mut() else { return Err(BROKEN) };
+        let size = u32::try_from(transaction.size).unwrap_or(u32::MAX);
+        if transaction.accepted.is_empty() {
+            transaction.version = version;
+        }
+        let intake = &self.shard.intake;
+        if intake.must_ask(&accounts) {
+            let rooms = intake.room(&accounts, size);
+            return Ok(Some(Asking { recipient: Accepted { address, accounts }, rooms }));
+        }
+        for account in &accounts {
+            let room = intake.room_here(account, size);
+            room.map_err(|refused| to_reply(Outcome::from(refused)))?;
+        }
+        transaction.accepted.push(Accepted { address, accounts });
+        Ok(None)
+    }
+
+    /// Whose mail for this address is, and by which directory.
+    fn look_up(&self, local: &str, domain: &str) -> Result<(u64, Vec<Rcpt>), Reply<'static>> {
         let snapshot = self.shard.directory();
         let names = &self.shard.settings.directory;
-        let found = resolve(&snapshot, local.as_bytes(), domain, names);
-        let accounts = match found {
-            Resolution::Account { account, quota } => vec![(account, quota)],
+        let to = |account: AccountId, octets: u64| {
+            let quota = if octets == 0 { Quota::NONE } else { Quota { octets, ..Quota::NONE } };
+            Rcpt { log: self.shard.owner(account), account, quota }
+        };
+        let accounts = match resolve(&snapshot, local.as_bytes(), domain, names) {
+            Resolution::Account { account, quota } => vec![to(account, quota)],
             Resolution::Aliased(aliased) if aliased.remotes.is_empty() => {
-                aliased.locals.into_iter().map(|local| (local.account, local.quota)).collect()
+                aliased.locals.iter().map(|local| to(local.account, local.quota)).collect()
             }
             Resolution::Aliased(_) => return Err(NO_QUEUE),
             Resolution::UnknownDomain if (self.shard.settings.may_relay)(self.peer) => {
@@ -338,24 +404,7 @@ impl<E: Env> Driver<E> {
             Resolution::Disabled => return Err(DISABLED),
             Resolution::Broken(_) => return Err(BROKEN),
         };
-        let Some(transaction) = self.transaction.as_deref_mut() else { return Err(BROKEN) };
-        let first = transaction.accounts.len();
-        // All of a recipient's accounts, or none: those of one that is refused get nothing.
-        let mut admitted = Vec::with_capacity(accounts.len());
-        for (account, octets) in accounts {
-            let quota = if octets == 0 { Quota::NONE } else { Quota { octets, ..Quota::NONE } };
-            let log = self.shard.owner(account);
-            if log == self.shard.log.id() {
-                let size = u32::try_from(transaction.size).unwrap_or(u32::MAX);
-                let room = self.shard.accounts.borrow().room(account, quota, size);
-                room.map_err(|refused| to_reply(Outcome::from(refused)))?;
-            }
-            admitted.push(Rcpt { log, account, quota });
-        }
-        let count = admitted.len();
-        transaction.accounts.extend(admitted);
-        transaction.accepted.push(Accepted { address, first, count });
-        Ok(())
+        Ok((snapshot.version(), accounts))
     }
 
     fn on_lookup(&mut self, lookup: Lookup<'_>) {
@@ -427,20 +476,23 @@ impl<E: Env> Driver<E> {
     /// The message is whole: sends it on its way into the log and leaves a hole for its reply.
     fn on_commit(&mut self, is_text: bool) {
         let Some(transaction) = self.transaction.take() else { return };
-        let Transaction { sender, utf8, accepted, accounts, draft, .. } = *transaction;
+        let Transaction { sender, utf8, accepted, version, draft, .. } = *transaction;
         let Some((id, draft)) = draft else { return };
         let message = draft.end();
         let octets = message.as_ref().map_or(0, Vec::len);
-        let counts: Vec<usize> = accepted.iter().map(|one| one.count).collect();
-        debug_assert!(accepted.iter().all(|one| one.first + one.count <= accounts.len()));
-        let accepting: Accepting = if let Some(message) = message {
+        let (recipients, shares) = self.shares(&accepted, version);
+        let refused = if self.settings.lmtp { None } else { refused_for_all(&shares) };
+        let refused = if message.is_none() { Some(Outcome::CROWDED) } else { refused };
+        let accepting: Accepting = if let (Some(message), None) = (message, refused) {
             let message = self.make_message(message, utf8, is_text);
             // A reply that stands for several accounts is one for all of them, by LMTP too.
-            let is_each = self.settings.lmtp && counts.iter().all(|&count| count == 1);
+            let is_one = |share: &Share| !matches!(share, Share::Accounts(count) if *count != 1);
+            let is_each = self.settings.lmtp && shares.iter().all(is_one);
             let judge = if is_each { Judge::Each } else { Judge::Together };
-            self.shard.intake.accept(&Envelope { recipients: accounts, judge }, message)
+            self.shard.intake.accept(&Envelope { recipients, judge }, message)
         } else {
-            Box::pin(std::future::ready(vec![Outcome::CROWDED; accounts.len()]))
+            let refused = refused.unwrap_or(Outcome::CROWDED);
+            Box::pin(std::future::ready(vec![refused; recipients.len()]))
         };
         let told = Told {
             id,
@@ -449,7 +501,26 @@ impl<E: Env> Driver<E> {
             octets,
         };
         let begun = self.shard.env.now();
-        self.holes.push_back(Hole { accepting, counts, told, begun, after: Chain::new() });
+        self.holes.push_back(Hole { accepting, shares, told, begun, after: Chain::new() });
+    }
+
+    /// Who the accepted recipients are now. Where the directory has changed since they were
+    /// accepted they are looked up again: a user may be gone.
+    fn shares(&self, accepted: &[Accepted], version: u64) -> (Vec<Rcpt>, Vec<Share>) {
+        let is_new = self.shard.directory().version() != version;
+        let mut recipients = Vec::with_capacity(accepted.len());
+        let share = |one: &Accepted| {
+            let found = is_new.then(|| self.look_up(one.address.local(), one.address.domain()));
+            let accounts = match &found {
+                None => &one.accounts,
+                Some(Ok((_, accounts))) => accounts,
+                Some(Err(reply)) => return Share::Gone(to_gone(reply)),
+            };
+            recipients.extend_from_slice(accounts);
+            Share::Accounts(accounts.len())
+        };
+        let shares = accepted.iter().map(share).collect();
+        (recipients, shares)
     }
 
     fn make_message(&self, octets: Vec<u8>, utf8: bool, is_text: bool) -> Message {
@@ -482,7 +553,7 @@ impl<E: Env> Driver<E> {
             if outcomes.contains(&Outcome::Uncertain) {
                 return false;
             }
-            let verdicts = self.verdicts(&outcomes, &hole.counts);
+            let verdicts = self.verdicts(&outcomes, &hole.shares);
             let took = self.shard.env.now().since(hole.begun);
             let id = format!("id {}", hole.told.id);
             let replies: Vec<smtp::Outcome<'_>> =
@@ -495,19 +566,21 @@ impl<E: Env> Driver<E> {
     }
 
     /// One verdict for each recipient by LMTP, one for all by SMTP.
-    fn verdicts(&self, outcomes: &[Outcome], counts: &[usize]) -> Vec<Outcome> {
+    fn verdicts(&self, outcomes: &[Outcome], shares: &[Share]) -> Vec<Outcome> {
         if !self.settings.lmtp {
-            return vec![Outcome::overall(outcomes)];
+            let refused = refused_for_all(shares);
+            return vec![refused.unwrap_or_else(|| Outcome::overall(outcomes))];
         }
         let mut rest = outcomes;
-        counts
-            .iter()
-            .map(|&count| {
+        let verdict = |share: &Share| match *share {
+            Share::Gone(outcome) => outcome,
+            Share::Accounts(count) => {
                 let (mine, after) = rest.split_at(count.min(rest.len()));
                 rest = after;
                 Outcome::overall(mine)
-            })
-            .collect()
+            }
+        };
+        shares.iter().map(verdict).collect()
     }
 
     fn tell(&self, told: &Told, verdicts: &[Outcome], took: Duration) {
@@ -548,6 +621,8 @@ impl<E: Env> Driver<E> {
 /// What the loop does once all that was received is worked through.
 enum Goes {
     Read,
+    /// The owners of a recipient have to say whether they have room.
+    Ask(Box<Asking>),
     /// Enough commits are open, or replies wait: fill the holes, write, then work on.
     Again,
     Close,
@@ -580,6 +655,26 @@ fn to_stored(summary: &Summary) -> SummaryV1 {
         header_len: summary.header_len,
         body_lines: summary.body_lines,
         fields: fields.collect(),
+    }
+}
+
+/// The one answer to SMTP where recipients have gone since they were accepted: if all have, nobody
+/// is there; else the sender is to come back and hears at RCPT who it was.
+fn refused_for_all(shares: &[Share]) -> Option<Outcome> {
+    let mut gone = shares.iter().filter_map(|share| match share {
+        Share::Gone(outcome) => Some(*outcome),
+        Share::Accounts(_) => None,
+    });
+    let first = gone.next()?;
+    let is_all = gone.count() + 1 == shares.len();
+    Some(if is_all { first } else { Outcome::from(Refused::Parted) })
+}
+
+/// What a recipient that was accepted and is refused now is told.
+fn to_gone(reply: &Reply<'static>) -> Outcome {
+    match (reply.class(), reply.enhanced) {
+        (Class::Permanent, Some(enhanced)) => Outcome::Permanent(enhanced, reply.text),
+        _ => Outcome::BROKEN,
     }
 }
 

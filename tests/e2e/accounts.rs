@@ -1,0 +1,136 @@
+//! Users of both shards: quotas, deletions, and what the operator is told, across shards.
+//!
+//! Accounts are numbered from 1 and owned by turns: the first user lives on shard 1, the second on
+//! shard 0, and so on.
+
+use crate::client::{Link, Maildrop, smtp};
+use crate::harness::{PASSWORD, Server};
+
+/// A message of about `octets` octets.
+fn mail(octets: usize) -> String {
+    let line = format!("{}\r\n", "x".repeat(62));
+    format!("Subject: size\r\n\r\n{}", line.repeat(octets.div_ceil(64)))
+}
+
+fn add_user(server: &Server, user: &str, quota: &str) {
+    let address = format!("{user}@local.example");
+    let words = ["user", "add", &address, "--password-stdin", "--quota", quota];
+    server.pombal(&words, &format!("{PASSWORD}\n"));
+}
+
+/// MAIL and RCPT for each; returns the codes of RCPT.
+fn begin(link: &mut Link, users: &[&str]) -> Vec<u16> {
+    link.command("MAIL FROM:<s@else.example>", 250).unwrap();
+    let mut codes = Vec::new();
+    for user in users {
+        link.send(format!("RCPT TO:<{user}@local.example>\r\n")).unwrap();
+        codes.push(link.reply().unwrap().unwrap().code);
+    }
+    codes
+}
+
+fn data(link: &mut Link, message: &str) {
+    link.command("DATA", 354).unwrap();
+    link.send(format!("{message}.\r\n")).unwrap();
+}
+
+fn code(link: &mut Link) -> u16 {
+    link.reply().unwrap().unwrap().code
+}
+
+fn count(server: &Server, user: &str) -> usize {
+    let maildrop = Maildrop::open(server.pop3(), user, false).unwrap();
+    let count = maildrop.count;
+    maildrop.quit().unwrap();
+    count
+}
+
+/// Many connections, so that some are served by the one shard and some by the other.
+fn links(port: u16, hello: &str) -> Vec<Link> {
+    (0..8).map(|_| smtp(port, hello).unwrap()).collect()
+}
+
+#[test]
+fn a_quota_holds_on_whichever_shard_the_mail_comes_in() {
+    let server = Server::with_users("", &["a", "b"]);
+    add_user(&server, "c", "100K");
+    add_user(&server, "d", "100K");
+    let mut link = smtp(server.smtp(), "EHLO").unwrap();
+    assert_eq!(begin(&mut link, &["c", "d"]), [250, 250]);
+    data(&mut link, &mail(99 << 10));
+    assert_eq!(code(&mut link), 250);
+    for user in ["c", "d"] {
+        Maildrop::open_filled(server.pop3(), user, 1).unwrap().quit().unwrap();
+    }
+    for mut link in links(server.smtp(), "EHLO") {
+        // Known at RCPT where the size is told.
+        link.command("MAIL FROM:<> SIZE=2000", 250).unwrap();
+        for user in ["c", "d"] {
+            let said = link.command(&format!("RCPT TO:<{user}@local.example>"), 452).unwrap();
+            assert!(said.text.contains("4.2.2"), "{}", said.text);
+        }
+        link.command("RCPT TO:<a@local.example>", 250).unwrap();
+        link.command("RSET", 250).unwrap();
+        // Not told: known at the end, and then nobody gets it.
+        assert_eq!(begin(&mut link, &["c", "d"]), [250, 250]);
+        data(&mut link, &mail(4_000));
+        assert_eq!(code(&mut link), 452);
+    }
+    for mut link in links(server.lmtp(), "LHLO") {
+        assert_eq!(begin(&mut link, &["a", "c", "b", "d"]), [250; 4]);
+        data(&mut link, &mail(4_000));
+        assert_eq!([0; 4].map(|_| code(&mut link)), [250, 452, 250, 452]);
+    }
+    for (user, wanted) in [("a", 8), ("b", 8), ("c", 1), ("d", 1)] {
+        Maildrop::open_filled(server.pop3(), user, wanted).unwrap().quit().unwrap();
+        assert_eq!(count(&server, user), wanted, "{user}");
+    }
+}
+
+/// By SMTP one answer is for all: who had room at RCPT gets it if anybody has at the end.
+#[test]
+fn mail_for_some_with_room_is_never_lost() {
+    let server = Server::with_users("", &["a", "b"]);
+    add_user(&server, "c", "10K");
+    add_user(&server, "d", "10K");
+    for mut link in links(server.smtp(), "EHLO") {
+        assert_eq!(begin(&mut link, &["a", "b", "c", "d"])[..2], [250, 250]);
+        data(&mut link, &mail(9_000));
+        assert_eq!(code(&mut link), 250);
+    }
+    for (user, least) in [("a", 8), ("b", 8), ("c", 1), ("d", 1)] {
+        Maildrop::open_filled(server.pop3(), user, least).unwrap().quit().unwrap();
+    }
+}
+
+/// Mail for users who are deleted between RCPT and the end of the message.
+#[test]
+fn tells_of_users_who_went_in_the_middle() {
+    let server = Server::with_users("", &["a", "b", "c", "d"]);
+    let mut links_smtp = links(server.smtp(), "EHLO");
+    for (index, link) in links_smtp.iter_mut().enumerate() {
+        let users: &[&str] = [&["c"][..], &["d"], &["c", "d"], &["a", "b", "c", "d"]][index % 4];
+        assert_eq!(begin(link, users), vec![250; users.len()]);
+    }
+    let mut links_lmtp = links(server.lmtp(), "LHLO");
+    for link in &mut links_lmtp {
+        assert_eq!(begin(link, &["a", "c", "b", "d"]), [250; 4]);
+    }
+    for user in ["c@local.example", "d@local.example"] {
+        server.pombal(&["user", "del", user], "");
+    }
+    for (index, link) in links_smtp.iter_mut().enumerate() {
+        data(link, &mail(100));
+        assert_eq!(code(link), if index % 4 == 3 { 451 } else { 550 }, "{index}");
+        link.command("MAIL FROM:<>", 250).unwrap();
+        link.command("RCPT TO:<c@local.example>", 550).unwrap();
+    }
+    for link in &mut links_lmtp {
+        data(link, &mail(100));
+        assert_eq!([0; 4].map(|_| code(link)), [250, 550, 250, 550]);
+    }
+    for user in ["a", "b"] {
+        Maildrop::open_filled(server.pop3(), user, 8).unwrap().quit().unwrap();
+        assert_eq!(count(&server, user), 8, "{user}");
+    }
+}
