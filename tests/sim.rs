@@ -16,6 +16,9 @@
 #[path = "sim/case.rs"]
 mod case;
 #[cfg(test)]
+#[path = "sim/deletion.rs"]
+mod deletion;
+#[cfg(test)]
 #[path = "sim/life.rs"]
 mod life;
 #[cfg(test)]

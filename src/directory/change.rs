@@ -49,6 +49,14 @@ pub enum ChangeError {
     TooManyChanges,
 }
 
+impl ChangeError {
+    /// Whether it cannot be meant, whatever the directory holds.
+    pub fn is_usage(&self) -> bool {
+        use ChangeError::{Bad, BadHash, CatchAllUser, NoTargets, TooManyTargets};
+        matches!(self, Bad(..) | BadHash(_) | CatchAllUser(_) | NoTargets(_) | TooManyTargets(_))
+    }
+}
+
 impl fmt::Display for ChangeError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

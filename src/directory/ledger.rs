@@ -36,6 +36,16 @@ impl Ledger {
         Arc::clone(&self.directory.borrow().snapshot)
     }
 
+    /// Whether some user has this account.
+    pub fn has_account(&self, account: AccountId) -> bool {
+        self.directory.borrow().users.contains_key(&account.0)
+    }
+
+    /// The highest account ever given.
+    pub fn highest(&self) -> AccountId {
+        self.directory.borrow().highest()
+    }
+
     /// One page of a listing.
     pub fn list(&self, query: &Query<'_>) -> Page {
         self.directory.borrow().list(query)

@@ -67,6 +67,9 @@ pub struct Accounts {
     reserved: Map<AccountId, Usage>,
     /// Volatile: who is to be told when an account changes.
     bells: Map<AccountId, Weak<Bell>>,
+    /// Volatile: accounts whose deletion is on its way into the log. Nothing may be queued for them
+    /// behind it.
+    shut: BTreeSet<AccountId>,
     /// See [`Accounts::plant_uid_reuse`].
     reuses_uids: bool,
 }
@@ -90,6 +93,11 @@ impl Accounts {
     /// Messages of all accounts.
     pub fn messages(&self) -> u64 {
         self.by_id.values().map(|account| account.usage().messages).sum()
+    }
+
+    /// Octets of all accounts.
+    pub fn octets(&self) -> u64 {
+        self.by_id.values().map(|account| account.usage().octets).sum()
     }
 
     /// A mailbox at this moment; empty if it is not there.
@@ -197,16 +205,28 @@ impl Accounts {
         self.by_id.get(&account).map_or_else(Usage::default, |account| account.usage())
     }
 
-    /// Whether the account was deleted.
+    /// Whether the account was deleted, or is about to be.
     pub fn is_closed(&self, account: AccountId) -> bool {
-        self.by_id.get(&account).is_some_and(|account| account.closed)
+        self.shut.contains(&account)
+            || self.by_id.get(&account).is_some_and(|account| account.closed)
     }
 
-    /// Deleted accounts that still hold messages: the deletion was interrupted, go on with it.
-    pub fn closing(&self) -> Vec<AccountId> {
-        let half = |account: &Account| account.closed && !account.folders().is_empty();
+    /// Takes nothing for an account any more, while its deletion is on its way into the log.
+    /// `false` if it was closed before.
+    pub(super) fn shut(&mut self, account: AccountId) -> bool {
+        !self.is_closed(account) && self.shut.insert(account)
+    }
+
+    /// The deletion did not come into the log.
+    pub(super) fn reopen(&mut self, account: AccountId) {
+        self.shut.remove(&account);
+    }
+
+    /// All accounts but those that were deleted and hold nothing any more, by number.
+    pub fn living(&self) -> Vec<AccountId> {
+        let lives = |account: &Account| !account.closed || !account.folders().is_empty();
         let mut found: Vec<AccountId> =
-            self.by_id.iter().filter(|(_, a)| half(a)).map(|(&id, _)| id).collect();
+            self.by_id.iter().filter(|(_, account)| lives(account)).map(|(&id, _)| id).collect();
         found.sort_unstable();
         found
     }
@@ -263,12 +283,12 @@ impl Accounts {
     /// Numbers for one delivery into INBOX. `now`, in seconds, becomes the UIDVALIDITY if INBOX
     /// has to be made. The records have to be appended before the next await.
     pub(super) fn assign(&mut self, id: AccountId, now: u32) -> Result<Assigned, Refused> {
+        if self.is_closed(id) {
+            return Err(Refused::Closed);
+        }
         let Some(account) = self.by_id.get_mut(&id) else {
             return self.assign_unborn(id, now);
         };
-        if account.closed {
-            return Err(Refused::Closed);
-        }
         let modseq = ModSeq(account.assigned.0 + 1);
         let Some(folder) = account.folder_mut(INBOX) else { return Err(Refused::Closed) };
         let uid = folder.assign;
@@ -403,6 +423,7 @@ impl Accounts {
             Change::Expunge(expunge) => self.apply_expunge(id, expunge)?,
             Change::AccountDelete => {
                 self.unborn.remove(&id);
+                self.shut.remove(&id);
                 self.by_id.entry(id).or_default().apply_delete();
             }
             Change::Flags(record) => self.known(id)?.apply_flags(record)?,

@@ -100,16 +100,20 @@ pub fn expunge<E: Env>(
 
 /// Deletes an account with all its mail. It takes no mail from the first commit on; its messages
 /// go in bounded steps. Call it again to go on after an error or a crash
-/// ([`Accounts::closing`]).
+/// ([`Accounts::living`]).
 pub async fn delete_account<E: Env>(
     log: &Log<E>,
     accounts: &Rc<RefCell<Accounts>>,
     account: AccountId,
 ) -> Result<(), ExpungeError> {
-    if !accounts.borrow().is_closed(account) {
+    let is_news = accounts.borrow_mut().shut(account);
+    if is_news {
         let mut group = Group::new();
         put_account_delete(&mut group, account);
-        log.append(group).await?;
+        if let Err(error) = log.append(group).await {
+            accounts.borrow_mut().reopen(account);
+            return Err(error.into());
+        }
     }
     // What was queued before is applied by now, and nothing can follow.
     let mailboxes = accounts.borrow().mailboxes(account);

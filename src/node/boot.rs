@@ -7,7 +7,8 @@
 //!   SIGTERM: no more connections → sessions come to an end → all drained → logs closed
 //! ```
 
-use super::shard::{Plan, State, assemble, begin, cost, open_state, publish_directory};
+use super::owners::OfShards;
+use super::shard::{Plan, State, assemble, begin, cost, open_state};
 use super::signals::{self, Wish};
 use super::{data_dir, directory, offline};
 use crate::admin::http::{Health, Pages};
@@ -318,20 +319,10 @@ fn listen(shard: &Rc<Shard<Ring>>, common: &Arc<Common>) -> Result<(), String> {
 
 /// Answers the command line, one request after the other.
 async fn serve_admin(shard: Rc<Shard<Ring>>, state: State<Ring>, mut inbox: Inbox<Asked>) {
+    let owners = OfShards { shard, ledger: state.ledger.clone() };
     loop {
         let asked = inbox.recv().await;
-        let request = asked.request.clone();
-        let changes = directory::changes(&request);
-        let used = |account| {
-            (shard.owner(account) == shard.log.id()).then(|| {
-                let usage = shard.accounts.borrow().usage(account);
-                (usage.octets, usage.messages)
-            })
-        };
-        let response = directory::answer(&state, request, &used).await;
-        if changes {
-            publish_directory(&shard, &state.ledger);
-        }
+        let response = directory::answer(&state, asked.request.clone(), &owners).await;
         asked.answer(response);
     }
 }

@@ -105,7 +105,7 @@ fn lock(data_dir: &Path) -> Result<File, Failure> {
         .truncate(false)
         .write(true)
         .open(&path)
-        .map_err(at(&path))?;
+        .map_err(|error| not_opened(&path, &error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
@@ -113,6 +113,18 @@ fn lock(data_dir: &Path) -> Result<File, Failure> {
         }
         Err(TryLockError::Error(error)) => Err(at(&path)(error)),
     }
+}
+
+/// Whoever may only read cannot open the store: that may have to mend the end of a log.
+fn not_opened(path: &Path, error: &io::Error) -> Failure {
+    let advice = match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            ": the store is opened for writing also to be read, since the end of its log may have to \
+             be mended; ask as its owner, or look at a copy"
+        }
+        _ => "",
+    };
+    Failure::Failed(format!("{}: {error}{advice}", path.display()))
 }
 
 fn read(path: &Path, text: &str) -> Result<Described, Failure> {
@@ -204,6 +216,17 @@ mod tests {
         let held = hold(dir.path(), 1);
         assert!(matches!(held, Err(Failure::Failed(why)) if why.contains("log-000")));
         assert!(!dir.path().join("store.toml").exists());
+    }
+
+    #[test]
+    fn says_why_a_directory_that_can_only_be_read_will_not_do() {
+        let say = |kind| match not_opened(Path::new("data/lock"), &io::Error::from(kind)) {
+            Failure::Failed(text) | Failure::Wrong(text) => text,
+        };
+        for kind in [io::ErrorKind::ReadOnlyFilesystem, io::ErrorKind::PermissionDenied] {
+            assert!(say(kind).contains("look at a copy"), "{}", say(kind));
+        }
+        assert!(!say(io::ErrorKind::IsADirectory).contains("copy"));
     }
 
     #[test]

@@ -1,117 +1,125 @@
-//! The operator's requests, answered out of log 0: the same for a running and a stopped server.
+//! The operator's requests, answered out of log 0 and by the owners of the accounts: the same for a
+//! running and a stopped server.
 
+use super::owners::{self, Owners};
 use super::shard::State;
 use crate::admin::request::{AliasRow, DirectoryRequest, FigureRow, Request, Response, UserRow};
-use crate::directory::{ChangeError, Draft, Query, Row, domain_name};
+use crate::bytes::hash::Map;
+use crate::directory::{ChangeError, Draft, Query, Row, User, domain_name};
 use crate::env::Env;
-use crate::model::id::AccountId;
+use crate::mailbox::Usage;
+use crate::model::id::{AccountId, LogId};
+use crate::server::owner::{Question, Told};
+use std::sync::Arc;
 use std::time::Duration;
 
-/// What one account keeps: octets and messages. `None` where another shard has it.
-pub type Used<'a> = &'a dyn Fn(AccountId) -> Option<(u64, u64)>;
-
-/// Answers a request. `used` is asked about accounts that are shown.
-pub async fn answer<E: Env>(state: &State<E>, request: Request, used: Used<'_>) -> Response {
+/// Answers a request; `owners` are asked about the accounts, and hear of every change.
+pub async fn answer<E: Env>(state: &State<E>, request: Request, owners: &impl Owners) -> Response {
     match request {
         Request::Ping => Response::Done,
-        Request::StoreStats => figures(state),
-        Request::Directory(request) => directory(state, request, used).await,
+        Request::StoreStats => figures(owners).await,
+        Request::Directory(request) => directory(state, request, owners).await,
     }
 }
 
-/// Whether the request changes the directory, so that the other shards have to be told.
-pub fn changes(request: &Request) -> bool {
-    let Request::Directory(request) = request else { return false };
-    !matches!(
-        request,
-        DirectoryRequest::DomainList
-            | DirectoryRequest::UserList { .. }
-            | DirectoryRequest::UserShow { .. }
-            | DirectoryRequest::AliasList { .. }
-    )
-}
-
-fn figures<E: Env>(state: &State<E>) -> Response {
-    let (figures, stats) = (state.log.figures(), state.log.stats());
-    let row = |name: &str, value: u64| FigureRow { name: name.into(), value };
-    Response::Figures(vec![
-        row("batches", stats.batches.get()),
-        row("groups", stats.groups.get()),
-        row("syncs", stats.syncs.get()),
-        row("octets_written", stats.octets_written.get()),
-        row("checkpoints", stats.checkpoints.get()),
-        row("checkpoint_octets", stats.checkpoint_octets.get()),
-        row("failures", stats.failures.get()),
-        row("crowded", u64::from(figures.crowded)),
-        row("reads", stats.reads.get()),
-        row("cache_hits", figures.cache_hits),
-        row("cache_misses", figures.cache_misses),
-        row("cache_octets", figures.cache_octets),
-        row("blobs", figures.blobs),
-        row("hot_segments", figures.hot_segments),
-        row("index_segments", figures.index_segments),
-        row("applied_batch", figures.applied),
-        row("messages", state.accounts.borrow().messages()),
-    ])
+/// The figures of all logs, summed.
+async fn figures(owners: &impl Owners) -> Response {
+    let mut sums: Vec<FigureRow> = Vec::new();
+    for log in (0..owners.logs()).map(LogId) {
+        let told = match owners.ask(log, Question::Figures).await {
+            Ok(Told::Figures(told)) => told,
+            Ok(_) => Vec::new(),
+            Err(why) => return Response::Refused(why),
+        };
+        for (name, value) in told {
+            match sums.iter_mut().find(|row| row.name == name) {
+                Some(row) => row.value += value,
+                None => sums.push(FigureRow { name: name.into(), value }),
+            }
+        }
+    }
+    Response::Figures(sums)
 }
 
 async fn directory<E: Env>(
     state: &State<E>,
     request: DirectoryRequest,
-    used: Used<'_>,
+    owners: &impl Owners,
 ) -> Response {
     let now = state.log.env().wall();
     match request {
         DirectoryRequest::DomainAdd { domain } => {
-            change(state, |draft| draft.add_domain(&domain, now).map(|_| ())).await
+            done(change(state, owners, |draft| draft.add_domain(&domain, now)).await)
         }
         DirectoryRequest::DomainDel { domain } => {
-            change(state, |draft| draft.del_domain(&domain)).await
+            done(change(state, owners, |draft| draft.del_domain(&domain)).await)
         }
         DirectoryRequest::UserAdd { address, password_hash, quota } => {
             let hash = password_hash.unwrap_or_default();
             let quota = quota.unwrap_or(0);
-            change(state, |draft| draft.add_user(&address, &hash, quota, now).map(|_| ())).await
+            done(change(state, owners, |draft| draft.add_user(&address, &hash, quota, now)).await)
         }
-        DirectoryRequest::UserDel { address } => {
-            change(state, |draft| draft.del_user(&address).map(|_| ())).await
-        }
+        DirectoryRequest::UserDel { address } => del_user(state, owners, &address).await,
         DirectoryRequest::UserPassword { address, password_hash } => {
-            change(state, |draft| draft.set_hash(&address, &password_hash).map(|_| ())).await
+            done(change(state, owners, |draft| draft.set_hash(&address, &password_hash)).await)
         }
         DirectoryRequest::AliasAdd { address, targets } => {
-            add_alias(state, &address, targets).await
+            add_alias(state, owners, &address, targets).await
         }
         DirectoryRequest::AliasDel { address, targets } => {
-            del_alias(state, &address, &targets).await
+            del_alias(state, owners, &address, &targets).await
         }
         DirectoryRequest::DomainList => Response::Domains(domains(state)),
-        DirectoryRequest::UserList { domain } => users(state, domain.as_deref(), used),
+        DirectoryRequest::UserList { domain } => users(state, domain.as_deref(), owners).await,
         DirectoryRequest::AliasList { domain } => aliases(state, domain.as_deref()),
-        DirectoryRequest::UserShow { address } => show(state, &address, used),
+        DirectoryRequest::UserShow { address } => show(state, &address, owners).await,
     }
 }
 
-/// Makes a change durable before it is answered; changes wait for each other.
-async fn change<E: Env>(
+fn done<T>(changed: Result<T, Response>) -> Response {
+    changed.map_or_else(|refused| refused, |_| Response::Done)
+}
+
+/// Makes a change durable, and known to every shard, before it is answered; changes wait for each
+/// other.
+async fn change<E: Env, T>(
     state: &State<E>,
-    write: impl FnOnce(&mut Draft<'_>) -> Result<(), ChangeError>,
-) -> Response {
+    owners: &impl Owners,
+    write: impl FnOnce(&mut Draft<'_>) -> Result<T, ChangeError>,
+) -> Result<T, Response> {
     let turn = loop {
         if let Some(turn) = state.ledger.turn() {
             break turn;
         }
         state.log.env().sleep(Duration::from_millis(1)).await;
     };
-    let group = match turn.draft(write) {
-        Ok(((), group)) => group,
-        Err(error) => return Response::Refused(error.to_string()),
-    };
+    let (changed, group) = turn.draft(write).map_err(|error| refused(&error))?;
     let appended = state.log.append(group).await;
     drop(turn);
-    match appended {
-        Ok(_) => Response::Done,
-        Err(error) => Response::Refused(error.to_string()),
+    appended.map_err(|error| Response::Refused(error.to_string()))?;
+    owners.publish().await;
+    Ok(changed)
+}
+
+fn refused(error: &ChangeError) -> Response {
+    if error.is_usage() {
+        Response::Wrong(error.to_string())
+    } else {
+        Response::Refused(error.to_string())
+    }
+}
+
+/// The user first, so that no shard takes mail for him any more, then the account with its mail.
+async fn del_user<E: Env>(state: &State<E>, owners: &impl Owners, address: &str) -> Response {
+    let account = match change(state, owners, |draft| draft.del_user(address)).await {
+        Ok(account) => account,
+        Err(refused) => return refused,
+    };
+    match owners::remove(owners, account).await {
+        Ok(()) => Response::Done,
+        Err(why) => Response::Refused(format!(
+            "the user is gone, but not yet all of the mail, which will be at the next start: {why}"
+        )),
     }
 }
 
@@ -126,7 +134,12 @@ fn targets_of<E: Env>(state: &State<E>, address: &str) -> Option<Vec<String>> {
     }
 }
 
-async fn add_alias<E: Env>(state: &State<E>, address: &str, targets: Vec<String>) -> Response {
+async fn add_alias<E: Env>(
+    state: &State<E>,
+    owners: &impl Owners,
+    address: &str,
+    targets: Vec<String>,
+) -> Response {
     let mut all = targets_of(state, address).unwrap_or_default();
     let had = !all.is_empty();
     for target in targets {
@@ -135,16 +148,21 @@ async fn add_alias<E: Env>(state: &State<E>, address: &str, targets: Vec<String>
         }
     }
     let all: Vec<&str> = all.iter().map(String::as_str).collect();
-    change(state, |draft| {
+    let changed = change(state, owners, |draft| {
         if had {
             draft.del_alias(address)?;
         }
-        draft.add_alias(address, &all).map(|_| ())
-    })
-    .await
+        draft.add_alias(address, &all)
+    });
+    done(changed.await)
 }
 
-async fn del_alias<E: Env>(state: &State<E>, address: &str, gone: &[String]) -> Response {
+async fn del_alias<E: Env>(
+    state: &State<E>,
+    owners: &impl Owners,
+    address: &str,
+    gone: &[String],
+) -> Response {
     let kept: Vec<String> = if gone.is_empty() {
         Vec::new()
     } else {
@@ -156,11 +174,11 @@ async fn del_alias<E: Env>(state: &State<E>, address: &str, gone: &[String]) -> 
         all.into_iter().filter(|one| !is_gone(one)).collect()
     };
     let kept: Vec<&str> = kept.iter().map(String::as_str).collect();
-    change(state, |draft| {
+    let changed = change(state, owners, |draft| {
         draft.del_alias(address)?;
         if kept.is_empty() { Ok(()) } else { draft.add_alias(address, &kept).map(|_| ()) }
-    })
-    .await
+    });
+    done(changed.await)
 }
 
 fn domains<E: Env>(state: &State<E>) -> Vec<String> {
@@ -191,32 +209,50 @@ fn rows<E: Env>(state: &State<E>, query: Query<'_>) -> Vec<Row> {
 
 /// `domain` as the directory spells it, or what is wrong with it.
 fn spelled(domain: Option<&str>) -> Result<Option<Box<str>>, Response> {
-    domain.map(domain_name).transpose().map_err(|error| Response::Refused(error.to_string()))
+    domain.map(domain_name).transpose().map_err(|error| Response::Wrong(error.to_string()))
 }
 
-fn users<E: Env>(state: &State<E>, domain: Option<&str>, used: Used<'_>) -> Response {
+async fn users<E: Env>(state: &State<E>, domain: Option<&str>, owners: &impl Owners) -> Response {
     let domain = match spelled(domain) {
         Ok(domain) => domain,
         Err(response) => return response,
     };
     let query = Query { aliases: false, domain: domain.as_deref(), ..Query::default() };
     let found = rows(state, query).into_iter().filter_map(|row| match row {
-        Row::User(user) => Some(user_row(&user, used)),
+        Row::User(user) => Some(user),
         Row::Alias(_) => None,
     });
-    Response::Users(found.collect())
+    user_rows(&found.collect::<Vec<_>>(), owners).await
 }
 
-fn user_row(user: &crate::directory::User, used: Used<'_>) -> UserRow {
-    let usage = used(user.account);
-    UserRow {
-        address: user.name.to_string(),
-        account: user.account.0,
-        has_password: !user.hash.is_empty(),
-        quota: (user.quota > 0).then_some(user.quota),
-        used: usage.map(|(octets, _)| octets),
-        messages: usage.map(|(_, messages)| messages),
+/// Users with what each keeps, which the owners are asked for.
+async fn user_rows(users: &[Arc<User>], owners: &impl Owners) -> Response {
+    let mut used: Map<AccountId, Usage> = Map::default();
+    for log in (0..owners.logs()).map(LogId) {
+        let accounts = users.iter().map(|user| user.account);
+        let accounts: Vec<AccountId> =
+            accounts.filter(|account| account.log(owners.logs()) == log).collect();
+        if accounts.is_empty() {
+            continue;
+        }
+        match owners.ask(log, Question::Usage(accounts.clone())).await {
+            Ok(Told::Usage(told)) => used.extend(accounts.into_iter().zip(told)),
+            Ok(_) => {}
+            Err(why) => return Response::Refused(why),
+        }
     }
+    let row = |user: &Arc<User>| {
+        let usage = used.get(&user.account);
+        UserRow {
+            address: user.name.to_string(),
+            account: user.account.0,
+            has_password: !user.hash.is_empty(),
+            quota: (user.quota > 0).then_some(user.quota),
+            used: usage.map(|usage| usage.octets),
+            messages: usage.map(|usage| usage.messages),
+        }
+    };
+    Response::Users(users.iter().map(row).collect())
 }
 
 fn aliases<E: Env>(state: &State<E>, domain: Option<&str>) -> Response {
@@ -235,18 +271,14 @@ fn aliases<E: Env>(state: &State<E>, domain: Option<&str>) -> Response {
     Response::Aliases(found.collect())
 }
 
-fn show<E: Env>(state: &State<E>, address: &str, used: Used<'_>) -> Response {
-    let mut found = None;
-    let turn = state.ledger.turn();
-    if let Some(turn) = &turn {
-        let looked = turn.draft(|draft| draft.user(address));
-        match looked {
-            Ok((user, _)) => found = Some(user_row(&user, used)),
-            Err(error) => return Response::Refused(error.to_string()),
-        }
-    }
-    match found {
-        Some(row) => Response::Users(vec![row]),
-        None => Response::Refused("the directory is being changed, ask again".into()),
+async fn show<E: Env>(state: &State<E>, address: &str, owners: &impl Owners) -> Response {
+    let Some(turn) = state.ledger.turn() else {
+        return Response::Refused("the directory is being changed, ask again".into());
+    };
+    let looked = turn.draft(|draft| draft.user(address));
+    drop(turn);
+    match looked {
+        Ok((user, _)) => user_rows(&[user], owners).await,
+        Err(error) => refused(&error),
     }
 }

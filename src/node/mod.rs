@@ -1,8 +1,8 @@
 //! The node: puts the floors together and runs them, one shard per core.
 //!
 //! [`shard`] opens what one shard owns, on any machine, so that the simulation runs the same
-//! code; [`boot`] runs shards on the ring; [`directory`] answers the operator's requests;
-//! [`actions`] is what the command line calls.
+//! code; [`boot`] runs shards on the ring; [`directory`] answers the operator's requests, and
+//! [`owners`] is whom it asks about accounts; [`actions`] is what the command line calls.
 
 pub mod actions;
 pub mod boot;
@@ -10,5 +10,6 @@ mod data_dir;
 pub mod demo;
 pub mod directory;
 mod offline;
+pub mod owners;
 pub mod shard;
 mod signals;

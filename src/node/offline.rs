@@ -2,13 +2,14 @@
 
 use super::data_dir::{self, Held};
 use super::directory;
+use super::owners::OfLogs;
 use super::shard::{Plan, State, cost, open_state};
 use crate::admin::request::{Request, Response};
 use crate::auth::Pool;
 use crate::cli::{Failure, StoreTask};
 use crate::config::{Config, Shards};
 use crate::env::ring::{self, Ring};
-use crate::model::id::{AccountId, LogId};
+use crate::model::id::LogId;
 use crate::store::verify::Findings;
 use crossbeam::channel::bounded;
 use std::future::Future;
@@ -68,7 +69,7 @@ async fn open(ring: Ring, plan: &Plan, log: LogId) -> Result<State<Ring>, String
     opened.map(|(state, _)| state).map_err(|error| format!("log {}: {error}", log.0))
 }
 
-/// Answers a request out of log 0. A store that does not exist yet is made, so that an operator
+/// Answers a request out of log 0, and out of the others where it is about accounts. A store that does not exist yet is made, so that an operator
 /// may set up the directory before the first start.
 pub(super) fn ask(config: &Config, request: &Request) -> Result<Response, Failure> {
     let logs = match config.shards {
@@ -84,14 +85,9 @@ pub(super) fn ask(config: &Config, request: &Request) -> Result<Response, Failur
     on_a_shard(move |ring| {
         let (plan, request) = (plan.clone(), request.clone());
         async move {
-            let state = open(ring, &plan, LogId(0)).await?;
-            let own = |account: AccountId| {
-                (account.log(plan.shards) == LogId(0)).then(|| {
-                    let usage = state.accounts.borrow().usage(account);
-                    (usage.octets, usage.messages)
-                })
-            };
-            let response = directory::answer(&state, request, &own).await;
+            let state = open(ring.clone(), &plan, LogId(0)).await?;
+            let owners = OfLogs { env: ring, plan: &plan, state: &state };
+            let response = directory::answer(&state, request, &owners).await;
             state.log.close().await.map_err(|error| error.to_string())?;
             Ok(response)
         }

@@ -1,11 +1,13 @@
 //! What one shard owns, opened and served: the same on the ring and in the simulation.
 
+use super::owners::{OfShards, sweep};
 use crate::auth::{self, Authenticator, Pool};
 use crate::config::Config;
 use crate::directory::{self, Ledger};
 use crate::env::Env;
+use crate::mailbox::promise::{Promised, promise};
 use crate::mailbox::{Accounts, Locks};
-use crate::mesh::{Inbox, Mesh};
+use crate::mesh::{self, Gone, Inbox, Mesh};
 use crate::model::id::{LogId, ShardId};
 use crate::model::limits::TRACE_OCTETS_MAX;
 use crate::mta::Intake;
@@ -19,6 +21,7 @@ use crate::store::record::kind;
 use crate::store::{Identity, Log, Machine, OpenError, Registry, Report};
 use futures_lite::future::or;
 use std::cell::{Cell, RefCell};
+use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -230,7 +233,11 @@ pub fn assemble<E: Env>(
 pub async fn begin<E: Env>(shard: &Rc<Shard<E>>, inbox: Inbox<Call<E::Conn>>, ledger: &Ledger) {
     shard.env.spawn(Rc::clone(shard).serve_inbox(inbox));
     if shard.id.0 == 0 {
-        publish_directory(shard, ledger);
+        // The others may still be opening their logs: they hear of it when they listen.
+        drop(publish_directory(shard, ledger));
+        let owners = OfShards { shard: Rc::clone(shard), ledger: ledger.clone() };
+        let ledger = ledger.clone();
+        shard.env.spawn(async move { sweep(&ledger, &owners).await });
     }
     let others: Vec<LogId> =
         (0..shard.mesh.shards()).map(LogId).filter(|other| other.0 != shard.id.0).collect();
@@ -239,27 +246,46 @@ pub async fn begin<E: Env>(shard: &Rc<Shard<E>>, inbox: Inbox<Call<E::Conn>>, le
     or(shard.informed.wait(), shard.draining.wait()).await;
 }
 
-/// Tells every shard how the directory stands; to be called on shard 0 when it changed.
-pub fn publish_directory<E: Env>(shard: &Rc<Shard<E>>, ledger: &Ledger) {
+/// Tells every shard how the directory stands; to be called on shard 0 when it changed. They hear of
+/// it whether or not the future is awaited, which comes back when all look up in it.
+pub fn publish_directory<E: Env>(
+    shard: &Rc<Shard<E>>,
+    ledger: &Ledger,
+) -> impl Future<Output = ()> + use<E> {
     *shard.snapshot.borrow_mut() = ledger.snapshot();
     shard.informed.set();
-    for other in (0..shard.mesh.shards()).map(ShardId).filter(|&other| other != shard.id) {
-        if tell_directory(shard, ledger, other) {
-            continue;
+    let others = (0..shard.mesh.shards()).map(ShardId).filter(|&other| other != shard.id);
+    let told: Vec<Promised<()>> = others
+        .map(|other| {
+            let (promise, promised) = promise();
+            let (shard, ledger) = (Rc::clone(shard), ledger.clone());
+            shard.env.clone().spawn(async move {
+                tell_directory(&shard, &ledger, other).await;
+                promise.keep(());
+            });
+            promised
+        })
+        .collect();
+    async move {
+        for told in told {
+            told.await;
         }
-        event(Level::Warn, "shard_busy", &[("shard", other.0.into())]);
-        let (shard, ledger) = (Rc::clone(shard), ledger.clone());
-        shard.env.clone().spawn(async move {
-            while !tell_directory(&shard, &ledger, other) {
-                shard.env.sleep(INBOX_RETRY_PAUSE).await;
-            }
-        });
     }
 }
 
-/// Always as it stands now: what was told later holds. False: the other shard's inbox is full.
-fn tell_directory<E: Env>(shard: &Shard<E>, ledger: &Ledger, other: ShardId) -> bool {
-    shard.mesh.send(other, Call::Directory(ledger.snapshot())).is_ok()
+/// Always as it stands now: what was told later holds. Comes back when the other shard has heard, or
+/// has ended.
+async fn tell_directory<E: Env>(shard: &Shard<E>, ledger: &Ledger, other: ShardId) {
+    loop {
+        let (reply, answer) = mesh::reply();
+        if shard.mesh.send(other, Call::Directory(ledger.snapshot(), reply)).is_ok() {
+            // Heard, or ended: either way it needs not be told again.
+            let (Ok(()) | Err(Gone)) = answer.await;
+            return;
+        }
+        event(Level::Warn, "shard_busy", &[("shard", other.0.into())]);
+        shard.env.sleep(INBOX_RETRY_PAUSE).await;
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 pub mod draft;
 pub mod flag;
 pub mod listener;
+pub mod owner;
 pub mod pop3;
 pub mod shard;
 pub mod smtp;

@@ -3,6 +3,7 @@
 
 use super::draft::Room;
 use super::flag::Flag;
+use super::owner::{self, Question, Told};
 use crate::auth::Authenticator;
 use crate::directory::{self, Snapshot};
 use crate::env::{Conn, Env};
@@ -28,8 +29,10 @@ pub enum Call<C: Conn> {
     Mail(Request, mesh::Reply<Answer>),
     /// A POP3 session whose user lives on the other shard and has shown the right password.
     Pop3(Box<Moving<C>>),
-    /// The directory changed: this is how it stands.
-    Directory(Arc<Snapshot>),
+    /// The directory changed: this is how it stands. Answered when it is looked up in.
+    Directory(Arc<Snapshot>, mesh::Reply<()>),
+    /// What the operator asks of the other shard's accounts and log.
+    Operator(Question, mesh::Reply<Told>),
     /// Take no more connections and bring the sessions to an end.
     Drain,
 }
@@ -206,9 +209,15 @@ impl<E: Env> Shard<E> {
                     let shard = Rc::clone(&self);
                     self.env.spawn(super::pop3::adopt(shard, *moving));
                 }
-                Call::Directory(snapshot) => {
+                Call::Directory(snapshot, reply) => {
                     *self.snapshot.borrow_mut() = snapshot;
                     self.informed.set();
+                    reply.send(());
+                }
+                Call::Operator(question, reply) => {
+                    let (log, accounts) = (self.log.clone(), Rc::clone(&self.accounts));
+                    let answering = owner::answer(log, accounts, question);
+                    self.env.spawn(async move { reply.send(answering.await) });
                 }
                 Call::Drain => self.draining.set(),
             }

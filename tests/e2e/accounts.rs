@@ -134,3 +134,104 @@ fn tells_of_users_who_went_in_the_middle() {
         assert_eq!(count(&server, user), 8, "{user}");
     }
 }
+
+/// What `pombal user list` says of each user: octets and messages.
+fn listed(server: &Server) -> Vec<(String, u64, u64)> {
+    let said = server.pombal(&["--json", "user", "list"], "");
+    let rows: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let row = |row: &serde_json::Value| {
+        let number = |key: &str| row[key].as_u64().unwrap_or_else(|| panic!("{key} in {said}"));
+        (row["address"].as_str().unwrap().to_owned(), number("used"), number("messages"))
+    };
+    rows.as_array().unwrap().iter().map(row).collect()
+}
+
+fn figure(server: &Server, name: &str) -> u64 {
+    let said = server.pombal(&["--json", "store", "stats"], "");
+    let figures: serde_json::Value = serde_json::from_str(&said).unwrap();
+    figures[name].as_u64().unwrap_or_else(|| panic!("{name} in {said}"))
+}
+
+fn send(server: &Server, users: &[&str], octets: usize) {
+    let mut link = smtp(server.smtp(), "EHLO").unwrap();
+    assert_eq!(begin(&mut link, users), vec![250; users.len()]);
+    data(&mut link, &mail(octets));
+    assert_eq!(code(&mut link), 250);
+}
+
+fn await_figure(server: &Server, name: &str, wanted: u64) {
+    for _ in 0..10_000 {
+        if figure(server, name) == wanted {
+            return;
+        }
+    }
+    panic!("{name} is {}, not {wanted}", figure(server, name));
+}
+
+#[test]
+fn tells_of_the_accounts_of_all_shards_running_and_stopped() {
+    let mut server = Server::with_users("", &["a", "b", "c"]);
+    for user in ["a", "b", "b", "c", "c", "c"] {
+        send(&server, &[user], 1_000);
+    }
+    let running = listed(&server);
+    let counts: Vec<u64> = running.iter().map(|row| row.2).collect();
+    assert_eq!(counts, [1, 2, 3]);
+    assert!(running.iter().all(|row| row.1 >= 1_000 * row.2), "{running:?}");
+    let octets: u64 = running.iter().map(|row| row.1).sum();
+    let sums = |server: &Server| ["messages", "message_octets", "blobs"].map(|n| figure(server, n));
+    assert_eq!(sums(&server), [6, octets, 6]);
+    server.stop();
+    assert_eq!(listed(&server), running);
+    assert_eq!(sums(&server), [6, octets, 6]);
+    let said = server.pombal(&["--json", "user", "show", "b@local.example"], "");
+    let row: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(row[0]["messages"].as_u64(), Some(2), "{said}");
+}
+
+/// Running or stopped, the mail goes with the user, and who gets the name later sees none of it.
+#[test]
+fn the_mail_of_a_deleted_user_is_gone_for_good() {
+    let mut server = Server::with_users("", &["a", "b", "c", "d"]);
+    let users = ["a", "b", "c", "d"];
+    send(&server, &users, 1_000);
+    for user in users {
+        send(&server, &[user], 2_000);
+        Maildrop::open_filled(server.pop3(), user, 2).unwrap().quit().unwrap();
+    }
+    let delete = |server: &Server, user: &str| {
+        server.pombal(&["user", "del", &format!("{user}@local.example")], "");
+    };
+    delete(&server, "a");
+    delete(&server, "b");
+    assert_eq!(figure(&server, "messages"), 4);
+    server.stop();
+    delete(&server, "c");
+    assert_eq!(figure(&server, "messages"), 2);
+    delete(&server, "d");
+    assert_eq!(["messages", "message_octets", "blobs"].map(|n| figure(&server, n)), [0; 3]);
+    server.pombal(&["store", "verify"], "");
+    server.add_user("c");
+    server.start();
+    assert_eq!(count(&server, "c"), 0);
+    server.kill9();
+    server.start();
+    for user in ["a", "b", "d"] {
+        server.add_user(user);
+        assert_eq!(count(&server, user), 0, "{user}");
+        send(&server, &[user], 100);
+        assert_eq!(count(&server, user), 1, "{user}");
+    }
+    await_figure(&server, "blobs", 3);
+    assert!(Maildrop::open_with(server.pop3(), "a", "other", false).is_err());
+}
+
+#[test]
+fn a_name_that_cannot_be_meant_is_a_usage_error() {
+    let server = Server::set_up("");
+    let status = |words: &[&str]| server.try_pombal(words, "").status.code();
+    assert_eq!(status(&["domain", "add", "--", "-x"]), Some(2));
+    assert_eq!(status(&["user", "list", "-x-.y..z"]), Some(2));
+    assert_eq!(status(&["domain", "del", "not.there.example"]), Some(1));
+    assert_eq!(status(&["user", "show", "a@not.there.example"]), Some(1));
+}

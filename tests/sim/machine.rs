@@ -144,13 +144,7 @@ impl Machine {
         let ((), group) = drafted.expect("the directory takes these");
         first.state.log.append(group).await.expect("nothing fails yet");
         drop(turn);
-        publish_directory(&first.shard, ledger);
-        let shards = self.ups.iter().map(|up| &up.shard);
-        for shard in shards {
-            while !shard.directory().serves("example.org") {
-                self.env.sleep(Duration::from_micros(100)).await;
-            }
-        }
+        publish_directory(&first.shard, ledger).await;
     }
 
     /// Waits until no spool holds anything. An error tells what is left.

@@ -1,0 +1,131 @@
+//! The owners of all logs, as the operator's requests reach them: shards that run, over the mesh, or
+//! the logs of a stopped server, opened for the question.
+//!
+//! Here too is what finishes a deletion that a crash cut off. A user is deleted in the directory
+//! first, in log 0, then the account with its mail, in the log of its owner: in between there are
+//! accounts that no user has. At each start they are found and removed.
+
+use super::shard::{Plan, State, open_state, publish_directory};
+use crate::directory::Ledger;
+use crate::env::Env;
+use crate::mesh::{self, Full};
+use crate::model::id::{AccountId, LogId, ShardId};
+use crate::probe::event::{Level, event};
+use crate::server::owner::{self, Question, Told};
+use crate::server::shard::{Call, Shard};
+use std::future::Future;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// How often a shard is asked again whose inbox is full.
+const ASK_ATTEMPTS_MAX: u32 = 500;
+/// Wait before it is.
+const ASK_PAUSE: Duration = Duration::from_millis(20);
+
+/// Who can be asked about accounts and logs.
+pub trait Owners {
+    /// How many logs there are.
+    fn logs(&self) -> u16;
+
+    /// Asks the owner of a log; an error in words where it cannot be asked.
+    fn ask(&self, owner: LogId, question: Question) -> impl Future<Output = Result<Told, String>>;
+
+    /// Comes back when every shard looks up in the directory as it stands.
+    fn publish(&self) -> impl Future<Output = ()>;
+}
+
+/// The shards of a server that runs, seen from shard 0.
+pub struct OfShards<E: Env> {
+    pub shard: Rc<Shard<E>>,
+    pub ledger: Ledger,
+}
+
+impl<E: Env> Owners for OfShards<E> {
+    fn logs(&self) -> u16 {
+        self.shard.mesh.shards()
+    }
+
+    async fn ask(&self, owner: LogId, question: Question) -> Result<Told, String> {
+        let (reply, answer) = mesh::reply();
+        let mut call = Call::Operator(question, reply);
+        for _ in 0..ASK_ATTEMPTS_MAX {
+            match self.shard.mesh.send(ShardId(owner.0), call) {
+                Ok(()) => return answer.await.map_err(|_| format!("shard {owner} has ended")),
+                Err(Full(back)) => call = back,
+            }
+            self.shard.env.sleep(ASK_PAUSE).await;
+        }
+        Err(format!("shard {owner} is busy"))
+    }
+
+    async fn publish(&self) {
+        publish_directory(&self.shard, &self.ledger).await;
+    }
+}
+
+/// The logs of a server that is stopped. Log 0 is open already.
+pub struct OfLogs<'a, E: Env> {
+    pub env: E,
+    pub plan: &'a Plan,
+    pub state: &'a State<E>,
+}
+
+impl<E: Env> Owners for OfLogs<'_, E> {
+    fn logs(&self) -> u16 {
+        self.plan.shards
+    }
+
+    async fn ask(&self, owner: LogId, question: Question) -> Result<Told, String> {
+        if owner == self.state.log.id() {
+            let State { log, accounts, .. } = self.state;
+            return Ok(owner::answer(log.clone(), Rc::clone(accounts), question).await);
+        }
+        let told = |why: String| format!("log {owner}: {why}");
+        let opened = open_state(self.env.clone(), self.plan, owner).await;
+        let (State { log, accounts, .. }, _) = opened.map_err(|error| told(error.to_string()))?;
+        let answer = owner::answer(log.clone(), accounts, question).await;
+        log.close().await.map_err(|error| told(error.to_string()))?;
+        Ok(answer)
+    }
+
+    async fn publish(&self) {}
+}
+
+/// Removes an account whose user was deleted.
+pub(super) async fn remove(owners: &impl Owners, account: AccountId) -> Result<(), String> {
+    match owners.ask(account.log(owners.logs()), Question::Remove(account)).await? {
+        Told::Failed(why) => Err(why),
+        _ => Ok(()),
+    }
+}
+
+/// Removes the accounts that no user has. An account with a number that the directory never gave is
+/// left alone and told of: then it is the directory that is not as it was.
+pub(super) async fn sweep(ledger: &Ledger, owners: &impl Owners) {
+    for log in (0..owners.logs()).map(LogId) {
+        let Ok(Told::Accounts(accounts)) = owners.ask(log, Question::Accounts).await else {
+            event(Level::Warn, "accounts_not_swept", &[("log", log.0.into())]);
+            continue;
+        };
+        for account in accounts.into_iter().filter(|&account| !ledger.has_account(account)) {
+            if account > ledger.highest() {
+                let fields = [("log", log.0.into()), ("account", account.0.into())];
+                event(Level::Error, "account_unknown", &fields);
+                continue;
+            }
+            let removed = remove(owners, account).await;
+            let why = removed.err().unwrap_or_default();
+            let fields = [
+                ("log", log.0.into()),
+                ("account", account.0.into()),
+                ("why", why.as_str().into()),
+            ];
+            let (level, name) = if why.is_empty() {
+                (Level::Info, "account_removed")
+            } else {
+                (Level::Error, "account_not_removed")
+            };
+            event(level, name, &fields);
+        }
+    }
+}

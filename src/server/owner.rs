@@ -1,0 +1,99 @@
+//! What a shard does for the operator with the accounts and the log that it owns.
+//!
+//! The same answers come from a running shard, over its inbox, and from a log that was opened alone
+//! while the server is stopped.
+
+use crate::env::Env;
+use crate::mailbox::{Accounts, ExpungeError, Usage, delete_account};
+use crate::model::id::AccountId;
+use crate::store::Log;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// How often a removal is tried again that another removal stands in the way of.
+const REMOVE_ATTEMPTS_MAX: u32 = 500;
+/// Wait before it is.
+const REMOVE_PAUSE: Duration = Duration::from_millis(20);
+
+/// What the owner of a log is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// What these accounts keep. Answered by [`Told::Usage`].
+    Usage(Vec<AccountId>),
+    /// Which accounts there are, but for those that were deleted and are empty. Answered by
+    /// [`Told::Accounts`].
+    Accounts,
+    /// Delete the account with all its mail. Answered by [`Told::Removed`], once that is durable.
+    Remove(AccountId),
+    /// The figures of the log. Answered by [`Told::Figures`].
+    Figures,
+}
+
+/// What the owner says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// In the order of the question.
+    Usage(Vec<Usage>),
+    /// By number.
+    Accounts(Vec<AccountId>),
+    Removed,
+    /// It could not be done, for this reason; part of it may be.
+    Failed(String),
+    Figures(Vec<(&'static str, u64)>),
+}
+
+/// Answers a question out of a log and the accounts in it.
+pub async fn answer<E: Env>(
+    log: Log<E>,
+    accounts: Rc<RefCell<Accounts>>,
+    question: Question,
+) -> Told {
+    match question {
+        Question::Usage(ids) => {
+            let accounts = accounts.borrow();
+            Told::Usage(ids.into_iter().map(|id| accounts.usage(id)).collect())
+        }
+        Question::Accounts => Told::Accounts(accounts.borrow().living()),
+        Question::Remove(account) => remove(&log, &accounts, account).await,
+        Question::Figures => Told::Figures(figures(&log, &accounts.borrow())),
+    }
+}
+
+async fn remove<E: Env>(log: &Log<E>, accounts: &Rc<RefCell<Accounts>>, id: AccountId) -> Told {
+    for _ in 0..REMOVE_ATTEMPTS_MAX {
+        match delete_account(log, accounts, id).await {
+            Ok(()) => return Told::Removed,
+            // A session of this user is about to remove something too.
+            Err(ExpungeError::Busy) => log.env().sleep(REMOVE_PAUSE).await,
+            Err(ExpungeError::Append(error)) => return Told::Failed(error.to_string()),
+            Err(ExpungeError::TooMany) => return Told::Failed("too many messages at once".into()),
+        }
+    }
+    Told::Failed("other removals do not come to an end".into())
+}
+
+fn figures<E: Env>(log: &Log<E>, accounts: &Accounts) -> Vec<(&'static str, u64)> {
+    let (figures, stats) = (log.figures(), log.stats());
+    vec![
+        ("batches", stats.batches.get()),
+        ("groups", stats.groups.get()),
+        ("syncs", stats.syncs.get()),
+        ("octets_written", stats.octets_written.get()),
+        ("checkpoints", stats.checkpoints.get()),
+        ("checkpoint_octets", stats.checkpoint_octets.get()),
+        ("failures", stats.failures.get()),
+        // 1 for each log that has no room.
+        ("crowded", u64::from(figures.crowded)),
+        ("reads", stats.reads.get()),
+        ("cache_hits", figures.cache_hits),
+        ("cache_misses", figures.cache_misses),
+        ("cache_octets", figures.cache_octets),
+        ("blobs", figures.blobs),
+        ("hot_segments", figures.hot_segments),
+        ("index_segments", figures.index_segments),
+        ("applied_batch", figures.applied),
+        ("messages", accounts.messages()),
+        ("message_octets", accounts.octets()),
+    ]
+}

@@ -1,0 +1,139 @@
+//! A user is deleted and the power goes before the mail is: the next start finishes it.
+
+use crate::case::{Bug, Case};
+use crate::machine::{Machine, recover_twice};
+use pombal::env::Env as _;
+use pombal::env::sim::{Faults, Sim};
+use pombal::mailbox::{INBOX, Judge, Message, Quota, delete_account};
+use pombal::model::id::AccountId;
+use pombal::model::reply::Class;
+use pombal::mta::{Accepting, Envelope, Outcome, Rcpt};
+use std::time::Duration;
+
+/// Messages for each user; one for all of them, the others for him alone.
+const MESSAGES: u32 = 3;
+
+fn rcpt(machine: &Machine, account: u32) -> Rcpt {
+    let account = AccountId(account);
+    Rcpt { log: machine.ups[0].shard.owner(account), account, quota: Quota::NONE }
+}
+
+/// Hands a message in, again while the machine is busy.
+async fn send(machine: &Machine, accounts: &[u32]) {
+    loop {
+        let outcomes = begin(machine, accounts).await;
+        match outcomes.first() {
+            Some(Outcome::Stored) => return,
+            Some(&busy) if busy == Outcome::CROWDED => {}
+            other => panic!("{other:?}"),
+        }
+        machine.env.sleep(Duration::from_millis(1)).await;
+    }
+}
+
+fn begin(machine: &Machine, accounts: &[u32]) -> Accepting {
+    let recipients = accounts.iter().map(|&account| rcpt(machine, account)).collect();
+    let envelope = Envelope { recipients, judge: Judge::Together };
+    let parts = vec![b"Subject: x\r\n\r\nx\r\n".to_vec()];
+    let message = Message { parts, internal_date: 1, ..Message::default() };
+    machine.ups[0].shard.intake.accept(&envelope, message)
+}
+
+fn count(machine: &Machine, account: u32) -> u32 {
+    let account = AccountId(account);
+    let owner = usize::from(machine.ups[0].shard.owner(account).0);
+    machine.ups[owner].state.accounts.borrow().view(account, INBOX).count()
+}
+
+fn blobs(machine: &Machine) -> u64 {
+    machine.ups.iter().map(|up| up.state.log.figures().blobs).sum()
+}
+
+async fn delete_users(machine: &Machine, case: &Case) {
+    let state = &machine.ups[0].state;
+    let turn = state.ledger.turn().expect("nobody else changes the directory");
+    let drafted = turn.draft(|draft| {
+        draft.del_alias("all@example.org")?;
+        (0..case.users)
+            .try_for_each(|user| draft.del_user(&format!("u{user}@example.org")).map(drop))
+    });
+    let ((), group) = drafted.expect("these users are there");
+    state.log.append(group).await.expect("nothing fails");
+}
+
+async fn until(machine: &Machine, is_so: impl Fn() -> bool) {
+    for _ in 0..10_000 {
+        if is_so() {
+            return;
+        }
+        machine.env.sleep(Duration::from_millis(1)).await;
+    }
+    panic!("it never comes to that");
+}
+
+#[test]
+fn finishes_a_deletion_that_a_crash_cut_off() {
+    for seed in 1..=12 {
+        let case = Case::new(seed, Bug::None);
+        let users = u32::try_from(case.users).unwrap();
+        let sim = Sim::new(seed, Faults::none());
+        sim.allow_leaks();
+        let machine = Machine::boot(&sim, &case).map_err(|error| error.to_string()).unwrap();
+        let worked = sim.run_until(async {
+            machine.set_up(&case).await;
+            let all: Vec<u32> = (1..=users).collect();
+            send(&machine, &all).await;
+            for account in 1..=users {
+                for _ in 1..MESSAGES {
+                    send(&machine, &[account]).await;
+                }
+            }
+            machine.settle().await.unwrap();
+            assert!((1..=users).all(|account| count(&machine, account) == MESSAGES));
+            delete_users(&machine, &case).await;
+        });
+        worked.map_err(|halt| halt.to_string()).unwrap();
+        assert!(blobs(&machine) > 0);
+        let sim = sim.crash();
+        drop(machine);
+        sim.allow_leaks();
+        let machine = Machine::boot(&sim, &case).map_err(|error| error.to_string()).unwrap();
+        let swept = sim.run_until(async {
+            until(&machine, || blobs(&machine) == 0).await;
+            assert!((1..=users).all(|account| count(&machine, account) == 0));
+            assert_eq!(machine.faults().await, Vec::<String>::new());
+        });
+        swept.map_err(|halt| halt.to_string()).unwrap();
+        let sim = sim.crash();
+        drop(machine);
+        recover_twice(seed, sim.disk().fork(), &case.plan).unwrap();
+    }
+}
+
+/// Deleted while mail for it is on its way: nothing comes behind the deletion in the log.
+#[test]
+fn deletes_an_account_that_mail_is_coming_in_for() {
+    for seed in 1..=12 {
+        let case = Case::new(seed, Bug::None);
+        let sim = Sim::new(seed, Faults::none());
+        sim.allow_leaks();
+        let machine = Machine::boot(&sim, &case).map_err(|error| error.to_string()).unwrap();
+        let worked = sim.run_until(async {
+            machine.set_up(&case).await;
+            let owner = |account: u32| machine.ups[0].shard.owner(AccountId(account)).0;
+            let account = (1..100).find(|&account| owner(account) == 0).unwrap();
+            let before = begin(&machine, &[account]);
+            let state = &machine.ups[0].state;
+            let (log, accounts) = (&state.log, &state.accounts);
+            let mut deleting = Box::pin(delete_account(log, accounts, AccountId(account)));
+            assert!(futures_lite::future::poll_once(&mut deleting).await.is_none());
+            let behind = begin(&machine, &[account]).await;
+            assert_eq!(behind.first().map(|one| one.class()), Some(Class::Permanent));
+            assert_eq!(before.await, [Outcome::Stored]);
+            deleting.await.unwrap();
+            assert_eq!((count(&machine, account), blobs(&machine)), (0, 0));
+            assert_eq!(machine.faults().await, Vec::<String>::new());
+        });
+        worked.map_err(|halt| halt.to_string()).unwrap();
+    }
+}
