@@ -132,9 +132,8 @@ pub struct Directory {
     aliases: Sorted<u32, Sorted<Name, Arc<Alias>>>,
     domains: Sorted<u32, Sorted<Arc<str>, Domain>>,
     names: Sorted<Name, Holders>,
-    /// Enabled accounts by domain, and all together.
+    /// Enabled accounts by domain.
     enabled_by_domain: BTreeSet<(Arc<str>, u32)>,
-    enabled: BTreeSet<u32>,
     /// The highest account ever given.
     highest: u32,
     dirty: BTreeSet<u32>,
@@ -258,7 +257,6 @@ impl Directory {
         let account = user.account.0;
         let domain: Arc<str> = user.name.domain().into();
         if user.enabled {
-            self.enabled.insert(account);
             self.enabled_by_domain.insert((Arc::clone(&domain), account));
         }
         self.names.entry(user.name.clone()).or_default().users.push(Arc::clone(&user));
@@ -272,7 +270,6 @@ impl Directory {
             return;
         };
         let domain: Arc<str> = user.name.domain().into();
-        self.enabled.remove(&account.0);
         self.enabled_by_domain.remove(&(Arc::clone(&domain), account.0));
         if let Some(holders) = self.names.get_mut(&user.name) {
             holders.users.retain(|holder| holder.account != account);
@@ -320,11 +317,6 @@ impl Directory {
         let shown = self.snapshot.served(domain).map(|served| served.first.clone());
         if shown.is_some_and(|shown| shown != first_of_domain) {
             self.publish_domain(domain);
-        }
-        let first = self.enabled.first().and_then(|account| self.users.get(account));
-        if self.snapshot.first() != first {
-            let first = first.cloned();
-            Arc::make_mut(&mut self.snapshot).set_first(first);
         }
     }
 

@@ -7,11 +7,11 @@
 //! visited once, so that loops end by themselves; depth and number are bounded.
 //!
 //! Postmaster must always be answered (RFC 5321 §4.5.1), and abuse should (RFC 2142 §4). Whoever
-//! was named in the domain comes first, then who is named for the whole server, since that is an
-//! operator who wants it so; then the domain's catch-all, then the domain's oldest user, for small
-//! domains have no other owner; then the oldest user of all, who set this server up. If there is
-//! nobody at all the mail is put off (451) rather than refused: it can be taken once there is
-//! somebody. A user who is switched off counts as nobody here.
+//! was named in the domain comes first, then the domain's catch-all, then the domain's oldest user,
+//! for small domains have no other owner. Only where the domain has nobody it is the server's
+//! postmaster: who is configured, else who answers for the home domain, which is the one that this
+//! host's name lies in, or the only one. It is never somebody of another domain by accident: with
+//! nobody left there is no such user. A user who is switched off counts as nobody here.
 
 use super::Settings;
 use super::name::lookup_domain;
@@ -69,8 +69,6 @@ pub enum Fault {
     Deep,
     /// More than [`ALIAS_EXPANSION_MAX`] addresses.
     Many,
-    /// Postmaster, and not one user who could be it.
-    NoPostmaster,
 }
 
 /// Says where mail for `local@domain` goes. `local` is without quotes and escapes; `domain` is in
@@ -87,7 +85,7 @@ pub fn resolve(snapshot: &Snapshot, local: &[u8], domain: &str, settings: &Setti
         return Resolution::Account { account: user.account, quota: user.quota };
     }
     if is_role(local) {
-        return resolver.role(local, &domain, found);
+        return resolver.role(local, &domain);
     }
     resolver.outcome(found.or_else(|| snapshot.entry(b"", &domain)), &domain)
 }
@@ -137,33 +135,31 @@ impl<'s> Resolver<'s> {
         }
     }
 
-    fn role(&self, local: &[u8], domain: &str, found: Option<&'s Entry>) -> Resolution {
-        let served = self.snapshot.served(domain);
+    fn role(&self, local: &[u8], domain: &str) -> Resolution {
         let own = domain.is_empty() || domain.eq_ignore_ascii_case(&self.settings.hostname);
-        if served.is_none() && !(own && is_postmaster(local)) {
+        let is_ours = self.snapshot.serves(domain) || (own && is_postmaster(local));
+        if !is_ours {
             return Resolution::UnknownDomain;
         }
+        self.role_of(local, domain)
+            .or_else(|| self.configured())
+            .or_else(|| self.role_of(local, self.snapshot.home(self.settings)?))
+            .unwrap_or(Resolution::UnknownUser)
+    }
+
+    /// Who answers for a role in a domain, out of that domain.
+    fn role_of(&self, local: &[u8], domain: &str) -> Option<Resolution> {
         let usable = |entry: Option<&'s Entry>| match self.outcome(entry, domain) {
             found @ (Resolution::Account { .. } | Resolution::Aliased(_)) => Some(found),
             _ => None,
         };
-        let account = |user: &std::sync::Arc<User>| Resolution::Account {
-            account: user.account,
-            quota: user.quota,
+        let oldest = || {
+            let user = self.snapshot.served(domain)?.first.as_ref()?;
+            Some(Resolution::Account { account: user.account, quota: user.quota })
         };
-        let first = self.snapshot.first();
-        // Without a domain of its own the address is that of the oldest user's domain.
-        let home = || {
-            let user = first.filter(|_| served.is_none())?;
-            self.entry(local, user.name.domain())
-        };
-        usable(found)
-            .or_else(|| usable(home()))
-            .or_else(|| self.configured())
+        usable(self.entry(local, domain))
             .or_else(|| usable(self.snapshot.entry(b"", domain)))
-            .or_else(|| served.and_then(|served| served.first.as_ref()).map(account))
-            .or_else(|| first.map(account))
-            .unwrap_or(Resolution::Broken(Fault::NoPostmaster))
+            .or_else(oldest)
     }
 
     /// Who is named for the whole server; may be an address elsewhere.

@@ -37,7 +37,7 @@ pub use snapshot::{Entry, Snapshot};
 pub struct Settings {
     /// Characters that part a user from a tag: `user+tag`. Empty for none.
     pub separators: Box<str>,
-    /// Who gets mail for postmaster and abuse where the domain names nobody.
+    /// Who gets mail for postmaster and abuse of domains that have nobody.
     pub postmaster: Option<Box<str>>,
     /// This host's own name, lower case: postmaster is answered there too (RFC 5321 §4.5.1).
     pub hostname: Box<str>,

@@ -46,13 +46,11 @@ pub struct Snapshot {
     version: u64,
     names: Table<Entry>,
     domains: Table<Arc<Served>>,
-    /// The enabled user with the lowest account.
-    first: Option<Arc<User>>,
 }
 
 impl Default for Snapshot {
     fn default() -> Snapshot {
-        Snapshot { version: 0, names: Table::new(), domains: Table::new(), first: None }
+        Snapshot { version: 0, names: Table::new(), domains: Table::new() }
     }
 }
 
@@ -97,10 +95,29 @@ impl Snapshot {
         if let Some(domain) = &settings.login_domain {
             return Some(domain);
         }
+        self.only_domain()
+    }
+
+    fn only_domain(&self) -> Option<&str> {
         let mut domains = self.domains.values();
         match (domains.next(), domains.next()) {
             (Some(only), None) => Some(&only.domain.name),
             _ => None,
+        }
+    }
+
+    /// The domain that answers for the server itself: the one that the host's name lies in, else
+    /// the only one that there is.
+    pub(super) fn home(&self, settings: &Settings) -> Option<&str> {
+        let mut name = &*settings.hostname;
+        loop {
+            if let Some(served) = self.served(name) {
+                return Some(&served.domain.name);
+            }
+            match name.split_once('.') {
+                Some((_, rest)) => name = rest,
+                None => return self.only_domain(),
+            }
         }
     }
 
@@ -113,10 +130,6 @@ impl Snapshot {
         let domain = lookup_domain(domain)?;
         let key = Key::new(b"", &domain)?;
         self.domains.get(&key.octets()[1..]).map(|served| &**served)
-    }
-
-    pub(super) fn first(&self) -> Option<&Arc<User>> {
-        self.first.as_ref()
     }
 
     pub(super) fn set_name(&mut self, name: &str, entry: Option<Entry>) {
@@ -133,9 +146,5 @@ impl Snapshot {
             Some(served) => self.domains.set(&Arc::new(served)),
             None => self.domains.remove(name.as_bytes()),
         }
-    }
-
-    pub(super) fn set_first(&mut self, first: Option<Arc<User>>) {
-        self.first = first;
     }
 }

@@ -221,63 +221,91 @@ fn tells_who_is_off_from_who_is_not() {
 }
 
 #[test]
-fn always_answers_postmaster_and_abuse() {
+fn answers_postmaster_and_abuse_out_of_their_domain() {
     check(
         "domain a.example
          ? postmaster@a.example
-         domain b.example
-         user old@b.example
          ? postmaster
-         ? postmaster@a.example
+         user old@a.example
+         ? postmaster
          ? Abuse@a.example
-         user bob@a.example
-         ? PostMaster@a.example
-         alias @a.example x@else.example
-         ? postmaster@a.example
-         alias postmaster@a.example bob@a.example
-         ? postmaster@a.example
-         off bob@a.example
-         ? postmaster@a.example
+         domain b.example
+         ? postmaster
          ? postmaster@b.example
+         ? abuse@b.example
+         user bob@b.example
+         user ann@b.example
+         ? PostMaster@b.example
+         alias @b.example ann@b.example
+         ? postmaster@b.example
+         alias postmaster@b.example bob@b.example
+         ? postmaster@b.example
+         ? abuse@b.example
+         off bob@b.example
+         ? postmaster@b.example
+         unalias @b.example
+         ? postmaster@b.example
+         off ann@b.example
+         ? postmaster@b.example
+         ? postmaster@a.example
          ? postmaster@else.example
-         ? abuse
-         alias postmaster@b.example ops@else.example
-         ? postmaster",
+         ? abuse",
         &expect![[r"
             domain a.example -> a.example
-            ? postmaster@a.example -> Broken(NoPostmaster)
-            domain b.example -> b.example
-            user old@b.example -> 1
+            ? postmaster@a.example -> UnknownUser
+            ? postmaster -> UnknownUser
+            user old@a.example -> 1
             ? postmaster -> Account(AccountId(1))
-            ? postmaster@a.example -> Account(AccountId(1))
             ? Abuse@a.example -> Account(AccountId(1))
-            user bob@a.example -> 2
-            ? PostMaster@a.example -> Account(AccountId(2))
-            alias @a.example x@else.example -> @a.example
-            ? postmaster@a.example -> aliased x@else.example
-            alias postmaster@a.example bob@a.example -> postmaster@a.example
-            ? postmaster@a.example -> aliased 2=bob@a.example
-            off bob@a.example -> 2
-            ? postmaster@a.example -> aliased x@else.example
-            ? postmaster@b.example -> Account(AccountId(1))
+            domain b.example -> b.example
+            ? postmaster -> UnknownUser
+            ? postmaster@b.example -> UnknownUser
+            ? abuse@b.example -> UnknownUser
+            user bob@b.example -> 2
+            user ann@b.example -> 3
+            ? PostMaster@b.example -> Account(AccountId(2))
+            alias @b.example ann@b.example -> @b.example
+            ? postmaster@b.example -> aliased 3=ann@b.example
+            alias postmaster@b.example bob@b.example -> postmaster@b.example
+            ? postmaster@b.example -> aliased 2=bob@b.example
+            ? abuse@b.example -> aliased 3=ann@b.example
+            off bob@b.example -> 2
+            ? postmaster@b.example -> aliased 3=ann@b.example
+            unalias @b.example -> ok
+            ? postmaster@b.example -> Account(AccountId(3))
+            off ann@b.example -> 3
+            ? postmaster@b.example -> UnknownUser
+            ? postmaster@a.example -> Account(AccountId(1))
             ? postmaster@else.example -> UnknownDomain
             ? abuse -> UnknownDomain
-            alias postmaster@b.example ops@else.example -> postmaster@b.example
-            ? postmaster -> aliased ops@else.example
         "]],
     );
 }
 
 #[test]
-fn prefers_the_configured_postmaster_to_whoever_is_oldest() {
-    let mut world = world("domain a.example\nuser bob@a.example\nuser ops@a.example");
+fn takes_the_configured_postmaster_where_a_domain_has_nobody() {
+    let mut world = world("domain a.example\ndomain b.example\nuser bob@a.example");
+    world.run("user ops@a.example");
     world.settings.postmaster = Some("ops@a.example".into());
     world.settings.hostname = "mx.else.example".into();
     let found =
-        ["postmaster@a.example", "abuse@a.example", "postmaster", "postmaster@MX.else.example"];
+        ["postmaster@b.example", "abuse@b.example", "postmaster", "postmaster@MX.else.example"];
     assert_eq!(found.map(|address| world.find(address)), ["aliased 2=ops@a.example"; 4]);
-    world.run("unuser ops@a.example");
     assert_eq!(world.find("abuse@a.example"), "Account(AccountId(1))");
+    world.run("unuser ops@a.example");
+    assert_eq!(found.map(|address| world.find(address)), ["UnknownUser"; 4]);
+}
+
+#[test]
+fn takes_the_postmaster_of_the_domain_that_the_host_lies_in() {
+    let mut world =
+        world("domain a.example\ndomain b.example\nuser bob@a.example\nuser ann@b.example");
+    world.settings.hostname = "mx.b.example".into();
+    let found = ["postmaster", "postmaster@mx.b.example", "postmaster@b.example"];
+    assert_eq!(found.map(|address| world.find(address)), ["Account(AccountId(2))"; 3]);
+    world.run("domain empty.example");
+    assert_eq!(world.find("abuse@empty.example"), "Account(AccountId(2))");
+    assert_eq!(world.find("abuse@mx.b.example"), "UnknownDomain");
 }
 
 #[test]

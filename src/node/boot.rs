@@ -17,6 +17,7 @@ use crate::admin::socket::{Asked, Server};
 use crate::auth::Pool;
 use crate::cli::Failure;
 use crate::config::{self, Config, Loaded, Shards};
+use crate::directory::{Resolution, resolve};
 use crate::env::ring::{self, Ring};
 use crate::env::{Env, Listener as _};
 use crate::mesh::{Inbox, Mesh};
@@ -264,6 +265,9 @@ async fn run(ring: Ring, given: Given, common: &Arc<Common>) -> Result<(), Strin
     let Given { inbox, admin, figures } = given;
     let shard = assemble(ring.clone(), plan, id, &state, common.mesh.clone(), figures);
     begin(&shard, inbox, &state.ledger).await;
+    if id.0 == 0 {
+        warn_of_postmaster(&shard);
+    }
     if let Some(admin) = admin {
         ring.spawn(serve_admin(Rc::clone(&shard), state.clone(), admin));
     }
@@ -277,6 +281,15 @@ async fn run(ring: Ring, given: Given, common: &Arc<Common>) -> Result<(), Strin
     listen(&shard, common)?;
     shard.draining.wait().await;
     end(&shard, state, common).await
+}
+
+/// RFC 5321 §4.5.1 wants somebody to read what is sent to postmaster.
+fn warn_of_postmaster(shard: &Shard<Ring>) {
+    let found = resolve(&shard.directory(), b"postmaster", "", &shard.settings.directory);
+    if !matches!(found, Resolution::Account { .. } | Resolution::Aliased(_)) {
+        let fields = [("set", "directory.postmaster".into())];
+        event(Level::Warn, "no_postmaster", &fields);
+    }
 }
 
 fn listen(shard: &Rc<Shard<Ring>>, common: &Arc<Common>) -> Result<(), String> {
