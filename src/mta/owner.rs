@@ -6,7 +6,7 @@ use super::peers::{Answer, Key, Peers, Request};
 use crate::env::Env;
 use crate::mailbox::deliver::{Facts, Planned, plan};
 use crate::mailbox::promise::promise;
-use crate::mailbox::{Judge, Message, Recipient};
+use crate::mailbox::{Judge, Message, Recipient, Refused};
 use crate::model::id::{AccountId, LogId};
 use crate::queue::SpoolId;
 use crate::queue::record::{put_forget, put_idem};
@@ -24,8 +24,15 @@ impl<E: Env, P: Peers> Intake<E, P> {
         match request {
             Request::Room { recipients, size } => {
                 let accounts = self.accounts().borrow();
+                // Nobody can tell of a log that takes nothing what will be in it.
+                let takes = self.log().has_room(u64::from(size));
                 let room = |to: &Recipient| accounts.room(to.account, to.quota, size);
-                let rooms = recipients.iter().map(room).collect();
+                let unasked = |_: &Recipient| Err(Refused::Unasked);
+                let rooms = if takes {
+                    recipients.iter().map(room).collect()
+                } else {
+                    recipients.iter().map(unasked).collect()
+                };
                 Box::pin(ready(Answer::Rooms(rooms)))
             }
             Request::Deliver { recipients, judge, message } => {
