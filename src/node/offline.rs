@@ -69,8 +69,8 @@ async fn open(ring: Ring, plan: &Plan, log: LogId) -> Result<State<Ring>, String
     opened.map(|(state, _)| state).map_err(|error| format!("log {}: {error}", log.0))
 }
 
-/// Answers a request out of log 0, and out of the others where it is about accounts. A store that does not exist yet is made, so that an operator
-/// may set up the directory before the first start.
+/// Answers a request out of log 0, and out of the others where it is about accounts. A store that
+/// does not exist yet is made, so that an operator may set up the directory before the first start.
 pub(super) fn ask(config: &Config, request: &Request) -> Result<Response, Failure> {
     let logs = match config.shards {
         Shards::Count(count) => count,

@@ -5,6 +5,9 @@
 
 use crate::client::{Link, Maildrop, smtp};
 use crate::harness::{PASSWORD, Server};
+use socket2::{Domain, Socket, Type};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, TcpStream};
 
 /// A message of about `octets` octets.
 fn mail(octets: usize) -> String {
@@ -234,4 +237,32 @@ fn a_name_that_cannot_be_meant_is_a_usage_error() {
     assert_eq!(status(&["user", "list", "-x-.y..z"]), Some(2));
     assert_eq!(status(&["domain", "del", "not.there.example"]), Some(1));
     assert_eq!(status(&["user", "show", "a@not.there.example"]), Some(1));
+}
+
+fn connect_from(place: [u8; 4], port: u16) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((place, 0)).into()).unwrap();
+    socket.connect(&SocketAddr::from(([127, 0, 0, 1], port)).into()).unwrap();
+    socket.into()
+}
+
+/// Guesses are under way, more than one address may have, when the owner comes from another.
+#[test]
+fn the_owner_gets_in_while_somebody_guesses() {
+    let auth = "[auth]\nallow_plaintext = true\nargon2_memory = \"1M\"\nargon2_passes = 1\n";
+    let users = ["a", "b", "c", "d"];
+    let server = Server::with_users(auth, &users);
+    for user in users {
+        let mut guessers = Vec::new();
+        for guess in 0..16 {
+            let mut guesser = connect_from([127, 0, 0, 2], server.pop3());
+            write!(guesser, "USER {user}@local.example\r\nPASS guess{guess}\r\n").unwrap();
+            guessers.push(guesser);
+        }
+        Maildrop::open(server.pop3(), user, false).unwrap().quit().unwrap();
+        for guesser in guessers {
+            let answer = BufReader::new(guesser).lines().nth(2).unwrap().unwrap();
+            assert!(answer.starts_with("-ERR"), "{answer}");
+        }
+    }
 }
