@@ -234,10 +234,22 @@ impl Accounts {
     /// Whether the account would take a message of `size` octets now, what is on its way counted
     /// in. For the answer to RCPT.
     pub fn room(&self, account: AccountId, quota: Quota, size: u32) -> Result<(), Refused> {
+        self.room_beside(account, quota, size, 0)
+    }
+
+    /// As [`Accounts::room`], beside `promised` octets that another shard is about to bring.
+    pub fn room_beside(
+        &self,
+        account: AccountId,
+        quota: Quota,
+        size: u32,
+        promised: u64,
+    ) -> Result<(), Refused> {
         if self.is_closed(account) {
             return Err(Refused::Closed);
         }
         let mut usage = self.usage(account);
+        usage.octets = usage.octets.saturating_add(promised);
         if let Some(reserved) = self.reserved.get(&account) {
             usage.octets = usage.octets.saturating_add(reserved.octets);
             usage.messages = usage.messages.saturating_add(reserved.messages);

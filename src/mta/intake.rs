@@ -4,13 +4,13 @@
 
 use super::message::{Envelope, Outcome, Rcpt, Rooms};
 use super::peers::{Answer, Peers, Request, Unreachable};
-use super::sender::{Figures, Sender};
+use super::sender::{Coming, Figures, Sender};
 use crate::bytes::hash::Sorted;
 use crate::env::Env;
 use crate::mailbox::deliver::{Planned, plan};
 use crate::mailbox::promise::promise;
 use crate::mailbox::{Accounts, Judge, Message, Quota, Recipient, Refused, deliver};
-use crate::model::id::LogId;
+use crate::model::id::{AccountId, LogId};
 use crate::model::limits::SPOOL_PENDING_MAX;
 use crate::queue::record::put_add;
 use crate::queue::{Pending, Spool, SpoolId};
@@ -155,7 +155,10 @@ impl<E: Env, P: Peers> Intake<E, P> {
         let asked: Vec<_> = far
             .into_iter()
             .map(|(owner, places)| {
-                let recipients = places.iter().map(|&place| recipients[place].recipient());
+                let recipients = places.iter().map(|&place| {
+                    let to = recipients[place].recipient();
+                    (to, self.sender().coming(to.account))
+                });
                 let request = Request::Room { recipients: recipients.collect(), size };
                 (self.sender().peers().ask(owner, request), places)
             })
@@ -178,17 +181,21 @@ impl<E: Env, P: Peers> Intake<E, P> {
     /// this log before this returns.
     fn spread(&self, envelope: &Envelope, message: Message) -> Accepting {
         let (recipients, judge) = (envelope.recipients.clone(), envelope.judge);
+        let own = self.log().id();
+        let far = recipients.iter().filter(|to| to.log != own).map(|to| to.account).collect();
+        let expect = || self.sender().expect(far, message.size());
         if !self.must_ask(&recipients) {
             let rooms = vec![Ok(()); recipients.len()];
-            return self.promise(recipients, rooms, judge, message);
+            return self.promise(recipients, rooms, judge, expect(), message);
         }
         let asked = self.room(&recipients, message.size());
+        let coming = expect();
         let this = self.clone();
         let (promise, promised) = promise();
         // A task of its own: the message has to go whether or not anybody waits for the answer.
         self.log().env().spawn(async move {
             let rooms = asked.await;
-            promise.keep(this.promise(recipients, rooms, judge, message).await);
+            promise.keep(this.promise(recipients, rooms, judge, coming, message).await);
         });
         Box::pin(promised)
     }
@@ -199,6 +206,7 @@ impl<E: Env, P: Peers> Intake<E, P> {
         recipients: Vec<Rcpt>,
         mut rooms: Vec<Result<(), Refused>>,
         judge: Judge,
+        mut coming: Coming<E, P>,
         message: Message,
     ) -> Accepting {
         let size = message.size();
@@ -210,12 +218,15 @@ impl<E: Env, P: Peers> Intake<E, P> {
         let gets = outcomes.iter().zip(recipients).filter(|(outcome, _)| outcome.is_stored());
         let getting: Vec<Rcpt> = gets.map(|(_, to)| to).collect();
         let own = self.log().id();
+        let mut going: Vec<AccountId> = getting.iter().map(|to| to.account).collect();
+        going.sort_unstable();
+        coming.retain(|account| going.binary_search(&account).is_ok());
         let stored = if getting.iter().all(|to| to.log == own) {
             // Nobody is left elsewhere; perhaps nobody at all.
             let here = getting.iter().map(Rcpt::recipient).collect::<Vec<_>>();
             self.deliver_here(&here, Judge::Judged, message)
         } else {
-            self.promise_all(&getting, message)
+            self.promise_all(&getting, coming, message)
         };
         if getting.len() == outcomes.len() {
             return stored;
@@ -230,7 +241,12 @@ impl<E: Env, P: Peers> Intake<E, P> {
     }
 
     /// A message for several logs: this one promises it, then hands out copies.
-    fn promise_all(&self, recipients: &[Rcpt], message: Message) -> Accepting {
+    fn promise_all(
+        &self,
+        recipients: &[Rcpt],
+        coming: Coming<E, P>,
+        message: Message,
+    ) -> Accepting {
         let count = recipients.len();
         if self.spool().borrow().pending().len() >= SPOOL_PENDING_MAX {
             return Box::pin(ready(vec![Outcome::CROWDED; count]));
@@ -244,6 +260,7 @@ impl<E: Env, P: Peers> Intake<E, P> {
             let result = appended.await;
             drop(planned);
             if result.is_ok() {
+                coming.hand_over();
                 this.sender().send(spool);
             }
             promise.keep(result);

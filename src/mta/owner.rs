@@ -26,8 +26,10 @@ impl<E: Env, P: Peers> Intake<E, P> {
                 let accounts = self.accounts().borrow();
                 // Nobody can tell of a log that takes nothing what will be in it.
                 let takes = self.log().has_room(u64::from(size));
-                let room = |to: &Recipient| accounts.room(to.account, to.quota, size);
-                let unasked = |_: &Recipient| Err(Refused::Unasked);
+                let room = |&(Recipient { account, quota }, promised): &(Recipient, u64)| {
+                    accounts.room_beside(account, quota, size, promised)
+                };
+                let unasked = |_: &(Recipient, u64)| Err(Refused::Unasked);
                 let rooms = if takes {
                     recipients.iter().map(room).collect()
                 } else {

@@ -42,8 +42,9 @@ pub struct Key {
 #[derive(Debug)]
 pub enum Request {
     /// Whether each of these would take a message of `size` octets now, what is on its way into the
-    /// owner's log counted in. Nothing is held for it. Answered by [`Answer::Rooms`].
-    Room { recipients: Vec<Recipient>, size: u32 },
+    /// owner's log counted in, and the octets beside each that are on their way from the source.
+    /// Nothing is held for it. Answered by [`Answer::Rooms`].
+    Room { recipients: Vec<(Recipient, u64)>, size: u32 },
     /// A message whose recipients all are the owner's. Answered by [`Answer::Outcomes`].
     Deliver { recipients: Vec<Recipient>, judge: Judge, message: Message },
     /// A message of the source's spool, perhaps not for the first time; `settled` as in

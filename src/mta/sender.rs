@@ -7,9 +7,10 @@
 
 use super::message::Outcome;
 use super::peers::{Answer, Key, Peers, Request};
+use crate::bytes::hash::Map;
 use crate::env::Env;
 use crate::mailbox::{Marks, Message, Quota, Recipient};
-use crate::model::id::LogId;
+use crate::model::id::{AccountId, LogId};
 use crate::model::limits::{
     SPOOL_PAUSE_MAX, SPOOL_PAUSE_MIN, SPOOL_SEND_OCTETS_MAX, SPOOL_SENDS_MAX,
 };
@@ -62,6 +63,8 @@ struct Shared<E: Env, P: Peers> {
     spool: Rc<RefCell<Spool>>,
     peers: Rc<P>,
     lanes: RefCell<Lanes>,
+    /// Octets on their way to each account of another log, whose owner cannot know of them.
+    coming: RefCell<Map<AccountId, u64>>,
     figures: Cell<Figures>,
 }
 
@@ -76,6 +79,38 @@ impl<E: Env, P: Peers> Clone for Sender<E, P> {
     }
 }
 
+/// A message that is on its way to accounts of other logs. Dropped where it does not go.
+pub(super) struct Coming<E: Env, P: Peers> {
+    sender: Sender<E, P>,
+    accounts: Vec<AccountId>,
+    size: u32,
+}
+
+impl<E: Env, P: Peers> Coming<E, P> {
+    /// It goes to these accounts only.
+    pub(super) fn retain(&mut self, goes: impl Fn(AccountId) -> bool) {
+        let Coming { sender, accounts, size } = self;
+        accounts.retain(|&account| {
+            let stays = goes(account);
+            if !stays {
+                sender.came(account, *size);
+            }
+            stays
+        });
+    }
+
+    /// It is in the spool: the sender says when it came home.
+    pub(super) fn hand_over(mut self) {
+        self.accounts.clear();
+    }
+}
+
+impl<E: Env, P: Peers> Drop for Coming<E, P> {
+    fn drop(&mut self) {
+        self.retain(|_| false);
+    }
+}
+
 /// How one attempt ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Attempt {
@@ -86,8 +121,8 @@ enum Attempt {
 
 impl<E: Env, P: Peers> Sender<E, P> {
     pub(super) fn new(log: Log<E>, spool: Rc<RefCell<Spool>>, peers: Rc<P>) -> Sender<E, P> {
-        let (lanes, figures) = (RefCell::default(), Cell::default());
-        Sender { shared: Rc::new(Shared { log, spool, peers, lanes, figures }) }
+        let (lanes, coming, figures) = (RefCell::default(), RefCell::default(), Cell::default());
+        Sender { shared: Rc::new(Shared { log, spool, peers, lanes, coming, figures }) }
     }
 
     pub(super) fn peers(&self) -> &P {
@@ -105,7 +140,32 @@ impl<E: Env, P: Peers> Sender<E, P> {
         self.shared.figures.set(figures);
     }
 
-    /// Brings a message of the spool to its owners.
+    /// Octets that are on their way to an account of another log.
+    pub(super) fn coming(&self, account: AccountId) -> u64 {
+        self.shared.coming.borrow().get(&account).copied().unwrap_or(0)
+    }
+
+    /// Counts a message as on its way to these accounts of other logs.
+    pub(super) fn expect(&self, mut accounts: Vec<AccountId>, size: u32) -> Coming<E, P> {
+        accounts.sort_unstable();
+        accounts.dedup();
+        for &account in &accounts {
+            *self.shared.coming.borrow_mut().entry(account).or_default() += u64::from(size);
+        }
+        Coming { sender: self.clone(), accounts, size }
+    }
+
+    /// A message came home to an account, or never will.
+    fn came(&self, account: AccountId, size: u32) {
+        let mut coming = self.shared.coming.borrow_mut();
+        let octets = coming.get_mut(&account).expect("counted since it was expected");
+        *octets -= u64::from(size);
+        if *octets == 0 {
+            coming.remove(&account);
+        }
+    }
+
+    /// Brings a message of the spool, which is expected, to its owners.
     pub(super) fn send(&self, spool: SpoolId) {
         let state = self.shared.spool.borrow();
         let Some(owners) = state.get(spool).map(Pending::owners) else { return };
@@ -141,6 +201,12 @@ impl<E: Env, P: Peers> Sender<E, P> {
             });
         }
         for spool in pending {
+            let state = self.shared.spool.borrow();
+            if let Some(Pending { recipients, size, .. }) = state.get(spool) {
+                let accounts = recipients.iter().map(|&(_, account)| account).collect();
+                self.expect(accounts, *size).hand_over();
+            }
+            drop(state);
             self.send(spool);
         }
     }
@@ -182,12 +248,16 @@ impl<E: Env, P: Peers> Sender<E, P> {
 
     /// One message to one owner, until it was taken.
     async fn run(&self, owner: LogId, spool: SpoolId, size: u64) {
+        let pending = self.shared.spool.borrow().get(spool).cloned();
         let mut pause = SPOOL_PAUSE_MIN;
         let mut attempt = self.attempt(owner, spool).await;
         while attempt == Attempt::Later {
             self.count(|figures| figures.attempts_failed += 1);
             self.wait(&mut pause).await;
             attempt = self.attempt(owner, spool).await;
+        }
+        if let Some(pending) = pending {
+            pending.accounts(owner).into_iter().for_each(|to| self.came(to, pending.size));
         }
         let last = self.leave_lane(owner, spool, size, attempt);
         self.dispatch();
