@@ -13,11 +13,11 @@
 #![expect(clippy::print_stdout, reason = "a run of seeds tells what it did")]
 
 #[cfg(test)]
+#[path = "sim/accounts.rs"]
+mod accounts;
+#[cfg(test)]
 #[path = "sim/case.rs"]
 mod case;
-#[cfg(test)]
-#[path = "sim/deletion.rs"]
-mod deletion;
 #[cfg(test)]
 #[path = "sim/life.rs"]
 mod life;

@@ -131,7 +131,7 @@ impl Run {
             });
         }
         let env = sim.env(0);
-        let booted = Machine::boot(&sim, &self.case);
+        let booted = Machine::boot(&sim, &self.case, true);
         self.world.note(&env, || "crash while the store is made".into());
         match booted {
             Ok(_) | Err(Unbooted::Dark | Unbooted::Refused(OpenError::Io(_))) => {}
@@ -152,7 +152,7 @@ impl Run {
             sim.set_faults(faults);
         }
         self.world.begin_life(sim.life(), faults.stalls > 0, faults.sync_fails > 0);
-        let machine = match Machine::boot(&sim, &self.case) {
+        let machine = match Machine::boot(&sim, &self.case, is_first) {
             Ok(machine) => machine,
             Err(Unbooted::Refused(error @ OpenError::Io(_))) if !is_first => {
                 self.told.boots_failed += 1;
@@ -245,7 +245,7 @@ impl Run {
         let twin = recover_twice(!case.seed, sim.disk().fork(), &case.plan)?;
         sim.set_faults(Faults::none());
         self.world.begin_life(sim.life(), false, false);
-        let booted = Machine::boot(&sim, &self.case);
+        let booted = Machine::boot(&sim, &self.case, false);
         let machine = booted.map_err(|error| format!("the last life: {error}"))?;
         if machine.recovered() != twin {
             let here = machine.recovered();

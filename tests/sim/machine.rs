@@ -80,8 +80,11 @@ enum Booting {
 }
 
 impl Machine {
-    /// Starts all shards; comes back when all listen, or one cannot.
-    pub(crate) fn boot(sim: &Sim, case: &Case) -> Result<Machine, Unbooted> {
+    /// Starts all shards; comes back when all listen, or one cannot. `is_new`: the store was never
+    /// whole, so that logs may be made.
+    pub(crate) fn boot(sim: &Sim, case: &Case, is_new: bool) -> Result<Machine, Unbooted> {
+        let mut plan = case.plan.clone();
+        plan.store.may_create = is_new;
         let shards = case.plan.shards;
         let (mesh, inboxes) = Mesh::with_capacity(shards, case.inbox);
         let stages: Rc<RefCell<Vec<Booting>>> =
@@ -89,7 +92,7 @@ impl Machine {
         for inbox in inboxes {
             let env = sim.env(inbox.shard().0);
             let starting =
-                start(env.clone(), case.plan.clone(), mesh.clone(), inbox, Rc::clone(&stages));
+                start(env.clone(), plan.clone(), mesh.clone(), inbox, Rc::clone(&stages));
             env.spawn(starting);
         }
         let env = sim.env(shards);

@@ -1,4 +1,5 @@
-//! A user is deleted and the power goes before the mail is: the next start finishes it.
+//! Accounts of several shards: users who are deleted, with the power going before the mail has, and
+//! quotas while much is on its way.
 
 use crate::case::{Bug, Case};
 use crate::machine::{Machine, recover_twice};
@@ -16,6 +17,10 @@ const MESSAGES: u32 = 3;
 fn rcpt(machine: &Machine, account: u32) -> Rcpt {
     let account = AccountId(account);
     Rcpt { log: machine.ups[0].shard.owner(account), account, quota: Quota::NONE }
+}
+
+fn boot(sim: &Sim, case: &Case, is_new: bool) -> Machine {
+    Machine::boot(sim, case, is_new).map_err(|error| error.to_string()).unwrap()
 }
 
 /// Hands a message in, again while the machine is busy.
@@ -78,7 +83,7 @@ fn finishes_a_deletion_that_a_crash_cut_off() {
         let users = u32::try_from(case.users).unwrap();
         let sim = Sim::new(seed, Faults::none());
         sim.allow_leaks();
-        let machine = Machine::boot(&sim, &case).map_err(|error| error.to_string()).unwrap();
+        let machine = boot(&sim, &case, true);
         let worked = sim.run_until(async {
             machine.set_up(&case).await;
             let all: Vec<u32> = (1..=users).collect();
@@ -97,7 +102,7 @@ fn finishes_a_deletion_that_a_crash_cut_off() {
         let sim = sim.crash();
         drop(machine);
         sim.allow_leaks();
-        let machine = Machine::boot(&sim, &case).map_err(|error| error.to_string()).unwrap();
+        let machine = boot(&sim, &case, false);
         let swept = sim.run_until(async {
             until(&machine, || blobs(&machine) == 0).await;
             assert!((1..=users).all(|account| count(&machine, account) == 0));
@@ -117,7 +122,7 @@ fn deletes_an_account_that_mail_is_coming_in_for() {
         let case = Case::new(seed, Bug::None);
         let sim = Sim::new(seed, Faults::none());
         sim.allow_leaks();
-        let machine = Machine::boot(&sim, &case).map_err(|error| error.to_string()).unwrap();
+        let machine = boot(&sim, &case, true);
         let worked = sim.run_until(async {
             machine.set_up(&case).await;
             let owner = |account: u32| machine.ups[0].shard.owner(AccountId(account)).0;
@@ -133,6 +138,49 @@ fn deletes_an_account_that_mail_is_coming_in_for() {
             deleting.await.unwrap();
             assert_eq!((count(&machine, account), blobs(&machine)), (0, 0));
             assert_eq!(machine.faults().await, Vec::<String>::new());
+        });
+        worked.map_err(|halt| halt.to_string()).unwrap();
+    }
+}
+
+/// However much is under way at once from one shard, a quota on another one holds.
+#[test]
+fn a_quota_holds_for_what_is_on_its_way() {
+    for seed in (1..=24).filter(|&seed| Case::new(seed, Bug::None).plan.shards > 1) {
+        let case = Case::new(seed, Bug::None);
+        let sim = Sim::new(seed, Faults::none());
+        sim.allow_leaks();
+        let machine = boot(&sim, &case, true);
+        let worked = sim.run_until(async {
+            machine.set_up(&case).await;
+            let on = |shard| {
+                let owned = |account: &u32| rcpt(&machine, *account).log.0 == shard;
+                rcpt(&machine, (1..100).find(owned).unwrap())
+            };
+            let quota = Quota { octets: 170, ..Quota::NONE };
+            let recipients = vec![on(0), Rcpt { quota, ..on(1) }];
+            let under_way: Vec<Accepting> = (0..50)
+                .map(|_| {
+                    let parts = vec![b"Subject: x\r\n\r\nx\r\n".to_vec()];
+                    let message = Message { parts, ..Message::default() };
+                    let envelope = Envelope { recipients: recipients.clone(), judge: Judge::Each };
+                    machine.ups[0].shard.intake.accept(&envelope, message)
+                })
+                .collect();
+            let mut stored = [0, 0];
+            for accepting in under_way {
+                let outcomes = accepting.await;
+                for (count, outcome) in stored.iter_mut().zip(outcomes) {
+                    *count += u32::from(outcome == Outcome::Stored);
+                }
+            }
+            machine.settle().await.unwrap();
+            let counts = [on(0), on(1)].map(|to| count(&machine, to.account.0));
+            assert_eq!(counts, stored, "seed {seed}");
+            assert!(counts[0] == 50 && (1..=10).contains(&counts[1]), "seed {seed}: {counts:?}");
+            if case.inbox >= 50 {
+                assert_eq!(counts[1], 10, "seed {seed}: 17 octets each");
+            }
         });
         worked.map_err(|halt| halt.to_string()).unwrap();
     }
