@@ -160,5 +160,7 @@ fn finds_a_lost_reference() {
 #[test]
 fn finds_a_uid_that_is_used_again() {
     let what = found(Bug::ReusedUid);
-    assert!(what.contains("I3") || what.contains("I6"), "{what}");
+    // Either a client sees it, or the log itself refuses a UID that does not rise.
+    let signs = ["I3", "I6", "the log is damaged"];
+    assert!(signs.iter().any(|sign| what.contains(sign)), "{what}");
 }

@@ -646,9 +646,10 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         });
         let applied = shared.apply(batch.lsn, batch.slot, batch.at, &batch.blobs, records);
         if let Err(Damaged(why)) = applied {
-            // A record that this very process wrote: memory cannot be trusted any more.
+            // A record that this very process wrote: memory cannot be trusted any more. The batch
+            // is on the disk, so that nobody may be told that it is not.
             *shared.health.borrow_mut() = Health::ReadOnly(why.clone());
-            let error = Err(AppendError::Failed(why));
+            let error = Err(AppendError::Uncertain(why));
             return batch.answers.iter().for_each(|answer| answer.give(error.clone()));
         }
         let tail = shared.tail.get();
