@@ -6,9 +6,12 @@ use crate::machine::{Machine, recover_twice};
 use pombal::env::Env as _;
 use pombal::env::sim::{Faults, Sim};
 use pombal::mailbox::{INBOX, Judge, Message, Quota, delete_account};
-use pombal::model::id::AccountId;
+use pombal::mesh::Mesh;
+use pombal::model::id::{AccountId, LogId, ShardId};
 use pombal::model::reply::Class;
 use pombal::mta::{Accepting, Envelope, Outcome, Rcpt};
+use pombal::node::shard::{assemble, open_state};
+use pombal::server::shard::Figures;
 use std::time::Duration;
 
 /// Messages for each user; one for all of them, the others for him alone.
@@ -184,4 +187,32 @@ fn a_quota_holds_for_what_is_on_its_way() {
         });
         worked.map_err(|halt| halt.to_string()).unwrap();
     }
+}
+
+/// An owner that goes without an answer may have stored the message; one with a full inbox has not.
+#[test]
+fn an_answer_that_is_lost_is_neither_yes_nor_no() {
+    let cases = (1..100).map(|seed| Case::new(seed, Bug::None));
+    let case = cases.into_iter().find(|case| case.plan.shards > 1).unwrap();
+    let sim = Sim::new(1, Faults::none());
+    sim.allow_leaks();
+    let worked = sim.run_until(async {
+        let (env, mut plan) = (sim.env(0), case.plan.clone());
+        plan.store.may_create = true;
+        let (state, _) = open_state(env.clone(), &plan, LogId(0)).await.unwrap();
+        let (mesh, mut inboxes) = Mesh::with_capacity(plan.shards, 1);
+        let shard = assemble(env, &plan, ShardId(0), &state, mesh, Figures::default());
+        let accept = || {
+            let owned = |&account: &AccountId| shard.owner(account) == LogId(1);
+            let account = (1..100).map(AccountId).find(owned).unwrap();
+            let to = Rcpt { log: LogId(1), account, quota: Quota::NONE };
+            let envelope = Envelope { recipients: vec![to], judge: Judge::Together };
+            shard.intake.accept(&envelope, Message::default())
+        };
+        let lost = accept();
+        assert_eq!(accept().await, [Outcome::CROWDED]);
+        drop(inboxes[1].try_recv());
+        assert_eq!(lost.await, [Outcome::Uncertain]);
+    });
+    worked.map_err(|halt| halt.to_string()).unwrap();
 }
