@@ -20,6 +20,7 @@ const TARGETS: &[Target] = &[
     ("imap_search", pombal::wire::imap::command::search::fuzz_search),
     ("imap_set", pombal::wire::imap::set::fuzz_set),
     ("line", pombal::wire::line::fuzz_line),
+    ("mime", pombal::wire::message::structure::fuzz_structure),
     ("path", pombal::wire::address::fuzz_path),
     ("request", pombal::admin::http::fuzz_request),
     ("smtp_session", pombal::proto::smtp::replay::fuzz_session),

@@ -154,6 +154,10 @@ pub const TRACE_LINE_OCTETS_TARGET: usize = 78;
 pub const SUMMARY_FIELDS_MAX: usize = 64;
 /// Octets of a message that a summary can be made of: its offsets have 32 bits.
 pub const MESSAGE_OCTETS_SUMMARY_MAX: u64 = 1 << 31;
+/// Parts of one message that are told apart; the last one holds all that follows.
+pub const MIME_PARTS_MAX: usize = 10_000;
+/// Parts within parts within parts; what lies deeper is shown as one part.
+pub const MIME_DEPTH_MAX: usize = 100;
 
 /// Octets of a configuration file; anything larger is some other file.
 pub const CONFIG_OCTETS_MAX: u64 = 1 << 20;

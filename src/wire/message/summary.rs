@@ -5,6 +5,7 @@
 //! has, whether any line must be dot-stuffed on its way out.
 
 use super::fields::{is_empty, name_len};
+use super::head::FieldKind;
 use crate::bytes::codec::{to_u32, to_u64};
 use crate::model::limits::{MESSAGE_OCTETS_SUMMARY_MAX, SUMMARY_FIELDS_MAX};
 use memchr::memmem::Finder;
@@ -12,65 +13,6 @@ use memchr::{memchr, memchr_iter};
 use std::sync::LazyLock;
 
 static DOT_LINE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n."));
-
-/// The fields that a summary points at. The numbers are for keeping: never give one anew.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum FieldKind {
-    Date = 1,
-    Subject = 2,
-    From = 3,
-    Sender = 4,
-    ReplyTo = 5,
-    To = 6,
-    Cc = 7,
-    Bcc = 8,
-    InReplyTo = 9,
-    MessageId = 10,
-    References = 11,
-    MimeVersion = 12,
-    ContentType = 13,
-    ContentTransferEncoding = 14,
-    ContentDisposition = 15,
-    ContentId = 16,
-    ContentDescription = 17,
-    ContentLanguage = 18,
-    ContentLocation = 19,
-    ContentMd5 = 20,
-}
-
-const NAMES: [(&[u8], FieldKind); 20] = [
-    (b"Date", FieldKind::Date),
-    (b"Subject", FieldKind::Subject),
-    (b"From", FieldKind::From),
-    (b"Sender", FieldKind::Sender),
-    (b"Reply-To", FieldKind::ReplyTo),
-    (b"To", FieldKind::To),
-    (b"Cc", FieldKind::Cc),
-    (b"Bcc", FieldKind::Bcc),
-    (b"In-Reply-To", FieldKind::InReplyTo),
-    (b"Message-ID", FieldKind::MessageId),
-    (b"References", FieldKind::References),
-    (b"MIME-Version", FieldKind::MimeVersion),
-    (b"Content-Type", FieldKind::ContentType),
-    (b"Content-Transfer-Encoding", FieldKind::ContentTransferEncoding),
-    (b"Content-Disposition", FieldKind::ContentDisposition),
-    (b"Content-ID", FieldKind::ContentId),
-    (b"Content-Description", FieldKind::ContentDescription),
-    (b"Content-Language", FieldKind::ContentLanguage),
-    (b"Content-Location", FieldKind::ContentLocation),
-    (b"Content-MD5", FieldKind::ContentMd5),
-];
-
-impl FieldKind {
-    /// The kind of field that `name` names, in any case.
-    pub fn of(name: &[u8]) -> Option<FieldKind> {
-        let named = NAMES
-            .iter()
-            .find(|(known, _)| known.len() == name.len() && known.eq_ignore_ascii_case(name));
-        named.map(|(_, kind)| *kind)
-    }
-}
 
 /// Where one field lies: from its name to behind its last line end, in octets of the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
