@@ -12,7 +12,9 @@ type Target = (&'static str, fn(&[u8]));
 const TARGETS: &[Target] = &[
     ("config", pombal::config::fuzz_config),
     ("data", pombal::wire::dot::fuzz_data),
+    ("decode", pombal::wire::message::decode::fuzz_decode),
     ("fields", pombal::wire::message::fields::fuzz_fields),
+    ("html", pombal::wire::message::html::fuzz_html),
     ("imap_command", pombal::wire::imap::command::fuzz_command),
     ("imap_frame", pombal::wire::imap::frame::fuzz_frame),
     ("imap_mailbox", pombal::wire::imap::mailbox::fuzz_mailbox),
@@ -23,8 +25,10 @@ const TARGETS: &[Target] = &[
     ("mime", pombal::wire::message::structure::fuzz_structure),
     ("path", pombal::wire::address::fuzz_path),
     ("request", pombal::admin::http::fuzz_request),
+    ("search", pombal::wire::message::search::fuzz_search),
     ("smtp_session", pombal::proto::smtp::replay::fuzz_session),
     ("summary", pombal::wire::message::summary::fuzz_summary),
+    ("words", pombal::wire::message::words::fuzz_words),
 ];
 
 #[test]

@@ -156,6 +156,14 @@ pub const SUMMARY_FIELDS_MAX: usize = 64;
 pub const MESSAGE_OCTETS_SUMMARY_MAX: u64 = 1 << 31;
 /// Parts of one message that are told apart; the last one holds all that follows.
 pub const MIME_PARTS_MAX: usize = 10_000;
+/// Characters of a PREVIEW; RFC 8970 §3.1 allows 256.
+pub const PREVIEW_CHARACTERS: usize = 200;
+/// Octets of a body that are looked through for a preview.
+pub const PREVIEW_OCTETS_READ_MAX: usize = 32 << 10;
+/// Octets of a base subject that are compared; longer ones are cut.
+pub const BASE_SUBJECT_OCTETS_MAX: usize = 512;
+/// Message-IDs of one References field that are kept, the newest.
+pub const REFERENCES_MAX: usize = 64;
 /// Parts within parts within parts; what lies deeper is shown as one part.
 pub const MIME_DEPTH_MAX: usize = 100;
 

@@ -1,6 +1,14 @@
 //! Every mail of the corpus beside the repository keeps the laws of this floor.
 
+use super::decode::decoded_len;
+use super::head::Head;
+use super::html::fuzz_html;
+use super::mime::{Kind, Tree};
+use super::preview::{PREVIEW_OCTETS_MAX, put_preview};
+use super::search::{MessageSearch, Needle};
 use super::structure::fuzz_structure;
+use super::subject::base_subject;
+use super::words::fuzz_words;
 use std::path::{Path, PathBuf};
 
 const FOLDERS: &[&str] = &["messages", "bounces", "eai", "spamham", "mbox", "auth", "encodings"];
@@ -29,5 +37,18 @@ fn every_mail_of_the_corpus_keeps_the_laws() {
         let octets = std::fs::read(&path).unwrap();
         println!("{}", path.display());
         fuzz_structure(&octets);
+        let tree = Tree::of(&octets);
+        let mut preview = String::new();
+        put_preview(&octets, &tree, &mut preview);
+        assert!(preview.len() <= PREVIEW_OCTETS_MAX);
+        let needle = Needle::new("no such wörd, ever");
+        assert!(!MessageSearch::new(&needle).in_message(&octets, &tree.parts));
+        let header = &octets[..Head::of(&octets).1];
+        fuzz_words(header);
+        base_subject(header);
+        for part in tree.parts.iter().filter(|part| part.kind == Kind::Text) {
+            decoded_len(part.encoding, &octets[part.body()]);
+            fuzz_html(&octets[part.body()]);
+        }
     }
 }

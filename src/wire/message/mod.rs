@@ -1,18 +1,29 @@
 //! Messages as octets: where the header ends, where its fields lie, what parts there are.
 
+pub mod casemap;
+pub mod charset;
+pub mod decode;
 pub mod envelope;
 pub mod fields;
 pub mod head;
 pub mod hops;
+pub mod html;
+pub mod ids;
 mod lexer;
 mod mailboxes;
 pub mod mime;
 mod nstring;
 pub mod params;
+pub mod preview;
+pub mod search;
 pub mod section;
+pub mod sent;
 pub mod strip;
 pub mod structure;
+pub mod subject;
 pub mod summary;
+pub mod text;
+pub mod words;
 
 #[cfg(test)]
 mod corpus_tests;
