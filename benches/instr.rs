@@ -13,12 +13,13 @@
 mod cases {
     pub(crate) mod log;
     pub(crate) mod mail;
+    pub(crate) mod real;
     pub(crate) mod session;
     pub(crate) mod state;
     pub(crate) mod wire;
 }
 
-use cases::{log, mail, session, state, wire};
+use cases::{log, mail, real, session, state, wire};
 use pombal::bytes::buffer::Buffer;
 use pombal::bytes::chain::{Chain, Shared};
 use pombal::config;
@@ -47,7 +48,7 @@ const CASES: &[Case] = &[
     ("wire_3000_lines", 5, lines),
     ("wire_6_paths", 50, paths),
     ("wire_unstuff_10k", 50, unstuff),
-    ("wire_summary_10k", 20, summary),
+    ("wire_search_16_of_4k", 20, search),
     ("smtp_data_10k", 20, smtp_data),
     ("smtp_bdat_10k", 20, smtp_bdat),
     ("pop3_list_1000", 10, pop3_list),
@@ -56,6 +57,8 @@ const CASES: &[Case] = &[
     ("store_encode_64_of_10k", 5, encode),
     ("store_recover_10000_records", 2, recover),
     ("mailbox_deliver_1024", 2, deliver),
+    ("mailbox_summary_10k", 20, summary),
+    ("mailbox_summary_real", 20, summary_real),
 ];
 
 /// More than this above the line in the file fails.
@@ -122,7 +125,17 @@ fn unstuff() {
 
 fn summary() {
     thread_local!(static INPUT: Vec<u8> = mail::message(10 << 10));
-    INPUT.with(|input| assert_eq!(wire::summarize(input), 131));
+    INPUT.with(|input| assert_eq!(state::summary_lines(input), 131));
+}
+
+fn summary_real() {
+    thread_local!(static INPUT: Vec<u8> = real::message());
+    INPUT.with(|input| assert_eq!(state::summary_lines(input), 162));
+}
+
+fn search() {
+    thread_local!(static INPUT: Vec<wire::Parsed> = wire::parsed(16, 4 << 10));
+    INPUT.with(|input| assert_eq!(wire::search(input, "needle"), 0));
 }
 
 fn smtp_data() {

@@ -31,8 +31,10 @@ fn messages(criterion: &mut Criterion) {
     group.bench_function("unstuff 10 KiB", |bencher| {
         bencher.iter(|| assert_eq!(wire::unstuff(&stuffed), 10 << 10));
     });
-    group.bench_function("summary of 10 KiB", |bencher| {
-        bencher.iter(|| assert_eq!(wire::summarize(&message), 131));
+    let messages = wire::parsed(16, 4 << 10);
+    group.throughput(Throughput::Bytes(16 * (4 << 10)));
+    group.bench_function("search 16 of 4 KiB", |bencher| {
+        bencher.iter(|| assert_eq!(wire::search(&messages, "needle"), 0));
     });
     group.finish();
 }

@@ -27,7 +27,7 @@ const TARGETS: &[Target] = &[
     ("request", pombal::admin::http::fuzz_request),
     ("search", pombal::wire::message::search::fuzz_search),
     ("smtp_session", pombal::proto::smtp::replay::fuzz_session),
-    ("summary", pombal::wire::message::summary::fuzz_summary),
+    ("summary", pombal::mailbox::summary::fuzz_summary),
     ("words", pombal::wire::message::words::fuzz_words),
 ];
 

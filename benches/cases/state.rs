@@ -4,6 +4,7 @@ use super::log::{IDENTITY, counting, delivery};
 use pombal::bytes::codec::Put as _;
 use pombal::env::sim::{Disk, Faults, Loss, Sim};
 use pombal::mailbox::deliver::{Facts, plan};
+use pombal::mailbox::summary::{Summary, summarize};
 use pombal::mailbox::{Accounts, INBOX, Judge, Marks, Quota, Recipient};
 use pombal::model::id::{AccountId, BlobId, Lsn};
 use pombal::store::record::{Group, Record};
@@ -51,6 +52,14 @@ pub(crate) fn apply_deliveries() -> u64 {
     let view = accounts.view(AccountId(1), INBOX);
     assert_eq!(view.count(), 64);
     accounts.messages()
+}
+
+/// Makes the summary of a message; returns the lines that it tells of.
+pub(crate) fn summary_lines(message: &[u8]) -> u64 {
+    let octets = summarize(black_box(message));
+    let summary = Summary::read(&octets).expect("it was just made");
+    assert!(summary.envelope().is_some() && summary.structure().is_some());
+    u64::from(summary.body_lines)
 }
 
 fn settings() -> Settings {

@@ -4,7 +4,8 @@ use pombal::bytes::codec::to_u64;
 use pombal::wire::address::{ReversePath, take_reverse_path};
 use pombal::wire::dot::{Unstuffed, Unstuffer};
 use pombal::wire::line::take_line;
-use pombal::wire::message::summary::Summary;
+use pombal::wire::message::mime::{Part, Tree};
+use pombal::wire::message::search::{MessageSearch, Needle};
 use std::hint::black_box;
 
 /// Commands of 1000 transactions, pipelined.
@@ -56,7 +57,20 @@ pub(crate) fn unstuff(input: &[u8]) -> u64 {
     }
 }
 
-/// Lines of the body of a message, out of its summary.
-pub(crate) fn summarize(message: &[u8]) -> u64 {
-    u64::from(Summary::of([black_box(message)]).body_lines)
+/// A message and its parts.
+pub(crate) type Parsed = (Vec<u8>, Vec<Part>);
+
+/// Messages as a search finds them: the table of parts was made before.
+pub(crate) fn parsed(count: usize, octets: usize) -> Vec<Parsed> {
+    let message = super::mail::message(octets);
+    let parts = Tree::of(&message).parts;
+    vec![(message, parts); count]
+}
+
+/// `SEARCH BODY`: how many of the messages have the word.
+pub(crate) fn search(messages: &[Parsed], word: &str) -> u64 {
+    let needle = Needle::new(word);
+    let mut search = MessageSearch::new(&needle);
+    let found = messages.iter().filter(|(octets, parts)| search.in_body(black_box(octets), parts));
+    to_u64(found.count())
 }

@@ -19,7 +19,7 @@ use std::rc::Rc;
 pub struct Message {
     /// Together the message as it is to be handed out, trace fields first; CRLF line ends.
     pub parts: Vec<Vec<u8>>,
-    /// An encoded [`super::summary::Summary`].
+    /// What [`super::summary::summarize`] made.
     pub summary: Vec<u8>,
     pub marks: Marks,
     /// When it was received, seconds since 1970.

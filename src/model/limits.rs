@@ -150,8 +150,12 @@ pub const SMTP_DROPPED_OCTETS_MAX: u64 = 1 << 30;
 pub const TRACE_OCTETS_MAX: usize = 4 << 10;
 /// Characters of a trace line that are aimed at (RFC 5322 §2.1.1).
 pub const TRACE_LINE_OCTETS_TARGET: usize = 78;
-/// Fields that the summary of one message points at.
-pub const SUMMARY_FIELDS_MAX: usize = 64;
+/// Octets of the ENVELOPE text in a summary; a longer one is made of the message when asked for.
+pub const SUMMARY_ENVELOPE_OCTETS_MAX: usize = 16 << 10;
+/// Octets of the BODYSTRUCTURE text in a summary; as with the ENVELOPE.
+pub const SUMMARY_STRUCTURE_OCTETS_MAX: usize = 32 << 10;
+/// Parts in the table of a summary; of more, none is kept.
+pub const SUMMARY_PARTS_MAX: usize = 512;
 /// Octets of a message that a summary can be made of: its offsets have 32 bits.
 pub const MESSAGE_OCTETS_SUMMARY_MAX: u64 = 1 << 31;
 /// Parts of one message that are told apart; the last one holds all that follows.
@@ -159,7 +163,7 @@ pub const MIME_PARTS_MAX: usize = 10_000;
 /// Characters of a PREVIEW; RFC 8970 §3.1 allows 256.
 pub const PREVIEW_CHARACTERS: usize = 200;
 /// Octets of a body that are looked through for a preview.
-pub const PREVIEW_OCTETS_READ_MAX: usize = 32 << 10;
+pub const PREVIEW_OCTETS_READ_MAX: usize = 16 << 10;
 /// Octets of a base subject that are compared; longer ones are cut.
 pub const BASE_SUBJECT_OCTETS_MAX: usize = 512;
 /// Message-IDs of one References field that are kept, the newest.

@@ -20,7 +20,7 @@ use crate::bytes::chain::Chain;
 use crate::bytes::codec::to_u64;
 use crate::directory::{Aliased, Resolution, resolve};
 use crate::env::{Conn as _, Env};
-use crate::mailbox::summary::{FieldV1, SummaryV1};
+use crate::mailbox::summary::summarize;
 use crate::mailbox::{Judge, Marks, Message, Quota, Refused};
 use crate::model::address::Address;
 use crate::model::id::AccountId;
@@ -30,7 +30,8 @@ use crate::mta::{Accepting, Envelope, Outcome, Rcpt, Rooms};
 use crate::probe::event::{Level, Value, event};
 use crate::proto::smtp::{self, Found, Lookup, Session, Settings, Step, Verdict, outcome_replies};
 use crate::wire::address::{ForwardPath, parse_mailbox};
-use crate::wire::message::summary::Summary;
+use crate::wire::dot::has_dot_line;
+use crate::wire::message::fields::header_len;
 use crate::wire::smtp::command::{Recipient, Sender};
 use crate::wire::smtp::reply::Reply;
 use crate::wire::trace::{Received, put_received, put_return_path};
@@ -524,12 +525,11 @@ impl<E: Env> Driver<E> {
     }
 
     fn make_message(&self, octets: Vec<u8>, utf8: bool, is_text: bool) -> Message {
-        let summary = Summary::of([octets.as_slice()]);
         let mut marks = Marks::default();
-        if summary.has_leading_dot {
+        if has_dot_line(&octets) {
             marks = marks.with(Marks::DOT_LINES);
         }
-        if utf8 && summary.has_8bit_header {
+        if utf8 && !octets[..header_len(&octets)].is_ascii() {
             marks = marks.with(Marks::UTF8_HEADER);
         }
         if !is_text {
@@ -539,7 +539,7 @@ impl<E: Env> Driver<E> {
             marks = marks.with(Marks::OPEN_END);
         }
         Message {
-            summary: to_stored(&summary).encode(),
+            summary: summarize(&octets),
             parts: vec![octets],
             marks,
             internal_date: self.shard.env.wall().seconds(),
@@ -640,22 +640,6 @@ fn members(aliased: &Aliased) -> Vec<Address> {
     let locals = aliased.locals.iter().map(|local| &*local.via);
     let all = locals.chain(aliased.remotes.iter().map(|remote| &**remote));
     all.filter_map(|text| parse_mailbox(text).ok().map(|path| path.to_address())).collect()
-}
-
-/// The parser's findings in the form that is stored.
-fn to_stored(summary: &Summary) -> SummaryV1 {
-    let fields = summary.fields.iter().map(|field| FieldV1 {
-        kind: field.kind as u8,
-        name_start: field.start,
-        name_len: 0,
-        value_start: field.start,
-        value_len: field.end - field.start,
-    });
-    SummaryV1 {
-        header_len: summary.header_len,
-        body_lines: summary.body_lines,
-        fields: fields.collect(),
-    }
 }
 
 /// The one answer to SMTP where recipients have gone since they were accepted: if all have, nobody

@@ -10,6 +10,11 @@ use std::sync::LazyLock;
 /// The end of a line before one that begins with a dot. Built once: it holds tables.
 static DOT_LINE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n."));
 
+/// Some line of `text` begins with a dot: it has to be stuffed on its way out (RFC 1939 §3).
+pub fn has_dot_line(text: &[u8]) -> bool {
+    text.starts_with(b".") || DOT_LINE.find(text).is_some()
+}
+
 /// Where the octets so far have ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
@@ -176,6 +181,14 @@ mod tests {
     fn drops_one_dot_at_the_begin_of_a_line() {
         check("..a\r\n...\r\nb.\r\n.\r\n", expect![".a\\r\\n..\\r\\nb.\\r\\n | "]);
         check(".Subject: x\r\n\r\ny\r\n.\r\n", expect!["Subject: x\\r\\n\\r\\ny\\r\\n | "]);
+    }
+
+    #[test]
+    fn knows_what_has_to_be_stuffed() {
+        for (text, want) in [("", false), (".", true), ("\r\na\r\n.b", true), ("\r\na.\r\n", false)]
+        {
+            assert_eq!(has_dot_line(text.as_bytes()), want, "{text}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Every mail of the corpus beside the repository keeps the laws of this floor.
 
 use super::decode::decoded_len;
+use super::fields::fuzz_fields;
 use super::head::Head;
 use super::html::fuzz_html;
 use super::mime::{Kind, Tree};
@@ -9,6 +10,7 @@ use super::search::{MessageSearch, Needle};
 use super::structure::fuzz_structure;
 use super::subject::base_subject;
 use super::words::fuzz_words;
+use crate::wire::dot::fuzz_data;
 use std::path::{Path, PathBuf};
 
 const FOLDERS: &[&str] = &["messages", "bounces", "eai", "spamham", "mbox", "auth", "encodings"];
@@ -37,6 +39,9 @@ fn every_mail_of_the_corpus_keeps_the_laws() {
         let octets = std::fs::read(&path).unwrap();
         println!("{}", path.display());
         fuzz_structure(&octets);
+        let front = &octets[..octets.len().min(4 << 10)];
+        fuzz_fields(front);
+        fuzz_data(front);
         let tree = Tree::of(&octets);
         let mut preview = String::new();
         put_preview(&octets, &tree, &mut preview);

@@ -3,7 +3,7 @@
 //! Piece by piece, tolerant, no tree: scripts, styles, titles of the head and comments are passed
 //! over; a tag that ends a line of text leaves a line end, one within a word (`<b>`) nothing.
 
-use memchr::memchr2;
+use memchr::{memchr, memchr2};
 
 /// Octets of a tag's or entity's name that are looked at.
 const NAME_OCTETS_MAX: usize = 12;
@@ -103,6 +103,19 @@ impl Html {
                 }
                 rest = more;
             }
+            // Whatever means nothing in this state is passed over in bulk.
+            let octets = rest.as_bytes();
+            let skipped = match self.state {
+                State::Attributes { quote: Some('"'), .. } => memchr(b'"', octets),
+                State::Attributes { quote: None, behind_equals: false } => {
+                    memchr2(b'=', b'>', octets)
+                }
+                State::Declaration { dashes: 2 } => memchr(b'>', octets),
+                State::Comment { dashes: 0 } => memchr(b'-', octets),
+                _ => Some(0),
+            };
+            let Some((_, more)) = skipped.and_then(|at| rest.split_at_checked(at)) else { return };
+            rest = more;
             let mut letters = rest.chars();
             if let Some(letter) = letters.next() {
                 self.step(letter, out);

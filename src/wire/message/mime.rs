@@ -44,6 +44,15 @@ pub enum Kind {
     Closed = 5,
 }
 
+impl Kind {
+    /// The kind with this number.
+    pub fn from_number(number: u8) -> Option<Kind> {
+        const KINDS: [Kind; 6] =
+            [Kind::Other, Kind::Text, Kind::Multipart, Kind::Digest, Kind::Message, Kind::Closed];
+        KINDS.get(usize::from(number)).copied()
+    }
+}
+
 /// A Content-Transfer-Encoding (RFC 2045 §6). The numbers are stored: never give one anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -335,6 +344,13 @@ impl Parse<'_> {
 }
 
 impl Encoding {
+    /// The encoding with this number.
+    pub fn from_number(number: u8) -> Option<Encoding> {
+        const ENCODINGS: [Encoding; 4] =
+            [Encoding::Identity, Encoding::Base64, Encoding::QuotedPrintable, Encoding::Unknown];
+        ENCODINGS.get(usize::from(number)).copied()
+    }
+
     /// Reads the value of a Content-Transfer-Encoding.
     pub fn of(value: &[u8]) -> Encoding {
         let Some((name, _)) = token_and_params(value) else { return Encoding::Identity };

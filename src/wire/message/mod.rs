@@ -18,11 +18,12 @@ pub mod preview;
 pub mod search;
 pub mod section;
 pub mod sent;
+pub mod sort;
 pub mod strip;
 pub mod structure;
 pub mod subject;
-pub mod summary;
 pub mod text;
+pub mod thread;
 pub mod words;
 
 #[cfg(test)]

@@ -10,8 +10,13 @@ use crate::model::limits::{PREVIEW_CHARACTERS, PREVIEW_OCTETS_READ_MAX};
 pub fn put_preview(message: &[u8], tree: &Tree, out: &mut String) {
     for part in tree.parts.iter().filter(|part| part.kind == Kind::Text) {
         let start = out.len();
+        let reader = if part.header == 0 {
+            TextReader::with_head(message, part, &tree.head)
+        } else {
+            TextReader::new(message, part)
+        };
         let mut words = Words { out, room: PREVIEW_CHARACTERS, space: false, line: Line::Begin };
-        words.put_part(message, part);
+        words.put_part(message, part, reader);
         if out.len() > start {
             return;
         }
@@ -34,10 +39,9 @@ struct Words<'o> {
 }
 
 impl Words<'_> {
-    fn put_part(&mut self, message: &[u8], part: &Part) {
+    fn put_part(&mut self, message: &[u8], part: &Part, mut reader: TextReader) {
         let body = part.body();
         let end = body.end.min(body.start + PREVIEW_OCTETS_READ_MAX);
-        let mut reader = TextReader::new(message, part);
         let mut at = body.start;
         while at < end && self.room > 0 {
             // A little more than is needed, as a rule: one round.

@@ -22,6 +22,11 @@ impl TextReader {
     pub fn new(message: &[u8], part: &Part) -> TextReader {
         let upto = &message[..part.header().end];
         let (head, _) = Head::scan(upto, part.header().start, |_| false);
+        TextReader::with_head(message, part, &head)
+    }
+
+    /// The same where the header of the part was scanned before.
+    pub fn with_head(message: &[u8], part: &Part, head: &Head) -> TextReader {
         let named = head.value(message, FieldKind::ContentType).and_then(content_type);
         let mut charset = Vec::new();
         let mut is_html = false;

@@ -2,4 +2,4 @@
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| pombal::wire::message::summary::fuzz_summary(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| pombal::mailbox::summary::fuzz_summary(data));
