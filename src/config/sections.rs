@@ -17,7 +17,7 @@ use std::time::Duration;
 use toml::de::{DeTable, DeValue};
 
 /// Octets that a segment needs beside the largest message: headers, summary, records.
-const SEGMENT_OVERHEAD_OCTETS: u64 = 64 << 10;
+const SEGMENT_OVERHEAD_OCTETS: u64 = 128 << 10;
 const BLOCK_OCTETS: u64 = 4096;
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -42,13 +42,22 @@ pub enum Kind {
     Message = 4,
     /// A multipart or message that was not opened, since it lies too deep or comes too late.
     Closed = 5,
+    /// Another message/…: a delivery status, a disposition notification. Text to a search.
+    Status = 6,
 }
 
 impl Kind {
     /// The kind with this number.
     pub fn from_number(number: u8) -> Option<Kind> {
-        const KINDS: [Kind; 6] =
-            [Kind::Other, Kind::Text, Kind::Multipart, Kind::Digest, Kind::Message, Kind::Closed];
+        const KINDS: [Kind; 7] = [
+            Kind::Other,
+            Kind::Text,
+            Kind::Multipart,
+            Kind::Digest,
+            Kind::Message,
+            Kind::Closed,
+            Kind::Status,
+        ];
         KINDS.get(usize::from(number)).copied()
     }
 }
@@ -255,7 +264,7 @@ impl Parse<'_> {
             }
             Some(found) if is(found.kind, "message") => {
                 let opens = is(found.subtype, "rfc822") || is(found.subtype, "global");
-                if opens { Kind::Message } else { Kind::Other }
+                if opens { Kind::Message } else { Kind::Status }
             }
             Some(_) => Kind::Other,
         };
@@ -394,7 +403,7 @@ pub fn fuzz_mime(data: &[u8]) {
         match part.kind {
             Kind::Message => assert_eq!(count, 1),
             Kind::Multipart | Kind::Digest => {}
-            Kind::Text | Kind::Other | Kind::Closed => assert_eq!(count, 0),
+            Kind::Text | Kind::Other | Kind::Closed | Kind::Status => assert_eq!(count, 0),
         }
     }
 }

@@ -142,7 +142,7 @@ fn messages_hold_messages() {
     check(
         "Content-Type: message/delivery-status\n\nA: b\n",
         expect![[r"
-        Other 1 A: b\n
+        Status 1 A: b\n
     "]],
     );
 }

@@ -103,7 +103,7 @@ impl<'n> MessageSearch<'n> {
             if index > 0 && self.in_header(&message[part.header()]) {
                 return true;
             }
-            if part.kind == Kind::Text && self.in_text(message, part) {
+            if matches!(part.kind, Kind::Text | Kind::Status) && self.in_text(message, part) {
                 return true;
             }
         }
