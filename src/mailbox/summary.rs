@@ -54,7 +54,7 @@ pub fn summarize(message: &[u8]) -> Vec<u8> {
     );
     let tree = Tree::of(message);
     let head = &tree.head;
-    let mut out = Vec::with_capacity(1_024);
+    let mut out = Vec::with_capacity(2_048);
     out.resize(HEAD_OCTETS, 0);
     let mut flags = 0;
 
@@ -91,7 +91,7 @@ pub fn summarize(message: &[u8]) -> Vec<u8> {
         flags |= IS_REPLY;
     }
     out.extend_from_slice(&subject.folded);
-    let mut preview = String::new();
+    let mut preview = String::with_capacity(256);
     put_preview(message, &tree, &mut preview);
     out.extend_from_slice(preview.as_bytes());
 

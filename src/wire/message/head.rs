@@ -4,7 +4,7 @@
 //! of the first of each, without allocating. A field that comes twice counts once: RFC 5322 §3.6
 //! allows one, and one reader must not see another than the next.
 
-use super::fields::{is_empty, name_len};
+use super::fields::is_empty;
 use crate::bytes::codec::to_u32;
 use memchr::memchr;
 use std::ops::Range;
@@ -131,12 +131,13 @@ impl Head {
         if !matches!(line[0] | 0x20, b'b' | b'c' | b'd' | b'f' | b'i' | b'm' | b'r' | b's' | b't') {
             return None;
         }
-        let len = name_len(line)?;
+        let colon = memchr(b':', line)?;
+        // A name that is known has no octet that a name may not have.
+        let len = line[..colon].iter().rposition(|octet| !matches!(octet, b' ' | b'\t'))? + 1;
         let index = usize::from(FieldKind::of(&line[..len])? as u8) - 1;
         if self.values[index].0 != 0 {
             return None;
         }
-        let colon = len + memchr(b':', &line[len..])?;
         self.values[index] = (to_u32(at + colon + 1), to_u32(at + content_len(line)));
         Some(index)
     }

@@ -118,28 +118,25 @@ pub(super) fn trim(text: &[u8]) -> &[u8] {
     text.trim_ascii()
 }
 
-/// An octet of a MIME token: printable, no tspecial; octets above ASCII are let through.
+/// Octets of a MIME token: printable, no tspecial; octets above ASCII are let through.
+const TOKEN: [bool; 256] = {
+    let mut token = [true; 256];
+    let mut control = 0;
+    while control <= b' ' as usize {
+        token[control] = false;
+        control += 1;
+    }
+    let specials = b"()<>@,;:\\\"/[]?=\x7f";
+    let mut index = 0;
+    while index < specials.len() {
+        token[specials[index] as usize] = false;
+        index += 1;
+    }
+    token
+};
+
 fn is_token(octet: u8) -> bool {
-    !matches!(
-        octet,
-        0..=b' '
-            | 0x7f
-            | b'('
-            | b')'
-            | b'<'
-            | b'>'
-            | b'@'
-            | b','
-            | b';'
-            | b':'
-            | b'\\'
-            | b'"'
-            | b'/'
-            | b'['
-            | b']'
-            | b'?'
-            | b'='
-    )
+    TOKEN[usize::from(octet)]
 }
 
 #[cfg(test)]

@@ -4,6 +4,28 @@
 //! which may hold UTF-8 before it was enabled. NUL is allowed nowhere; it becomes 0x80, as Dovecot
 //! has it.
 
+/// Has a backslash before it in quotes.
+const ESCAPED: u8 = 1;
+/// May stand in a literal alone.
+const UNQUOTABLE: u8 = 2;
+/// May stand nowhere.
+const NUL: u8 = 4;
+
+const CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut octet = 0x80;
+    while octet < 256 {
+        classes[octet] = UNQUOTABLE;
+        octet += 1;
+    }
+    classes[b'\r' as usize] = UNQUOTABLE;
+    classes[b'\n' as usize] = UNQUOTABLE;
+    classes[0] = UNQUOTABLE | NUL;
+    classes[b'"' as usize] = ESCAPED;
+    classes[b'\\' as usize] = ESCAPED;
+    classes
+};
+
 /// A string that is being written: its text is appended to the output, then [`Open::close`]d.
 #[must_use]
 pub(super) struct Open {
@@ -19,24 +41,21 @@ impl Open {
     /// Makes what was appended since [`Open::new`] a string.
     pub(super) fn close(self, out: &mut Vec<u8>) {
         let start = self.at + 1;
-        let (mut escapes, mut is_quotable) = (0, true);
-        for octet in &mut out[start..] {
-            match octet {
-                b'"' | b'\\' => escapes += 1,
-                b'\r' | b'\n' | 0x80.. => is_quotable = false,
-                0 => {
-                    *octet = 0x80;
-                    is_quotable = false;
-                }
-                _ => {}
-            }
+        let classes = out[start..].iter().fold(0, |all, octet| all | CLASSES[usize::from(*octet)]);
+        if classes == 0 {
+            out.push(b'"');
+            return;
         }
-        if !is_quotable {
+        if classes & NUL != 0 {
+            out[start..].iter_mut().filter(|octet| **octet == 0).for_each(|octet| *octet = 0x80);
+        }
+        if classes & UNQUOTABLE != 0 {
             let len = out.len() - start;
             let head = format!("{{{len}}}\r\n");
             out.splice(self.at..start, head.into_bytes());
             return;
         }
+        let escapes = out[start..].iter().filter(|octet| matches!(octet, b'"' | b'\\')).count();
         if escapes > 0 {
             // From the end to the begin, so that each octet moves once.
             let mut from = out.len();

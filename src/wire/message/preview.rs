@@ -52,28 +52,53 @@ impl Words<'_> {
     }
 
     fn put(&mut self, text: &str) {
-        for letter in text.chars() {
-            if self.room == 0 {
-                return;
-            }
-            if letter == '\n' {
-                (self.space, self.line) = (true, Line::Begin);
-            } else if self.line == Line::Quoted {
-            } else if letter.is_whitespace() || letter.is_control() || is_filler(letter) {
-                self.space = true;
-            } else if self.line == Line::Begin && letter == '>' {
-                self.line = Line::Quoted;
+        let mut rest = text;
+        while self.room > 0 && !rest.is_empty() {
+            // Words of ASCII in bulk; all else letter by letter.
+            let len = rest.bytes().take(self.room).take_while(u8::is_ascii_graphic).count();
+            let (word, more) = rest.split_at(len);
+            let is_word = len > 0 && !(self.line == Line::Begin && word.starts_with('>'));
+            if self.line == Line::Quoted {
+                rest = rest.find('\n').and_then(|at| rest.get(at..)).unwrap_or_default();
+                self.line = if rest.is_empty() { Line::Quoted } else { Line::Text };
+            } else if is_word {
+                self.put_space();
+                let word = word.get(..self.room).unwrap_or(word);
+                self.out.push_str(word);
+                self.room -= word.len();
+                self.line = Line::Text;
+                rest = more;
             } else {
-                if self.space && !self.out.is_empty() {
-                    self.out.push(' ');
-                    self.room -= 1;
+                let mut letters = rest.chars();
+                if let Some(letter) = letters.next() {
+                    self.put_letter(letter);
                 }
-                if self.room > 0 {
-                    self.out.push(letter);
-                    self.room -= 1;
-                }
-                (self.space, self.line) = (false, Line::Text);
+                rest = letters.as_str();
             }
+        }
+    }
+
+    fn put_letter(&mut self, letter: char) {
+        if letter == '\n' {
+            (self.space, self.line) = (true, Line::Begin);
+        } else if letter.is_whitespace() || letter.is_control() || is_filler(letter) {
+            self.space = true;
+        } else if self.line == Line::Begin && letter == '>' {
+            self.line = Line::Quoted;
+        } else {
+            self.put_space();
+            if self.room > 0 {
+                self.out.push(letter);
+                self.room -= 1;
+            }
+            self.line = Line::Text;
+        }
+    }
+
+    fn put_space(&mut self) {
+        if std::mem::take(&mut self.space) && !self.out.is_empty() {
+            self.out.push(' ');
+            self.room -= 1;
         }
     }
 }
