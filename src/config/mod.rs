@@ -46,6 +46,7 @@ pub struct Config {
     pub directory: Directory,
     pub smtp: Smtp,
     pub pop3: Pop3,
+    pub imap: Imap,
     pub store: Store,
     pub limits: Limits,
     pub log: Log,
@@ -69,6 +70,7 @@ pub struct Listen {
     pub smtp: Vec<SocketAddr>,
     pub lmtp: Vec<SocketAddr>,
     pub pop3: Vec<SocketAddr>,
+    pub imap: Vec<SocketAddr>,
     pub admin: Option<SocketAddr>,
 }
 
@@ -144,6 +146,18 @@ pub struct Smtp {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pop3 {
     pub idle_timeout: Duration,
+    pub max_errors: u32,
+    /// Failed logins of one session before it is closed.
+    pub max_failed_logins: u8,
+}
+
+/// IMAP sessions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Imap {
+    /// Wait for the next command; at least 30 minutes by RFC 9051 §5.4.
+    pub idle_timeout: Duration,
+    /// Wait for a command before login.
+    pub login_timeout: Duration,
     pub max_errors: u32,
     /// Failed logins of one session before it is closed.
     pub max_failed_logins: u8,
@@ -281,8 +295,13 @@ impl Config {
             parse(EMBEDDED_NAME, EMBEDDED).expect("the embedded defaults are right").config;
         config.data_dir = data_dir.into();
         config.shards = Shards::Count(NonZeroU16::MIN);
-        config.listen =
-            Listen { smtp: vec![any], lmtp: vec![any], pop3: vec![any], admin: Some(any) };
+        config.listen = Listen {
+            smtp: vec![any],
+            lmtp: vec![any],
+            pop3: vec![any],
+            imap: vec![any],
+            admin: Some(any),
+        };
         config.auth.allow_plaintext = true;
         config.store.segment_size = 64 << 20;
         config.store.cache_size = 16 << 20;

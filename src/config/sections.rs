@@ -4,8 +4,8 @@ use super::names::{DomainPattern, HostName, Mailbox, RelayHost};
 use super::reader::{Mistake, Reader, Section};
 use super::units::{show_size, show_time, time};
 use super::{
-    Auth, Certificate, Config, Directory, Dns, Limits, Listen, Loaded, Log, LogFormat, Pop3, Queue,
-    Route, Shards, Smtp, Store, Tls,
+    Auth, Certificate, Config, Directory, Dns, Imap, Limits, Listen, Loaded, Log, LogFormat, Pop3,
+    Queue, Route, Shards, Smtp, Store, Tls,
 };
 use crate::model::limits;
 use crate::probe::event::Level;
@@ -67,6 +67,7 @@ fn root(mut top: Section<'_, '_, '_>) -> Config {
         directory: directory(top.section("directory")),
         smtp: smtp(top.section("smtp")),
         pop3: pop3(top.section("pop3")),
+        imap: imap(top.section("imap")),
         store: store(top.section("store")),
         limits: process_limits(top.section("limits")),
         log: log(top.section("log")),
@@ -142,7 +143,7 @@ fn shards(top: &mut Section<'_, '_, '_>) -> Shards {
 }
 
 /// The protocols whose names are promised and whose servers do not exist yet.
-const NOT_BUILT: [&str; 6] = ["submission", "submissions", "pop3s", "imap", "imaps", "sieve"];
+const NOT_BUILT: [&str; 5] = ["submission", "submissions", "pop3s", "imaps", "sieve"];
 
 fn listen(mut section: Section<'_, '_, '_>) -> Listen {
     let mut all: Vec<(SocketAddr, Range<usize>)> = Vec::new();
@@ -155,6 +156,7 @@ fn listen(mut section: Section<'_, '_, '_>) -> Listen {
     let smtp = take(&mut section, "smtp");
     let lmtp = take(&mut section, "lmtp");
     let pop3 = take(&mut section, "pop3");
+    let imap = take(&mut section, "imap");
     let admin = section.word(
         "admin",
         None,
@@ -181,7 +183,7 @@ fn listen(mut section: Section<'_, '_, '_>) -> Listen {
         }
     }
     section.end();
-    Listen { smtp, lmtp, pop3, admin }
+    Listen { smtp, lmtp, pop3, imap, admin }
 }
 
 fn take_unbuilt(section: &mut Section<'_, '_, '_>, name: &'static str) -> bool {
@@ -324,6 +326,21 @@ fn pop3(mut section: Section<'_, '_, '_>) -> Pop3 {
     };
     section.end();
     pop3
+}
+
+fn imap(mut section: Section<'_, '_, '_>) -> Imap {
+    let imap = Imap {
+        idle_timeout: section.time("idle_timeout", limits::IMAP_IDLE_TIMEOUT, SECOND..=DAY),
+        login_timeout: section.time("login_timeout", limits::IMAP_LOGIN_TIMEOUT, SECOND..=DAY),
+        max_errors: section.count("max_errors", limits::IMAP_ERRORS_MAX, 1..=1_000_000),
+        max_failed_logins: section.count(
+            "max_failed_logins",
+            limits::IMAP_LOGINS_FAILED_MAX,
+            1..=u8::MAX,
+        ),
+    };
+    section.end();
+    imap
 }
 
 fn store(mut section: Section<'_, '_, '_>) -> Store {

@@ -103,20 +103,19 @@ relay = "relay.example"
 [[route]]
 "#,
         &expect![[r#"
-            pombal.toml:2:1: unknown key `hostnam`, did you mean `hostname`?; allowed: auth, data_dir, directory, dns, hostname, limits, listen, log, pop3, queue, route, shards, smtp, store, tls, user
+            pombal.toml:2:1: unknown key `hostnam`, did you mean `hostname`?; allowed: auth, data_dir, directory, dns, hostname, imap, limits, listen, log, pop3, queue, route, shards, smtp, store, tls, user
             pombal.toml:3:10: `shards` cannot be 0; allowed: "cores" or a number from 1 to 1024
             pombal.toml:5:9: `listen.smtp`: "0.0.0.0" is no socket address; allowed: a list of "ip:port", for IPv6 "[ip]:port"
             pombal.toml:5:20: `listen.smtp`: is a number; allowed: a list of "ip:port", for IPv6 "[ip]:port"
-            pombal.toml:6:8: `listen.imap`: not built yet; allowed: leave it out
             pombal.toml:7:9: `listen.admin` cannot be "localhost:9080"; allowed: "ip:port", for IPv6 "[ip]:port"
-            pombal.toml:9:20: `smtp.max_message_size` cannot be "50X"; allowed: a size from 64K to 4194240K (K, M, G, T)
+            pombal.toml:9:20: `smtp.max_message_size` cannot be "50X"; allowed: a size from 64K to 4194176K (K, M, G, T)
             pombal.toml:10:18: `smtp.max_recipients` cannot be 99; allowed: a number from 100 to 100000
             pombal.toml:11:19: `smtp.command_timeout` cannot be 300; allowed: a time from 1s to 1d (s, m, h, d)
             pombal.toml:12:19: `smtp.relay_networks`: "10.1.2.3/8" has bits set behind its prefix, did you mean "10.0.0.0/8"?; allowed: a list of "ip/prefix"
             pombal.toml:12:33: `smtp.relay_networks`: "ten/8" is no network; allowed: a list of "ip/prefix"
             pombal.toml:13:8: `smtp.vrfy` cannot be "yes"; allowed: true or false
             pombal.toml:15:1: unknown key `pop3.ide_timeout`, did you mean `idle_timeout`?; allowed: idle_timeout, max_errors, max_failed_logins
-            pombal.toml:16:2: unknown key `qeueu`, did you mean `queue`?; allowed: auth, data_dir, directory, dns, hostname, limits, listen, log, pop3, queue, route, shards, smtp, store, tls, user
+            pombal.toml:16:2: unknown key `qeueu`, did you mean `queue`?; allowed: auth, data_dir, directory, dns, hostname, imap, limits, listen, log, pop3, queue, route, shards, smtp, store, tls, user
             pombal.toml:18:7: a certificate without its key, or the other way round; allowed: both
             pombal.toml:23:9: `route[0].relay` cannot be "relay.example"; allowed: "host:port" or "[ip]:port"
             pombal.toml:24:1: `route[1].domain` is missing; allowed: a domain, "*.domain" or "*"

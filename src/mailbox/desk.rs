@@ -122,6 +122,15 @@ impl<E: Env> Desk<E> {
         self.log.env().wall().seconds()
     }
 
+    /// Waits for the turn of an account, which must not be on its way out.
+    async fn turn(&self, account: AccountId) -> Result<Turn, ChangeError> {
+        let turn = self.turns.take(account).await;
+        if self.accounts.borrow().is_closed(account) {
+            return Err(Refused::Closed.into());
+        }
+        Ok(turn)
+    }
+
     /// Sends a group on its way; the turn ends when it was applied, or failed.
     async fn commit(&self, turn: Turn, group: Group) -> Result<(), AppendError> {
         let appended = self.log.append(group);
@@ -141,7 +150,7 @@ impl<E: Env> Desk<E> {
         account: AccountId,
         usual: &[(&str, Use)],
     ) -> Result<(), ChangeError> {
-        let turn = self.turns.take(account).await;
+        let turn = self.turn(account).await?;
         let mut group = Group::new();
         {
             let mut state = self.accounts.borrow_mut();
@@ -150,7 +159,7 @@ impl<E: Env> Desk<E> {
                 put_create(&mut group, account, create);
             }
             let known = state.account(account);
-            let is_new = known.is_none_or(|known| known.mailbox_last <= INBOX && !known.closed);
+            let is_new = known.is_none_or(|known| known.mailbox_last <= INBOX);
             if is_new {
                 let validity = known.map(|known| known.uidvalidity_last);
                 let validity = validity.or(inbox.map(|create| create.uidvalidity));
@@ -196,7 +205,7 @@ impl<E: Env> Desk<E> {
         name: &str,
         uses: Use,
     ) -> Result<MailboxId, ChangeError> {
-        let turn = self.turns.take(account).await;
+        let turn = self.turn(account).await?;
         let mut group = Group::new();
         let made = {
             let mut state = self.accounts.borrow_mut();
@@ -224,9 +233,6 @@ impl<E: Env> Desk<E> {
         name: &str,
     ) -> Result<MailboxId, ChangeError> {
         let known = state.account(account).ok_or(ChangeError::Missing)?;
-        if known.closed {
-            return Err(Refused::Closed.into());
-        }
         if name.len() > MAILBOX_NAME_OCTETS_MAX {
             return Err(ChangeError::Limit("octets of a mailbox name"));
         }
@@ -245,7 +251,7 @@ impl<E: Env> Desk<E> {
 
     /// Removes a mailbox; those below it stay (RFC 9051 §6.3.5).
     pub async fn delete(&self, account: AccountId, name: &str) -> Result<(), ChangeError> {
-        let turn = self.turns.take(account).await;
+        let turn = self.turn(account).await?;
         let mut group = Group::new();
         let mailbox = {
             let mut state = self.accounts.borrow_mut();
@@ -281,7 +287,7 @@ impl<E: Env> Desk<E> {
         from: &str,
         to: &str,
     ) -> Result<(), ChangeError> {
-        let turn = self.turns.take(account).await;
+        let turn = self.turn(account).await?;
         let mut group = Group::new();
         {
             let mut state = self.accounts.borrow_mut();
@@ -360,7 +366,7 @@ impl<E: Env> Desk<E> {
         name: &str,
         on: bool,
     ) -> Result<(), ChangeError> {
-        let turn = self.turns.take(account).await;
+        let turn = self.turn(account).await?;
         let mut group = Group::new();
         {
             let state = self.accounts.borrow();
@@ -390,7 +396,7 @@ impl<E: Env> Desk<E> {
         change: &FlagChange<'_>,
         unless: Option<ModSeq>,
     ) -> Result<Stored, ChangeError> {
-        let turn = self.turns.take(account).await;
+        let turn = self.turn(account).await?;
         let mut group = Group::new();
         let mut stored = Stored::default();
         {
@@ -443,7 +449,7 @@ impl<E: Env> Desk<E> {
         uids: &[Uid],
         quota: Quota,
     ) -> Result<Placed, ChangeError> {
-        let turn = self.turns.take(account).await;
+        let turn = self.turn(account).await?;
         let (group, placed) = self.transfer(account, (from, to), uids, Some(quota))?;
         if !group.records.is_empty() {
             self.commit(turn, group).await?;
@@ -459,7 +465,7 @@ impl<E: Env> Desk<E> {
         to: MailboxId,
         uids: &[Uid],
     ) -> Result<Placed, ChangeError> {
-        let turn = self.turns.take(account).await;
+        let turn = self.turn(account).await?;
         let (group, placed) = self.transfer(account, (from, to), uids, None)?;
         if !group.records.is_empty() {
             self.commit(turn, group).await?;
@@ -515,7 +521,7 @@ impl<E: Env> Desk<E> {
         messages: Vec<Brought<'_>>,
         quota: Quota,
     ) -> Result<Placed, ChangeError> {
-        let turn = self.turns.take(account).await;
+        let turn = self.turn(account).await?;
         let mut group = Group::new();
         let placed = {
             let mut state = self.accounts.borrow_mut();
@@ -586,7 +592,7 @@ impl<E: Env> Desk<E> {
         mailbox: MailboxId,
         uids: &[Uid],
     ) -> Result<usize, ChangeError> {
-        let turn = self.turns.take(account).await;
+        let turn = self.turn(account).await?;
         let removed = expunge(&self.log, &self.accounts, account, mailbox, uids);
         let (promise, promised) = promise();
         self.log.env().spawn(async move {

@@ -44,6 +44,14 @@ pub const POP3_IDLE_TIMEOUT: Duration = Duration::from_mins(10);
 /// Bad commands in one POP3 session before it is closed.
 pub const POP3_ERRORS_MAX: u32 = 50;
 
+/// Commands in error that an IMAP session may give before it is closed.
+pub const IMAP_ERRORS_MAX: u32 = 20;
+/// Failed logins of one IMAP session before it is closed.
+pub const IMAP_LOGINS_FAILED_MAX: u8 = 3;
+/// Wait for the next command of an IMAP session (RFC 9051 §5.4).
+pub const IMAP_IDLE_TIMEOUT: Duration = Duration::from_mins(30);
+/// Wait for a command before login.
+pub const IMAP_LOGIN_TIMEOUT: Duration = Duration::from_mins(3);
 /// Octets of one IMAP command with its literals, messages not counted. Sets of 100,000 UIDs are real.
 pub const IMAP_COMMAND_OCTETS_MAX: usize = 2 << 20;
 /// The same before login.

@@ -298,6 +298,7 @@ fn listen(shard: &Rc<Shard<Ring>>, common: &Arc<Common>) -> Result<(), String> {
         (Protocol::Smtp, &listen.smtp),
         (Protocol::Lmtp, &listen.lmtp),
         (Protocol::Pop3, &listen.pop3),
+        (Protocol::Imap, &listen.imap),
     ];
     for (protocol, addresses) in protocols {
         for &address in addresses {

@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::directory::{self, Ledger};
 use crate::env::Env;
 use crate::mailbox::promise::{Promised, promise};
-use crate::mailbox::{Accounts, Locks};
+use crate::mailbox::{Accounts, Desk, Locks};
 use crate::mesh::{self, Gone, Inbox, Mesh};
 use crate::model::id::{LogId, ShardId};
 use crate::model::limits::TRACE_OCTETS_MAX;
@@ -16,6 +16,7 @@ use crate::proto::{pop3, smtp};
 use crate::queue::Spool;
 use crate::server::draft::Room;
 use crate::server::flag::Flag;
+use crate::server::imap;
 use crate::server::shard::{Call, Figures, MeshPeers, Settings, Shard};
 use crate::store::record::kind;
 use crate::store::{Identity, Log, Machine, OpenError, Registry, Report};
@@ -90,6 +91,14 @@ impl Plan {
                 plaintext: config.auth.allow_plaintext,
                 errors_max: config.pop3.max_errors,
                 logins_failed_max: config.pop3.max_failed_logins,
+            },
+            imap: imap::Settings {
+                plaintext: config.auth.allow_plaintext,
+                idle_timeout: config.imap.idle_timeout,
+                login_timeout: config.imap.login_timeout,
+                errors_max: config.imap.max_errors,
+                logins_failed_max: config.imap.max_failed_logins,
+                append_octets_max: config.smtp.max_message_size,
             },
             directory: directory::Settings {
                 separators: config
@@ -213,6 +222,7 @@ pub fn assemble<E: Env>(
         accounts,
         intake,
         locks: Locks::new(),
+        desk: Desk::new(state.log.clone(), Rc::clone(&state.accounts)),
         authenticator: Authenticator::new(plan.auth(), plan.pool.clone(), plan.key),
         mesh,
         settings: plan.sessions(),
@@ -242,6 +252,14 @@ pub async fn begin<E: Env>(shard: &Rc<Shard<E>>, inbox: Inbox<Call<E::Conn>>, le
     let others: Vec<LogId> =
         (0..shard.mesh.shards()).map(LogId).filter(|other| other.0 != shard.id.0).collect();
     shard.intake.resume(&others);
+    let removed = shard.accounts.borrow().removed();
+    let desk = shard.desk.clone();
+    shard.env.spawn(async move {
+        for (account, mailbox) in removed {
+            // What cannot be done now is done at the next start.
+            drop(desk.empty(account, mailbox).await);
+        }
+    });
     // Who knows no directory would refuse everybody, and for good.
     or(shard.informed.wait(), shard.draining.wait()).await;
 }

@@ -55,7 +55,8 @@ impl Room {
 pub struct Draft {
     room: Rc<Room>,
     octets: Vec<u8>,
-    strip: Strip,
+    /// What leaves out a Return-Path; a message that a client appends keeps its own.
+    strip: Option<Strip>,
     /// What the message will have if the client is right.
     promised: usize,
     /// Octets of the room.
@@ -77,8 +78,15 @@ impl Draft {
         let promised = usize::try_from(promised).unwrap_or(usize::MAX);
         let promised = promised.saturating_add(octets.len());
         let room = room.take(held).then(|| Rc::clone(room))?;
-        let strip = Strip::new();
+        let strip = Some(Strip::new());
         Some(Draft { room, octets, strip, promised, held, overflowed: false })
+    }
+
+    /// The same for a message that is kept octet for octet.
+    pub fn verbatim(room: &Rc<Room>, promised: u64) -> Option<Draft> {
+        let mut draft = Draft::begin(room, promised, |_| ())?;
+        draft.strip = None;
+        Some(draft)
     }
 
     /// Appends to the message, but for a Return-Path that it brings; without room the message is
@@ -94,7 +102,10 @@ impl Draft {
             self.overflowed = true;
             return;
         }
-        self.strip.copy(octets, &mut self.octets);
+        match &mut self.strip {
+            Some(strip) => strip.copy(octets, &mut self.octets),
+            None => self.octets.extend_from_slice(octets),
+        }
     }
 
     /// The whole message; `None` if there was no room for it.
@@ -102,7 +113,9 @@ impl Draft {
         if self.overflowed {
             return None;
         }
-        self.strip.end(&mut self.octets);
+        if let Some(strip) = &mut self.strip {
+            strip.end(&mut self.octets);
+        }
         Some(std::mem::take(&mut self.octets))
     }
 

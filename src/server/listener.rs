@@ -15,6 +15,7 @@ pub enum Protocol {
     Smtp,
     Lmtp,
     Pop3,
+    Imap,
 }
 
 impl Protocol {
@@ -23,6 +24,7 @@ impl Protocol {
             Protocol::Smtp => "smtp",
             Protocol::Lmtp => "lmtp",
             Protocol::Pop3 => "pop3",
+            Protocol::Imap => "imap",
         }
     }
 }
@@ -98,6 +100,9 @@ pub async fn serve<E: Env>(shard: Rc<Shard<E>>, listener: E::Listener, protocol:
             (Some(admitted), Protocol::Pop3) => {
                 env.spawn(super::pop3::serve(shard, conn, admitted));
             }
+            (Some(admitted), Protocol::Imap) => {
+                env.spawn(super::imap::serve(shard, conn, admitted));
+            }
             (Some(admitted), Protocol::Smtp | Protocol::Lmtp) => {
                 let settings = smtp_settings(&shard, protocol);
                 env.spawn(super::smtp::serve(shard, conn, settings, admitted));
@@ -109,7 +114,7 @@ pub async fn serve<E: Env>(shard: Rc<Shard<E>>, listener: E::Listener, protocol:
 fn smtp_settings<E: Env>(shard: &Shard<E>, protocol: Protocol) -> Rc<Settings> {
     match protocol {
         Protocol::Lmtp => Rc::clone(&shard.settings.lmtp),
-        Protocol::Smtp | Protocol::Pop3 => Rc::clone(&shard.settings.smtp),
+        Protocol::Smtp | Protocol::Pop3 | Protocol::Imap => Rc::clone(&shard.settings.smtp),
     }
 }
 
@@ -118,6 +123,7 @@ async fn turn_away<E: Env>(shard: Rc<Shard<E>>, mut conn: E::Conn, protocol: Pro
     let mut out = crate::bytes::chain::Chain::new();
     match protocol {
         Protocol::Pop3 => crate::proto::pop3::turn_away(&mut out),
+        Protocol::Imap => super::imap::turn_away(&mut out),
         Protocol::Smtp | Protocol::Lmtp => smtp_settings(&shard, protocol).greet_busy(&mut out),
     }
     let deadline = shard.env.now().after(std::time::Duration::from_secs(5));

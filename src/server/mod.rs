@@ -7,6 +7,7 @@
 
 pub mod draft;
 pub mod flag;
+pub mod imap;
 pub mod listener;
 pub mod owner;
 pub mod pop3;

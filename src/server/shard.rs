@@ -3,11 +3,12 @@
 
 use super::draft::Room;
 use super::flag::Flag;
+use super::imap;
 use super::owner::{self, Question, Told};
 use crate::auth::Authenticator;
 use crate::directory::{self, Snapshot};
 use crate::env::{Conn, Env};
-use crate::mailbox::{Accounts, Locks};
+use crate::mailbox::{Accounts, Desk, Locks};
 use crate::mesh::{self, Inbox, Mesh};
 use crate::model::id::{AccountId, LogId, ShardId};
 use crate::mta::{Answer, Intake, Peers, Request, Unreachable};
@@ -29,6 +30,8 @@ pub enum Call<C: Conn> {
     Mail(Request, mesh::Reply<Answer>),
     /// A POP3 session whose user lives on the other shard and has shown the right password.
     Pop3(Box<Moving<C>>),
+    /// An IMAP session whose user lives on the other shard and has shown the right password.
+    Imap(Box<imap::Moving<C>>),
     /// The directory changed: this is how it stands. Answered when it is looked up in.
     Directory(Arc<Snapshot>, mesh::Reply<()>),
     /// What the operator asks of the other shard's accounts and log.
@@ -54,6 +57,7 @@ pub struct Settings {
     pub smtp: Rc<smtp::Settings>,
     pub lmtp: Rc<smtp::Settings>,
     pub pop3: pop3::Settings,
+    pub imap: imap::Settings,
     pub directory: directory::Settings,
     /// Wait for the next SMTP command (RFC 5321 §4.5.3.2.7).
     pub command_timeout: Duration,
@@ -159,6 +163,7 @@ pub struct Shard<E: Env> {
     pub accounts: Rc<RefCell<Accounts>>,
     pub intake: Intake<E, MeshPeers<E::Conn>>,
     pub locks: Locks,
+    pub desk: Desk<E>,
     pub authenticator: Authenticator,
     pub mesh: Mesh<Call<E::Conn>>,
     pub settings: Settings,
@@ -208,6 +213,9 @@ impl<E: Env> Shard<E> {
                 Call::Pop3(moving) => {
                     let shard = Rc::clone(&self);
                     self.env.spawn(super::pop3::adopt(shard, *moving));
+                }
+                Call::Imap(moving) => {
+                    self.env.spawn(imap::adopt(Rc::clone(&self), *moving));
                 }
                 Call::Directory(snapshot, reply) => {
                     *self.snapshot.borrow_mut() = snapshot;

@@ -29,6 +29,7 @@ pub(crate) fn address(protocol: Protocol) -> SocketAddr {
         Protocol::Smtp => 25,
         Protocol::Lmtp => 24,
         Protocol::Pop3 => 110,
+        Protocol::Imap => 143,
     };
     SocketAddr::from(([127, 0, 0, 1], port))
 }
@@ -241,7 +242,7 @@ async fn start(
     let up = Up { shard: Rc::clone(&shard), state: state.clone(), recovered, report };
     enter(Booting::Open(up));
     begin(&shard, inbox, &state.ledger).await;
-    for protocol in [Protocol::Smtp, Protocol::Lmtp, Protocol::Pop3] {
+    for protocol in [Protocol::Smtp, Protocol::Lmtp, Protocol::Pop3, Protocol::Imap] {
         let listener = env.listen(address(protocol)).expect("nobody else listens there");
         env.spawn(listener::serve(Rc::clone(&shard), listener, protocol));
     }

@@ -1,0 +1,264 @@
+//! APPEND, of several messages too (RFC 3502), and REPLACE (RFC 8508).
+//!
+//! The octets of a message are gathered in the shard's room for drafts as they come. What is wrong
+//! is answered before the client sends the message, if it waits for that.
+
+use super::change::split;
+use super::{Done, Driver, Verdict, refused};
+use crate::env::Env;
+use crate::mailbox::{Brought, ChangeError, Flags, Marks, Message, Quota};
+use crate::model::id::{MailboxId, Uid};
+use crate::server::draft::Draft;
+use crate::wire::dot::has_dot_line;
+use crate::wire::imap::command::append::{self, Replaced};
+use crate::wire::imap::command::split_tag;
+use crate::wire::imap::frame::Literal;
+use crate::wire::imap::reply::status::{Code, Kind, Status, Word};
+use crate::wire::imap::set::{Bound, Span, runs};
+use crate::wire::message::fields::header_len;
+use std::io;
+
+/// Messages of one APPEND.
+const MESSAGES_MAX: usize = 1_000;
+
+/// An APPEND under way.
+pub(super) struct Appending {
+    tag: Box<str>,
+    target: MailboxId,
+    replaces: Option<Uid>,
+    /// Behind `UTF8 (` a parenthesis follows.
+    utf8: bool,
+    messages: Vec<Coming>,
+}
+
+/// One message of it.
+struct Coming {
+    flags: Flags,
+    keywords: Vec<Box<str>>,
+    /// Seconds since 1970.
+    date: Option<u32>,
+    draft: Draft,
+    is_binary: bool,
+}
+
+impl<E: Env> Driver<E> {
+    /// A message is announced.
+    pub(super) fn on_message(&mut self, text: &[u8], literal: Literal, first: bool) -> Verdict {
+        let begun = if first { self.begin(text, literal) } else { self.go_on(text, literal) };
+        match begun {
+            Ok(()) => {
+                if literal.synchronising {
+                    self.out.put(b"+ OK\r\n");
+                }
+                Verdict::Accept
+            }
+            Err(done) => {
+                let tag = match self.appending.take() {
+                    Some(appending) => appending.tag,
+                    None => split_tag(text).map_or("*", |(tag, _)| tag).into(),
+                };
+                self.end(&tag, done);
+                Verdict::Refuse
+            }
+        }
+    }
+
+    fn begin(&mut self, text: &[u8], literal: Literal) -> Result<(), Done> {
+        self.appending = None;
+        let command = append::parse(text, self.enabled.utf8).map_err(|bad| Done::Bad(bad.what))?;
+        if self.user.is_none() {
+            return Err(Done::Bad("log in first"));
+        }
+        let target = self.target(command.mailbox);
+        let target = target.ok_or(Done::No(Some(Word::TryCreate), "there is no such mailbox"))?;
+        let replaces = command.replaces.map(|replaced| self.replaced(replaced)).transpose()?;
+        let utf8 = command.message.utf8;
+        let coming = self.coming(&command.message, literal)?;
+        let (tag, messages) = (command.tag.into(), vec![coming]);
+        self.appending = Some(Box::new(Appending { tag, target, replaces, utf8, messages }));
+        Ok(())
+    }
+
+    fn go_on(&mut self, text: &[u8], literal: Literal) -> Result<(), Done> {
+        let appending = self.appending.as_ref().ok_or(Done::Bad("no command"))?;
+        let message = append::parse_next(text, appending.utf8).map_err(Done::Bad)?;
+        if appending.replaces.is_some() || appending.messages.len() >= MESSAGES_MAX {
+            return Err(Done::Bad("too many messages"));
+        }
+        let coming = self.coming(&message, literal)?;
+        if let Some(appending) = &mut self.appending {
+            appending.utf8 = message.utf8;
+            appending.messages.push(coming);
+        }
+        Ok(())
+    }
+
+    /// The message that a REPLACE takes the place of.
+    fn replaced(&self, replaced: Replaced) -> Result<Uid, Done> {
+        let selected = self.selected().ok_or(Done::Bad("no mailbox is selected"))?;
+        if selected.read_only {
+            return Err(Done::No(Some(Word::NoPerm), "the mailbox is open for reading only"));
+        }
+        let missing = Done::No(Some(Word::NonExistent), "there is no such message");
+        let number = match replaced.number {
+            Bound::Star => selected.count(),
+            Bound::Number(uid) if replaced.uid => {
+                let found = selected.view.find(Uid(uid));
+                return found.map(|(_, entry)| entry.uid).ok_or(missing);
+            }
+            Bound::Number(number) if number > selected.count() => {
+                return Err(Done::Bad("there is no message of this number"));
+            }
+            Bound::Number(number) => number,
+        };
+        let there = selected.entry(number).filter(|(_, is_there)| *is_there);
+        there.map(|(entry, _)| entry.uid).ok_or(missing)
+    }
+
+    /// Whether a message may come, and where its octets go.
+    fn coming(&self, message: &append::Message<'_>, literal: Literal) -> Result<Coming, Done> {
+        if literal.octets > self.shard.settings.imap.append_octets_max {
+            return Err(Done::No(Some(Word::TooBig), "larger than messages may be"));
+        }
+        if literal.octets == 0 {
+            return Err(Done::No(None, "a message has at least one octet"));
+        }
+        let account =
+            self.user.as_ref().map(|user| user.account).ok_or(Done::Bad("log in first"))?;
+        let held: u64 = self.appending.iter().flat_map(|one| &one.messages).count() as u64;
+        let room =
+            self.shard.accounts.borrow().room_for(account, self.quota(), literal.octets, held + 1);
+        room.map_err(|_| Done::No(Some(Word::OverQuota), "the quota is used up"))?;
+        let crowded = Done::No(Some(Word::Unavailable), "no room now, try again later");
+        if !self.shard.log.has_room(literal.octets) {
+            return Err(crowded);
+        }
+        let draft = Draft::verbatim(&self.shard.drafts, literal.octets).ok_or(crowded)?;
+        let (flags, keywords) = split(&message.flags);
+        let date = message.date.map(|date| {
+            u32::try_from(date.seconds).unwrap_or(if date.seconds < 0 { 0 } else { u32::MAX })
+        });
+        let keywords = keywords.into_iter().map(Into::into).collect();
+        Ok(Coming { flags, keywords, date, draft, is_binary: literal.binary })
+    }
+
+    /// Octets of the last message.
+    pub(super) fn on_data(&mut self, octets: &[u8]) {
+        let appending = self.appending.as_mut();
+        if let Some(coming) = appending.and_then(|appending| appending.messages.last_mut()) {
+            coming.draft.append(octets);
+        }
+    }
+
+    /// The command is whole.
+    pub(super) async fn on_messages_end(&mut self, text: &[u8]) -> io::Result<()> {
+        let Some(appending) = self.appending.take() else { return Ok(()) };
+        let tag = appending.tag.clone();
+        let done = match append::parse_end(text, appending.utf8) {
+            Ok(()) => self.append(*appending).await?,
+            Err(what) => Done::Bad(what),
+        };
+        self.end(&tag, done);
+        Ok(())
+    }
+
+    async fn append(&mut self, appending: Appending) -> super::Outcome {
+        let Some(user) = &self.user else { return Ok(Done::Bad("log in first")) };
+        let account = user.account;
+        let Appending { tag, target, replaces, messages, .. } = appending;
+        let now = self.shard.env.wall().seconds();
+        let mut brought = Vec::with_capacity(messages.len());
+        let mut keywords = Vec::with_capacity(messages.len());
+        for coming in messages {
+            let Coming { flags, keywords: names, date, draft, is_binary } = coming;
+            let Some(octets) = draft.end() else {
+                return Ok(Done::No(Some(Word::Unavailable), "no room now, try again later"));
+            };
+            let octets = if is_binary { octets } else { with_line_ends(octets) };
+            if !is_binary && memchr::memchr(0, &octets).is_some() {
+                return Ok(Done::No(Some(Word::Cannot), "NUL takes a binary literal"));
+            }
+            let message = make(octets, date.unwrap_or(now));
+            brought.push(Brought { message, flags, keywords: Vec::new() });
+            keywords.push(names);
+        }
+        for (brought, names) in brought.iter_mut().zip(&keywords) {
+            brought.keywords = names.iter().map(|name| &**name).collect();
+        }
+        let placed = self.shard.desk.append(account, target, brought, self.quota()).await;
+        let placed = match placed {
+            Ok(placed) => placed,
+            Err(ChangeError::Missing) => {
+                return Ok(Done::No(Some(Word::TryCreate), "there is no such mailbox"));
+            }
+            Err(error) => return refused(error),
+        };
+        let uids: Vec<Span> = runs(placed.uids.iter().map(|(_, uid)| uid.0)).collect();
+        let code = Code::AppendUid { uid_validity: placed.uidvalidity.0, uids: &uids };
+        if let Some(replaced) = replaces {
+            // The new one is durable before the old one goes (RFC 8508 §3.3).
+            Status::untagged(Kind::Ok, "the new one is there").with(code).put(&mut self.out);
+            if let Some(mailbox) = self.selected().map(|selected| selected.mailbox)
+                && let Err(error) = self.shard.desk.expunge(account, mailbox, &[replaced]).await
+            {
+                return refused(error);
+            }
+            self.sync(true);
+            return Ok(Done::Ok("replaced"));
+        }
+        self.sync(true);
+        Status::tagged(&tag, Kind::Ok, "appended").with(code).put(&mut self.out);
+        Ok(Done::Said)
+    }
+
+    /// What the account may keep.
+    pub(super) fn quota(&self) -> Quota {
+        let Some(user) = &self.user else { return Quota::NONE };
+        let names = &self.shard.settings.directory;
+        let snapshot = self.shard.directory();
+        let octets = snapshot.login(&user.name, names).map_or(0, |user| user.quota);
+        if octets == 0 { Quota::NONE } else { Quota { octets, ..Quota::NONE } }
+    }
+}
+
+/// Lines end with CRLF in the store; some programs append what they have on their disk.
+fn with_line_ends(octets: Vec<u8>) -> Vec<u8> {
+    let mut lone = memchr::memchr_iter(b'\n', &octets)
+        .filter(|&at| at.checked_sub(1).is_none_or(|before| octets[before] != b'\r'))
+        .peekable();
+    if lone.peek().is_none() {
+        return octets;
+    }
+    let mut out = Vec::with_capacity(octets.len() + octets.len() / 32);
+    let mut done = 0;
+    for at in lone {
+        out.extend_from_slice(&octets[done..at]);
+        out.extend_from_slice(b"\r\n");
+        done = at + 1;
+    }
+    out.extend_from_slice(&octets[done..]);
+    out
+}
+
+fn make(octets: Vec<u8>, internal_date: u32) -> Message {
+    let mut marks = Marks::default();
+    if has_dot_line(&octets) {
+        marks = marks.with(Marks::DOT_LINES);
+    }
+    if !octets[..header_len(&octets)].is_ascii() {
+        marks = marks.with(Marks::UTF8_HEADER);
+    }
+    let lone_cr = memchr::memchr_iter(b'\r', &octets).any(|at| octets.get(at + 1) != Some(&b'\n'));
+    if lone_cr || memchr::memchr(0, &octets).is_some() {
+        marks = marks.with(Marks::BINARY);
+    }
+    if !octets.ends_with(b"\r\n") {
+        marks = marks.with(Marks::OPEN_END);
+    }
+    Message {
+        summary: super::fetch::summary_of(&octets),
+        parts: vec![octets],
+        marks,
+        internal_date,
+    }
+}

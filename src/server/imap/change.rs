@@ -1,0 +1,245 @@
+//! STORE, COPY, MOVE and EXPUNGE.
+
+use super::select::deleted;
+use super::{Done, Driver, Outcome, refused};
+use crate::env::Env;
+use crate::mailbox::{ChangeError, FlagChange, Flags, Mode, Placed};
+use crate::model::id::{ModSeq, Uid};
+use crate::wire::imap::command::store::{Change, Flag, Store};
+use crate::wire::imap::mailbox;
+use crate::wire::imap::reply::fetch::FetchLine;
+use crate::wire::imap::reply::status::{Code, Kind, Status, Word};
+use crate::wire::imap::scan::{Text, Which};
+use crate::wire::imap::set::{Span, runs};
+
+/// Splits flags as they are named into those of the system and keywords.
+pub(super) fn split<'a>(flags: &[Flag<'a>]) -> (Flags, Vec<&'a str>) {
+    let mut system = Flags::default();
+    let mut keywords: Vec<&str> = Vec::new();
+    for flag in flags {
+        match flag {
+            Flag::Answered => system = system.with(Flags::ANSWERED),
+            Flag::Deleted => system = system.with(Flags::DELETED),
+            Flag::Draft => system = system.with(Flags::DRAFT),
+            Flag::Flagged => system = system.with(Flags::FLAGGED),
+            Flag::Seen => system = system.with(Flags::SEEN),
+            Flag::Keyword(name) => {
+                if !keywords.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+                    keywords.push(name);
+                }
+            }
+        }
+    }
+    (system, keywords)
+}
+
+const NO_NUMBER: Done = Done::Bad("there is no message of this number");
+const READ_ONLY: Done = Done::No(Some(Word::NoPerm), "the mailbox is open for reading only");
+
+impl<E: Env> Driver<E> {
+    /// Messages that a command names and that are there.
+    fn named(&self, which: Which<'_>, uid: bool) -> Result<Vec<Uid>, Done> {
+        let selected = self.selected().ok_or(Done::Bad("nothing is selected"))?;
+        let numbers = selected.numbers(which, uid).map_err(|_| NO_NUMBER)?;
+        Ok(selected.entries(&numbers).map(|(_, entry)| entry.uid).collect())
+    }
+
+    pub(super) async fn store(
+        &mut self,
+        _conn: &mut E::Conn,
+        tag: &str,
+        store: &Store<'_>,
+    ) -> Outcome {
+        self.enabled.condstore |= store.unchanged_since.is_some();
+        let uids = match self.named(store.messages, store.uid) {
+            Ok(uids) => uids,
+            Err(done) => return Ok(done),
+        };
+        let Some(user) = &self.user else { return Ok(Done::Bad("log in first")) };
+        let Some(selected) = &user.selected else { return Ok(Done::Bad("nothing is selected")) };
+        if selected.read_only {
+            return Ok(READ_ONLY);
+        }
+        let (flags, keywords) = split(&store.flags);
+        let mode = match store.change {
+            Change::Add => Mode::Add,
+            Change::Remove => Mode::Remove,
+            Change::Replace => Mode::Replace,
+        };
+        let change = FlagChange { mode, flags, keywords };
+        let unless = store.unchanged_since.map(ModSeq);
+        let (account, mailbox) = (user.account, selected.mailbox);
+        let stored = match self.shard.desk.store(account, mailbox, &uids, &change, unless).await {
+            Ok(stored) => stored,
+            Err(error) => return refused(error),
+        };
+        // What this command did is told below, or not at all.
+        self.sync_own(store, &uids);
+        let modified = &stored.modified;
+        if !store.silent {
+            self.put_stored(store, &uids, modified);
+        }
+        if modified.is_empty() {
+            return Ok(Done::Ok("stored"));
+        }
+        let selected = self.selected();
+        let number = |uid: &Uid| match selected {
+            Some(selected) if !store.uid => selected.number(*uid),
+            _ => uid.0,
+        };
+        let spans: Vec<Span> = runs(modified.iter().map(number)).collect();
+        let ok = Status::tagged(tag, Kind::Ok, "some changed meanwhile");
+        ok.with(Code::Modified(&spans)).put(&mut self.out);
+        Ok(Done::Said)
+    }
+
+    /// Takes the mailbox as it is now. After STORE .SILENT change counters are told all the same
+    /// (RFC 7162 §3.1.3); else [`Driver::put_stored`] tells everything of these messages.
+    fn sync_own(&mut self, store: &Store<'_>, uids: &[Uid]) {
+        let Some(user) = &mut self.user else { return };
+        let Some(selected) = &mut user.selected else { return };
+        let view = self.shard.accounts.borrow().open_view(user.account, selected.mailbox);
+        let Some(view) = view else { return };
+        let mut enabled = self.enabled;
+        enabled.condstore &= store.silent;
+        selected.sync_but(view, false, enabled, &mut self.out, uids);
+    }
+
+    /// The flags of each message after a STORE.
+    fn put_stored(&mut self, store: &Store<'_>, uids: &[Uid], modified: &[Uid]) {
+        let Some(selected) = self.user.as_ref().and_then(|user| user.selected.as_deref()) else {
+            return;
+        };
+        for &uid in uids {
+            let Some((_, entry)) = selected.view.find(uid) else { continue };
+            if modified.binary_search(&uid).is_ok() {
+                continue;
+            }
+            let mut line = FetchLine::new(&mut self.out, selected.number(uid));
+            if store.uid || self.enabled.qresync {
+                line.uid(uid.0);
+            }
+            line.flags(selected.flags(&entry));
+            if self.enabled.condstore {
+                line.mod_seq(entry.modseq.0);
+            }
+            line.end();
+        }
+    }
+
+    pub(super) async fn copy(
+        &mut self,
+        tag: &str,
+        uid: bool,
+        messages: Which<'_>,
+        to: Text<'_>,
+    ) -> Outcome {
+        let uids = match self.named(messages, uid) {
+            Ok(uids) => uids,
+            Err(done) => return Ok(done),
+        };
+        let Some(user) = &self.user else { return Ok(Done::Bad("log in first")) };
+        let Some(selected) = &user.selected else { return Ok(Done::Bad("nothing is selected")) };
+        let (account, from) = (user.account, selected.mailbox);
+        let Some(target) = self.target(to) else {
+            return Ok(Done::No(Some(Word::TryCreate), "there is no such mailbox"));
+        };
+        let quota = self.quota();
+        let placed = self.shard.desk.copy(account, from, target, &uids, quota).await;
+        self.sync(uid);
+        match placed {
+            Ok(placed) if placed.uids.is_empty() => Ok(Done::Ok("nothing to copy")),
+            Ok(placed) => {
+                put_placed(&placed, Some(tag), "copied", &mut self.out);
+                Ok(Done::Said)
+            }
+            Err(ChangeError::Missing) => {
+                Ok(Done::No(Some(Word::TryCreate), "there is no such mailbox"))
+            }
+            Err(error) => refused(error),
+        }
+    }
+
+    pub(super) async fn shift(
+        &mut self,
+        _tag: &str,
+        uid: bool,
+        messages: Which<'_>,
+        to: Text<'_>,
+    ) -> Outcome {
+        let uids = match self.named(messages, uid) {
+            Ok(uids) => uids,
+            Err(done) => return Ok(done),
+        };
+        let Some(user) = &self.user else { return Ok(Done::Bad("log in first")) };
+        let Some(selected) = &user.selected else { return Ok(Done::Bad("nothing is selected")) };
+        if selected.read_only {
+            return Ok(READ_ONLY);
+        }
+        let (account, from) = (user.account, selected.mailbox);
+        let Some(target) = self.target(to) else {
+            return Ok(Done::No(Some(Word::TryCreate), "there is no such mailbox"));
+        };
+        match self.shard.desk.shift(account, from, target, &uids).await {
+            Ok(placed) => {
+                // COPYUID comes before the messages are told to be gone (RFC 6851 §4.3).
+                if !placed.uids.is_empty() {
+                    put_placed(&placed, None, "moved", &mut self.out);
+                }
+                self.sync(true);
+                Ok(Done::Ok("moved"))
+            }
+            Err(ChangeError::Missing) => {
+                Ok(Done::No(Some(Word::TryCreate), "there is no such mailbox"))
+            }
+            Err(error) => refused(error),
+        }
+    }
+
+    /// All that have `\Deleted`, or those of them that are named (RFC 4315 §2.1).
+    pub(super) async fn expunge(&mut self, which: Option<Which<'_>>) -> Outcome {
+        self.sync(true);
+        let Some(user) = &self.user else { return Ok(Done::Bad("log in first")) };
+        let Some(selected) = &user.selected else { return Ok(Done::Bad("nothing is selected")) };
+        if selected.read_only {
+            return Ok(READ_ONLY);
+        }
+        let mut uids = deleted(&selected.view);
+        if let Some(which) = which {
+            match self.named(which, true) {
+                Ok(named) => uids.retain(|uid| named.binary_search(uid).is_ok()),
+                Err(done) => return Ok(done),
+            }
+        }
+        let (account, mailbox) = (user.account, selected.mailbox);
+        if !uids.is_empty()
+            && let Err(error) = self.shard.desk.expunge(account, mailbox, &uids).await
+        {
+            return refused(error);
+        }
+        self.sync(true);
+        Ok(Done::Ok("expunged"))
+    }
+
+    /// The mailbox of a name that a client sent.
+    pub(super) fn target(&self, name: Text<'_>) -> Option<crate::model::id::MailboxId> {
+        let octets = name.octets();
+        let name = mailbox::name(&octets, self.enabled.utf8).ok()?;
+        let account = self.user.as_ref()?.account;
+        self.shard.accounts.borrow().named(account, &name)
+    }
+}
+
+/// COPYUID, in the tagged answer or in front of it.
+fn put_placed(
+    placed: &Placed,
+    tag: Option<&str>,
+    text: &str,
+    out: &mut crate::bytes::chain::Chain,
+) {
+    let from: Vec<Span> = runs(placed.uids.iter().map(|(from, _)| from.0)).collect();
+    let to: Vec<Span> = runs(placed.uids.iter().map(|(_, to)| to.0)).collect();
+    let uid_validity = placed.uidvalidity.0;
+    let status = Status { tag, kind: Kind::Ok, code: None, text };
+    status.with(Code::CopyUid { uid_validity, from: &from, to: &to }).put(out);
+}

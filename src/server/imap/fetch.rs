@@ -1,0 +1,535 @@
+//! FETCH: what rows say without a read, what summaries say, and parts of messages out of the log's
+//! blocks.
+
+use super::selected::Selected;
+use super::{Done, Driver, Outcome};
+use crate::bytes::chain::Chain;
+use crate::bytes::codec::{to_u64, to_usize};
+use crate::env::Env;
+use crate::mailbox::summary::{Stored, Summary, summarize};
+use crate::mailbox::{Entry, FlagChange, Flags, Mode};
+use crate::model::id::{BlobId, LogId, ModSeq, Uid};
+use crate::probe::event::{Level, event};
+use crate::store::BlobView;
+use crate::wire::imap::command::fetch::{Content, Fetch, Item, Part, Partial, Section};
+use crate::wire::imap::reply::fetch::FetchLine;
+use crate::wire::imap::reply::search::put_vanished;
+use crate::wire::imap::reply::status::{Kind, Status, Word};
+use crate::wire::imap::reply::string::{put_literal, put_literal8};
+use crate::wire::imap::set::{Span, intersect, merge};
+use crate::wire::message::decode::{decode, decoded_len};
+use crate::wire::message::envelope::put_envelope;
+use crate::wire::message::mime::{self, Tree};
+use crate::wire::message::preview::put_preview;
+use crate::wire::message::section::{Text, find, range, select_fields};
+use crate::wire::message::structure::{put_body, put_body_of, put_bodystructure};
+use std::ops::Range;
+
+/// Messages that are marked as seen by one commit, and then sent.
+const SEEN_AT_ONCE: usize = 256;
+/// Messages after which others get a turn, where nothing has to be read.
+const BREATHE_MESSAGES: usize = 512;
+
+/// EMAILID (RFC 8474 §5.1): of the blob, so that copies share it.
+pub(super) fn email_id(log: LogId, blob: BlobId) -> String {
+    format!("M{:x}-{:x}", log.0, blob.0)
+}
+
+/// What the items of one FETCH need.
+struct Needs {
+    /// A summary or the message.
+    blob: bool,
+    /// `\Seen` is set (RFC 9051 §6.4.5).
+    marks: bool,
+}
+
+impl Needs {
+    fn of(items: &[Item<'_>]) -> Needs {
+        let blob = |item: &Item<'_>| {
+            !matches!(
+                item,
+                Item::Flags
+                    | Item::InternalDate
+                    | Item::Size
+                    | Item::Uid
+                    | Item::ModSeq
+                    | Item::EmailId
+                    | Item::ThreadId
+                    | Item::SaveDate
+            )
+        };
+        let marks = |item: &Item<'_>| {
+            matches!(
+                item,
+                Item::Section { peek: false, .. }
+                    | Item::Binary { peek: false, .. }
+                    | Item::Rfc822 { peek: false }
+                    | Item::Rfc822Text
+            )
+        };
+        Needs { blob: items.iter().any(blob), marks: items.iter().any(marks) }
+    }
+}
+
+/// How the items of a message came out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    Whole,
+    /// Its encoding cannot be undone (RFC 3516 §4.3).
+    UnknownEncoding,
+}
+
+impl<E: Env> Driver<E> {
+    pub(super) async fn fetch(
+        &mut self,
+        conn: &mut E::Conn,
+        tag: &str,
+        fetch: &Fetch<'_>,
+    ) -> Outcome {
+        if fetch.partial.is_some() {
+            return Ok(Done::Bad("PARTIAL is not offered"));
+        }
+        if fetch.vanished && !self.enabled.qresync {
+            return Ok(Done::Bad("ENABLE QRESYNC first"));
+        }
+        let modseq = fetch.items.contains(&Item::ModSeq) || fetch.changed_since.is_some();
+        self.enabled.condstore |= modseq;
+        // What others did may be told now, but for messages that went (RFC 9051 §7.5.1).
+        self.sync(fetch.uid);
+        let Some(selected) = self.selected() else { return Ok(Done::Bad("nothing is selected")) };
+        let Ok(numbers) = selected.numbers(fetch.messages, fetch.uid) else {
+            return Ok(Done::Bad("there is no message of this number"));
+        };
+        if fetch.vanished {
+            self.put_vanished_since(fetch);
+        }
+        let needs = Needs::of(&fetch.items);
+        let mut gone = false;
+        let mut worst = Sent::Whole;
+        let mut since_pause = 0;
+        let all = numbers.iter().flat_map(|span| span.first..=span.last).collect::<Vec<u32>>();
+        for some in all.chunks(SEEN_AT_ONCE) {
+            let marked = if needs.marks { self.mark_seen(some).await? } else { Vec::new() };
+            for &number in some {
+                let Some(selected) = self.selected() else { break };
+                let Some((entry, is_there)) = selected.entry(number) else { continue };
+                if fetch.changed_since.is_some_and(|since| entry.modseq.0 <= since) {
+                    continue;
+                }
+                if !is_there {
+                    gone = true;
+                    continue;
+                }
+                let blob = if needs.blob {
+                    let Some(blob) = self.read(&entry).await else {
+                        gone = true;
+                        continue;
+                    };
+                    Some(blob)
+                } else {
+                    since_pause += 1;
+                    None
+                };
+                let sent = self.put_message(number, &entry, fetch, blob.as_ref(), &marked);
+                if sent != Sent::Whole {
+                    worst = sent;
+                }
+                if self.out.len() > self.shard.settings.reply_octets_max {
+                    self.flush(conn).await?;
+                } else if since_pause >= BREATHE_MESSAGES {
+                    since_pause = 0;
+                    self.shard.env.breathe().await;
+                }
+            }
+        }
+        if worst == Sent::UnknownEncoding {
+            return Ok(Done::No(Some(Word::UnknownCte), "an encoding cannot be undone"));
+        }
+        if gone {
+            let ok = Status::tagged(tag, Kind::Ok, "some of the messages are no more");
+            ok.because(Word::ExpungeIssued).put(&mut self.out);
+            return Ok(Done::Said);
+        }
+        Ok(Done::Ok("fetched"))
+    }
+
+    /// VANISHED (EARLIER) of the UIDs that were asked for (RFC 7162 §3.2.6).
+    fn put_vanished_since(&mut self, fetch: &Fetch<'_>) {
+        let Some(user) = &self.user else { return };
+        let Some(selected) = &user.selected else { return };
+        let since = ModSeq(fetch.changed_since.unwrap_or(0));
+        let state = self.shard.accounts.borrow();
+        let gone = match state.vanished_since(user.account, selected.mailbox, since) {
+            Some(runs) => {
+                let spans = runs.iter().filter_map(|&(first, last)| Span::new(first.0, last.0));
+                merge(spans.collect())
+            }
+            None => super::select::complement(&selected.view),
+        };
+        drop(state);
+        let last = selected.view.uidnext().0.saturating_sub(1);
+        if let crate::wire::imap::scan::Which::Set(set) = fetch.messages {
+            put_vanished(&mut self.out, true, intersect(&gone, &set.spans(last)));
+        }
+    }
+
+    /// Sets `\Seen` on those of the messages that lack it; says which.
+    async fn mark_seen(&mut self, numbers: &[u32]) -> std::io::Result<Vec<Uid>> {
+        let Some(user) = &self.user else { return Ok(Vec::new()) };
+        let Some(selected) = &user.selected else { return Ok(Vec::new()) };
+        if selected.read_only {
+            return Ok(Vec::new());
+        }
+        let entries = numbers.iter().filter_map(|&number| selected.entry(number));
+        let unseen = entries.filter(|(entry, there)| *there && !entry.flags.has(Flags::SEEN));
+        let uids: Vec<Uid> = unseen.map(|(entry, _)| entry.uid).collect();
+        if uids.is_empty() {
+            return Ok(uids);
+        }
+        let change = FlagChange { mode: Mode::Add, flags: Flags::SEEN, keywords: Vec::new() };
+        let (account, mailbox) = (user.account, selected.mailbox);
+        let stored = self.shard.desk.store(account, mailbox, &uids, &change, None).await;
+        match stored {
+            Ok(_) => self.sync_quietly(&uids),
+            Err(crate::mailbox::ChangeError::Append(crate::store::AppendError::Uncertain(why))) => {
+                return Err(std::io::Error::other(why));
+            }
+            // The message can be read all the same.
+            Err(_) => return Ok(Vec::new()),
+        }
+        Ok(uids)
+    }
+
+    /// Takes the mailbox as it is, and says nothing of what this command itself says.
+    pub(super) fn sync_quietly(&mut self, uids: &[Uid]) {
+        let Some(user) = &mut self.user else { return };
+        let Some(selected) = &mut user.selected else { return };
+        let view = self.shard.accounts.borrow().open_view(user.account, selected.mailbox);
+        if let Some(view) = view {
+            selected.sync_but(view, false, self.enabled, &mut self.out, uids);
+        }
+    }
+
+    async fn read(&self, entry: &Entry) -> Option<BlobView> {
+        match self.shard.log.read(entry.blob).await {
+            Ok(blob) => Some(blob),
+            Err(error) => {
+                let why = format!("{error:?}");
+                let fields = [("blob", entry.blob.0.into()), ("why", why.as_str().into())];
+                event(Level::Error, "message_unreadable", &fields);
+                None
+            }
+        }
+    }
+
+    fn put_message(
+        &mut self,
+        number: u32,
+        entry: &Entry,
+        fetch: &Fetch<'_>,
+        blob: Option<&BlobView>,
+        marked: &[Uid],
+    ) -> Sent {
+        let (log, enabled) = (self.shard.log.id(), self.enabled);
+        let Some(selected) = self.user.as_ref().and_then(|user| user.selected.as_deref()) else {
+            return Sent::Whole;
+        };
+        let mut message = blob.map(Message::new);
+        let mut line = FetchLine::new(&mut self.out, number);
+        let items = &fetch.items;
+        if fetch.uid && !items.contains(&Item::Uid) {
+            line.uid(entry.uid.0);
+        }
+        let was_marked = marked.binary_search(&entry.uid).is_ok();
+        if was_marked && !items.contains(&Item::Flags) {
+            line.flags(selected.flags(entry));
+        }
+        let counted = fetch.changed_since.is_some() || (was_marked && enabled.condstore);
+        if counted && !items.contains(&Item::ModSeq) {
+            line.mod_seq(entry.modseq.0);
+        }
+        let mut sent = Sent::Whole;
+        for item in items {
+            if put_row_item(&mut line, item, entry, selected, log) {
+                continue;
+            }
+            if let Some(message) = &mut message
+                && let Err(problem) = message.put(&mut line, item, enabled.utf8)
+            {
+                sent = problem;
+            }
+        }
+        line.end();
+        sent
+    }
+}
+
+/// Writes an item that the row knows; false if it is none.
+fn put_row_item(
+    line: &mut FetchLine<'_>,
+    item: &Item<'_>,
+    entry: &Entry,
+    selected: &Selected,
+    log: LogId,
+) -> bool {
+    match item {
+        Item::Uid => line.uid(entry.uid.0),
+        Item::Flags => line.flags(selected.flags(entry)),
+        Item::InternalDate => line.internal_date(entry.internal_date),
+        Item::Size => line.size(u64::from(entry.size)),
+        Item::ModSeq => line.mod_seq(entry.modseq.0),
+        Item::EmailId => line.email_id(&email_id(log, entry.blob)),
+        Item::ThreadId => line.thread_id(None),
+        Item::SaveDate => line.save_date(Some(entry.save_date)),
+        _ => return false,
+    }
+    true
+}
+
+/// A message with what is known of it; the parts are worked out once, if they are needed.
+struct Message<'b> {
+    blob: &'b BlobView,
+    parts: Option<Vec<mime::Part>>,
+}
+
+impl<'b> Message<'b> {
+    fn new(blob: &'b BlobView) -> Message<'b> {
+        Message { blob, parts: None }
+    }
+
+    fn octets(&self) -> &'b [u8] {
+        self.blob.octets()
+    }
+
+    fn summary(&self) -> Option<Summary<'b>> {
+        match Stored::read(self.blob.summary()) {
+            Ok(Stored::Summary(summary)) => Some(summary),
+            _ => None,
+        }
+    }
+
+    fn header_len(&self) -> usize {
+        match Stored::read(self.blob.summary()) {
+            Ok(stored) => to_usize(u64::from(stored.header_len())).min(self.octets().len()),
+            Err(_) => Tree::of(self.octets()).parts.first().map_or(0, |whole| whole.header().end),
+        }
+    }
+
+    fn parts(&mut self) -> &[mime::Part] {
+        let (blob, summary) = (self.blob, self.summary());
+        self.parts.get_or_insert_with(|| {
+            let mut parts = Vec::new();
+            let known = summary.is_some_and(|summary| summary.parts(&mut parts) == Ok(true));
+            if known { parts } else { Tree::of(blob.octets()).parts }
+        })
+    }
+
+    fn put(&mut self, line: &mut FetchLine<'_>, item: &Item<'_>, utf8: bool) -> Result<(), Sent> {
+        match item {
+            Item::Envelope => {
+                let out = line.item("ENVELOPE");
+                self.put_text(out, Summary::envelope, |message, tree, out| {
+                    put_envelope(message, &tree.head, out);
+                });
+            }
+            Item::BodyStructure => {
+                let out = line.item("BODYSTRUCTURE");
+                self.put_text(out, Summary::structure, put_bodystructure);
+            }
+            Item::Body => self.put_plain_body(line.item("BODY")),
+            Item::Preview { .. } => {
+                if let Some(summary) = self.summary() {
+                    line.preview(Some(summary.preview()), utf8);
+                } else {
+                    let mut text = String::new();
+                    put_preview(self.octets(), &Tree::of(self.octets()), &mut text);
+                    line.preview(Some(&text), utf8);
+                }
+            }
+            Item::Rfc822 { .. } => self.put_range(line.item("RFC822"), 0..self.octets().len()),
+            Item::Rfc822Header => {
+                self.put_range(line.item("RFC822.HEADER"), 0..self.header_len());
+            }
+            Item::Rfc822Text => {
+                let range = self.header_len()..self.octets().len();
+                self.put_range(line.item("RFC822.TEXT"), range);
+            }
+            Item::Section { section, partial, .. } => self.put_section(line, section, *partial),
+            Item::Binary { part, partial, .. } => return self.put_binary(line, *part, *partial),
+            Item::BinarySize(part) => {
+                let Some((encoding, range)) = self.body(*part) else {
+                    line.binary_size(*part, 0);
+                    return Ok(());
+                };
+                let octets = self.octets().get(range).unwrap_or_default();
+                let size = match encoding {
+                    Some(encoding) => decoded_len(encoding, octets).ok_or(Sent::UnknownEncoding)?,
+                    None => to_u64(octets.len()),
+                };
+                line.binary_size(*part, size);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A text that the summary has ready, or that is made now.
+    fn put_text(
+        &self,
+        out: &mut Chain,
+        ready: impl Fn(&Summary<'b>) -> Option<&'b [u8]>,
+        make: impl Fn(&[u8], &Tree, &mut Vec<u8>),
+    ) {
+        if let Some(text) = self.summary().as_ref().and_then(ready) {
+            return out.put(text);
+        }
+        let mut text = Vec::new();
+        make(self.octets(), &Tree::of(self.octets()), &mut text);
+        out.put(&text);
+    }
+
+    fn put_plain_body(&self, out: &mut Chain) {
+        let mut text = Vec::new();
+        let structure = self.summary().and_then(|summary| summary.structure());
+        if structure.and_then(|structure| put_body_of(structure, &mut text)).is_none() {
+            text.clear();
+            put_body(self.octets(), &Tree::of(self.octets()), &mut text);
+        }
+        out.put(&text);
+    }
+
+    fn put_range(&self, out: &mut Chain, range: Range<usize>) {
+        let (owner, message) = self.blob.message();
+        put_literal(out, to_u64(range.len()));
+        out.link(owner, message.start + range.start..message.start + range.end);
+    }
+
+    fn put_section(
+        &mut self,
+        line: &mut FetchLine<'_>,
+        section: &Section<'_>,
+        partial: Option<Partial>,
+    ) {
+        let ranges = self.ranges(section);
+        let first = partial.map(|partial| partial.first);
+        let out = line.section(section, first);
+        let Some(ranges) = ranges else { return out.put(b"NIL") };
+        let ranges = cut(&ranges, partial);
+        put_literal(out, ranges.iter().map(|range| to_u64(range.len())).sum());
+        let (owner, message) = self.blob.message();
+        for range in ranges {
+            out.link(owner, message.start + range.start..message.start + range.end);
+        }
+    }
+
+    /// Where the octets of a section lie; `None` if there is no such part.
+    fn ranges(&mut self, section: &Section<'_>) -> Option<Vec<Range<usize>>> {
+        let len = self.octets().len();
+        if section.part.is_whole() {
+            let header = self.header_len();
+            let range = match &section.content {
+                Content::All => 0..len,
+                Content::Header => 0..header,
+                Content::Text => header..len,
+                Content::HeaderFields { not, names } => {
+                    return Some(self.fields(0..header, *not, names));
+                }
+                Content::Mime => return None,
+            };
+            return Some(Vec::from([range]));
+        }
+        let numbers: Vec<u32> = section.part.numbers().collect();
+        let text = match section.content {
+            Content::All => Text::Body,
+            Content::Header | Content::HeaderFields { .. } => Text::Header,
+            Content::Text => Text::Text,
+            Content::Mime => Text::Mime,
+        };
+        let found = range(self.parts(), &numbers, text)?;
+        Some(match &section.content {
+            Content::HeaderFields { not, names } => self.fields(found, *not, names),
+            _ => vec![found],
+        })
+    }
+
+    fn fields(
+        &self,
+        header: Range<usize>,
+        not: bool,
+        names: &[crate::wire::imap::scan::Text<'_>],
+    ) -> Vec<Range<usize>> {
+        let names: Vec<_> = names.iter().map(|name| name.octets()).collect();
+        let mut ranges = Vec::new();
+        let octets = self.octets().get(header.clone()).unwrap_or_default();
+        select_fields(octets, &names, not, &mut ranges);
+        let start = header.start;
+        ranges.into_iter().map(|range| range.start + start..range.end + start).collect()
+    }
+
+    /// Encoding and place of the body of a part; no encoding for what holds other parts.
+    fn body(&mut self, part: Part<'_>) -> Option<(Option<mime::Encoding>, Range<usize>)> {
+        if part.is_whole() {
+            return Some((None, 0..self.octets().len()));
+        }
+        let numbers: Vec<u32> = part.numbers().collect();
+        let parts = self.parts();
+        let range = range(parts, &numbers, Text::Body)?;
+        let leaf = parts.get(find(parts, &numbers)?)?;
+        let holds_parts = leaf.is_multipart() || leaf.kind == mime::Kind::Message;
+        Some(((!holds_parts).then_some(leaf.encoding), range))
+    }
+
+    fn put_binary(
+        &mut self,
+        line: &mut FetchLine<'_>,
+        part: Part<'_>,
+        partial: Option<Partial>,
+    ) -> Result<(), Sent> {
+        let body = self.body(part);
+        let first = partial.map(|partial| partial.first);
+        let Some((encoding, range)) = body else {
+            line.binary(part, first).put(b"NIL");
+            return Ok(());
+        };
+        let octets = self.octets().get(range).unwrap_or_default();
+        let decoded = match encoding {
+            Some(encoding) => decode(encoding, octets).ok_or(Sent::UnknownEncoding)?,
+            None => octets.to_vec(),
+        };
+        let whole = 0..decoded.len();
+        let wanted = cut(&[whole], partial).into_iter().next().unwrap_or(0..0);
+        let wanted = decoded.get(wanted).unwrap_or_default();
+        let out = line.binary(part, first);
+        if memchr::memchr(0, wanted).is_some() {
+            put_literal8(out, to_u64(wanted.len()));
+        } else {
+            put_literal(out, to_u64(wanted.len()));
+        }
+        out.put(wanted);
+        Ok(())
+    }
+}
+
+/// Makes a summary for a message that a client brings.
+pub(super) fn summary_of(message: &[u8]) -> Vec<u8> {
+    summarize(message)
+}
+
+/// The part of the octets in `ranges` that was asked for.
+fn cut(ranges: &[Range<usize>], partial: Option<Partial>) -> Vec<Range<usize>> {
+    let Some(Partial { first, count }) = partial else { return ranges.to_vec() };
+    let (mut skip, mut left) = (first, count);
+    let mut kept = Vec::new();
+    for range in ranges {
+        let len = to_u64(range.len());
+        let start = skip.min(len);
+        let taken = (len - start).min(left);
+        skip -= start;
+        left -= taken;
+        let from = range.start + to_usize(start);
+        if taken > 0 {
+            kept.push(from..from + to_usize(taken));
+        }
+    }
+    kept
+}

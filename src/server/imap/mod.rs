@@ -1,0 +1,570 @@
+//! IMAP sessions: commands out of the stream, one after the other, each answered in its turn.
+//!
+//! ```text
+//!   octets ─> Framer ─> parse ─> may it be given now? ─> its file below ─> answer
+//!                                                          │
+//!                              Desk (changes), View (what this session has seen), Log (messages)
+//! ```
+//!
+//! After a login the session moves to the shard that owns the account, as in POP3.
+//!
+//! Promises:
+//!   - a tagged OK is given after the change is on stable storage
+//!   - message numbers move only where the client expects it (RFC 9051 §5.5, §7.5.1)
+//!   - memory is bounded: replies wait for a slow reader, messages are sent out of the log's blocks
+
+mod append;
+mod catalog;
+mod change;
+mod fetch;
+mod idle;
+mod list;
+mod login;
+mod offer;
+mod select;
+mod selected;
+
+use self::offer::Enabled;
+use self::selected::Selected;
+use super::listener::Admitted;
+use super::shard::Shard;
+use crate::bytes::buffer::Buffer;
+use crate::bytes::chain::Chain;
+use crate::env::bell::Bell;
+use crate::env::{Conn as _, Env};
+use crate::mailbox::{ChangeError, View};
+use crate::model::id::AccountId;
+use crate::model::limits::{
+    IMAP_COMMAND_OCTETS_BEFORE_LOGIN_MAX, IMAP_COMMAND_OCTETS_MAX, IMAP_ERRORS_MAX,
+};
+use crate::probe::event::{Level, Value, event};
+use crate::store::AppendError;
+use crate::wire::imap::command::{self, Command, Tagged, split_tag};
+use crate::wire::imap::frame::{Event, Fault, Framer};
+use crate::wire::imap::reply::status::{Code, Kind, Status, Word};
+use futures_lite::future::or;
+use std::io;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+pub use login::{Moving, adopt};
+
+/// What the operator decides.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Passwords may cross the wire in clear.
+    pub plaintext: bool,
+    /// Wait for a command of a client that has logged in; at least 30 minutes (RFC 9051 §5.4).
+    pub idle_timeout: Duration,
+    /// Wait for a command before that.
+    pub login_timeout: Duration,
+    /// A session with more commands in error is closed.
+    pub errors_max: u32,
+    /// A session with so many failed logins is closed.
+    pub logins_failed_max: u8,
+    /// Octets of a message that a client may bring (RFC 7889).
+    pub append_octets_max: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            plaintext: true,
+            idle_timeout: Duration::from_mins(30),
+            login_timeout: Duration::from_mins(3),
+            errors_max: IMAP_ERRORS_MAX,
+            logins_failed_max: 3,
+            append_octets_max: 64 << 20,
+        }
+    }
+}
+
+/// Who has logged in, and where that session stands.
+struct User {
+    account: AccountId,
+    name: Box<str>,
+    /// Rings when anything of the account changes.
+    bell: Rc<Bell>,
+    selected: Option<Box<Selected>>,
+}
+
+/// What the next line is.
+enum Mode {
+    Command,
+    /// The answer to an empty challenge of AUTHENTICATE PLAIN.
+    Sasl {
+        tag: Box<str>,
+    },
+    /// DONE, some time.
+    Idle {
+        tag: Box<str>,
+        heard: u64,
+    },
+}
+
+/// One connection.
+struct Driver<E: Env> {
+    shard: Rc<Shard<E>>,
+    peer: IpAddr,
+    framer: Framer,
+    buffer: Buffer,
+    out: Chain,
+    user: Option<User>,
+    mode: Mode,
+    enabled: Enabled,
+    appending: Option<Box<append::Appending>>,
+    errors: u32,
+    logins_failed: u8,
+}
+
+/// How a session goes on after what was received.
+enum Goes {
+    Read,
+    Close,
+    /// It belongs to another shard now.
+    Moved(AccountId),
+}
+
+/// How one command ended. What was said already is in the chain.
+#[derive(Clone, Copy)]
+enum Done {
+    Said,
+    /// `tag OK text`.
+    Ok(&'static str),
+    /// `tag NO [word] text`.
+    No(Option<Word>, &'static str),
+    /// `tag BAD text`.
+    Bad(&'static str),
+    Close,
+    Moved(AccountId),
+}
+
+/// An answer, or the end of the connection without one.
+type Outcome = io::Result<Done>;
+
+/// One connection from greeting to end.
+pub async fn serve<E: Env>(shard: Rc<Shard<E>>, conn: E::Conn, admitted: Admitted<E>) {
+    let peer = conn.peer().ip();
+    let mut driver = Driver::new(shard, peer);
+    let words = offer::words(&driver.shard.settings.imap, false);
+    let words: Vec<&str> = words.iter().map(|word| &**word).collect();
+    Status::untagged(Kind::Ok, "Pombal ready").with(Code::Capability(&words)).put(&mut driver.out);
+    driver.run(conn).await;
+    drop(admitted);
+}
+
+/// Greets a connection that is not served: too many of them.
+pub fn turn_away(out: &mut Chain) {
+    let status = Status::untagged(Kind::Bye, "too many connections, try again later");
+    status.because(Word::Unavailable).put(out);
+}
+
+impl<E: Env> Driver<E> {
+    /// In a box: futures would keep a place for every time it is moved.
+    fn new(shard: Rc<Shard<E>>, peer: IpAddr) -> Box<Driver<E>> {
+        Box::new(Driver {
+            shard,
+            peer,
+            framer: Framer::new(IMAP_COMMAND_OCTETS_BEFORE_LOGIN_MAX),
+            buffer: Buffer::new(),
+            out: Chain::new(),
+            user: None,
+            mode: Mode::Command,
+            enabled: Enabled::default(),
+            appending: None,
+            errors: 0,
+            logins_failed: 0,
+        })
+    }
+
+    async fn run(mut self: Box<Self>, mut conn: E::Conn) {
+        let why = loop {
+            match Box::pin(self.work(&mut conn)).await {
+                Ok(Goes::Read) => {}
+                Ok(Goes::Close) => break "logout",
+                Ok(Goes::Moved(account)) => {
+                    if self.flush(&mut conn).await.is_err() {
+                        break "lost";
+                    }
+                    let Some(back) = (*self).depart(conn, account) else { return };
+                    (self, conn) = back;
+                    continue;
+                }
+                Err(_) => break "lost",
+            }
+            if self.flush(&mut conn).await.is_err() {
+                break "lost";
+            }
+            match self.receive(&mut conn).await {
+                Ok(Heard::Octets(0)) => break "closed",
+                Ok(Heard::Octets(_)) => {}
+                Ok(Heard::Bell) => self.news(),
+                Ok(Heard::Draining) => {
+                    let bye = Status::untagged(Kind::Bye, "the server stops, come back in a while");
+                    bye.because(Word::Unavailable).put(&mut self.out);
+                    break "draining";
+                }
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    Status::untagged(Kind::Bye, "idle for too long").put(&mut self.out);
+                    break "timeout";
+                }
+                Err(_) => break "lost",
+            }
+        };
+        self.tell(why);
+        let Driver { user, shard, mut out, .. } = *self;
+        drop(user);
+        let deadline = shard.env.now().after(shard.settings.write_timeout);
+        if out.is_empty() || conn.write(&mut out, deadline).await.is_ok() {
+            conn.close().await;
+        }
+    }
+
+    async fn flush(&mut self, conn: &mut E::Conn) -> io::Result<()> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        let deadline = self.shard.env.now().after(self.shard.settings.write_timeout);
+        conn.write(&mut self.out, deadline).await
+    }
+
+    /// Sends what waits if that is much: the reader sets the pace.
+    async fn flush_if_much(&mut self, conn: &mut E::Conn) -> io::Result<()> {
+        if self.out.len() > self.shard.settings.reply_octets_max {
+            self.flush(conn).await?;
+        }
+        Ok(())
+    }
+
+    async fn receive(&mut self, conn: &mut E::Conn) -> io::Result<Heard> {
+        let settings = &self.shard.settings.imap;
+        let patience = match &self.user {
+            Some(_) => settings.idle_timeout,
+            None => settings.login_timeout,
+        };
+        let deadline = self.shard.env.now().after(patience);
+        let bell = match (&self.mode, &self.user) {
+            (Mode::Idle { heard, .. }, Some(user)) => Some((Rc::clone(&user.bell), *heard)),
+            _ => None,
+        };
+        let draining = async {
+            self.shard.draining.wait().await;
+            Ok(Heard::Draining)
+        };
+        let reading = async { Ok(Heard::Octets(conn.read(&mut self.buffer, deadline).await?)) };
+        match bell {
+            None => or(reading, draining).await,
+            Some((bell, heard)) => {
+                let rings = async {
+                    bell.past(heard).await;
+                    Ok(Heard::Bell)
+                };
+                or(reading, or(rings, draining)).await
+            }
+        }
+    }
+
+    /// Goes through all that was received.
+    async fn work(&mut self, conn: &mut E::Conn) -> io::Result<Goes> {
+        loop {
+            self.flush_if_much(conn).await?;
+            // Taken out, so that the command can be read where it lies while it is carried out.
+            let buffer = std::mem::take(&mut self.buffer);
+            let mut framer = std::mem::replace(&mut self.framer, Framer::new(0));
+            let (used, event) = match self.mode {
+                Mode::Command => framer.step(buffer.filled()),
+                Mode::Sasl { .. } | Mode::Idle { .. } => framer.step_line(buffer.filled()),
+            };
+            let taken = Box::pin(self.take(conn, event)).await;
+            self.framer = framer;
+            self.buffer = buffer;
+            self.buffer.consume(used);
+            let (goes, verdict) = taken?;
+            match verdict {
+                Verdict::Nothing => {}
+                Verdict::Accept => self.framer.accept(),
+                Verdict::Refuse => self.framer.refuse(),
+            }
+            if self.user.is_some() {
+                self.framer.set_command_octets_max(IMAP_COMMAND_OCTETS_MAX);
+            }
+            if let Some(goes) = goes {
+                return Ok(goes);
+            }
+            if self.errors > self.shard.settings.imap.errors_max {
+                Status::untagged(Kind::Bye, "too many errors").put(&mut self.out);
+                return Ok(Goes::Close);
+            }
+        }
+    }
+
+    async fn take(
+        &mut self,
+        conn: &mut E::Conn,
+        event: Event<'_>,
+    ) -> io::Result<(Option<Goes>, Verdict)> {
+        let mut verdict = Verdict::Nothing;
+        let goes = match event {
+            Event::More => Some(Goes::Read),
+            Event::Literal { .. } => {
+                verdict = Verdict::Accept;
+                self.out.put(b"+ OK\r\n");
+                None
+            }
+            Event::Command(text) => match self.mode {
+                Mode::Command => self.on_command(conn, text).await?,
+                Mode::Sasl { .. } => self.on_sasl(text).await?,
+                Mode::Idle { .. } => {
+                    self.on_idle_line(text);
+                    None
+                }
+            },
+            Event::Message { text, literal, first } => {
+                verdict = self.on_message(text, literal, first);
+                None
+            }
+            Event::Data(octets) => {
+                self.on_data(octets);
+                None
+            }
+            Event::MessagesEnd(text) => {
+                self.on_messages_end(text).await?;
+                None
+            }
+            Event::Bad { head, fault } => {
+                self.on_bad(head, fault);
+                None
+            }
+            Event::Lost => {
+                Status::untagged(Kind::Bye, "what follows makes no sense").put(&mut self.out);
+                Some(Goes::Close)
+            }
+        };
+        Ok((goes, verdict))
+    }
+
+    fn on_bad(&mut self, head: &[u8], fault: Fault) {
+        self.errors += 1;
+        self.appending = None;
+        let text = match fault {
+            Fault::BareLineFeed => "a line ends with CRLF",
+            Fault::TooLong => "the command is too long",
+            Fault::LiteralTooLong => "the literal is too long",
+        };
+        if let Mode::Sasl { tag } | Mode::Idle { tag, .. } =
+            std::mem::replace(&mut self.mode, Mode::Command)
+        {
+            return Status::tagged(&tag, Kind::Bad, text).put(&mut self.out);
+        }
+        let tag = split_tag(head).map(|(tag, _)| tag);
+        Status { tag, kind: Kind::Bad, code: None, text }.put(&mut self.out);
+    }
+
+    async fn on_command(&mut self, conn: &mut E::Conn, text: &[u8]) -> io::Result<Option<Goes>> {
+        let Tagged { tag, command } = match command::parse(text, self.enabled.utf8) {
+            Ok(tagged) => tagged,
+            Err(bad) => {
+                self.errors += 1;
+                let (tag, text) = (bad.tag, bad.what);
+                Status { tag, kind: Kind::Bad, code: None, text }.put(&mut self.out);
+                return Ok(None);
+            }
+        };
+        let done = self.execute(conn, tag, command).await?;
+        Ok(self.end(tag, done))
+    }
+
+    /// Writes the tagged answer.
+    fn end(&mut self, tag: &str, done: Done) -> Option<Goes> {
+        let out = &mut self.out;
+        match done {
+            Done::Said => {}
+            Done::Ok(text) => Status::tagged(tag, Kind::Ok, text).put(out),
+            Done::No(None, text) => Status::tagged(tag, Kind::No, text).put(out),
+            Done::No(Some(word), text) => {
+                Status::tagged(tag, Kind::No, text).because(word).put(out);
+            }
+            Done::Bad(text) => {
+                self.errors += 1;
+                Status::tagged(tag, Kind::Bad, text).put(out);
+            }
+            Done::Close => return Some(Goes::Close),
+            Done::Moved(account) => return Some(Goes::Moved(account)),
+        }
+        None
+    }
+
+    async fn execute(&mut self, conn: &mut E::Conn, tag: &str, command: Command<'_>) -> Outcome {
+        match command {
+            Command::Capability => {
+                let words = offer::words(&self.shard.settings.imap, self.user.is_some());
+                let words = words.iter().map(|word| &**word);
+                crate::wire::imap::reply::put_words(&mut self.out, "CAPABILITY", words);
+                Ok(Done::Ok("these are offered"))
+            }
+            Command::Noop | Command::Check => {
+                if matches!(command, Command::Check) && self.selected().is_none() {
+                    return Ok(Done::Bad("no mailbox is selected"));
+                }
+                self.sync(true);
+                Ok(Done::Ok("done"))
+            }
+            Command::Logout => {
+                Status::untagged(Kind::Bye, "until next time").put(&mut self.out);
+                Status::tagged(tag, Kind::Ok, "bye").put(&mut self.out);
+                Ok(Done::Close)
+            }
+            Command::Id(fields) => Ok(self.id(&fields)),
+            Command::StartTls => Ok(Done::Bad("TLS is not offered")),
+            Command::Authenticate { mechanism, initial } => {
+                self.authenticate(tag, mechanism, initial).await
+            }
+            Command::Login { user, password } => self.login(tag, user, password).await,
+            other if self.user.is_none() => {
+                drop(other);
+                Ok(Done::Bad("log in first"))
+            }
+            other => self.execute_as_user(conn, tag, other).await,
+        }
+    }
+
+    async fn execute_as_user(
+        &mut self,
+        conn: &mut E::Conn,
+        tag: &str,
+        command: Command<'_>,
+    ) -> Outcome {
+        match command {
+            Command::Enable(names) => Ok(self.enable(&names)),
+            Command::Select(select) => Ok(self.select(tag, &select, false)),
+            Command::Examine(select) => Ok(self.select(tag, &select, true)),
+            Command::Create { mailbox, uses } => self.create(tag, mailbox, &uses).await,
+            Command::Delete(mailbox) => self.delete(mailbox).await,
+            Command::Rename { from, to } => self.rename(from, to).await,
+            Command::Subscribe(mailbox) => self.subscribe(mailbox, true).await,
+            Command::Unsubscribe(mailbox) => self.subscribe(mailbox, false).await,
+            Command::List(list) => self.list(conn, &list).await,
+            Command::Lsub { reference, pattern } => self.lsub(conn, reference, pattern).await,
+            Command::Namespace => {
+                crate::wire::imap::reply::put_namespace(&mut self.out, "", "/", self.enabled.utf8);
+                Ok(Done::Ok("one namespace"))
+            }
+            Command::Status { mailbox, items } => Ok(self.status(mailbox, &items)),
+            Command::Idle => Ok(self.idle(tag)),
+            Command::GetQuota(root) => Ok(self.get_quota(root)),
+            Command::GetQuotaRoot(mailbox) => Ok(self.get_quota_root(mailbox)),
+            Command::SetQuota { .. } => {
+                Ok(Done::No(Some(Word::NoPerm), "quotas are the operator's"))
+            }
+            Command::Compress { .. } => Ok(Done::Bad("compression is not offered")),
+            Command::Unauthenticate => Ok(self.unauthenticate()),
+            other if self.selected().is_none() => {
+                drop(other);
+                Ok(Done::Bad("no mailbox is selected"))
+            }
+            other => self.execute_selected(conn, tag, other).await,
+        }
+    }
+
+    async fn execute_selected(
+        &mut self,
+        conn: &mut E::Conn,
+        tag: &str,
+        command: Command<'_>,
+    ) -> Outcome {
+        match command {
+            Command::Close => self.close().await,
+            Command::Unselect => {
+                self.deselect();
+                Ok(Done::Ok("nothing is selected"))
+            }
+            Command::Expunge => self.expunge(None).await,
+            Command::UidExpunge(which) => self.expunge(Some(which)).await,
+            Command::Fetch(fetch) => self.fetch(conn, tag, &fetch).await,
+            Command::Store(store) => self.store(conn, tag, &store).await,
+            Command::Copy { uid, messages, mailbox } => {
+                self.copy(tag, uid, messages, mailbox).await
+            }
+            Command::Move { uid, messages, mailbox } => {
+                self.shift(tag, uid, messages, mailbox).await
+            }
+            Command::Search(_) | Command::Sort(_) | Command::Thread(_) => {
+                Ok(Done::No(Some(Word::Cannot), "searching is not offered"))
+            }
+            _ => Ok(Done::Bad("unknown command")),
+        }
+    }
+
+    fn selected(&self) -> Option<&Selected> {
+        self.user.as_ref()?.selected.as_deref()
+    }
+
+    /// Tells what changed in the selected mailbox; messages that went only where the client
+    /// expects it.
+    fn sync(&mut self, expunges: bool) {
+        let Some(user) = &mut self.user else { return };
+        let Some(selected) = &mut user.selected else { return };
+        // Of a mailbox that somebody removed all messages are gone.
+        let view = self.shard.accounts.borrow().open_view(user.account, selected.mailbox);
+        selected.sync(view.unwrap_or_else(View::empty), expunges, self.enabled, &mut self.out);
+    }
+
+    fn tell(&self, why: &str) {
+        let Some(user) = &self.user else { return };
+        let peer = self.peer;
+        let fields = [
+            ("protocol", "imap".into()),
+            ("peer", Value::Shown(&peer)),
+            ("user", (&*user.name).into()),
+            ("why", why.into()),
+        ];
+        event(Level::Info, "logout", &fields);
+    }
+}
+
+/// What a wait for the client came to.
+enum Heard {
+    Octets(usize),
+    Bell,
+    Draining,
+}
+
+/// What becomes of an announced literal.
+enum Verdict {
+    Nothing,
+    Accept,
+    Refuse,
+}
+
+/// The answer to a change that was not made. An error: nobody knows whether it counts.
+fn refused(error: ChangeError) -> Outcome {
+    Ok(match error {
+        ChangeError::Missing => Done::No(Some(Word::NonExistent), "there is no such mailbox"),
+        ChangeError::Exists => Done::No(Some(Word::AlreadyExists), "there is such a mailbox"),
+        ChangeError::IsInbox => Done::No(Some(Word::Cannot), "not with INBOX"),
+        ChangeError::Limit(what) => Done::No(Some(Word::Limit), what),
+        ChangeError::Refused(why) => {
+            use crate::mailbox::Refused;
+            match why {
+                Refused::Full | Refused::NeverFits => {
+                    Done::No(Some(Word::OverQuota), "the quota is used up")
+                }
+                Refused::Closed | Refused::Parted | Refused::Unasked => {
+                    Done::No(Some(Word::NonExistent), "the account was closed")
+                }
+                Refused::Exhausted => Done::No(Some(Word::Limit), "no UID is left"),
+            }
+        }
+        ChangeError::Append(AppendError::Uncertain(why)) => return Err(io::Error::other(why)),
+        ChangeError::Append(AppendError::Full) => {
+            Done::No(Some(Word::Unavailable), "no room now, try again later")
+        }
+        ChangeError::Append(AppendError::TooLarge) => {
+            Done::No(Some(Word::TooBig), "too large for one change")
+        }
+        ChangeError::Append(AppendError::Failed(_)) => {
+            Done::No(Some(Word::Unavailable), "the store cannot take it now")
+        }
+    })
+}

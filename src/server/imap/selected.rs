@@ -1,0 +1,230 @@
+//! The selected mailbox as one session has seen it: message numbers that move only when told.
+//!
+//! The view is kept up to date; messages that went, and whose going the client was not told of
+//! yet, are kept beside it as ghosts and have their numbers still (RFC 9051 §7.5.1).
+
+use super::offer::Enabled;
+use crate::bytes::chain::Chain;
+use crate::mailbox::{Entry, Flags, View};
+use crate::model::id::{MailboxId, Uid};
+use crate::wire::imap::reply::fetch::FetchLine;
+use crate::wire::imap::reply::search::put_vanished;
+use crate::wire::imap::reply::status::{Code, Kind, Status};
+use crate::wire::imap::reply::{put_count, put_flags};
+use crate::wire::imap::scan::Which;
+use crate::wire::imap::set::{Bound, Span, intersect, runs};
+
+/// See the header.
+pub(super) struct Selected {
+    pub mailbox: MailboxId,
+    pub read_only: bool,
+    pub view: View,
+    /// By rising UID.
+    ghosts: Vec<Entry>,
+    /// `$`: UIDs (RFC 5182).
+    pub saved: Vec<Span>,
+}
+
+/// The system flags, with their names.
+const SYSTEM: [(Flags, &str); 5] = [
+    (Flags::ANSWERED, "\\Answered"),
+    (Flags::FLAGGED, "\\Flagged"),
+    (Flags::DELETED, "\\Deleted"),
+    (Flags::SEEN, "\\Seen"),
+    (Flags::DRAFT, "\\Draft"),
+];
+
+/// A message number that is not in use.
+pub(super) struct NoSuchNumber;
+
+impl Selected {
+    pub(super) fn new(mailbox: MailboxId, read_only: bool, view: View) -> Selected {
+        Selected { mailbox, read_only, view, ghosts: Vec::new(), saved: Vec::new() }
+    }
+
+    /// Messages as the client counts them.
+    pub(super) fn count(&self) -> u32 {
+        self.view.count() + u32::try_from(self.ghosts.len()).unwrap_or(u32::MAX)
+    }
+
+    /// How many messages have a UID below this one: the number of the message before it.
+    fn below(&self, uid: Uid) -> u32 {
+        let ghosts = self.ghosts.partition_point(|ghost| ghost.uid < uid);
+        self.view.lower_bound(uid) + u32::try_from(ghosts).unwrap_or(u32::MAX)
+    }
+
+    /// The message of a number, from 1, and whether it is still there.
+    pub(super) fn entry(&self, number: u32) -> Option<(Entry, bool)> {
+        let index = number.checked_sub(1)?;
+        if self.ghosts.is_empty() {
+            return Some((self.view.get(index)?, true));
+        }
+        // The ghosts in front of it are those whose own number is lower.
+        let ghost_index = |at: usize, ghost: &Entry| {
+            self.view.lower_bound(ghost.uid) + u32::try_from(at).unwrap_or(u32::MAX)
+        };
+        let mut before = 0;
+        for (at, ghost) in self.ghosts.iter().enumerate() {
+            let own = ghost_index(at, ghost);
+            if own == index {
+                return Some((*ghost, false));
+            }
+            if own > index {
+                break;
+            }
+            before += 1;
+        }
+        Some((self.view.get(index - before)?, true))
+    }
+
+    /// The number of a message that is there.
+    pub(super) fn number(&self, uid: Uid) -> u32 {
+        self.below(uid) + 1
+    }
+
+    /// The highest UID that the client knows; 0 if it knows none.
+    fn max_uid(&self) -> u32 {
+        let last = self.view.count().checked_sub(1).and_then(|index| self.view.get(index));
+        let ghost = self.ghosts.last().map_or(0, |ghost| ghost.uid.0);
+        last.map_or(0, |entry| entry.uid.0).max(ghost)
+    }
+
+    /// The numbers of the messages that are meant, as spans that rise.
+    pub(super) fn numbers(&self, which: Which<'_>, uid: bool) -> Result<Vec<Span>, NoSuchNumber> {
+        let set = match which {
+            Which::Saved => return Ok(self.numbers_of(&self.saved)),
+            Which::Set(set) if uid => return Ok(self.numbers_of(&set.spans(self.max_uid()))),
+            Which::Set(set) => set,
+        };
+        let count = self.count();
+        let too_high = |bound| matches!(bound, Bound::Number(number) if number > count);
+        if set.ranges().any(|range| too_high(range.start) || too_high(range.end)) {
+            return Err(NoSuchNumber);
+        }
+        let all = Span::new(1, count);
+        Ok(intersect(&set.spans(count), all.as_slice()))
+    }
+
+    /// The numbers of the messages with these UIDs.
+    fn numbers_of(&self, uids: &[Span]) -> Vec<Span> {
+        let behind =
+            |uid: u32| uid.checked_add(1).map_or(self.count(), |next| self.below(Uid(next)));
+        let spans = uids.iter();
+        let spans =
+            spans.filter_map(|span| Span::new(self.below(Uid(span.first)) + 1, behind(span.last)));
+        spans.collect()
+    }
+
+    /// The messages of these numbers that are there, by rising UID.
+    pub(super) fn entries(&self, numbers: &[Span]) -> impl Iterator<Item = (u32, Entry)> {
+        let all = numbers.iter().flat_map(|span| span.first..=span.last);
+        let there = all.filter_map(|number| {
+            let (entry, is_there) = self.entry(number)?;
+            is_there.then_some((number, entry))
+        });
+        there.collect::<Vec<_>>().into_iter()
+    }
+
+    /// Names of the flags of a message.
+    pub(super) fn flags(&self, entry: &Entry) -> impl Iterator<Item = &str> {
+        let flags = entry.flags;
+        let system = SYSTEM.iter().filter(move |(flag, _)| flags.has(*flag)).map(|(_, name)| *name);
+        let set = entry.keywords;
+        let keywords = self.view.keywords().into_iter().flat_map(move |known| known.of(set));
+        system.chain(keywords)
+    }
+
+    /// FLAGS and PERMANENTFLAGS (RFC 9051 §7.3.5, §7.1).
+    pub(super) fn put_flags(&self, out: &mut Chain) {
+        let system = SYSTEM.iter().map(|(_, name)| *name);
+        let known = self.view.keywords();
+        let names = known.into_iter().flat_map(crate::mailbox::Keywords::names).map(|name| &**name);
+        let mut all: Vec<&str> = system.chain(names).collect();
+        put_flags(out, all.iter().copied());
+        if known.is_none_or(crate::mailbox::Keywords::takes_more) {
+            all.push("\\*");
+        }
+        let lasting: &[&str] = if self.read_only { &[] } else { &all };
+        Status::untagged(Kind::Ok, "these last").with(Code::PermanentFlags(lasting)).put(out);
+    }
+
+    /// UID, FLAGS and, where it was asked for, MODSEQ of a message.
+    pub(super) fn put_state(&self, number: u32, entry: &Entry, enabled: Enabled, out: &mut Chain) {
+        let mut line = FetchLine::new(out, number);
+        line.uid(entry.uid.0);
+        line.flags(self.flags(entry));
+        if enabled.condstore {
+            line.mod_seq(entry.modseq.0);
+        }
+        line.end();
+    }
+
+    /// Takes the mailbox as it is now, and tells what changed.
+    pub(super) fn sync(&mut self, view: View, expunges: bool, enabled: Enabled, out: &mut Chain) {
+        self.sync_but(view, expunges, enabled, out, &[]);
+    }
+
+    /// The same, but says nothing of the flags of `quiet` (UIDs that rise).
+    pub(super) fn sync_but(
+        &mut self,
+        view: View,
+        expunges: bool,
+        enabled: Enabled,
+        out: &mut Chain,
+        quiet: &[Uid],
+    ) {
+        if view.modseq() == self.view.modseq() && (self.ghosts.is_empty() || !expunges) {
+            return;
+        }
+        let changes = view.changes_since(&self.view);
+        let had = self.count();
+        let names = |view: &View| view.keywords().map_or(0, |known| known.names().len());
+        let new_names = names(&view) > names(&self.view);
+        if !changes.vanished.is_empty() {
+            self.ghosts.extend(changes.vanished);
+            self.ghosts.sort_unstable_by_key(|ghost| ghost.uid);
+        }
+        self.view = view;
+        let mut told = had;
+        if expunges && !self.ghosts.is_empty() {
+            told -= u32::try_from(self.ghosts.len()).unwrap_or(u32::MAX);
+            self.put_ghosts(enabled, out);
+        }
+        if self.count() > told {
+            put_count(out, self.count(), "EXISTS");
+        }
+        if new_names {
+            self.put_flags(out);
+        }
+        for uid in changes.changed {
+            if quiet.binary_search(&uid).is_ok() && !enabled.condstore {
+                continue;
+            }
+            if let Some((_, entry)) = self.view.find(uid) {
+                let number = self.number(uid);
+                if quiet.binary_search(&uid).is_ok() {
+                    let mut line = FetchLine::new(out, number);
+                    line.uid(uid.0);
+                    line.mod_seq(entry.modseq.0);
+                    line.end();
+                } else {
+                    self.put_state(number, &entry, enabled, out);
+                }
+            }
+        }
+    }
+
+    /// Tells of the messages that went.
+    fn put_ghosts(&mut self, enabled: Enabled, out: &mut Chain) {
+        if enabled.qresync {
+            put_vanished(out, false, runs(self.ghosts.iter().map(|ghost| ghost.uid.0)));
+            self.ghosts.clear();
+            return;
+        }
+        // From the end, so that no number moves before it is told.
+        while let Some(ghost) = self.ghosts.pop() {
+            let before = u32::try_from(self.ghosts.len()).unwrap_or(u32::MAX);
+            put_count(out, self.view.lower_bound(ghost.uid) + before + 1, "EXPUNGE");
+        }
+    }
+}
