@@ -157,19 +157,19 @@ fn holds_the_largest_message_against_the_segment() {
     check(
         "[store]\nsegment_size = \"16M\"\n",
         &expect![
-            "pombal.toml:2:16: `smtp.max_message_size` 50M does not fit a segment: `store.segment_size` is 16M; allowed: max_message_size up to 16320K, or a larger segment_size"
+            "pombal.toml:2:16: `smtp.max_message_size` 50M does not fit a segment: `store.segment_size` is 16M; allowed: max_message_size up to 16256K, or a larger segment_size"
         ],
     );
     check(
         "[smtp]\nmax_message_size = \"64M\"\n[store]\nsegment_size = \"64M\"\n",
         &expect![
-            "pombal.toml:2:20: `smtp.max_message_size` 64M does not fit a segment: `store.segment_size` is 64M; allowed: max_message_size up to 65472K, or a larger segment_size"
+            "pombal.toml:2:20: `smtp.max_message_size` 64M does not fit a segment: `store.segment_size` is 64M; allowed: max_message_size up to 65408K, or a larger segment_size"
         ],
     );
     check(
-        "[smtp]\nmax_message_size = \"960K\"\n[store]\nsegment_size = \"1M\"\nbatch_size = \"1M\"\n",
+        "[smtp]\nmax_message_size = \"896K\"\n[store]\nsegment_size = \"1M\"\nbatch_size = \"1M\"\n",
         &expect![[r#"
-            smtp.max_message_size = "960K"
+            smtp.max_message_size = "896K"
             store.segment_size = "1M"
             store.batch_size = "1M""#]],
     );
@@ -204,7 +204,7 @@ fn the_embedded_defaults_listen_on_the_usual_ports() {
 #[test]
 fn the_small_server_holds_the_largest_message() {
     let config = Config::small(Path::new("/nowhere"));
-    assert!(config.smtp.max_message_size + (64 << 10) <= config.store.segment_size);
+    assert!(config.smtp.max_message_size + (128 << 10) <= config.store.segment_size);
     assert_eq!(config.admin_socket(), Path::new("/nowhere/admin.sock"));
 }
 
