@@ -175,6 +175,9 @@ impl Accounts {
     }
 
     fn ring(&mut self, account: AccountId) {
+        if self.bells.is_empty() {
+            return;
+        }
         match self.bells.get(&account).map(Weak::upgrade) {
             Some(Some(bell)) => bell.ring(),
             Some(None) => drop(self.bells.remove(&account)),

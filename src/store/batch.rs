@@ -8,7 +8,7 @@
 use super::blob::BlobDraft;
 use super::format::{
     BATCH_HEADER_OCTETS, BLOB_HEADER_OCTETS, BLOB_LINE_OCTETS, BatchHeader, BlobHeader, Identity,
-    RECORD_HEADER_OCTETS, Stream,
+    RECORD_HEADER_OCTETS, Stream, summary_check,
 };
 use super::record::{OwnedRecord, Record};
 use super::segments::round_up;
@@ -188,6 +188,7 @@ fn put_blob(
         octets: to_u64(blob.octets()),
         stored_octets: to_u64(blob.octets()),
         check: xxh3_64_with_seed(&out[body..end], identity.blob_seed(blob.id)),
+        summary_check: summary_check(&blob.summary, identity.blob_seed(blob.id)),
     };
     let seed = identity.seed(place.segment, place.offset + to_u64(start));
     out[start..body].copy_from_slice(&header.encode(seed));
@@ -289,6 +290,9 @@ pub(super) fn open_blob(
     if header.id != id {
         return Err(broken("another blob lies in its place"));
     }
+    if header.summary_check != summary_check(summary_of(octets, &header), identity.blob_seed(id)) {
+        return Err(broken("its summary is damaged"));
+    }
     let end = BLOB_HEADER_OCTETS
         + to_usize(u64::from(header.summary_octets))
         + to_usize(header.stored_octets);
@@ -300,6 +304,37 @@ pub(super) fn open_blob(
         return Err(broken("it is compressed in a way that this release does not know"));
     }
     Ok(header)
+}
+
+fn summary_of<'o>(octets: &'o [u8], header: &BlobHeader) -> &'o [u8] {
+    let end = BLOB_HEADER_OCTETS + to_usize(u64::from(header.summary_octets));
+    octets.get(BLOB_HEADER_OCTETS..end).unwrap_or_default()
+}
+
+/// Checks the front of a blob, as far as its summary goes. How many octets that is, if `octets`
+/// are fewer.
+pub(super) fn open_summary<'o>(
+    octets: &'o [u8],
+    id: BlobId,
+    identity: &Identity,
+    segment: u64,
+    offset: u64,
+) -> Result<Result<&'o [u8], usize>, Damaged> {
+    let broken = |what: &str| Damaged(format!("blob {id} in segment {segment}: {what}"));
+    let header = BlobHeader::decode(octets, identity.seed(segment, offset))
+        .ok_or_else(|| broken("its header is damaged"))?;
+    if header.id != id {
+        return Err(broken("another blob lies in its place"));
+    }
+    let need = BLOB_HEADER_OCTETS + to_usize(u64::from(header.summary_octets));
+    if octets.len() < need {
+        return Ok(Err(need));
+    }
+    let summary = summary_of(octets, &header);
+    if header.summary_check != summary_check(summary, identity.blob_seed(id)) {
+        return Err(broken("its summary is damaged"));
+    }
+    Ok(Ok(summary))
 }
 
 /// What a batch that is whole in every octet holds.

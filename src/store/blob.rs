@@ -73,6 +73,11 @@ impl BlobView {
         &self.summary
     }
 
+    /// The same, kept alive by itself.
+    pub fn shared_summary(&self) -> Rc<[u8]> {
+        Rc::clone(&self.summary)
+    }
+
     /// The message.
     pub fn octets(&self) -> &[u8] {
         &self.owner[self.message.clone()]

@@ -357,6 +357,14 @@ pub struct BlobHeader {
     pub stored_octets: u64,
     /// Over summary and stored octets, seeded with the blob's identity.
     pub check: u64,
+    /// Over the summary alone, for those who read no further: see [`summary_check`].
+    pub summary_check: u32,
+}
+
+/// The check of a summary that is read without its message: the lower half of its xxh3-64.
+pub fn summary_check(summary: &[u8], seed: u64) -> u32 {
+    let low = xxh3_64_with_seed(summary, seed) & u64::from(u32::MAX);
+    u32::try_from(low).expect("masked to 32 bits")
 }
 
 impl BlobHeader {
@@ -372,6 +380,7 @@ impl BlobHeader {
         fields.put_u64(self.octets);
         fields.put_u64(self.stored_octets);
         fields.put_u64(self.check);
+        fields.put_u32(self.summary_check);
         fields.resize(BLOB_HEADER_OCTETS - 16, 0);
         let mut out = [0; BLOB_HEADER_OCTETS];
         out[..4].copy_from_slice(&BLOB_MAGIC.to_le_bytes());
@@ -405,6 +414,7 @@ impl BlobHeader {
             octets: reader.u64().ok()?,
             stored_octets: reader.u64().ok()?,
             check: reader.u64().ok()?,
+            summary_check: reader.u32().ok()?,
         })
     }
 }
@@ -482,6 +492,7 @@ mod tests {
             octets: 20,
             stored_octets: 20,
             check: 30,
+            summary_check: 31,
         };
         let blob_octets = blob.encode(11);
         assert_eq!(BlobHeader::decode(&blob_octets, 11), Some(blob));

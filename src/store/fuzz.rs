@@ -12,6 +12,7 @@ use super::blob::BlobDraft;
 use super::format::{
     BATCH_HEADER_OCTETS, BLOB_HEADER_OCTETS, BLOB_LINE_OCTETS, BatchHeader, BlobHeader, Identity,
     PageAt, RECORD_HEADER_OCTETS, SUPERBLOCK_COPIES, SegmentHeader, Stream, Superblock,
+    summary_check,
 };
 use super::record::Group;
 use crate::bytes::codec::{Reader, to_u64, to_usize};
@@ -251,11 +252,15 @@ fn seal_blob(octets: &mut [u8], line: usize) {
         octets: fields.u64(),
         stored_octets: fields.u64(),
         check: 0,
+        summary_check: 0,
     };
     let content = header.stored_octets.checked_add(u64::from(header.summary_octets));
     let end = content.and_then(|content| content.checked_add(to_u64(BLOB_HEADER_OCTETS)));
     if let Some(content) = end.and_then(|end| blob.get(BLOB_HEADER_OCTETS..to_usize(end))) {
-        header.check = xxh3_64_with_seed(content, IDENTITY.blob_seed(header.id));
+        let seed = IDENTITY.blob_seed(header.id);
+        header.check = xxh3_64_with_seed(content, seed);
+        let summary = content.get(..to_usize(u64::from(header.summary_octets)));
+        header.summary_check = summary_check(summary.unwrap_or_default(), seed);
     }
     let seed = IDENTITY.seed(SEGMENT, OFFSET.wrapping_add(offset));
     let head = header.encode(seed);

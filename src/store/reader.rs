@@ -17,6 +17,9 @@ use crate::env::{BLOCK_OCTETS, Env};
 use crate::model::id::{BlobId, Lsn};
 use std::rc::Rc;
 
+/// Most summaries have fewer octets.
+const SUMMARY_OCTETS_USUAL: usize = 1_536;
+
 impl<E: Env, S: SegmentStore> Log<E, S> {
     /// Reads a blob: out of memory if it was written or read lately, else by one read.
     pub async fn read(&self, id: BlobId) -> Result<BlobView, ReadError> {
@@ -30,6 +33,33 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
                 Ok(view) => {
                     shared.cache.borrow_mut().put(id, view.clone());
                     return Ok(view);
+                }
+                // Moved or removed while it was read: ask again.
+                Err(_) if shared.table.borrow().locate(id) != Some(location) => {}
+                Err(Damaged(why)) => return Err(ReadError::Damaged(why)),
+            }
+        }
+    }
+}
+
+impl<E: Env, S: SegmentStore> Log<E, S> {
+    /// The summary of a blob if it is in memory.
+    pub fn summary_at_hand(&self, id: BlobId) -> Option<Rc<[u8]>> {
+        self.shared.cache.borrow_mut().summary(id)
+    }
+
+    /// The summary of a blob: out of memory, or by one small read.
+    pub async fn summary(&self, id: BlobId) -> Result<Rc<[u8]>, ReadError> {
+        let shared = &self.shared;
+        if let Some(summary) = self.summary_at_hand(id) {
+            return Ok(summary);
+        }
+        loop {
+            let location = shared.table.borrow().locate(id).ok_or(ReadError::Unknown)?;
+            match shared.read_summary_at(id, location).await {
+                Ok(summary) => {
+                    shared.cache.borrow_mut().put_summary(id, &summary);
+                    return Ok(summary);
                 }
                 // Moved or removed while it was read: ask again.
                 Err(_) if shared.table.borrow().locate(id) != Some(location) => {}
@@ -98,6 +128,31 @@ impl<E: Env, S: SegmentStore> Inner<E, S> {
         let summary = Rc::from(&view[summary_at..message_at]);
         let cost = view.len();
         Ok(BlobView::new(Rc::new(view), summary, message, cost))
+    }
+
+    async fn read_summary_at(&self, id: BlobId, location: Location) -> Result<Rc<[u8]>, Damaged> {
+        let lead = to_usize(location.offset) % BLOCK_OCTETS;
+        let start = location.offset - to_u64(lead);
+        let segment = self.segment_at(location.slot);
+        let mut need = BLOB_HEADER_OCTETS + SUMMARY_OCTETS_USUAL;
+        loop {
+            let blocks = (lead + need).div_ceil(BLOCK_OCTETS);
+            let len = blocks.min(to_usize(u64::from(location.blocks))) * BLOCK_OCTETS;
+            self.stats.reads.add(1);
+            let read = self.segments.read(location.slot, start, len).await;
+            let view = read.map_err(|error| Damaged(format!("blob {id}: {error}")))?;
+            let octets = &view[lead..];
+            match batch::open_summary(octets, id, &self.identity, segment, location.offset)? {
+                Ok(summary) => return Ok(Rc::from(summary)),
+                Err(more)
+                    if more > octets.len()
+                        && len < to_usize(u64::from(location.blocks)) * BLOCK_OCTETS =>
+                {
+                    need = more;
+                }
+                Err(_) => return Err(Damaged(format!("blob {id}: it is cut off"))),
+            }
+        }
     }
 
     /// The number of the segment in a slot.

@@ -24,6 +24,7 @@ use crate::wire::message::preview::put_preview;
 use crate::wire::message::section::{Text, find, range, select_fields};
 use crate::wire::message::structure::{put_body, put_body_of, put_bodystructure};
 use std::ops::Range;
+use std::rc::Rc;
 
 /// Messages that are marked as seen by one commit, and then sent.
 const SEEN_AT_ONCE: usize = 256;
@@ -35,28 +36,37 @@ pub(super) fn email_id(log: LogId, blob: BlobId) -> String {
     format!("M{:x}-{:x}", log.0, blob.0)
 }
 
+/// How much of a message has to be read.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Reads {
+    /// The row says it all.
+    Nothing,
+    Summary,
+    Message,
+}
+
 /// What the items of one FETCH need.
 struct Needs {
-    /// A summary or the message.
-    blob: bool,
+    reads: Reads,
     /// `\Seen` is set (RFC 9051 §6.4.5).
     marks: bool,
 }
 
 impl Needs {
     fn of(items: &[Item<'_>]) -> Needs {
-        let blob = |item: &Item<'_>| {
-            !matches!(
-                item,
-                Item::Flags
-                    | Item::InternalDate
-                    | Item::Size
-                    | Item::Uid
-                    | Item::ModSeq
-                    | Item::EmailId
-                    | Item::ThreadId
-                    | Item::SaveDate
-            )
+        let reads = |item: &Item<'_>| match item {
+            Item::Flags
+            | Item::InternalDate
+            | Item::Size
+            | Item::Uid
+            | Item::ModSeq
+            | Item::EmailId
+            | Item::ThreadId
+            | Item::SaveDate => Reads::Nothing,
+            Item::Envelope | Item::Body | Item::BodyStructure | Item::Preview { .. } => {
+                Reads::Summary
+            }
+            _ => Reads::Message,
         };
         let marks = |item: &Item<'_>| {
             matches!(
@@ -67,7 +77,8 @@ impl Needs {
                     | Item::Rfc822Text
             )
         };
-        Needs { blob: items.iter().any(blob), marks: items.iter().any(marks) }
+        let reads = items.iter().map(reads).max().unwrap_or(Reads::Nothing);
+        Needs { reads, marks: items.iter().any(marks) }
     }
 }
 
@@ -120,17 +131,18 @@ impl<E: Env> Driver<E> {
                     gone = true;
                     continue;
                 }
-                let blob = if needs.blob {
-                    let Some(blob) = self.read(&entry).await else {
-                        gone = true;
-                        continue;
-                    };
-                    Some(blob)
-                } else {
-                    since_pause += 1;
+                let source = if needs.reads == Reads::Nothing {
                     None
+                } else if let Some(summary) = self.at_hand(&entry, needs.reads) {
+                    Some(Source { summary, blob: None })
+                } else if let Some(source) = self.read(&entry, needs.reads).await {
+                    Some(source)
+                } else {
+                    gone = true;
+                    continue;
                 };
-                let sent = self.put_message(number, &entry, fetch, blob.as_ref(), &marked);
+                since_pause += 1;
+                let sent = self.put_message(number, &entry, fetch, source.as_ref(), &marked);
                 if sent != Sent::Whole {
                     worst = sent;
                 }
@@ -210,9 +222,31 @@ impl<E: Env> Driver<E> {
         }
     }
 
-    async fn read(&self, entry: &Entry) -> Option<BlobView> {
-        match self.shard.log.read(entry.blob).await {
-            Ok(blob) => Some(blob),
+    /// A summary that is in memory and does.
+    fn at_hand(&self, entry: &Entry, reads: Reads) -> Option<Rc<[u8]>> {
+        if reads > Reads::Summary {
+            return None;
+        }
+        self.shard.log.summary_at_hand(entry.blob).filter(|summary| is_complete(summary))
+    }
+
+    async fn read(&self, entry: &Entry, reads: Reads) -> Option<Source> {
+        let mut error = None;
+        if reads == Reads::Summary {
+            match self.shard.log.summary(entry.blob).await {
+                Ok(summary) if is_complete(&summary) => {
+                    return Some(Source { summary, blob: None });
+                }
+                Ok(_) => {}
+                Err(problem) => error = Some(problem),
+            }
+        }
+        let read = match error {
+            Some(error) => Err(error),
+            None => self.shard.log.read(entry.blob).await,
+        };
+        match read {
+            Ok(blob) => Some(Source { summary: blob.shared_summary(), blob: Some(blob) }),
             Err(error) => {
                 let why = format!("{error:?}");
                 let fields = [("blob", entry.blob.0.into()), ("why", why.as_str().into())];
@@ -227,14 +261,14 @@ impl<E: Env> Driver<E> {
         number: u32,
         entry: &Entry,
         fetch: &Fetch<'_>,
-        blob: Option<&BlobView>,
+        source: Option<&Source>,
         marked: &[Uid],
     ) -> Sent {
         let (log, enabled) = (self.shard.log.id(), self.enabled);
         let Some(selected) = self.user.as_ref().and_then(|user| user.selected.as_deref()) else {
             return Sent::Whole;
         };
-        let mut message = blob.map(Message::new);
+        let mut message = source.map(Message::new);
         let mut line = FetchLine::new(&mut self.out, number);
         let items = &fetch.items;
         if fetch.uid && !items.contains(&Item::Uid) {
@@ -286,41 +320,65 @@ fn put_row_item(
     true
 }
 
+/// What was read of a message.
+struct Source {
+    summary: Rc<[u8]>,
+    /// Only where the summary is not enough.
+    blob: Option<BlobView>,
+}
+
+/// Whether a summary has every text that FETCH may want of it.
+fn is_complete(summary: &[u8]) -> bool {
+    let Ok(Stored::Summary(summary)) = Stored::read(summary) else { return false };
+    summary.envelope().is_some() && summary.structure().is_some()
+}
+
 /// A message with what is known of it; the parts are worked out once, if they are needed.
 struct Message<'b> {
-    blob: &'b BlobView,
+    source: &'b Source,
+    summary: Option<Summary<'b>>,
     parts: Option<Vec<mime::Part>>,
 }
 
 impl<'b> Message<'b> {
-    fn new(blob: &'b BlobView) -> Message<'b> {
-        Message { blob, parts: None }
+    fn new(source: &'b Source) -> Message<'b> {
+        let summary = match Stored::read(&source.summary) {
+            Ok(Stored::Summary(summary)) => Some(summary),
+            _ => None,
+        };
+        Message { source, summary, parts: None }
     }
 
     fn octets(&self) -> &'b [u8] {
-        self.blob.octets()
+        self.source.blob.as_ref().map_or(&[], BlobView::octets)
     }
 
     fn summary(&self) -> Option<Summary<'b>> {
-        match Stored::read(self.blob.summary()) {
-            Ok(Stored::Summary(summary)) => Some(summary),
-            _ => None,
-        }
+        self.summary
     }
 
     fn header_len(&self) -> usize {
-        match Stored::read(self.blob.summary()) {
+        match Stored::read(&self.source.summary) {
             Ok(stored) => to_usize(u64::from(stored.header_len())).min(self.octets().len()),
             Err(_) => Tree::of(self.octets()).parts.first().map_or(0, |whole| whole.header().end),
         }
     }
 
+    /// Puts ranges of the message behind what was said, out of the log's block.
+    fn link(&self, out: &mut Chain, ranges: &[Range<usize>]) {
+        let Some(blob) = &self.source.blob else { return };
+        let (owner, message) = blob.message();
+        for range in ranges {
+            out.link(owner, message.start + range.start..message.start + range.end);
+        }
+    }
+
     fn parts(&mut self) -> &[mime::Part] {
-        let (blob, summary) = (self.blob, self.summary());
+        let (octets, summary) = (self.octets(), self.summary);
         self.parts.get_or_insert_with(|| {
             let mut parts = Vec::new();
             let known = summary.is_some_and(|summary| summary.parts(&mut parts) == Ok(true));
-            if known { parts } else { Tree::of(blob.octets()).parts }
+            if known { parts } else { Tree::of(octets).parts }
         })
     }
 
@@ -399,9 +457,8 @@ impl<'b> Message<'b> {
     }
 
     fn put_range(&self, out: &mut Chain, range: Range<usize>) {
-        let (owner, message) = self.blob.message();
         put_literal(out, to_u64(range.len()));
-        out.link(owner, message.start + range.start..message.start + range.end);
+        self.link(out, &[range]);
     }
 
     fn put_section(
@@ -416,10 +473,7 @@ impl<'b> Message<'b> {
         let Some(ranges) = ranges else { return out.put(b"NIL") };
         let ranges = cut(&ranges, partial);
         put_literal(out, ranges.iter().map(|range| to_u64(range.len())).sum());
-        let (owner, message) = self.blob.message();
-        for range in ranges {
-            out.link(owner, message.start + range.start..message.start + range.end);
-        }
+        self.link(out, &ranges);
     }
 
     /// Where the octets of a section lie; `None` if there is no such part.
