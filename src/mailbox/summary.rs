@@ -159,7 +159,15 @@ fn structure_octets(tree: &Tree) -> usize {
     // The shortest there is: ("a" "b" NIL NIL NIL "7bit" 0 NIL NIL NIL NIL).
     let parts = tree.parts.len() * 40;
     let headers: usize = tree.parts.iter().skip(1).map(|part| part.header().len()).sum();
-    parts.max(headers / 8)
+    let fields = [
+        FieldKind::ContentType,
+        FieldKind::ContentDisposition,
+        FieldKind::ContentDescription,
+        FieldKind::ContentLanguage,
+        FieldKind::ContentLocation,
+    ];
+    let lens = fields.iter().filter_map(|&kind| tree.head.range(kind)).map(|range| range.len());
+    parts.max(headers / 8).max(lens.sum())
 }
 
 fn put_part(part: &Part, out: &mut Vec<u8>) {

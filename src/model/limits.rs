@@ -172,10 +172,18 @@ pub const MIME_PARTS_MAX: usize = 10_000;
 pub const PREVIEW_CHARACTERS: usize = 200;
 /// Octets of a body that are looked through for a preview.
 pub const PREVIEW_OCTETS_READ_MAX: usize = 16 << 10;
+/// Octets of one encoded word; RFC 2047 §2 allows 75, programs write more.
+pub const ENCODED_WORD_OCTETS_MAX: usize = 1_024;
+/// Octets of a Subject field that a base subject is made of.
+pub const SUBJECT_OCTETS_READ_MAX: usize = 4 << 10;
 /// Octets of a base subject that are compared; longer ones are cut.
 pub const BASE_SUBJECT_OCTETS_MAX: usize = 512;
 /// Message-IDs of one References field that are kept, the newest.
 pub const REFERENCES_MAX: usize = 64;
+/// Parameters of one MIME field that are looked at.
+pub const MIME_PARAMS_MAX: usize = 256;
+/// Octets of a References field that are looked at, the last.
+pub const REFERENCES_OCTETS_READ_MAX: usize = 64 << 10;
 /// Parts within parts within parts; what lies deeper is shown as one part.
 pub const MIME_DEPTH_MAX: usize = 100;
 

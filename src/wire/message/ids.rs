@@ -5,7 +5,7 @@
 
 use super::head::{FieldKind, Head};
 use super::lexer::Lexer;
-use crate::model::limits::REFERENCES_MAX;
+use crate::model::limits::{REFERENCES_MAX, REFERENCES_OCTETS_READ_MAX};
 use memchr::memchr2;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -19,7 +19,8 @@ pub fn message_id(message: &[u8], head: &Head) -> Option<u64> {
 pub fn references(message: &[u8], head: &Head, out: &mut Vec<u64>) {
     out.clear();
     if let Some(value) = head.value(message, FieldKind::References) {
-        out.extend(Ids::new(value));
+        let behind = value.len().saturating_sub(REFERENCES_OCTETS_READ_MAX);
+        out.extend(Ids::new(&value[behind..]));
     }
     if out.is_empty()
         && let Some(value) = head.value(message, FieldKind::InReplyTo)

@@ -10,6 +10,7 @@
 //! `name*` in the extended form, charset and percent signs kept, if any piece is extended.
 
 use super::lexer::{Lexer, trim};
+use crate::model::limits::MIME_PARAMS_MAX;
 
 /// The type of a part, as its field spells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,19 +43,22 @@ pub fn token_and_params(value: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((token, lexer.rest()))
 }
 
-/// Walks over parameters as they stand there, pieces apart.
+/// Walks over parameters as they stand there, pieces apart; only the first [`MIME_PARAMS_MAX`].
 #[derive(Clone, Debug)]
 pub struct Params<'a> {
     lexer: Lexer<'a>,
+    /// So many more are read.
+    left: usize,
 }
 
 impl<'a> Params<'a> {
     pub fn new(params: &'a [u8]) -> Params<'a> {
-        Params { lexer: Lexer::new(params) }
+        Params { lexer: Lexer::new(params), left: MIME_PARAMS_MAX }
     }
 
     /// The next name; its value is written over `value`, unquoted.
     pub fn next_into(&mut self, value: &mut Vec<u8>) -> Option<&'a [u8]> {
+        self.left = self.left.checked_sub(1)?;
         let lexer = &mut self.lexer;
         loop {
             lexer.skip_space();
@@ -251,6 +255,13 @@ mod tests {
         );
         check("a/b; name*=utf-8''x%20y", expect!["a/b name*=utf-8\\'\\'x%20y"]);
         check("a/b; n*1=x; n*2*=y; m*x=z", expect!["a/b m*x=z n*1=x n*2*=y"]);
+    }
+
+    #[test]
+    fn their_number_has_a_bound() {
+        let mut count = 0;
+        for_each_param("; n*9=x; a=b".repeat(MIME_PARAMS_MAX).as_bytes(), |_, _| count += 1);
+        assert_eq!(count, MIME_PARAMS_MAX);
     }
 
     #[test]

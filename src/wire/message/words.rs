@@ -7,6 +7,7 @@
 use super::charset::{ToUtf8, to_utf8};
 use super::decode::{Decoder, hex};
 use super::mime::Encoding;
+use crate::model::limits::ENCODED_WORD_OCTETS_MAX;
 use memchr::memchr;
 use memchr::memmem;
 
@@ -79,6 +80,8 @@ struct Word<'a> {
 impl<'a> Word<'a> {
     /// The word that `text` begins with, `=?` included.
     fn at(text: &'a [u8]) -> Option<Word<'a>> {
+        // What has no end is not looked for to the end of the field, again and again.
+        let text = &text[..text.len().min(ENCODED_WORD_OCTETS_MAX)];
         let inner = &text[2..];
         let mark = memchr(b'?', inner)?;
         let (charset, rest) = inner.split_at(mark);
@@ -172,6 +175,15 @@ mod tests {
         check("=?nobody?q?=E9?=", "é");
         check("f\r\n old", "f old");
         check("é", "é");
+    }
+
+    #[test]
+    fn words_have_a_bound() {
+        let long = format!("=?utf-8?q?{}?=", "a".repeat(ENCODED_WORD_OCTETS_MAX));
+        check(&long, &long);
+        // Seconds, if each looked for its end.
+        let open = "=?a?q?x".repeat(200_000);
+        assert!(decoded(open.as_bytes()) == open);
     }
 
     #[test]
