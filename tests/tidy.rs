@@ -267,6 +267,45 @@ fn dependencies_are_allowed_and_free() {
     settle(&offences);
 }
 
+/// Decision 0001 has a row for each crate that a manifest asks for, and none for others; and each is
+/// named by the sources.
+#[test]
+fn direct_dependencies_are_in_use_and_written_down() {
+    let page = "docs/decisions/0001-dependencies.md";
+    let text = fs::read_to_string(root().join(page)).expect("decision 0001 is there");
+    let rows: BTreeSet<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`').map(|(name, _)| name))
+        .collect();
+    let sources = everything_in_rust();
+    let mut offences = String::new();
+    let mut asked = BTreeSet::new();
+    for path in ["Cargo.toml", "loadgen/Cargo.toml"] {
+        let manifest = fs::read_to_string(root().join(path)).expect("the manifest is there");
+        let mut in_dependencies = false;
+        for (number, line) in manifest.lines().enumerate() {
+            if line.starts_with('[') {
+                in_dependencies = line.ends_with("dependencies]");
+            }
+            let Some((name, _)) = line.split_once(" = ").filter(|_| in_dependencies) else {
+                continue;
+            };
+            asked.insert(name.to_owned());
+            if name != "pombal" && !rows.contains(name) {
+                offend(&mut offences, path, number + 1, &format!("{name} has no row in {page}"));
+            }
+            let named = name.replace('-', "_");
+            if !sources.iter().any(|file| file.text.lines().any(|line| has_word(line, &named))) {
+                offend(&mut offences, path, number + 1, &format!("{name} is named nowhere"));
+            }
+        }
+    }
+    for row in rows.iter().filter(|row| !asked.contains(**row)) {
+        offend(&mut offences, page, 1, &format!("no manifest asks for {row}"));
+    }
+    settle(&offences);
+}
+
 #[test]
 fn tracked_files_name_no_machine() {
     let mut offences = String::new();
