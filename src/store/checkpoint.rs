@@ -154,7 +154,7 @@ archived!(RootV1);
 archived!(TablePartV1);
 
 /// The body of a page record: `owner u8 | 0 u8 | 0 u16 | major u32 | minor u64 | lsn u64 | octets`.
-fn page_body((owner, major, minor): PageKey, lsn: Lsn, octets: &[u8]) -> Vec<u8> {
+pub(super) fn page_body((owner, major, minor): PageKey, lsn: Lsn, octets: &[u8]) -> Vec<u8> {
     let mut body = Vec::with_capacity(24 + octets.len());
     body.put_u8(owner);
     body.put_u8(0);

@@ -16,6 +16,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 mod damage;
+mod octets;
 
 const PUT: u8 = 16;
 const DROP: u8 = 17;
