@@ -627,3 +627,53 @@ fn refuses_records_that_are_damaged_or_from_the_future() {
     }
     assert_eq!(ledger.snapshot().version(), 0);
 }
+
+fn hexadecimal(out: &mut String, octets: &[u8]) {
+    for (at, octet) in octets.iter().enumerate() {
+        write!(out, "{}{octet:02x}", if at % 4 == 0 { " " } else { "" }).unwrap();
+    }
+    out.push('\n');
+}
+
+/// Every record and every page; see `docs/FORMAT.md`.
+#[test]
+fn writes_these_octets_for_ever() {
+    let mut world = world(
+        "domain example.org
+         user a@example.org
+         alias b@example.org a@example.org c@else.example
+         user c@example.org
+         off c@example.org",
+    );
+    let mut out = String::new();
+    for major in world.ledger.dirty() {
+        world.ledger.save(major, Lsn(9), &mut |minor, page| {
+            write!(out, "page {major:#x} {minor}:").unwrap();
+            hexadecimal(&mut out, &page.expect("it holds something"));
+        });
+    }
+    for line in ["unuser a@example.org", "unuser c@example.org", "unalias b@example.org"] {
+        world.run(line);
+    }
+    world.run("undomain example.org");
+    for record in &world.log {
+        let OwnedRecord { kind, version, flags, account, body } = record;
+        write!(out, "{kind} v{version} flags {flags} account {account}:").unwrap();
+        hexadecimal(&mut out, body);
+    }
+    expect![[r"
+        page 0x0 0: 01020000 005a0000 00010000 00010000 00010000 00000000 00000000 00000000 000d0000 00614065 78616d70 6c652e6f 72672d00 00002461 72676f6e 32696424 763d3139 246d3d38 2c743d31 2c703d31 24633246 7364484e 68624851 24614746 7a61415a 00000002 00000000 00000001 00000000 00000000 00000000 0000000d 00000063 40657861 6d706c65 2e6f7267 2d000000 24617267 6f6e3269 6424763d 3139246d 3d382c74 3d312c70 3d312463 32467364 484e6862 48512461 47467a61 41
+        page 0x400009d9 0: 01010000 00380000 00020000 000d0000 00624065 78616d70 6c652e6f 72670d00 00006140 6578616d 706c652e 6f72670e 00000063 40656c73 652e6578 616d706c 65
+        page 0x80000045 0: 01010000 00170000 00010000 00000000 000b0000 00657861 6d706c65 2e6f7267
+        page 0xc0000000 0: 01020000 00
+        64 v1 flags 0 account 0: 01000000 00000000 0b000000 6578616d 706c652e 6f7267
+        66 v1 flags 0 account 0: 01000000 01000000 01000000 00000000 00000000 00000000 0d000000 61406578 616d706c 652e6f72 672d0000 00246172 676f6e32 69642476 3d313924 6d3d382c 743d312c 703d3124 63324673 64484e68 62485124 6147467a 6141
+        68 v1 flags 0 account 0: 02000000 0d000000 62406578 616d706c 652e6f72 670d0000 00614065 78616d70 6c652e6f 72670e00 00006340 656c7365 2e657861 6d706c65
+        66 v1 flags 0 account 0: 02000000 01000000 01000000 00000000 00000000 00000000 0d000000 63406578 616d706c 652e6f72 672d0000 00246172 676f6e32 69642476 3d313924 6d3d382c 743d312c 703d3124 63324673 64484e68 62485124 6147467a 6141
+        66 v1 flags 0 account 0: 02000000 00000000 01000000 00000000 00000000 00000000 0d000000 63406578 616d706c 652e6f72 672d0000 00246172 676f6e32 69642476 3d313924 6d3d382c 743d312c 703d3124 63324673 64484e68 62485124 6147467a 6141
+        67 v1 flags 0 account 0: 01000000
+        67 v1 flags 0 account 0: 02000000
+        69 v1 flags 0 account 0: 0d000000 62406578 616d706c 652e6f72 67
+        65 v1 flags 0 account 0: 0b000000 6578616d 706c652e 6f7267
+    "]].assert_eq(&out);
+}

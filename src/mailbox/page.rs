@@ -452,6 +452,41 @@ mod tests {
         assert_eq!(decode_memo(&encode_memo(&keywords, &vanished)), Ok(memo()));
     }
 
+    /// Texts of more than eight octets stand elsewhere in the archive.
+    #[test]
+    fn writes_long_names_of_these_octets_for_ever() {
+        let mut head = head();
+        head.subscriptions = vec!["INBOX".into(), "Archive/2026".into()];
+        let inbox = head.mailboxes.remove(0);
+        head.mailboxes = vec![MailboxHeadV2 {
+            uses: 2,
+            removed: true,
+            name: "n".repeat(70),
+            chunks: Vec::new(),
+            ..inbox
+        }];
+        check(
+            &encode_head(&head),
+            &expect![[r"
+            02000000 00000000 00000000 00000000 
+            41726368 6976652f 32303236 494e424f 
+            58ffffff 8c000000 ecffffff 6e6e6e6e 
+            6e6e6e6e 6e6e6e6e 6e6e6e6e 6e6e6e6e 
+            6e6e6e6e 6e6e6e6e 6e6e6e6e 6e6e6e6e 
+            6e6e6e6e 6e6e6e6e 6e6e6e6e 6e6e6e6e 
+            6e6e6e6e 6e6e6e6e 6e6e6e6e 6e6e6e6e 
+            6e6e0000 00000000 01000000 02000000 
+            03000000 04000000 05000000 00000000 
+            06000000 00000000 07000000 02010000 
+            86010000 8cffffff ccffffff 00000000 
+            0a000000 00000000 0b000000 01000000 
+            01000000 58ffffff 02000000 acffffff 
+            01000000 00000000 
+        "]],
+        );
+        assert_eq!(decode_head(&encode_head(&head)), Ok(head));
+    }
+
     #[test]
     fn refuses_any_page_that_was_cut_or_changed_beyond_meaning() {
         let page = encode_chunk(&chunk());

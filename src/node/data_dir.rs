@@ -210,6 +210,22 @@ mod tests {
     }
 
     #[test]
+    fn writes_descriptions_of_these_octets_for_ever() {
+        let id = format!("{:032x}", 0x0123_4567_89ab_cdef_0011_2233_4455_6677_u128);
+        let text = Described::new(1, id, 2, true).text().unwrap();
+        expect_test::expect![[r#"
+            format = 1
+            id = "0123456789abcdef0011223344556677"
+            logs = 2
+            complete = true
+            check = "ab31d9673b252431"
+        "#]]
+        .assert_eq(&text);
+        let found = read(Path::new("store.toml"), &text).unwrap();
+        assert_eq!((found.logs, found.complete), (2, true));
+    }
+
+    #[test]
     fn does_not_take_logs_without_a_description_for_nothing() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("log-000")).unwrap();

@@ -5,6 +5,8 @@ use super::*;
 use crate::store::Group;
 use crate::store::record::OwnedRecord;
 use arbtest::arbitrary::{Result as Drawn, Unstructured};
+use expect_test::expect;
+use std::fmt::Write as _;
 
 /// One log: its durable records, its state, its checkpoint.
 #[derive(Default)]
@@ -261,4 +263,38 @@ fn refuses_records_that_do_not_fit_the_state() {
     }
     assert!(!spool.has(LogId(3), SpoolId(9), AccountId(2)));
     assert_eq!(spool.next(), SpoolId(2));
+}
+
+/// A page of pending messages and one of keys; see `docs/FORMAT.md`.
+#[test]
+fn writes_pages_of_these_octets_for_ever() {
+    let mut log = Log::default();
+    let pending = Pending {
+        blob: BlobId(2),
+        size: 3,
+        internal_date: 4,
+        marks: 5,
+        recipients: vec![(LogId(6), AccountId(7)), (LogId(8), AccountId(9))],
+    };
+    let mut group = Group::new();
+    put_add(&mut group, SpoolId(1), &pending);
+    put_add(&mut group, SpoolId(65), &pending);
+    put_done(&mut group, SpoolId(65), BlobId(2));
+    put_idem(&mut group, LogId(3), SpoolId(1), &[AccountId(9), AccountId(7)]);
+    put_idem(&mut group, LogId(3), SpoolId(65), &[AccountId(7)]);
+    log.commit(&group);
+    let mut out = String::new();
+    for major in log.spool.dirty() {
+        log.spool.save(major, Lsn(1), &mut |minor, page| {
+            write!(out, "page {major} {minor}:").unwrap();
+            for (at, octet) in page.expect("spool pages stay").iter().enumerate() {
+                write!(out, "{}{octet:02x}", if at % 4 == 0 { " " } else { "" }).unwrap();
+            }
+            out.push('\n');
+        });
+    }
+    expect![[r"
+        page 1 0: 01000000 00000000 41000000 00000000 01000000 00000000 02000000 00000000 03000000 04000000 05000000 02000000 06000700 00000800 09000000
+        page 86 0: 01000000 00000000 01000000 00000000 03000000 02000000 07000000 09000000 41000000 00000000 03000000 01000000 07000000
+    "]].assert_eq(&out);
 }
