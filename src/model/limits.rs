@@ -64,6 +64,10 @@ pub const IMAP_LIST_COUNT_MAX: usize = 1_000;
 pub const IMAP_SEARCH_DEPTH_MAX: usize = 100;
 /// Keys of one search.
 pub const IMAP_SEARCH_KEYS_MAX: usize = 10_000;
+/// Keys times messages that a search holds against each other before others get a turn.
+pub const IMAP_SEARCH_STEPS: usize = 16 << 10;
+/// How often a long search tells how far it is: RFC 9585 §4 recommends every 10 to 15 seconds.
+pub const IMAP_PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 /// Pairs of ID (RFC 2971 §3.3).
 pub const IMAP_ID_PAIRS_MAX: usize = 30;
 /// Octets of a field name of ID (RFC 2971 §3.3).

@@ -116,7 +116,7 @@ impl<E: Env> Driver<E> {
                 continue;
             }
             let mut line = FetchLine::new(&mut self.out, selected.number(uid));
-            if store.uid || self.enabled.qresync {
+            if store.uid || self.enabled.qresync || self.enabled.rev2 {
                 line.uid(uid.0);
             }
             line.flags(selected.flags(&entry));

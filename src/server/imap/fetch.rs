@@ -36,9 +36,16 @@ pub(super) fn email_id(log: LogId, blob: BlobId) -> String {
     format!("M{:x}-{:x}", log.0, blob.0)
 }
 
+/// The blob that an EMAILID names.
+pub(super) fn email_blob(log: LogId, id: &str) -> Option<BlobId> {
+    let (_, number) = id.split_once('-')?;
+    let blob = BlobId(u64::from_str_radix(number, 16).ok()?);
+    (email_id(log, blob) == id).then_some(blob)
+}
+
 /// How much of a message has to be read.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Reads {
+pub(super) enum Reads {
     /// The row says it all.
     Nothing,
     Summary,
@@ -97,8 +104,8 @@ impl<E: Env> Driver<E> {
         tag: &str,
         fetch: &Fetch<'_>,
     ) -> Outcome {
-        if fetch.partial.is_some() {
-            return Ok(Done::Bad("PARTIAL is not offered"));
+        if fetch.partial.is_some() && !fetch.uid {
+            return Ok(Done::Bad("PARTIAL goes with UID FETCH only"));
         }
         if fetch.vanished && !self.enabled.qresync {
             return Ok(Done::Bad("ENABLE QRESYNC first"));
@@ -111,6 +118,11 @@ impl<E: Env> Driver<E> {
         let Ok(numbers) = selected.numbers(fetch.messages, fetch.uid) else {
             return Ok(Done::Bad("there is no message of this number"));
         };
+        let mut all = numbers.iter().flat_map(|span| span.first..=span.last).collect::<Vec<u32>>();
+        if let Some(page) = fetch.partial {
+            all.retain(|&number| selected.entry(number).is_some_and(|(_, is_there)| is_there));
+            all = all.get(page.cut(all.len())).unwrap_or_default().to_vec();
+        }
         if fetch.vanished {
             self.put_vanished_since(fetch);
         }
@@ -118,7 +130,6 @@ impl<E: Env> Driver<E> {
         let mut gone = false;
         let mut worst = Sent::Whole;
         let mut since_pause = 0;
-        let all = numbers.iter().flat_map(|span| span.first..=span.last).collect::<Vec<u32>>();
         for some in all.chunks(SEEN_AT_ONCE) {
             let marked = if needs.marks { self.mark_seen(some).await? } else { Vec::new() };
             for &number in some {
@@ -230,7 +241,7 @@ impl<E: Env> Driver<E> {
         self.shard.log.summary_at_hand(entry.blob).filter(|summary| is_complete(summary))
     }
 
-    async fn read(&self, entry: &Entry, reads: Reads) -> Option<Source> {
+    pub(super) async fn read(&self, entry: &Entry, reads: Reads) -> Option<Source> {
         let mut error = None;
         if reads == Reads::Summary {
             match self.shard.log.summary(entry.blob).await {
@@ -321,10 +332,10 @@ fn put_row_item(
 }
 
 /// What was read of a message.
-struct Source {
-    summary: Rc<[u8]>,
+pub(super) struct Source {
+    pub summary: Rc<[u8]>,
     /// Only where the summary is not enough.
-    blob: Option<BlobView>,
+    pub blob: Option<BlobView>,
 }
 
 /// Whether a summary has every text that FETCH may want of it.

@@ -21,6 +21,9 @@ mod idle;
 mod list;
 mod login;
 mod offer;
+mod order;
+mod query;
+mod search;
 mod select;
 mod selected;
 
@@ -489,9 +492,9 @@ impl<E: Env> Driver<E> {
             Command::Move { uid, messages, mailbox } => {
                 self.shift(tag, uid, messages, mailbox).await
             }
-            Command::Search(_) | Command::Sort(_) | Command::Thread(_) => {
-                Ok(Done::No(Some(Word::Cannot), "searching is not offered"))
-            }
+            Command::Search(search) => self.search(conn, tag, &search).await,
+            Command::Sort(sort) => self.sort(conn, tag, &sort).await,
+            Command::Thread(thread) => self.thread(conn, tag, &thread).await,
             _ => Ok(Done::Bad("unknown command")),
         }
     }

@@ -44,12 +44,26 @@ const ALL: &[&str] = &[
     "SAVEDATE",
     "UTF8=ACCEPT",
     "UNAUTHENTICATE",
+    "ESEARCH",
+    "SEARCHRES",
+    "WITHIN",
+    "PARTIAL",
+    "SORT",
+    "SORT=DISPLAY",
+    "ESORT",
+    "THREAD=ORDEREDSUBJECT",
+    "THREAD=REFERENCES",
+    "THREAD=REFS",
+    "I18NLEVEL=1",
+    "INPROGRESS",
+    "BINARY",
+    "PREVIEW",
 ];
 
 /// The words of CAPABILITY, before and after login.
 pub(super) fn words(settings: &Settings, logged_in: bool) -> Vec<Cow<'static, str>> {
     let mut words: Vec<Cow<'static, str>> =
-        vec!["IMAP4rev1".into(), "LITERAL+".into(), "ID".into()];
+        vec!["IMAP4rev1".into(), "IMAP4rev2".into(), "LITERAL+".into(), "ID".into()];
     if logged_in {
         words.extend(ALL.iter().map(|&word| Cow::from(word)));
         words.push(format!("APPENDLIMIT={}", settings.append_octets_max).into());
@@ -77,6 +91,9 @@ impl<E: Env> Driver<E> {
             } else if is("UTF8=ACCEPT") && !on.utf8 {
                 on.utf8 = true;
                 enabled.push("UTF8=ACCEPT");
+            } else if is("IMAP4rev2") && !on.rev2 {
+                (on.rev2, on.utf8) = (true, true);
+                enabled.push("IMAP4rev2");
             }
         }
         put_words(&mut self.out, "ENABLED", enabled);

@@ -125,6 +125,19 @@ impl Selected {
         there.collect::<Vec<_>>().into_iter()
     }
 
+    /// All messages that are there, with their numbers.
+    pub(super) fn all(&self) -> impl Iterator<Item = (u32, Entry)> {
+        let mut ghosts = self.ghosts.iter().peekable();
+        let mut number = 0;
+        self.view.iter().map(move |entry| {
+            while ghosts.next_if(|ghost| ghost.uid < entry.uid).is_some() {
+                number += 1;
+            }
+            number += 1;
+            (number, entry)
+        })
+    }
+
     /// Names of the flags of a message.
     pub(super) fn flags(&self, entry: &Entry) -> impl Iterator<Item = &str> {
         let flags = entry.flags;

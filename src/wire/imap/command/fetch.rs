@@ -6,7 +6,9 @@
 //! ```
 
 use super::behind_space;
+use crate::bytes::codec::to_usize;
 use crate::wire::imap::scan::{Scan, Text, What, Which};
+use std::ops::Range;
 
 /// FETCH or UID FETCH.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,9 +124,19 @@ pub struct Partial {
 pub struct Page {
     /// Counted from the last result backwards.
     pub from_end: bool,
+    /// From 1.
     pub first: u32,
     /// Not less than `first`.
     pub last: u32,
+}
+
+impl Page {
+    /// Which of `count` results lie in it, as indices from 0; none if it lies beyond them.
+    pub fn cut(self, count: usize) -> Range<usize> {
+        let place = |number: u32| to_usize(u64::from(number)).min(count);
+        let (before, upto) = (place(self.first - 1), place(self.last));
+        if self.from_end { count - upto..count - before } else { before..upto }
+    }
 }
 
 pub(super) fn take<'a>(scan: &mut Scan<'a>, uid: bool) -> Result<Fetch<'a>, What> {

@@ -1,0 +1,433 @@
+//! The keys of a search made ready for one selected mailbox, and held against its messages.
+//!
+//! ```text
+//!   keys ─ Query::new ─> tree, cheap keys first ─┬─ Query::row       row alone: yes, no, or open
+//!                        needles, folded once    └─ Reader::matches  summary, then message
+//! ```
+//!
+//! A row answers flags, dates, sizes and numbers for a nanosecond each; a message is read for what
+//! is open then, and its octets are looked through last.
+
+use super::fetch::{Source, email_blob};
+use super::selected::{NoSuchNumber, Selected};
+use crate::bytes::codec::{to_u64, to_usize};
+use crate::mailbox::summary::{Stored, Summary};
+use crate::mailbox::{Entry, Flags, Keywords};
+use crate::model::id::{BlobId, LogId};
+use crate::store::BlobView;
+use crate::wire::imap::command::search::{Dated, Key, Mark, When, Within};
+use crate::wire::imap::scan::{Text, Which};
+use crate::wire::imap::set::Span;
+use crate::wire::message::charset::to_utf8;
+use crate::wire::message::fields::fields;
+use crate::wire::message::head::{FieldKind, Head};
+use crate::wire::message::mime::{Part, Tree};
+use crate::wire::message::search::{MessageSearch, Needle};
+use crate::wire::message::sent::{Sent, sent};
+use std::ops::Range;
+
+const SECONDS_A_DAY: i64 = 86_400;
+
+/// What keys mean depends on these.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Surroundings<'a> {
+    pub log: LogId,
+    /// Seconds since 1970.
+    pub now: u32,
+    /// The charset of the strings, one that is known; empty for UTF-8.
+    pub charset: &'a [u8],
+}
+
+/// A key that may hold others.
+#[derive(Debug)]
+enum Node {
+    Known(bool),
+    /// Message numbers, in spans that rise.
+    Numbers(Vec<Span>),
+    Flags {
+        flags: Flags,
+        set: bool,
+    },
+    Keyword {
+        bit: u64,
+        set: bool,
+    },
+    /// INTERNALDATE in seconds.
+    Received(Range<i64>),
+    /// SAVEDATE in seconds.
+    Saved(Range<i64>),
+    Size(Range<u64>),
+    ModSeq(u64),
+    Blob(BlobId),
+    /// The day of the Date field.
+    Sent(Range<i64>),
+    /// A needle in fields of this name.
+    Field {
+        name: Box<[u8]>,
+        needle: usize,
+    },
+    /// A needle in the body; with `header`, in the whole message.
+    Words {
+        header: bool,
+        needle: usize,
+    },
+    Not(Box<Node>),
+    All(Vec<Node>),
+    Any(Vec<Node>),
+}
+
+/// How dear a key is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Cost {
+    Row,
+    Summary,
+    Header,
+    Body,
+}
+
+/// See the header.
+#[derive(Debug)]
+pub(super) struct Query {
+    root: Node,
+    needles: Vec<Needle>,
+    /// Keys, those that hold others included.
+    pub len: usize,
+    /// Some keys ask for the day of the Date field, which summaries know.
+    has_days: bool,
+}
+
+/// Whether mod-sequences are asked for, and so are part of the answer (RFC 7162 §3.1.5).
+pub(super) fn asks_mod_seq(keys: &[Key<'_>]) -> bool {
+    keys.iter().any(|key| match key {
+        Key::ModSeq(_) => true,
+        Key::Not(inner) => asks_mod_seq(std::slice::from_ref(inner)),
+        Key::Or(inner) | Key::And(inner) => asks_mod_seq(inner),
+        _ => false,
+    })
+}
+
+impl Query {
+    /// Makes keys ready, all of which must hold.
+    pub(super) fn new(
+        keys: &[Key<'_>],
+        selected: &Selected,
+        around: Surroundings<'_>,
+    ) -> Result<Query, NoSuchNumber> {
+        let mut making = Making { selected, around, needles: Vec::new(), len: 0, has_days: false };
+        let root = Node::All(making.nodes(keys)?);
+        let Making { needles, len, has_days, .. } = making;
+        Ok(Query { root, needles, len, has_days })
+    }
+
+    /// What the row alone says; `None`: the message has to be read.
+    pub(super) fn row(&self, number: u32, entry: &Entry, known: Option<&Keywords>) -> Option<bool> {
+        self.root.row(&Row { number, entry, known })
+    }
+}
+
+/// A query in the making.
+struct Making<'s, 'a> {
+    selected: &'s Selected,
+    around: Surroundings<'a>,
+    needles: Vec<Needle>,
+    len: usize,
+    has_days: bool,
+}
+
+impl Making<'_, '_> {
+    fn nodes(&mut self, keys: &[Key<'_>]) -> Result<Vec<Node>, NoSuchNumber> {
+        let mut nodes = Vec::with_capacity(keys.len());
+        for key in keys {
+            nodes.push(self.node(key)?);
+        }
+        nodes.sort_by_key(Node::cost);
+        Ok(nodes)
+    }
+
+    fn node(&mut self, key: &Key<'_>) -> Result<Node, NoSuchNumber> {
+        self.len += 1;
+        let now = i64::from(self.around.now);
+        Ok(match key {
+            Key::All | Key::SaveDateSupported => Node::Known(true),
+            Key::Numbers(which) => self.numbers(*which, false)?,
+            Key::Uids(which) => self.numbers(*which, true)?,
+            Key::Has { mark, set } => has(*mark, *set),
+            // No message is \Recent here, which is any server's right (RFC 3501 §2.3.2), and none
+            // has a THREADID so far.
+            Key::New | Key::ThreadId(_) => Node::Known(false),
+            Key::Keyword { name, set } => {
+                let bit = self.selected.view.keywords().map_or(0, |known| known.bit(name));
+                Node::Keyword { bit, set: *set }
+            }
+            Key::Date { dated, when, date } => {
+                let days = match when {
+                    When::Before => i64::MIN..date.0,
+                    When::On => date.0..date.0 + 1,
+                    When::Since => date.0..i64::MAX,
+                };
+                let seconds = days.start.saturating_mul(SECONDS_A_DAY)
+                    ..days.end.saturating_mul(SECONDS_A_DAY);
+                match dated {
+                    Dated::Internal => Node::Received(seconds),
+                    Dated::Saved => Node::Saved(seconds),
+                    Dated::Sent => {
+                        self.has_days = true;
+                        Node::Sent(days)
+                    }
+                }
+            }
+            Key::Older(seconds) => Node::Received(i64::MIN..now - i64::from(*seconds) + 1),
+            Key::Younger(seconds) => Node::Received(now - i64::from(*seconds)..i64::MAX),
+            Key::Larger(octets) => Node::Size(octets.saturating_add(1)..u64::MAX),
+            Key::Smaller(octets) => Node::Size(0..*octets),
+            Key::ModSeq(least) => Node::ModSeq(*least),
+            Key::EmailId(id) => {
+                email_blob(self.around.log, id).map_or(Node::Known(false), Node::Blob)
+            }
+            Key::Contains { within, text } => self.contains(*within, *text),
+            Key::Not(inner) => Node::Not(Box::new(self.node(inner)?)),
+            Key::Or(inner) => Node::Any(self.nodes(inner)?),
+            Key::And(inner) => Node::All(self.nodes(inner)?),
+        })
+    }
+
+    fn numbers(&self, which: Which<'_>, uid: bool) -> Result<Node, NoSuchNumber> {
+        // `1:*` is what clients ask of an empty mailbox, too.
+        if self.selected.count() == 0 {
+            return Ok(Node::Known(false));
+        }
+        self.selected.numbers(which, uid).map(Node::Numbers)
+    }
+
+    fn contains(&mut self, within: Within<'_>, text: Text<'_>) -> Node {
+        let mut wanted = String::new();
+        to_utf8(self.around.charset, &text.octets(), &mut wanted);
+        let needle = self.needles.len();
+        self.needles.push(Needle::new(&wanted));
+        let field = |name: &[u8]| Node::Field { name: name.into(), needle };
+        match within {
+            Within::Bcc => field(b"Bcc"),
+            Within::Cc => field(b"Cc"),
+            Within::From => field(b"From"),
+            Within::Subject => field(b"Subject"),
+            Within::To => field(b"To"),
+            Within::Header(name) => field(&name.octets()),
+            Within::Body => Node::Words { header: false, needle },
+            Within::Text => Node::Words { header: true, needle },
+        }
+    }
+}
+
+fn has(mark: Mark, set: bool) -> Node {
+    let flags = match mark {
+        Mark::Answered => Flags::ANSWERED,
+        Mark::Deleted => Flags::DELETED,
+        Mark::Draft => Flags::DRAFT,
+        Mark::Flagged => Flags::FLAGGED,
+        Mark::Seen => Flags::SEEN,
+        Mark::Recent => return Node::Known(!set),
+    };
+    Node::Flags { flags, set }
+}
+
+/// What the mailbox knows of a message.
+struct Row<'a> {
+    number: u32,
+    entry: &'a Entry,
+    known: Option<&'a Keywords>,
+}
+
+impl Node {
+    fn cost(&self) -> Cost {
+        match self {
+            Node::Sent(_) => Cost::Summary,
+            Node::Field { .. } => Cost::Header,
+            Node::Words { .. } => Cost::Body,
+            Node::Not(inner) => inner.cost(),
+            Node::All(inner) | Node::Any(inner) => {
+                inner.iter().map(Node::cost).max().unwrap_or(Cost::Row)
+            }
+            _ => Cost::Row,
+        }
+    }
+
+    fn row(&self, row: &Row<'_>) -> Option<bool> {
+        let entry = row.entry;
+        Some(match self {
+            Node::Known(holds) => *holds,
+            Node::Numbers(spans) => {
+                let at = spans.partition_point(|span| span.last < row.number);
+                spans.get(at).is_some_and(|span| span.first <= row.number)
+            }
+            Node::Flags { flags, set } => entry.flags.has(*flags) == *set,
+            Node::Keyword { bit, set } => {
+                let mask = row.known.map_or(0, |known| known.mask(entry.keywords));
+                (mask & bit != 0) == *set
+            }
+            Node::Received(seconds) => seconds.contains(&entry.internal_date.into()),
+            Node::Saved(seconds) => seconds.contains(&entry.save_date.into()),
+            Node::Size(octets) => octets.contains(&entry.size.into()),
+            Node::ModSeq(least) => entry.modseq.0 >= *least,
+            Node::Blob(blob) => entry.blob == *blob,
+            Node::Sent(_) | Node::Field { .. } | Node::Words { .. } => return None,
+            Node::Not(inner) => return inner.row(row).map(|holds| !holds),
+            Node::All(inner) => return decide(inner, row, false),
+            Node::Any(inner) => return decide(inner, row, true),
+        })
+    }
+}
+
+/// Whether some of the nodes is `decisive`, which decides for all; open if none is, but one may be.
+fn decide(nodes: &[Node], row: &Row<'_>, decisive: bool) -> Option<bool> {
+    let mut open = false;
+    for node in nodes {
+        match node.row(row) {
+            Some(holds) if holds == decisive => return Some(decisive),
+            Some(_) => {}
+            None => open = true,
+        }
+    }
+    (!open).then_some(!decisive)
+}
+
+/// Holds a query against messages; the room stays.
+pub(super) struct Reader<'q> {
+    query: &'q Query,
+    /// One for each needle.
+    searches: Vec<MessageSearch<'q>>,
+    parts: Vec<Part>,
+}
+
+/// A message, as far as it was read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Letter<'a> {
+    /// As it was stored.
+    pub summary: &'a [u8],
+    pub octets: Option<&'a [u8]>,
+}
+
+impl<'a> Letter<'a> {
+    pub(super) fn of(source: &'a Source) -> Letter<'a> {
+        let octets = source.blob.as_ref().map(BlobView::octets);
+        Letter { summary: &source.summary, octets }
+    }
+
+    /// None: of an older version, or damaged; the message says it all, only slower.
+    pub(super) fn read(self) -> Option<Summary<'a>> {
+        match Stored::read(self.summary) {
+            Ok(Stored::Summary(summary)) => Some(summary),
+            _ => None,
+        }
+    }
+}
+
+impl<'q> Reader<'q> {
+    pub(super) fn new(query: &'q Query) -> Reader<'q> {
+        let searches = query.needles.iter().map(MessageSearch::new).collect();
+        Reader { query, searches, parts: Vec::new() }
+    }
+
+    /// Whether the summaries alone may decide.
+    pub(super) fn wants_summaries(&self) -> bool {
+        self.query.has_days
+    }
+
+    /// Whether a message is what is looked for; `None`: its octets are needed.
+    pub(super) fn matches(
+        &mut self,
+        number: u32,
+        entry: &Entry,
+        known: Option<&Keywords>,
+        letter: Letter<'_>,
+    ) -> Option<bool> {
+        let row = Row { number, entry, known };
+        let mut open = Open { octets: letter.octets, summary: letter.read(), has_parts: false };
+        self.holds(&self.query.root, &row, &mut open)
+    }
+
+    fn holds(&mut self, node: &Node, row: &Row<'_>, open: &mut Open<'_>) -> Option<bool> {
+        match node {
+            Node::Sent(days) => open.day().map(|day| day.is_some_and(|day| days.contains(&day))),
+            Node::Field { name, needle } => {
+                let (header, search) = (open.header()?, self.searches.get_mut(*needle)?);
+                let mut named = fields(header).filter(|field| {
+                    header.get(field.name.clone()).is_some_and(|own| own.eq_ignore_ascii_case(name))
+                });
+                Some(
+                    named.any(|field| search.in_value(header.get(field.value).unwrap_or_default())),
+                )
+            }
+            Node::Words { header, needle } => {
+                let octets = open.octets?;
+                open.fill(octets, &mut self.parts);
+                let (search, parts) = (self.searches.get_mut(*needle)?, &self.parts);
+                Some(match header {
+                    true => search.in_message(octets, parts),
+                    false => search.in_body(octets, parts),
+                })
+            }
+            Node::Not(inner) => self.holds(inner, row, open).map(|holds| !holds),
+            Node::All(inner) => self.decide(inner, row, open, false),
+            Node::Any(inner) => self.decide(inner, row, open, true),
+            cheap => cheap.row(row),
+        }
+    }
+
+    /// As [`decide`].
+    fn decide(
+        &mut self,
+        nodes: &[Node],
+        row: &Row<'_>,
+        open: &mut Open<'_>,
+        decisive: bool,
+    ) -> Option<bool> {
+        let mut undecided = false;
+        for node in nodes {
+            match self.holds(node, row, open) {
+                Some(holds) if holds == decisive => return Some(decisive),
+                Some(_) => {}
+                None => undecided = true,
+            }
+        }
+        (!undecided).then_some(!decisive)
+    }
+}
+
+/// A message under the eyes of a [`Reader`].
+struct Open<'a> {
+    octets: Option<&'a [u8]>,
+    summary: Option<Summary<'a>>,
+    /// The parts of this message were worked out.
+    has_parts: bool,
+}
+
+impl<'a> Open<'a> {
+    fn header(&self) -> Option<&'a [u8]> {
+        let octets = self.octets?;
+        let known = self.summary.as_ref().map(|summary| to_usize(u64::from(summary.header_len)));
+        let end = known.unwrap_or_else(|| Head::of(octets).1);
+        Some(octets.get(..end).unwrap_or(octets))
+    }
+
+    /// The day of the Date field, if that can be told; without one the message was sent on no day.
+    fn day(&self) -> Option<Option<i64>> {
+        if let Some(summary) = &self.summary {
+            return Some(summary.sent().map(Sent::day));
+        }
+        let octets = self.octets?;
+        let (head, _) = Head::of(octets);
+        Some(head.value(octets, FieldKind::Date).and_then(sent).map(Sent::day))
+    }
+
+    fn fill(&mut self, octets: &[u8], parts: &mut Vec<Part>) {
+        if std::mem::replace(&mut self.has_parts, true) {
+            return;
+        }
+        let known = self.summary.as_ref().is_some_and(|one| one.parts(parts) == Ok(true));
+        let len = to_u64(octets.len());
+        let fits = !parts.is_empty() && parts.iter().all(|part| u64::from(part.end) <= len);
+        if !(known && fits) {
+            *parts = Tree::of(octets).parts;
+        }
+    }
+}

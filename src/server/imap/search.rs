@@ -1,0 +1,362 @@
+//! SEARCH: which messages are meant, and what is told of them.
+//!
+//! ```text
+//!   rows ─> hits, some of them open ─> messages are read for those ─> SEARCH / ESEARCH, `$`
+//! ```
+//!
+//! Only as many messages are read as the answer needs: for MIN the first that fits, for a page of
+//! PARTIAL up to its end. Others get their turn meanwhile, and the client hears how far it is.
+
+use super::fetch::Reads;
+use super::query::{Letter, Query, Reader, Surroundings, asks_mod_seq};
+use super::selected::Selected;
+use super::{Done, Driver, Outcome};
+use crate::env::Env;
+use crate::model::id::Uid;
+use crate::model::limits::{IMAP_PROGRESS_INTERVAL, IMAP_SEARCH_STEPS};
+use crate::model::time::Mono;
+use crate::wire::imap::command::search::{Key, Returns, Search};
+use crate::wire::imap::reply::search::{Esearch, put_found};
+use crate::wire::imap::reply::status::{Code, Kind, Status, Word};
+use crate::wire::imap::scan::Text;
+use crate::wire::imap::set::{Span, merge, runs};
+use crate::wire::message::charset;
+use std::io;
+use std::ops::Range;
+
+/// Charsets that BADCHARSET names; many more are known.
+const CHARSETS: &[&str] = &["UTF-8", "US-ASCII", "ISO-8859-1"];
+
+/// What SEARCH, SORT and THREAD have in common.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub tag: &'a str,
+    pub uid: bool,
+    pub returns: Option<Returns>,
+    pub charset: Option<Text<'a>>,
+    pub keys: &'a [Key<'a>],
+}
+
+/// A message that was found, or that may yet turn out to be none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Hit {
+    pub number: u32,
+    pub uid: Uid,
+    pub mod_seq: u64,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Found,
+    /// It has to be read.
+    Open,
+    Missed,
+}
+
+/// How many results are needed, counted from either end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    front: u32,
+    back: u32,
+}
+
+impl Wanted {
+    pub(super) const ALL: Wanted = Wanted { front: u32::MAX, back: 0 };
+
+    fn of(returns: Option<Returns>) -> Wanted {
+        let Some(returns) = returns.filter(|returns| !tells_all(*returns)) else {
+            return Wanted::ALL;
+        };
+        let mut wanted = Wanted { front: returns.min.into(), back: returns.max.into() };
+        match returns.partial {
+            Some(page) if page.from_end => wanted.back = wanted.back.max(page.last),
+            Some(page) => wanted.front = wanted.front.max(page.last),
+            None => {}
+        }
+        wanted
+    }
+}
+
+/// Whether the answer, or `$`, is about all that was found (RFC 9051 §6.4.4.1, RFC 9394 §3.2).
+fn tells_all(returns: Returns) -> bool {
+    let some = returns.min || returns.max || returns.partial.is_some();
+    returns.all || returns.count || !some
+}
+
+/// How far a long command is.
+pub(super) struct Progress<'a> {
+    tag: &'a str,
+    told: Mono,
+    pub done: u32,
+    pub goal: u32,
+}
+
+impl<'a> Progress<'a> {
+    pub(super) fn new(tag: &'a str, now: Mono, goal: usize) -> Progress<'a> {
+        Progress { tag, told: now, done: 0, goal: u32::try_from(goal).unwrap_or(u32::MAX) }
+    }
+}
+
+/// An end that came before the result.
+pub(super) type Found<T> = io::Result<Result<T, Done>>;
+
+impl<E: Env> Driver<E> {
+    pub(super) async fn search(
+        &mut self,
+        conn: &mut E::Conn,
+        tag: &str,
+        search: &Search<'_>,
+    ) -> Outcome {
+        let Search { uid, returns, charset, ref keys } = *search;
+        // RFC 6855 §3: with UTF-8 on there is but one charset; IMAP4rev2 lets it be named.
+        if charset.is_some() && self.enabled.utf8 && !self.enabled.rev2 {
+            return Ok(Done::Bad("strings are UTF-8, and no charset can be named"));
+        }
+        let asked = Asked { tag, uid, returns, charset, keys };
+        let hits = match self.find(conn, &asked, Wanted::of(returns)).await? {
+            Ok(hits) => hits,
+            Err(done) => return Ok(self.unsaved(returns, done)),
+        };
+        self.answer(&asked, "SEARCH", &hits);
+        Ok(Done::Ok("searched"))
+    }
+
+    /// A search that was to be saved and was not leaves `$` empty (RFC 5182 §2.1).
+    pub(super) fn unsaved(&mut self, returns: Option<Returns>, done: Done) -> Done {
+        let saves = returns.is_some_and(|returns| returns.save);
+        if saves
+            && !matches!(done, Done::Bad(_))
+            && let Some(selected) = self.user.as_mut().and_then(|user| user.selected.as_mut())
+        {
+            selected.saved.clear();
+        }
+        done
+    }
+
+    /// The messages that are meant, in the order of the mailbox.
+    pub(super) async fn find(
+        &mut self,
+        conn: &mut E::Conn,
+        asked: &Asked<'_>,
+        wanted: Wanted,
+    ) -> Found<Vec<Hit>> {
+        self.enabled.condstore |= asks_mod_seq(asked.keys);
+        // No number may move under a search by numbers (RFC 9051 §7.5.1).
+        self.sync(asked.uid);
+        let charset = asked.charset.map(Text::octets).unwrap_or_default();
+        if !charset.is_empty() && !charset::is_known(&charset) {
+            let no = Status::tagged(asked.tag, Kind::No, "the charset is not known");
+            no.with(Code::BadCharset(CHARSETS)).put(&mut self.out);
+            return Ok(Err(Done::Said));
+        }
+        // Taken out, so that it stands still while answers are written and messages are read.
+        let Some(selected) = self.user.as_mut().and_then(|user| user.selected.take()) else {
+            return Ok(Err(Done::Bad("nothing is selected")));
+        };
+        let now = self.shard.env.wall().seconds();
+        let around = Surroundings { log: self.shard.log.id(), now, charset: &charset };
+        let found = match Query::new(asked.keys, &selected, around) {
+            Ok(query) => self.hunt(conn, asked.tag, &selected, &query, wanted).await,
+            Err(_) => Ok(Err(Done::Bad("there is no message of this number"))),
+        };
+        if let Some(user) = &mut self.user {
+            user.selected = Some(selected);
+        }
+        found
+    }
+
+    async fn hunt(
+        &mut self,
+        conn: &mut E::Conn,
+        tag: &str,
+        selected: &Selected,
+        query: &Query,
+        wanted: Wanted,
+    ) -> Found<Vec<Hit>> {
+        let known = selected.view.keywords();
+        let mut progress = Progress::new(tag, self.shard.env.now(), 0);
+        let mut hits = Vec::new();
+        let mut steps = 0;
+        for (number, entry) in selected.all() {
+            let state = match query.row(number, &entry, known) {
+                Some(true) => Some(State::Found),
+                Some(false) => None,
+                None => Some(State::Open),
+            };
+            hits.extend(state.map(|state| Hit {
+                number,
+                uid: entry.uid,
+                mod_seq: entry.modseq.0,
+                state,
+            }));
+            steps += query.len;
+            if steps >= IMAP_SEARCH_STEPS {
+                steps = 0;
+                if let Err(done) = self.pause(conn, &mut progress).await? {
+                    return Ok(Err(done));
+                }
+            }
+        }
+        let open = hits.iter().filter(|hit| hit.state == State::Open).count();
+        if open == 0 {
+            return Ok(Ok(hits));
+        }
+        progress.goal = u32::try_from(open).unwrap_or(u32::MAX);
+        let mut reader = Reader::new(query);
+        let count = hits.len();
+        for (range, from_end, enough) in
+            [(0..count, false, wanted.front), (0..count, true, wanted.back)]
+        {
+            let walk = Walk { range, from_end, enough };
+            let walked =
+                self.settle(conn, selected, &mut reader, &mut hits, walk, &mut progress).await?;
+            if let Err(done) = walked {
+                return Ok(Err(done));
+            }
+        }
+        hits.retain(|hit| hit.state != State::Missed);
+        Ok(Ok(hits))
+    }
+
+    /// Reads messages, from one end on, until so many are found as are wanted from there.
+    async fn settle(
+        &mut self,
+        conn: &mut E::Conn,
+        selected: &Selected,
+        reader: &mut Reader<'_>,
+        hits: &mut [Hit],
+        walk: Walk,
+        progress: &mut Progress<'_>,
+    ) -> Found<()> {
+        let mut found = 0;
+        for at in walk.steps() {
+            if found >= walk.enough {
+                break;
+            }
+            let Some(hit) = hits.get_mut(at) else { break };
+            if hit.state == State::Open {
+                if let Err(done) = self.pause(conn, progress).await? {
+                    return Ok(Err(done));
+                }
+                progress.done += 1;
+                let holds = self.judge(selected, reader, hit.number).await;
+                hit.state = if holds { State::Found } else { State::Missed };
+            }
+            found += u32::from(hit.state == State::Found);
+        }
+        Ok(Ok(()))
+    }
+
+    /// Reads as much of a message as it takes to tell whether it is meant. What cannot be read is in
+    /// the log of the operator, and is not found.
+    async fn judge(&self, selected: &Selected, reader: &mut Reader<'_>, number: u32) -> bool {
+        let Some((entry, _)) = selected.entry(number) else { return false };
+        let known = selected.view.keywords();
+        let stages = [(Reads::Summary, reader.wants_summaries()), (Reads::Message, true)];
+        for (reads, _) in stages.into_iter().filter(|(_, wanted)| *wanted) {
+            let Some(source) = self.read(&entry, reads).await else { return false };
+            if let Some(holds) = reader.matches(number, &entry, known, Letter::of(&source)) {
+                return holds;
+            }
+        }
+        false
+    }
+
+    /// Lets others have their turn; tells the client how far it is, every now and then, which also
+    /// shows whether it is there still.
+    pub(super) async fn pause(
+        &mut self,
+        conn: &mut E::Conn,
+        progress: &mut Progress<'_>,
+    ) -> Found<()> {
+        self.shard.env.breathe().await;
+        if self.shard.draining.is_set() {
+            return Ok(Err(Done::No(Some(Word::Unavailable), "the server stops")));
+        }
+        let now = self.shard.env.now();
+        if now.since(progress.told) >= IMAP_PROGRESS_INTERVAL {
+            progress.told = now;
+            let Progress { tag, done, goal, .. } = *progress;
+            let goal = Some(goal).filter(|goal| *goal > 0);
+            let ok = Status::untagged(Kind::Ok, "still at it");
+            ok.with(Code::InProgress { tag, done, goal }).put(&mut self.out);
+            self.flush(conn).await?;
+        }
+        Ok(Ok(()))
+    }
+
+    /// Tells what was found, in this order, and saves it if that was asked for.
+    pub(super) fn answer(&mut self, asked: &Asked<'_>, what: &'static str, hits: &[Hit]) {
+        let number = |hit: &Hit| if asked.uid { hit.uid.0 } else { hit.number };
+        let asks = asks_mod_seq(asked.keys);
+        let is_extended = asked.returns.is_some() || self.enabled.rev2 && what == "SEARCH";
+        if !is_extended {
+            let highest = hits.iter().map(|hit| hit.mod_seq).max().filter(|_| asks);
+            return put_found(&mut self.out, what, hits.iter().map(number), highest);
+        }
+        let returns = asked.returns.unwrap_or(Returns { all: true, ..Returns::default() });
+        let told = told(returns, hits);
+        if returns.save
+            && let Some(selected) = self.user.as_mut().and_then(|user| user.selected.as_mut())
+        {
+            let uids = told.iter().filter_map(|hit| Span::new(hit.uid.0, hit.uid.0));
+            selected.saved = merge(uids.collect());
+        }
+        // RFC 5182 §2.1: SAVE alone is answered by the tagged line alone.
+        if returns == (Returns { save: true, ..Returns::default() }) {
+            return;
+        }
+        let mut line = Esearch::new(&mut self.out, asked.tag, asked.uid);
+        if let Some(first) = hits.first().filter(|_| returns.min) {
+            line.min(number(first));
+        }
+        if let Some(last) = hits.last().filter(|_| returns.max) {
+            line.max(number(last));
+        }
+        if returns.count {
+            line.count(u32::try_from(hits.len()).unwrap_or(u32::MAX));
+        }
+        if returns.all {
+            line.all(runs(hits.iter().map(number)));
+        }
+        if let Some(page) = returns.partial {
+            let some = hits.get(page.cut(hits.len())).unwrap_or_default();
+            line.partial(page, runs(some.iter().map(number)));
+        }
+        if let Some(highest) = told.iter().map(|hit| hit.mod_seq).max().filter(|_| asks) {
+            line.mod_seq(highest);
+        }
+        line.end();
+    }
+}
+
+/// Those of the hits that the answer is about: `$`, and MODSEQ (RFC 4731 §3.2), are theirs.
+fn told(returns: Returns, hits: &[Hit]) -> Vec<Hit> {
+    if tells_all(returns) {
+        return hits.to_vec();
+    }
+    let mut told = Vec::new();
+    told.extend(hits.first().filter(|_| returns.min));
+    told.extend(hits.last().filter(|_| returns.max));
+    if let Some(page) = returns.partial {
+        told.extend_from_slice(hits.get(page.cut(hits.len())).unwrap_or_default());
+    }
+    told
+}
+
+/// A way through hits.
+struct Walk {
+    range: Range<usize>,
+    from_end: bool,
+    /// Hits after which it ends.
+    enough: u32,
+}
+
+impl Walk {
+    fn steps(&self) -> impl Iterator<Item = usize> + use<> {
+        let Range { start, end } = self.range;
+        let from_end = self.from_end;
+        (start..end).map(move |at| if from_end { end - 1 - (at - start) } else { at })
+    }
+}
