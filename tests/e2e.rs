@@ -27,6 +27,12 @@ mod flip;
 #[path = "e2e/harness.rs"]
 mod harness;
 #[cfg(test)]
+#[path = "e2e/imap.rs"]
+mod imap;
+#[cfg(test)]
+#[path = "e2e/imap_dialogs.rs"]
+mod imap_dialogs;
+#[cfg(test)]
 #[path = "e2e/kill.rs"]
 mod kill;
 #[cfg(test)]

@@ -61,6 +61,7 @@ pub(crate) struct Server {
     smtp: Port,
     lmtp: Port,
     pop3: Port,
+    imap: Port,
     admin: Port,
     life: Option<Life>,
 }
@@ -73,6 +74,7 @@ impl Server {
             smtp: Port::find(),
             lmtp: Port::find(),
             pop3: Port::find(),
+            imap: Port::find(),
             admin: Port::find(),
             life: None,
             dir,
@@ -100,8 +102,9 @@ impl Server {
     }
 
     fn configuration(&self, extra: &str) -> String {
-        let Server { smtp, lmtp, pop3, admin, .. } = self;
-        let (smtp, lmtp, pop3) = (smtp.number, lmtp.number, pop3.number);
+        let Server { smtp, lmtp, pop3, imap, admin, .. } = self;
+        let (smtp, lmtp) = (smtp.number, lmtp.number);
+        let (pop3, imap) = (pop3.number, imap.number);
         // An `extra` table may come twice: its keys are put into the one that is here.
         let mut text = format!(
             "hostname = \"mx.local.example\"\n\
@@ -111,6 +114,7 @@ impl Server {
              smtp = [\"127.0.0.1:{smtp}\"]\n\
              lmtp = [\"127.0.0.1:{lmtp}\"]\n\
              pop3 = [\"127.0.0.1:{pop3}\"]\n\
+             imap = [\"127.0.0.1:{imap}\"]\n\
              admin = \"127.0.0.1:{}\"\n\
              [store]\n\
              segment_size = \"8M\"\n\
@@ -144,6 +148,10 @@ impl Server {
 
     pub(crate) fn pop3(&self) -> u16 {
         self.pop3.number
+    }
+
+    pub(crate) fn imap(&self) -> u16 {
+        self.imap.number
     }
 
     pub(crate) fn dir(&self) -> &Path {

@@ -8,7 +8,7 @@ use crate::model::id::MailboxId;
 use crate::wire::imap::command::list::StatusItem;
 use crate::wire::imap::command::select::SpecialUse;
 use crate::wire::imap::mailbox::{self, check_new};
-use crate::wire::imap::reply::list::StatusLine;
+use crate::wire::imap::reply::list::{ListLine, StatusLine};
 use crate::wire::imap::reply::status::{Code, Kind, Status, Word};
 use crate::wire::imap::reply::{Quota as Shown, put_quota, put_quota_root};
 use crate::wire::imap::scan::Text;
@@ -116,7 +116,14 @@ impl<E: Env> Driver<E> {
             return Ok(NO_NAME);
         }
         match self.shard.desk.rename(user.account, &from, to).await {
-            Ok(()) => Ok(Done::Ok("renamed")),
+            Ok(()) => {
+                if self.enabled.rev2 {
+                    // RFC 9051 §6.3.9.7.
+                    let line = ListLine { name: to, old_name: Some(&from), ..ListLine::default() };
+                    line.put(&mut self.out, self.enabled.utf8);
+                }
+                Ok(Done::Ok("renamed"))
+            }
             Err(error) => refused(error),
         }
     }

@@ -1,9 +1,10 @@
 //! STORE, COPY, MOVE and EXPUNGE.
 
 use super::select::deleted;
+use super::selected::Own;
 use super::{Done, Driver, Outcome, refused};
 use crate::env::Env;
-use crate::mailbox::{ChangeError, FlagChange, Flags, Mode, Placed};
+use crate::mailbox::{ChangeError, Entry, FlagChange, Flags, Mode, Placed};
 use crate::model::id::{ModSeq, Uid};
 use crate::wire::imap::command::store::{Change, Flag, Store};
 use crate::wire::imap::mailbox;
@@ -33,6 +34,9 @@ pub(super) fn split<'a>(flags: &[Flag<'a>]) -> (Flags, Vec<&'a str>) {
     (system, keywords)
 }
 
+/// Messages whose flags are told before the reader is waited for.
+const STORED_AT_ONCE: usize = 512;
+
 const NO_NUMBER: Done = Done::Bad("there is no message of this number");
 const READ_ONLY: Done = Done::No(Some(Word::NoPerm), "the mailbox is open for reading only");
 
@@ -46,7 +50,7 @@ impl<E: Env> Driver<E> {
 
     pub(super) async fn store(
         &mut self,
-        _conn: &mut E::Conn,
+        conn: &mut E::Conn,
         tag: &str,
         store: &Store<'_>,
     ) -> Outcome {
@@ -73,11 +77,14 @@ impl<E: Env> Driver<E> {
             Ok(stored) => stored,
             Err(error) => return refused(error),
         };
-        // What this command did is told below, or not at all.
-        self.sync_own(store, &uids);
         let modified = &stored.modified;
+        // What this command did is told below, or not at all.
+        self.sync_own(store, &uids, modified, &change);
         if !store.silent {
-            self.put_stored(store, &uids, modified);
+            for some in uids.chunks(STORED_AT_ONCE) {
+                self.put_stored(store, some, modified);
+                self.flush_if_much(conn).await?;
+            }
         }
         if modified.is_empty() {
             return Ok(Done::Ok("stored"));
@@ -94,15 +101,28 @@ impl<E: Env> Driver<E> {
     }
 
     /// Takes the mailbox as it is now. After STORE .SILENT change counters are told all the same
-    /// (RFC 7162 §3.1.3); else [`Driver::put_stored`] tells everything of these messages.
-    fn sync_own(&mut self, store: &Store<'_>, uids: &[Uid]) {
+    /// (RFC 7162 §3.1.3), and flags where somebody else changed them too (RFC 9051 §6.4.6); else
+    /// [`Driver::put_stored`] tells everything of the messages that were stored.
+    fn sync_own(
+        &mut self,
+        store: &Store<'_>,
+        uids: &[Uid],
+        modified: &[Uid],
+        change: &FlagChange<'_>,
+    ) {
         let Some(user) = &mut self.user else { return };
         let Some(selected) = &mut user.selected else { return };
         let view = self.shard.accounts.borrow().open_view(user.account, selected.mailbox);
         let Some(view) = view else { return };
-        let mut enabled = self.enabled;
-        enabled.condstore &= store.silent;
-        selected.sync_but(view, false, enabled, &mut self.out, uids);
+        let old = &selected.view;
+        let is_own = |uid: &&Uid| {
+            let known = || Some((old.find(**uid)?.1, view.find(**uid)?.1));
+            let explains = |(old, new): (Entry, Entry)| explains(change, &old, &new);
+            modified.binary_search(uid).is_err() && (!store.silent || known().is_none_or(explains))
+        };
+        let own: Vec<Uid> = uids.iter().filter(is_own).copied().collect();
+        let own = Own { uids: &own, counters: store.silent };
+        selected.sync_but(view, false, self.enabled, &mut self.out, own);
     }
 
     /// The flags of each message after a STORE.
@@ -153,16 +173,23 @@ impl<E: Env> Driver<E> {
                 put_placed(&placed, Some(tag), "copied", &mut self.out);
                 Ok(Done::Said)
             }
-            Err(ChangeError::Missing) => {
+            Err(error) => self.not_placed(to, error),
+        }
+    }
+
+    /// TRYCREATE only where it would help: not if it is the selected mailbox that was removed.
+    fn not_placed(&self, to: Text<'_>, error: ChangeError) -> Outcome {
+        match error {
+            ChangeError::Missing if self.target(to).is_none() => {
                 Ok(Done::No(Some(Word::TryCreate), "there is no such mailbox"))
             }
-            Err(error) => refused(error),
+            error => refused(error),
         }
     }
 
     pub(super) async fn shift(
         &mut self,
-        _tag: &str,
+        tag: &str,
         uid: bool,
         messages: Which<'_>,
         to: Text<'_>,
@@ -187,17 +214,26 @@ impl<E: Env> Driver<E> {
                     put_placed(&placed, None, "moved", &mut self.out);
                 }
                 self.sync(true);
-                Ok(Done::Ok("moved"))
+                Ok(self.removed(tag, !placed.uids.is_empty(), "moved"))
             }
-            Err(ChangeError::Missing) => {
-                Ok(Done::No(Some(Word::TryCreate), "there is no such mailbox"))
-            }
-            Err(error) => refused(error),
+            Err(error) => self.not_placed(to, error),
         }
     }
 
+    /// The end of a command that removed messages: a client that keeps its copy by change counters
+    /// gets the one up to which it knows everything now (RFC 7162 §3.2.7).
+    fn removed(&mut self, tag: &str, any: bool, text: &'static str) -> Done {
+        let modseq = self.selected().map(|selected| selected.view.modseq().0);
+        let Some(modseq) = modseq.filter(|_| any && self.enabled.qresync) else {
+            return Done::Ok(text);
+        };
+        let ok = Status::tagged(tag, Kind::Ok, text);
+        ok.with(Code::HighestModSeq(modseq)).put(&mut self.out);
+        Done::Said
+    }
+
     /// All that have `\Deleted`, or those of them that are named (RFC 4315 §2.1).
-    pub(super) async fn expunge(&mut self, which: Option<Which<'_>>) -> Outcome {
+    pub(super) async fn expunge(&mut self, tag: &str, which: Option<Which<'_>>) -> Outcome {
         self.sync(true);
         let Some(user) = &self.user else { return Ok(Done::Bad("log in first")) };
         let Some(selected) = &user.selected else { return Ok(Done::Bad("nothing is selected")) };
@@ -218,7 +254,7 @@ impl<E: Env> Driver<E> {
             return refused(error);
         }
         self.sync(true);
-        Ok(Done::Ok("expunged"))
+        Ok(self.removed(tag, !uids.is_empty(), "expunged"))
     }
 
     /// The mailbox of a name that a client sent.
@@ -228,6 +264,17 @@ impl<E: Env> Driver<E> {
         let account = self.user.as_ref()?.account;
         self.shard.accounts.borrow().named(account, &name)
     }
+}
+
+/// Whether a client that knows the old flags knows the new ones, having asked for this change.
+fn explains(change: &FlagChange<'_>, old: &Entry, new: &Entry) -> bool {
+    let system = match change.mode {
+        Mode::Add => old.flags.with(change.flags),
+        Mode::Remove => old.flags.without(change.flags),
+        Mode::Replace => change.flags,
+    };
+    let keywords = change.mode == Mode::Replace || !change.keywords.is_empty();
+    new.flags == system && (keywords || new.keywords == old.keywords)
 }
 
 /// COPYUID, in the tagged answer or in front of it.

@@ -1,7 +1,7 @@
 //! FETCH: what rows say without a read, what summaries say, and parts of messages out of the log's
 //! blocks.
 
-use super::selected::Selected;
+use super::selected::{Own, Selected};
 use super::{Done, Driver, Outcome};
 use crate::bytes::chain::Chain;
 use crate::bytes::codec::{to_u64, to_usize};
@@ -229,7 +229,8 @@ impl<E: Env> Driver<E> {
         let Some(selected) = &mut user.selected else { return };
         let view = self.shard.accounts.borrow().open_view(user.account, selected.mailbox);
         if let Some(view) = view {
-            selected.sync_but(view, false, self.enabled, &mut self.out, uids);
+            let own = Own { uids, counters: false };
+            selected.sync_but(view, false, self.enabled, &mut self.out, own);
         }
     }
 

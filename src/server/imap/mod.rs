@@ -289,9 +289,11 @@ impl<E: Env> Driver<E> {
                 Verdict::Accept => self.framer.accept(),
                 Verdict::Refuse => self.framer.refuse(),
             }
-            if self.user.is_some() {
-                self.framer.set_command_octets_max(IMAP_COMMAND_OCTETS_MAX);
-            }
+            // UNAUTHENTICATE takes the room away again.
+            self.framer.set_command_octets_max(match self.user {
+                Some(_) => IMAP_COMMAND_OCTETS_MAX,
+                None => IMAP_COMMAND_OCTETS_BEFORE_LOGIN_MAX,
+            });
             if let Some(goes) = goes {
                 return Ok(goes);
             }
@@ -482,8 +484,8 @@ impl<E: Env> Driver<E> {
                 self.deselect();
                 Ok(Done::Ok("nothing is selected"))
             }
-            Command::Expunge => self.expunge(None).await,
-            Command::UidExpunge(which) => self.expunge(Some(which)).await,
+            Command::Expunge => self.expunge(tag, None).await,
+            Command::UidExpunge(which) => self.expunge(tag, Some(which)).await,
             Command::Fetch(fetch) => self.fetch(conn, tag, &fetch).await,
             Command::Store(store) => self.store(conn, tag, &store).await,
             Command::Copy { uid, messages, mailbox } => {

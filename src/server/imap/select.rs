@@ -127,20 +127,36 @@ fn put_changes(
         Some(known) => intersect(&known.spans(view.uidnext().0), all.as_slice()),
         None => all.into_iter().collect(),
     };
-    let gone = match runs {
-        Some(runs) => {
-            let spans = runs.iter().filter_map(|&(first, last)| Span::new(first.0, last.0));
-            merge(spans.collect())
-        }
-        None => complement(view),
+    let gone = if let Some(runs) = runs {
+        let spans = runs.iter().filter_map(|&(first, last)| Span::new(first.0, last.0));
+        merge(spans.collect())
+    } else {
+        // Forgotten: all that is not there, above what the client can prove to know.
+        let unproven = Span::new(proven(view, qresync).saturating_add(1), u32::MAX);
+        intersect(&complement(view), unproven.as_slice())
     };
     put_vanished(out, true, intersect(&gone, &known));
+    let mut spans = known.iter().peekable();
     for (index, entry) in (0..).zip(view.iter()) {
-        let is_known = known.iter().any(|span| span.contains(entry.uid.0));
+        while spans.next_if(|span| span.last < entry.uid.0).is_some() {}
+        let is_known = spans.peek().is_some_and(|span| span.contains(entry.uid.0));
         if entry.modseq > since && is_known {
             selected.put_state(index + 1, &entry, enabled, out);
         }
     }
+}
+
+/// The highest UID up to which nothing went that the client does not know of: there its number is
+/// what it was (RFC 7162 §3.2.5.2).
+fn proven(view: &View, qresync: &Qresync<'_>) -> u32 {
+    let Some((numbers, uids)) = qresync.matched else { return 0 };
+    let each = |spans: Vec<Span>| spans.into_iter().flat_map(|span| span.first..=span.last);
+    let pairs = each(numbers.spans(view.count())).zip(each(uids.spans(u32::MAX)));
+    let holds = |&(number, uid): &(u32, u32)| {
+        let entry = number.checked_sub(1).and_then(|index| view.get(index));
+        entry.is_some_and(|entry| entry.uid.0 == uid)
+    };
+    pairs.take_while(holds).last().map_or(0, |(_, uid)| uid)
 }
 
 /// All UIDs below UIDNEXT that no message has.

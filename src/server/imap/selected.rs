@@ -13,6 +13,7 @@ use crate::wire::imap::reply::status::{Code, Kind, Status};
 use crate::wire::imap::reply::{put_count, put_flags};
 use crate::wire::imap::scan::Which;
 use crate::wire::imap::set::{Bound, Span, intersect, runs};
+use std::cmp::Ordering;
 
 /// See the header.
 pub(super) struct Selected {
@@ -34,6 +35,20 @@ const SYSTEM: [(Flags, &str); 5] = [
     (Flags::DRAFT, "\\Draft"),
 ];
 
+/// How many messages: there are no more than UIDs.
+fn small(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// What a command changed itself, and tells of itself.
+#[derive(Clone, Copy)]
+pub(super) struct Own<'a> {
+    /// They rise.
+    pub uids: &'a [Uid],
+    /// Their change counters are to be told all the same.
+    pub counters: bool,
+}
+
 /// A message number that is not in use.
 pub(super) struct NoSuchNumber;
 
@@ -44,13 +59,13 @@ impl Selected {
 
     /// Messages as the client counts them.
     pub(super) fn count(&self) -> u32 {
-        self.view.count() + u32::try_from(self.ghosts.len()).unwrap_or(u32::MAX)
+        self.view.count() + small(self.ghosts.len())
     }
 
     /// How many messages have a UID below this one: the number of the message before it.
     fn below(&self, uid: Uid) -> u32 {
         let ghosts = self.ghosts.partition_point(|ghost| ghost.uid < uid);
-        self.view.lower_bound(uid) + u32::try_from(ghosts).unwrap_or(u32::MAX)
+        self.view.lower_bound(uid) + small(ghosts)
     }
 
     /// The message of a number, from 1, and whether it is still there.
@@ -59,22 +74,18 @@ impl Selected {
         if self.ghosts.is_empty() {
             return Some((self.view.get(index)?, true));
         }
-        // The ghosts in front of it are those whose own number is lower.
-        let ghost_index = |at: usize, ghost: &Entry| {
-            self.view.lower_bound(ghost.uid) + u32::try_from(at).unwrap_or(u32::MAX)
-        };
-        let mut before = 0;
-        for (at, ghost) in self.ghosts.iter().enumerate() {
-            let own = ghost_index(at, ghost);
-            if own == index {
-                return Some((*ghost, false));
+        // The ghosts in front of it are those whose own number is lower; these rise.
+        let (mut before, mut behind) = (0, self.ghosts.len());
+        while before < behind {
+            let middle = before.midpoint(behind);
+            let ghost = self.ghosts.get(middle)?;
+            match (self.view.lower_bound(ghost.uid) + small(middle)).cmp(&index) {
+                Ordering::Equal => return Some((*ghost, false)),
+                Ordering::Less => before = middle + 1,
+                Ordering::Greater => behind = middle,
             }
-            if own > index {
-                break;
-            }
-            before += 1;
         }
-        Some((self.view.get(index - before)?, true))
+        Some((self.view.get(index - small(before))?, true))
     }
 
     /// The number of a message that is there.
@@ -174,17 +185,17 @@ impl Selected {
 
     /// Takes the mailbox as it is now, and tells what changed.
     pub(super) fn sync(&mut self, view: View, expunges: bool, enabled: Enabled, out: &mut Chain) {
-        self.sync_but(view, expunges, enabled, out, &[]);
+        self.sync_but(view, expunges, enabled, out, Own { uids: &[], counters: false });
     }
 
-    /// The same, but says nothing of the flags of `quiet` (UIDs that rise).
+    /// The same, but says nothing of the flags of messages that the command itself changed.
     pub(super) fn sync_but(
         &mut self,
         view: View,
         expunges: bool,
         enabled: Enabled,
         out: &mut Chain,
-        quiet: &[Uid],
+        own: Own<'_>,
     ) {
         if view.modseq() == self.view.modseq() && (self.ghosts.is_empty() || !expunges) {
             return;
@@ -200,7 +211,7 @@ impl Selected {
         self.view = view;
         let mut told = had;
         if expunges && !self.ghosts.is_empty() {
-            told -= u32::try_from(self.ghosts.len()).unwrap_or(u32::MAX);
+            told -= small(self.ghosts.len());
             self.put_ghosts(enabled, out);
         }
         if self.count() > told {
@@ -210,12 +221,13 @@ impl Selected {
             self.put_flags(out);
         }
         for uid in changes.changed {
-            if quiet.binary_search(&uid).is_ok() && !enabled.condstore {
+            let is_own = own.uids.binary_search(&uid).is_ok();
+            if is_own && !(enabled.condstore && own.counters) {
                 continue;
             }
             if let Some((_, entry)) = self.view.find(uid) {
                 let number = self.number(uid);
-                if quiet.binary_search(&uid).is_ok() {
+                if is_own {
                     let mut line = FetchLine::new(out, number);
                     line.uid(uid.0);
                     line.mod_seq(entry.modseq.0);
@@ -236,7 +248,7 @@ impl Selected {
         }
         // From the end, so that no number moves before it is told.
         while let Some(ghost) = self.ghosts.pop() {
-            let before = u32::try_from(self.ghosts.len()).unwrap_or(u32::MAX);
+            let before = small(self.ghosts.len());
             put_count(out, self.view.lower_bound(ghost.uid) + before + 1, "EXPUNGE");
         }
     }
