@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::imap::options::ImapOptions;
 use crate::measure::http::Url;
 use crate::values::{Pattern, parse_octets, parse_rate, parse_time};
 
@@ -22,6 +23,11 @@ EXAMPLES
       loadgen smtp --to 127.0.0.1:25 --server-pid $POSTFIX --server-pid $DOVECOT --settle 2m
   Every maildrop once, sizes checked:
       loadgen pop3 --to 127.0.0.1:1110 --users 1000 --password secret --verify
+  A mailbox of 100,000 messages, then what its list costs:
+      loadgen imap --to 127.0.0.1:1143 --mix prepare --users 1 --sessions 4 --count 100000
+      loadgen imap --to 127.0.0.1:1143 --mix fetch-all --users 1 --sessions 1 --count 20 --server-pid $PID
+  New mail as 100 watchers in IDLE see it:
+      loadgen imap --to 127.0.0.1:1143 --mix idle --sessions 101 --count 20
   Memory of ten thousand connections:
       loadgen idle --protocol smtp --to 127.0.0.1:2525 --connections 10000 --server-pid $PID
   Load with a journal while something kills the server, then the reckoning:
@@ -31,7 +37,7 @@ EXAMPLES
 EXIT STATUS
   0 done; 1 errors that --allow-errors does not cover, or an audit that found something; 2 wrong usage";
 
-/// Measures and audits mail servers over SMTP, LMTP and POP3.
+/// Measures and audits mail servers over SMTP, LMTP, POP3 and IMAP.
 ///
 /// Works with any server. Sessions connect first, then the clock starts; a live line goes
 /// to stderr each second, the final table (or one JSON object) to stdout. An option given
@@ -54,6 +60,9 @@ pub(crate) enum Command {
     /// Reads maildrops by POP3: login, STAT, UIDL, RETR of everything, QUIT
     #[command(after_long_help = EXAMPLES)]
     Pop3(Pop3Options),
+    /// Measures IMAP: one command, a whole session of a mail program, or the fan-out of IDLE
+    #[command(after_long_help = EXAMPLES)]
+    Imap(ImapOptions),
     /// Opens connections that do nothing and says what each costs in memory
     #[command(after_long_help = EXAMPLES)]
     Idle(IdleOptions),
@@ -68,7 +77,7 @@ pub(crate) enum Command {
 pub(crate) struct Address(SocketAddr);
 
 impl Address {
-    fn parse(text: &str) -> Result<Address, String> {
+    pub(crate) fn parse(text: &str) -> Result<Address, String> {
         let mut found = text.to_socket_addrs().map_err(|error| format!("{text}: {error}"))?;
         found.next().map(Address).ok_or_else(|| format!("{text}: no such host"))
     }
@@ -117,13 +126,13 @@ pub(crate) enum Phase {
 /// How much work, how fast, by how many.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct WorkOptions {
-    /// Ends after this many messages (pop3: maildrops)
+    /// Ends after this many messages (pop3: maildrops, imap: operations)
     #[arg(long, value_name = "N")]
     pub(crate) count: Option<u64>,
     /// Ends after this time; 10s when neither a count nor a time is given
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub(crate) duration: Option<Duration>,
-    /// Messages (pop3: maildrops) per second over all sessions; as fast as it goes without
+    /// Messages (pop3: maildrops, imap: operations) per second over all sessions; as fast as it goes without
     #[arg(long, value_name = "N/s", value_parser = parse_rate)]
     pub(crate) rate: Option<f64>,
     /// Threads that the sessions are spread over
@@ -142,7 +151,7 @@ pub(crate) struct UserOptions {
     /// Users there are, numbered from 0
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     pub(crate) users: u64,
-    /// Address of a user, with the number at %d or %04d; also the POP3 name
+    /// Address of a user, with the number at %d or %04d; also the name of POP3 and IMAP
     #[arg(long, value_name = "FORMAT", default_value = "user%04d@example.test", value_parser = Pattern::parse)]
     pub(crate) user_format: Pattern,
     /// Password of every user
@@ -275,7 +284,7 @@ pub(crate) struct IdleOptions {
     /// Process whose memory is read, with all its descendants; may be repeated
     #[arg(long = "server-pid", value_name = "PID")]
     pub(crate) server_pids: Vec<u32>,
-    /// smtp: EHLO, pop3: USER and PASS before idling
+    /// Before idling: smtp EHLO; pop3 USER and PASS; imap LOGIN, SELECT INBOX and IDLE
     #[arg(long)]
     pub(crate) login: bool,
     /// Nothing happens for this long before memory is read the second time
@@ -347,7 +356,7 @@ mod tests {
             Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
             tried += 1;
         }
-        assert_eq!(tried, 8);
+        assert_eq!(tried, 11);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::task::LocalSet;
 
 use crate::cli::{IdleOptions, Protocol};
+use crate::imap::session::Session;
 use crate::measure::table::{Table, figure, grouped};
 use crate::measure::tree::{Tree, TreeMemory};
 use crate::pop3::write_login;
@@ -134,12 +135,15 @@ async fn open(options: &IdleOptions, index: usize) -> Result<Link, Trouble> {
             }
         }
         Protocol::Imap => {
-            while !link.received().contains(&b'\n') {
-                link.fill().await?;
+            let mut session = Session::greeted(link).await?;
+            if options.login {
+                let users = &options.users;
+                let number = to_u64(index) % users.users;
+                session.login(&users.user_format, users.password(), number).await?;
+                session.must(b"SELECT INBOX").await?;
+                session.idle().await?;
             }
-            if !link.received().starts_with(b"* ") {
-                return Err(Trouble::Protocol);
-            }
+            return Ok(session.link);
         }
     }
     Ok(link)

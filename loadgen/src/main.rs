@@ -1,11 +1,11 @@
-//! loadgen: measures and audits mail servers over SMTP, LMTP and POP3.
+//! loadgen: measures and audits mail servers over SMTP, LMTP, POP3 and IMAP.
 //!
 //! Independent of the server it measures: own client code, own figures, own journal. It
 //! takes from the server's library nothing but maps with a fixed order.
 //!
 //! ```text
-//!   cli       what was asked            smtp pop3 idle   one session each
-//!   run       threads, clock, pace      audit            journal, send, verify
+//!   cli       what was asked            smtp pop3 imap   one session each
+//!   run       threads, clock, pace      idle audit       memory; journal, send, verify
 //!   mails     what is sent              wire             replies, dots, one connection
 //!   measure   counts, /proc, HTTP, the table
 //! ```
@@ -13,6 +13,7 @@
 mod audit;
 mod cli;
 mod idle;
+mod imap;
 mod mails;
 mod measure;
 #[cfg(test)]
@@ -67,6 +68,7 @@ fn execute(cli: &Cli) -> Result<(String, bool), String> {
         Command::Smtp(options) => send("smtp", options, open_files),
         Command::Lmtp(options) => send("lmtp", options, open_files),
         Command::Pop3(options) => read(options, open_files),
+        Command::Imap(options) => imap::run(options, open_files),
         Command::Idle(options) => idle::run(options, open_files),
         Command::Audit(options) => audit::run(options, open_files),
     }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::http::{self, Url};
 use super::table::{Table, figure, grouped};
-use super::tally::{POP3_ERR, POP3_OK, Tally};
+use super::tally::{IMAP_BAD, IMAP_NO, IMAP_OK, POP3_ERR, POP3_OK, Tally};
 use super::tree::{Spent, Tree};
 use crate::run::{Observer, Outcome};
 use crate::values::{Instant, float};
@@ -125,6 +125,17 @@ impl Quantiles {
             max_ms: float(histogram.max()) / 1e6,
         })
     }
+
+    fn show(&self) -> String {
+        format!(
+            "p50 {}  p90 {}  p99 {}  p99.9 {}  max {}",
+            figure(self.p50_ms),
+            figure(self.p90_ms),
+            figure(self.p99_ms),
+            figure(self.p999_ms),
+            figure(self.max_ms)
+        )
+    }
 }
 
 /// What the server spent per message.
@@ -141,20 +152,43 @@ struct Server {
     settled_seconds: Option<f64>,
 }
 
+/// What the tickets of a run were for. The table says so; JSON has `message` in its keys
+/// whatever it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unit {
+    Messages,
+    Operations,
+}
+
+impl Unit {
+    /// Many of them, one of them, and the short form.
+    fn words(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Unit::Messages => ("messages", "message", "msg"),
+            Unit::Operations => ("operations", "operation", "op"),
+        }
+    }
+}
+
 /// All figures of a run.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     work: String,
+    #[serde(skip)]
+    unit: Unit,
     messages: u64,
     recipients: u64,
     octets: u64,
     refused: u64,
+    fetched: u64,
     connections: u64,
     seconds: f64,
     messages_per_second: f64,
     megabytes_per_second: f64,
     latency: Option<Quantiles>,
     session: Option<Quantiles>,
+    /// IMAP commands one by one.
+    commands: Sorted<&'static str, Quantiles>,
     /// Stage, then code, then count.
     replies: Sorted<&'static str, Sorted<String, u64>>,
     reply_texts: Vec<String>,
@@ -179,16 +213,23 @@ impl Report {
         let syncs = outside.after.zip(outside.before).map(|(after, before)| after - before);
         Report {
             work: work.into(),
+            unit: Unit::Messages,
             messages: tally.messages,
             recipients: tally.recipients,
             octets: tally.octets,
             refused: tally.refused,
+            fetched: tally.fetched,
             connections: tally.connections,
             seconds: *seconds,
             messages_per_second: per_second(tally.messages),
             megabytes_per_second: per_second(tally.octets) / 1e6,
             latency: Quantiles::of(&tally.latency),
             session: Quantiles::of(&tally.session),
+            commands: tally
+                .commands
+                .iter()
+                .filter_map(|(stage, histogram)| Some((stage.label(), Quantiles::of(histogram)?)))
+                .collect(),
             replies,
             reply_texts: tally
                 .texts
@@ -216,6 +257,12 @@ impl Report {
         self.notes.push(note);
     }
 
+    /// Says what the tickets were for.
+    pub(crate) fn counted_in(mut self, unit: Unit) -> Report {
+        self.unit = unit;
+        self
+    }
+
     pub(crate) fn errors(&self) -> u64 {
         self.errors
     }
@@ -230,41 +277,39 @@ impl Report {
     }
 
     fn table(&self) -> String {
+        let (many, one, short) = self.unit.words();
         let mut table = Table::default();
         table.row("work", &self.work);
-        table.row("messages", grouped(self.messages));
+        table.row(many, grouped(self.messages));
         if self.recipients > self.messages {
             table.row("recipients", grouped(self.recipients));
         }
         if self.refused > 0 {
             table.row("refused", grouped(self.refused));
         }
+        if self.fetched > 0 {
+            table.row("fetch responses", grouped(self.fetched));
+        }
         table.row("connections", grouped(self.connections));
         table.row("seconds", format!("{:.3}", self.seconds));
-        table.row("rate", format!("{} msg/s", figure(self.messages_per_second)));
+        table.row("rate", format!("{} {short}/s", figure(self.messages_per_second)));
         table.row("throughput", format!("{} MB/s", figure(self.megabytes_per_second)));
         table.gap();
         for (name, quantiles) in [("latency", &self.latency), ("session", &self.session)] {
-            if let Some(q) = quantiles {
-                table.row(
-                    format!("{name} ms"),
-                    format!(
-                        "p50 {}  p90 {}  p99 {}  p99.9 {}  max {}",
-                        figure(q.p50_ms),
-                        figure(q.p90_ms),
-                        figure(q.p99_ms),
-                        figure(q.p999_ms),
-                        figure(q.max_ms)
-                    ),
-                );
+            if let Some(quantiles) = quantiles {
+                table.row(format!("{name} ms"), quantiles.show());
             }
+        }
+        // A single kind of command has its row above.
+        for (stage, quantiles) in self.commands.iter().filter(|_| self.commands.len() > 1) {
+            table.row(format!("{stage} ms"), quantiles.show());
         }
         table.gap();
         if let Some(server) = &self.server {
-            server.rows(&mut table);
+            server.rows(&mut table, one);
         }
         if let (Some(syncs), Some(each)) = (self.syncs, self.syncs_per_message) {
-            let text = format!("{} (1,000 messages: {})", figure(syncs), figure(each * 1e3));
+            let text = format!("{} (1,000 {many}: {})", figure(syncs), figure(each * 1e3));
             table.row("server syncs", text);
         }
         table.gap();
@@ -303,23 +348,23 @@ impl Server {
         }
     }
 
-    fn rows(&self, table: &mut Table) {
+    fn rows(&self, table: &mut Table, one: &str) {
         let cpu = format!(
-            "{} us per message ({:.3} s, by {})",
+            "{} us per {one} ({:.3} s, by {})",
             figure(self.cpu_us_per_message),
             self.cpu_seconds,
             self.cpu_source
         );
         table.row("server cpu", cpu);
         let switches = format!(
-            "{} voluntary, {} involuntary per message",
+            "{} voluntary, {} involuntary per {one}",
             figure(self.voluntary_switches_per_message),
             figure(self.involuntary_switches_per_message)
         );
         table.row("server switches", switches);
         let written = self.write_octets_per_message.map_or_else(
             || "unknown: /proc/PID/io may not be read".into(),
-            |octets| format!("{} octets per message", figure(octets)),
+            |octets| format!("{} octets per {one}", figure(octets)),
         );
         table.row("server writes", written);
         let who = format!("{} processes, {} threads seen", self.processes, self.threads);
@@ -330,11 +375,14 @@ impl Server {
     }
 }
 
-/// POP3 has words where SMTP has codes.
+/// POP3 and IMAP have words where SMTP has codes.
 fn show_code(code: u16) -> String {
     match code {
         POP3_OK => "+OK".into(),
         POP3_ERR => "-ERR".into(),
+        IMAP_OK => "OK".into(),
+        IMAP_NO => "NO".into(),
+        IMAP_BAD => "BAD".into(),
         _ => code.to_string(),
     }
 }

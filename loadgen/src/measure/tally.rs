@@ -28,6 +28,21 @@ pub(crate) enum Stage {
     Retr,
     Dele,
     Quit,
+    Select,
+    Fetch,
+    Store,
+    Search,
+    Sort,
+    Thread,
+    Append,
+    Idle,
+    /// The time until a watcher saw what was appended.
+    Seen,
+    Status,
+    Noop,
+    Logout,
+    /// CAPABILITY, ID, NAMESPACE, ENABLE.
+    Other,
 }
 
 impl Stage {
@@ -45,22 +60,41 @@ impl Stage {
             Stage::Retr => "retr",
             Stage::Dele => "dele",
             Stage::Quit => "quit",
+            Stage::Select => "select",
+            Stage::Fetch => "fetch",
+            Stage::Store => "store",
+            Stage::Search => "search",
+            Stage::Sort => "sort",
+            Stage::Thread => "thread",
+            Stage::Append => "append",
+            Stage::Idle => "idle",
+            Stage::Seen => "seen",
+            Stage::Status => "status",
+            Stage::Noop => "noop",
+            Stage::Logout => "logout",
+            Stage::Other => "other",
         }
     }
 }
 
-/// A reply as it is counted: SMTP by its code, POP3 by the two numbers below.
+/// A reply as it is counted: SMTP by its code, POP3 and IMAP by the numbers below.
 pub(crate) type Answer = (Stage, u16);
 
 /// Stands for `+OK`; no SMTP reply has this code.
 pub(crate) const POP3_OK: u16 = 1;
 /// Stands for `-ERR`; no SMTP reply has this code.
 pub(crate) const POP3_ERR: u16 = 999;
+/// Stands for IMAP's `OK`.
+pub(crate) const IMAP_OK: u16 = 2;
+/// Stands for IMAP's `NO`.
+pub(crate) const IMAP_NO: u16 = 997;
+/// Stands for IMAP's `BAD`.
+pub(crate) const IMAP_BAD: u16 = 998;
 
 /// Counts of one thread, of one second or of the whole run.
 #[derive(Clone, Debug)]
 pub(crate) struct Tally {
-    /// Messages that were answered as they should.
+    /// Messages (IMAP: operations) that were answered as they should.
     pub(crate) messages: u64,
     /// Octets of those messages, as they are on the wire without stuffing.
     pub(crate) octets: u64,
@@ -70,7 +104,11 @@ pub(crate) struct Tally {
     pub(crate) connections: u64,
     /// Messages that were answered with a refusal.
     pub(crate) refused: u64,
+    /// FETCH responses of IMAP.
+    pub(crate) fetched: u64,
     pub(crate) latency: Histogram<u64>,
+    /// IMAP commands one by one, with two digits.
+    pub(crate) commands: Sorted<Stage, Histogram<u64>>,
     /// Whole POP3 sessions, login to QUIT.
     pub(crate) session: Histogram<u64>,
     pub(crate) replies: Sorted<Answer, u64>,
@@ -81,18 +119,16 @@ pub(crate) struct Tally {
 
 impl Tally {
     pub(crate) fn new() -> Tally {
-        let histogram = || {
-            Histogram::new_with_bounds(LATENCY_NS_MIN, LATENCY_NS_MAX, 3)
-                .expect("the bounds are constants that fit")
-        };
         Tally {
             messages: 0,
             octets: 0,
             recipients: 0,
             connections: 0,
             refused: 0,
-            latency: histogram(),
-            session: histogram(),
+            fetched: 0,
+            latency: histogram(3),
+            commands: Sorted::new(),
+            session: histogram(3),
             replies: Sorted::new(),
             texts: Sorted::new(),
             troubles: Sorted::new(),
@@ -104,6 +140,12 @@ impl Tally {
         self.messages += 1;
         self.octets += octets;
         self.latency.saturating_record(latency_ns.max(LATENCY_NS_MIN));
+    }
+
+    /// One IMAP command that was answered.
+    pub(crate) fn command(&mut self, stage: Stage, latency_ns: u64) {
+        let commands = self.commands.entry(stage).or_insert_with(|| histogram(2));
+        commands.saturating_record(latency_ns.max(LATENCY_NS_MIN));
     }
 
     pub(crate) fn whole_session(&mut self, latency_ns: u64) {
@@ -136,6 +178,11 @@ impl Tally {
         self.recipients += other.recipients;
         self.connections += other.connections;
         self.refused += other.refused;
+        self.fetched += other.fetched;
+        for (stage, part) in &other.commands {
+            let whole = self.commands.entry(*stage).or_insert_with(|| histogram(2));
+            whole.add(part).expect("all tallies have the same bounds");
+        }
         self.latency.add(&other.latency).expect("all tallies have the same bounds");
         self.session.add(&other.session).expect("all tallies have the same bounds");
         for (answer, count) in &other.replies {
@@ -148,6 +195,11 @@ impl Tally {
             *self.troubles.entry(*trouble).or_default() += count;
         }
     }
+}
+
+fn histogram(digits: u8) -> Histogram<u64> {
+    Histogram::new_with_bounds(LATENCY_NS_MIN, LATENCY_NS_MAX, digits)
+        .expect("the bounds are constants that fit")
 }
 
 #[cfg(test)]

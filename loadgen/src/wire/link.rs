@@ -11,6 +11,7 @@ use std::ops::Range;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
+use super::imap::{RESPONSE_OCTETS_MAX, take_response};
 use super::reply::{NoReply, Reply, Status, take_reply, take_status};
 
 /// Octets read at once.
@@ -178,11 +179,17 @@ impl Link {
 
     /// Waits for more octets; an end of the stream is [`Trouble::Closed`].
     pub(crate) async fn fill(&mut self) -> Result<(), Trouble> {
+        self.fill_up_to(RECEIVE_OCTETS_MAX).await
+    }
+
+    /// The same with a receive buffer of at most this many octets. Nothing is lost when the
+    /// wait is given up.
+    async fn fill_up_to(&mut self, octets_max: usize) -> Result<(), Trouble> {
         if self.to == self.input.len() {
             if self.from > 0 {
                 self.input.copy_within(self.from..self.to, 0);
                 (self.from, self.to) = (0, self.to - self.from);
-            } else if self.input.len() >= RECEIVE_OCTETS_MAX {
+            } else if self.input.len() >= octets_max {
                 return Err(Trouble::Protocol);
             } else {
                 self.input.resize(self.input.len() * 2, 0);
@@ -228,6 +235,17 @@ impl Link {
         let status = self.peek_status().await?;
         self.used(status.len);
         Ok(status)
+    }
+
+    /// Waits for one whole IMAP response, which stays in the buffer until it is
+    /// [`Link::used`]; returns its octets. Nothing is lost when the wait is given up.
+    pub(crate) async fn peek_response(&mut self) -> Result<usize, Trouble> {
+        loop {
+            if let Some(len) = take_response(self.received())? {
+                return Ok(len);
+            }
+            self.fill_up_to(RESPONSE_OCTETS_MAX).await?;
+        }
     }
 }
 
