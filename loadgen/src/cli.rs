@@ -28,6 +28,8 @@ EXAMPLES
       loadgen imap --to 127.0.0.1:1143 --mix fetch-all --users 1 --sessions 1 --count 20 --server-pid $PID
   New mail as 100 watchers in IDLE see it:
       loadgen imap --to 127.0.0.1:1143 --mix idle --sessions 101 --count 20
+  Thirty clients that change one mailbox and check each response:
+      loadgen imap --to 127.0.0.1:1143 --check --sessions 30 --duration 1m
   Memory of ten thousand connections:
       loadgen idle --protocol smtp --to 127.0.0.1:2525 --connections 10000 --server-pid $PID
   Load with a journal while something kills the server, then the reckoning:
@@ -356,7 +358,7 @@ mod tests {
             Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
             tried += 1;
         }
-        assert_eq!(tried, 11);
+        assert_eq!(tried, 12);
     }
 
     #[test]

@@ -81,7 +81,7 @@ async fn batch(
         session.link.flush().await?;
         let answers = if multi || !wanted { 1 } else { commands.len() };
         for index in 0..answers {
-            let answer = session.answer(|_| {}).await?;
+            let answer = session.answer(|_, _| {}).await?;
             count(context, Stage::Append, from_ns, answer, session);
             let done = if multi { commands } else { &commands[index..=index] };
             for ticket in done {

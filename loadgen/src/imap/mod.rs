@@ -3,9 +3,10 @@
 //! ```text
 //!   mix      what is done, as data         session   one connection, its tags
 //!   perform  does a script per ticket      watch     IDLE: one appends, all others see it
-//!   fill     MULTIAPPEND, pipelined APPEND
+//!   fill     MULTIAPPEND, pipelined APPEND          check     many clients, one mailbox, one truth
 //! ```
 
+mod check;
 mod fill;
 pub(crate) mod mix;
 pub(crate) mod options;
@@ -118,6 +119,9 @@ pub(crate) fn count(
 /// Runs the command. `Ok(false)` when something went wrong.
 pub(crate) fn run(options: &ImapOptions, open_files: u64) -> Result<(String, bool), String> {
     check_sessions(options.sessions, open_files)?;
+    if options.check {
+        return check::run(options);
+    }
     let settings = Arc::new(Settings::new(options)?);
     let mut outside = crate::outside(&options.server)?;
     let mut work = options.work.clone();

@@ -14,6 +14,10 @@ pub(crate) struct ImapOptions {
     /// What is done for each operation that is counted
     #[arg(long, value_name = "MIX", default_value = "thunderbird")]
     pub(crate) mix: Mix,
+    /// Instead of measuring: all sessions change the mailbox of the first user at once, and every
+    /// response is held against what was said before; --count is operations
+    #[arg(long, conflicts_with = "mix")]
+    pub(crate) check: bool,
     /// Connections at a time, spread over the users; idle: watchers and the one that appends
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub(crate) sessions: usize,

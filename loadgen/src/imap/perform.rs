@@ -131,7 +131,7 @@ async fn act(
         Act::Say(text) | Act::SayForAll(text) | Act::SayAlike(text) => {
             say(context, settings, session, text, memory)?;
             session.link.flush().await?;
-            let answer = session.answer(|_| {}).await?;
+            let answer = session.answer(|_, _| {}).await?;
             let exists = u64::from(session.exists);
             let fits = match step.act {
                 Act::SayForAll(_) => answer.fetched == exists && exists > 0,
@@ -148,7 +148,7 @@ async fn act(
             let user = ticket.number % settings.users;
             write_login(session.begin(), &settings.user, &settings.password, user);
             session.link.send("\r\n").await?;
-            session.answer(|_| {}).await
+            session.answer(|_, _| {}).await
         }
         Act::Append => append(settings, session, ticket.number).await,
         Act::IdleOnce => {
@@ -157,7 +157,7 @@ async fn act(
             if session.may_go_on().await? {
                 session.link.send("DONE\r\n").await?;
             }
-            session.answer(|_| {}).await
+            session.answer(|_, _| {}).await
         }
     }
 }
@@ -205,7 +205,7 @@ pub(crate) async fn append(
     if session.literal(settings.pool.pick(number), number).await? {
         session.link.send("\r\n").await?;
     }
-    let mut answer = session.answer(|_| {}).await?;
+    let mut answer = session.answer(|_, _| {}).await?;
     answer.octets += to_u64(settings.pool.pick(number).len());
     Ok(answer)
 }

@@ -143,7 +143,7 @@ impl Session {
     pub(crate) async fn command(&mut self, command: &[u8]) -> Result<Answer, Trouble> {
         self.begin().extend_from_slice(command);
         self.link.send("\r\n").await?;
-        self.answer(|_| {}).await
+        self.answer(|_, _| {}).await
     }
 
     /// The same where nothing but OK lets the session go on.
@@ -160,13 +160,13 @@ impl Session {
     ) -> Result<(), Trouble> {
         write_login(self.begin(), user, password, number);
         self.link.send("\r\n").await?;
-        if !self.answer(|_| {}).await?.is_ok() {
+        if !self.answer(|_, _| {}).await?.is_ok() {
             return Err(Trouble::Denied);
         }
         self.begin().extend_from_slice(b"CAPABILITY\r\n");
         self.link.flush().await?;
         let mut offers = Offers::default();
-        self.answer(|response| {
+        self.answer(|_, response| {
             if let Response::Data(line) = response
                 && line.len() > 10
                 && line[..10].eq_ignore_ascii_case(b"CAPABILITY")
@@ -179,10 +179,11 @@ impl Session {
         Ok(())
     }
 
-    /// Waits for the end of the oldest command that has no answer yet.
+    /// Waits for the end of the oldest command that has no answer yet. Each response is shown
+    /// as it came and as it was understood.
     pub(crate) async fn answer(
         &mut self,
-        mut observe: impl FnMut(&Response<'_>),
+        mut observe: impl FnMut(&[u8], &Response<'_>),
     ) -> Result<Answer, Trouble> {
         let (mut fetched, mut octets) = (0, 0);
         loop {
@@ -190,7 +191,7 @@ impl Session {
             octets += to_u64(len);
             let whole = &self.link.received()[..len];
             let response = parse(whole)?;
-            observe(&response);
+            observe(whole, &response);
             match response {
                 Response::Tagged { tag, status, .. } => {
                     self.answered += 1;

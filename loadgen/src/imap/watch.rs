@@ -150,7 +150,7 @@ async fn watch(context: &Context, board: &Board, mut session: Session) -> Result
     }
     context.finished();
     session.link.send("DONE\r\n").await?;
-    session.answer(|_| {}).await?;
+    session.answer(|_, _| {}).await?;
     session.command(b"LOGOUT").await?;
     Ok(())
 }

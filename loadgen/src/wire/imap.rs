@@ -156,7 +156,6 @@ pub(crate) fn number(digits: &[u8]) -> Option<u64> {
 }
 
 /// The ranges of a set such as `2,4:7`, each from low to high; what is no number ends it.
-#[cfg_attr(not(test), expect(dead_code, reason = "the state check comes next"))]
 pub(crate) fn ranges(set: &[u8]) -> impl Iterator<Item = (u32, u32)> {
     set.split(|octet| *octet == b',').map_while(|range| {
         let at = memchr(b':', range);
@@ -229,7 +228,7 @@ fn literal_len(text: &[u8]) -> Option<usize> {
 }
 
 /// The octets of a quoted string (as they stand) or of a literal; an atom is its own text.
-#[cfg_attr(not(test), expect(dead_code, reason = "the state check comes next"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "reading back comes next"))]
 pub(crate) fn text(value: &[u8]) -> &[u8] {
     match value.strip_prefix(b"~").unwrap_or(value) {
         [b'"', inner @ .., b'"'] => inner,
