@@ -35,6 +35,9 @@ EXAMPLES
   Load with a journal while something kills the server, then the reckoning:
       loadgen audit --smtp 127.0.0.1:2525 --pop3 127.0.0.1:1110 --journal j --phase send --duration 60s
       loadgen audit --smtp 127.0.0.1:2525 --pop3 127.0.0.1:1110 --journal j --phase verify
+  The same for what IMAP says OK to:
+      loadgen audit --imap 127.0.0.1:1143 --journal k --phase send --duration 60s
+      loadgen audit --imap 127.0.0.1:1143 --journal k --phase verify
 
 EXIT STATUS
   0 done; 1 errors that --allow-errors does not cover, or an audit that found something; 2 wrong usage";
@@ -68,7 +71,7 @@ pub(crate) enum Command {
     /// Opens connections that do nothing and says what each costs in memory
     #[command(after_long_help = EXAMPLES)]
     Idle(IdleOptions),
-    /// Sends with a journal of every 250, reads all back by POP3, says what is missing,
+    /// Sends with a journal of every 250 (or IMAP's OK), reads all back, says what is missing,
     /// doubled or changed
     #[command(after_long_help = EXAMPLES)]
     Audit(AuditOptions),
@@ -304,11 +307,15 @@ pub(crate) struct IdleOptions {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct AuditOptions {
     /// Where mail is sent
-    #[arg(long, value_name = "HOST:PORT", value_parser = Address::parse)]
-    pub(crate) smtp: Address,
+    #[arg(long, value_name = "HOST:PORT", value_parser = Address::parse, required_unless_present = "imap")]
+    pub(crate) smtp: Option<Address>,
     /// Where it is read back
-    #[arg(long, value_name = "HOST:PORT", value_parser = Address::parse)]
-    pub(crate) pop3: Address,
+    #[arg(long, value_name = "HOST:PORT", value_parser = Address::parse, required_unless_present = "imap")]
+    pub(crate) pop3: Option<Address>,
+    /// Instead of both: APPEND, COPY, MOVE, STORE and EXPUNGE over IMAP, read back the same way;
+    /// --count is operations, and each journal serves one kind of audit
+    #[arg(long, value_name = "HOST:PORT", value_parser = Address::parse, conflicts_with_all = ["smtp", "pop3", "pop3_delete"])]
+    pub(crate) imap: Option<Address>,
     /// Journal of what was sent and answered; an existing one is continued
     #[arg(long, value_name = "FILE")]
     pub(crate) journal: PathBuf,
@@ -358,7 +365,7 @@ mod tests {
             Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
             tried += 1;
         }
-        assert_eq!(tried, 12);
+        assert_eq!(tried, 14);
     }
 
     #[test]

@@ -17,7 +17,7 @@
 //! Each sequence number is sent at most once, so that any second copy is the server's.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::Scope;
@@ -87,15 +87,7 @@ pub(crate) struct Ledger {
 impl Ledger {
     /// Reads a journal; without a file, an empty one.
     pub(crate) fn load(path: &Path) -> Result<Ledger, String> {
-        let mut text = Vec::new();
-        match OpenOptions::new().read(true).open(path) {
-            Ok(mut file) => {
-                file.read_to_end(&mut text).map_err(|error| named(path, &error))?;
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(named(path, &error)),
-        }
-        Ok(Ledger::parse(&String::from_utf8_lossy(&text)))
+        Ok(Ledger::parse(&text(path)?))
     }
 
     pub(crate) fn parse(text: &str) -> Ledger {
@@ -210,6 +202,15 @@ impl Ledger {
     }
 }
 
+/// What stands in a journal; nothing where there is no file.
+pub(crate) fn text(path: &Path) -> Result<String, String> {
+    match std::fs::read(path) {
+        Ok(text) => Ok(String::from_utf8_lossy(&text).into_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        Err(error) => Err(named(path, &error)),
+    }
+}
+
 fn named(path: &Path, error: &std::io::Error) -> String {
     format!("{}: {error}", path.display())
 }
@@ -281,6 +282,20 @@ impl Writer {
         self.end();
     }
 
+    /// A line of another kind of audit, handed to the kernel before anything is asked.
+    pub(crate) fn line_now(&mut self, line: &[u8]) {
+        self.pending.extend_from_slice(line);
+        self.flush();
+    }
+
+    /// An answer, which may follow with the next line.
+    pub(crate) fn line_later(&mut self, line: &[u8]) {
+        self.pending.extend_from_slice(line);
+        if self.pending.len() >= PENDING_OCTETS_MAX {
+            self.flush();
+        }
+    }
+
     fn begin(&mut self, kind: u8, number: u64) {
         self.pending.extend_from_slice(&[kind, b' ']);
         write_number(&mut self.pending, number);
@@ -297,10 +312,7 @@ impl Writer {
     }
 
     fn end(&mut self) {
-        self.pending.push(b'\n');
-        if self.pending.len() >= PENDING_OCTETS_MAX {
-            self.flush();
-        }
+        self.line_later(b"\n");
     }
 
     /// Hands everything to the kernel.

@@ -8,20 +8,23 @@
 //!
 //! Every acknowledged message must be in each accepted recipient's maildrop exactly once and
 //! unchanged; what was not acknowledged may be there once or not; nothing else may be there.
+//! With `--imap` the same is asked of APPEND, COPY, MOVE, STORE and EXPUNGE.
 
+mod imap;
 mod journal;
 mod message;
 mod send;
 mod verdict;
 mod verify;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 
 use serde::Serialize;
 
-use crate::cli::{AuditOptions, Phase};
+use crate::cli::{Address, AuditOptions, Phase};
 use crate::mails::Pool;
 use crate::measure::report::{Outside, Report};
 use crate::measure::table::Table;
@@ -51,13 +54,19 @@ pub(crate) fn run(options: &AuditOptions, open_files: u64) -> Result<(String, bo
     for _ in 0..options.rounds.max(1) {
         let mut round = Round { sent: None, verdict: None };
         if options.phase != Phase::Verify {
-            let sent = send(options, pool)?;
+            let sent = match options.imap {
+                Some(imap) => imap::act(options, imap.resolved(), pool)?,
+                None => send(options, pool)?,
+            };
             // A server that is killed makes troubles; one that takes nothing at all is wrong.
             good &= sent.messages() > 0 || options.work.count == Some(0);
             round.sent = Some(sent);
         }
         if options.phase != Phase::Send {
-            let verdict = verify(options)?;
+            let verdict = match options.imap {
+                Some(imap) => imap::verify(options, imap.resolved())?,
+                None => verify(options)?,
+            };
             good &= verdict.is_good();
             round.verdict = Some(verdict);
         }
@@ -82,8 +91,8 @@ fn send(options: &AuditOptions, pool: &'static Pool) -> Result<Report, String> {
         Writer::open(&options.journal)?.new_line();
     }
     let settings = Arc::new(send::Settings {
-        smtp: options.smtp.resolved(),
-        pop3: options.pop3.resolved(),
+        smtp: asked_for(options.smtp)?,
+        pop3: asked_for(options.pop3)?,
         journal: options.journal.clone(),
         journal_failed: AtomicBool::new(false),
         run: ledger.run,
@@ -122,6 +131,11 @@ fn send(options: &AuditOptions, pool: &'static Pool) -> Result<Report, String> {
     Ok(Report::new("audit: send", &outcome, &outside))
 }
 
+/// The command line wants both addresses where `--imap` is not given.
+fn asked_for(address: Option<Address>) -> Result<SocketAddr, String> {
+    address.map(Address::resolved).ok_or_else(|| "--smtp and --pop3, or --imap".into())
+}
+
 /// Reads all maildrops, again while something is missing and there is patience.
 fn verify(options: &AuditOptions) -> Result<Verdict, String> {
     let ledger = Ledger::load(&options.journal)?;
@@ -129,7 +143,7 @@ fn verify(options: &AuditOptions) -> Result<Verdict, String> {
         return Err(format!("{}: no journal of an audit", options.journal.display()));
     }
     let settings = Arc::new(verify::Settings {
-        pop3: options.pop3.resolved(),
+        pop3: asked_for(options.pop3)?,
         run: ledger.run,
         user: options.users.user_format.clone(),
         password: options.users.password().clone(),

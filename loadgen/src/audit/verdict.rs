@@ -33,6 +33,8 @@ pub(crate) enum Wrong {
     Doubled,
     /// The body is not the one that was sent.
     Changed,
+    /// The flags are not the ones that were set (IMAP).
+    Flags,
     /// There, but never sent to this user.
     NeverSent,
     /// There, although its deletion was acknowledged.
@@ -47,6 +49,7 @@ impl Wrong {
             Wrong::Missing => "missing",
             Wrong::Doubled => "doubled",
             Wrong::Changed => "changed",
+            Wrong::Flags => "wrong flags",
             Wrong::NeverSent => "never sent",
             Wrong::Undeleted => "undeleted",
             Wrong::Unread => "unread maildrops",
@@ -86,7 +89,7 @@ impl Verdict {
         self.wrong.contains_key(&Wrong::Missing) || self.wrong.contains_key(&Wrong::Unread)
     }
 
-    fn blame(&mut self, wrong: Wrong, seq: Option<u64>, user: u64) {
+    pub(super) fn blame(&mut self, wrong: Wrong, seq: Option<u64>, user: u64) {
         *self.wrong.entry(wrong).or_default() += 1;
         if self.findings.len() < NAMED_MAX {
             let what = seq.map_or_else(String::new, |seq| format!(" message {seq}"));
@@ -116,6 +119,7 @@ impl Verdict {
             Wrong::Missing,
             Wrong::Doubled,
             Wrong::Changed,
+            Wrong::Flags,
             Wrong::NeverSent,
             Wrong::Undeleted,
             Wrong::Unread,

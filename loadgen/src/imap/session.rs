@@ -248,27 +248,34 @@ impl Session {
         if self.may_go_on().await? { Ok(()) } else { Err(Trouble::Denied) }
     }
 
-    /// Appends a literal; asks first where the server wants that. `Ok(false)` when it does
-    /// not want the literal: the answer is there to be taken.
+    /// Announces a literal of `len` octets, which the caller then appends. Asks first where
+    /// the server wants that; `Ok(false)` when it does not want the literal: the answer is
+    /// there to be taken.
+    pub(crate) async fn announce(&mut self, len: usize) -> Result<bool, Trouble> {
+        let at_once = self.offers.may_send_at_once(len);
+        let text = self.link.text();
+        text.push(b'{');
+        write_number(text, to_u64(len));
+        text.extend_from_slice(if at_once { b"+}\r\n" } else { b"}\r\n" });
+        if at_once {
+            return Ok(true);
+        }
+        self.link.flush().await?;
+        self.may_go_on().await
+    }
+
+    /// Appends a message as a literal; see [`Session::announce`].
     pub(crate) async fn literal(
         &mut self,
         mail: &'static Mail,
         mark: u64,
     ) -> Result<bool, Trouble> {
-        let at_once = self.offers.may_send_at_once(mail.len());
-        let text = self.link.text();
-        text.push(b'{');
-        write_number(text, to_u64(mail.len()));
-        text.extend_from_slice(if at_once { b"+}\r\n" } else { b"}\r\n" });
-        if !at_once {
-            self.link.flush().await?;
-            if !self.may_go_on().await? {
-                return Ok(false);
-            }
+        let wanted = self.announce(mail.len()).await?;
+        if wanted {
+            mail.write_head(mark, self.link.text());
+            self.link.share(mail.body());
         }
-        mail.write_head(mark, self.link.text());
-        self.link.share(mail.body());
-        Ok(true)
+        Ok(wanted)
     }
 }
 

@@ -166,6 +166,13 @@ pub(crate) fn ranges(set: &[u8]) -> impl Iterator<Item = (u32, u32)> {
     })
 }
 
+/// Sources and destinations of `COPYUID validity sources destinations`, in order (RFC 4315 §3).
+pub(crate) fn copies(code: Option<&[u8]>) -> Option<Vec<(u32, u32)>> {
+    let (sources, destinations) = word(word(code_value(code, "COPYUID")?).1);
+    let flat = |set| ranges(set).flat_map(|(from, to)| from..=to);
+    Some(flat(sources).zip(flat(destinations)).collect())
+}
+
 /// Walks through `name value name value …` of a FETCH.
 pub(crate) fn items(pairs: &[u8]) -> Items<'_> {
     Items { rest: pairs }
@@ -228,7 +235,6 @@ fn literal_len(text: &[u8]) -> Option<usize> {
 }
 
 /// The octets of a quoted string (as they stand) or of a literal; an atom is its own text.
-#[cfg_attr(not(test), expect(dead_code, reason = "reading back comes next"))]
 pub(crate) fn text(value: &[u8]) -> &[u8] {
     match value.strip_prefix(b"~").unwrap_or(value) {
         [b'"', inner @ .., b'"'] => inner,
@@ -322,6 +328,13 @@ mod tests {
                 left 0: Ok(None)
             "#]],
         );
+    }
+
+    #[test]
+    fn reads_which_copy_is_whose() {
+        let wanted = Some(vec![(2, 10), (4, 11), (5, 12)]);
+        assert_eq!(copies(Some(b"COPYUID 7 2,4:5 10:12")), wanted);
+        assert_eq!(copies(Some(b"APPENDUID 7 2")), None);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::resync::Resync;
 use crate::imap::Settings;
 use crate::imap::session::Session;
 use crate::values::{Rng, to_u64, to_usize};
-use crate::wire::imap::{Response, Status, code_value, number, parse, ranges, word};
+use crate::wire::imap::{Response, Status, code_value, copies, number, parse, ranges, word};
 use crate::wire::link::Trouble;
 
 /// Lines of the conversation that are kept.
@@ -364,7 +364,7 @@ impl Client {
         let (from, to) = self.range();
         let ending = self.run(&format!("COPY {from}:{to} {mailbox}"), Busy::Other).await?;
         let mut deeds = self.deeds.borrow_mut();
-        match pairs(ending.code.as_deref()) {
+        match copies(ending.code.as_deref()) {
             Some(pairs) => pairs.into_iter().for_each(|(from, to)| deeds.copy(from, to)),
             None => deeds.unnamed |= ending.ok && !self.session.offers.uid_plus,
         }
@@ -379,7 +379,7 @@ impl Client {
         let other = String::from_utf8_lossy(&self.other).into_owned();
         let ending = self.run(&format!("MOVE {from}:{to} {other}"), Busy::Other).await?;
         let mut deeds = self.deeds.borrow_mut();
-        match pairs(ending.copied.as_deref()).or_else(|| pairs(ending.code.as_deref())) {
+        match copies(ending.copied.as_deref()).or_else(|| copies(ending.code.as_deref())) {
             Some(pairs) => pairs.into_iter().for_each(|(from, to)| deeds.moved(from, to)),
             None => deeds.unnamed |= ending.ok && !self.session.offers.uid_plus,
         }
@@ -476,22 +476,4 @@ fn change(flags: &mut Flags, add: bool, flag: &str) {
 
 fn number_of(digits: &[u8]) -> Option<u32> {
     u32::try_from(number(digits)?).ok()
-}
-
-/// Sources and destinations of `COPYUID validity sources destinations`, in order.
-fn pairs(code: Option<&[u8]>) -> Option<Vec<(u32, u32)>> {
-    let (sources, destinations) = word(word(code_value(code, "COPYUID")?).1);
-    let flat = |set| ranges(set).flat_map(|(from, to)| from..=to);
-    Some(flat(sources).zip(flat(destinations)).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_which_copy_is_whose() {
-        assert_eq!(pairs(Some(b"COPYUID 7 2,4:5 10:12")), Some(vec![(2, 10), (4, 11), (5, 12)]));
-        assert_eq!(pairs(Some(b"APPENDUID 7 2")), None);
-    }
 }
