@@ -18,6 +18,8 @@ mod mails;
 mod measure;
 #[cfg(test)]
 mod peer;
+#[cfg(test)]
+mod peer_imap;
 mod pop3;
 mod run;
 mod smtp;

@@ -307,7 +307,7 @@ async fn preside(
 fn live_line(passed: u64, part: &Tally, total: &Tally) {
     let milliseconds = |quantile| float(part.latency.value_at_quantile(quantile)) / 1e6;
     let line = format!(
-        "{passed:>5} s  {:>9} msg/s  {:>8.1} MB/s  p50 {:>8.2} ms  p99 {:>8.2} ms  errors {}  all {}\n",
+        "{passed:>5} s  {:>9} /s  {:>8.1} MB/s  p50 {:>8.2} ms  p99 {:>8.2} ms  errors {}  all {}\n",
         part.messages,
         float(part.octets) / 1e6,
         milliseconds(0.5),

@@ -43,6 +43,8 @@ pub(crate) enum Mix {
     Noop,
     /// APPEND of one message of --size octets
     Append,
+    /// One of each by turns: FETCH of a body, STORE, SEARCH, APPEND, STATUS, NOOP
+    Mixed,
     /// All sessions but one watch the mailbox in IDLE; the one appends
     Idle,
     /// A whole session as Thunderbird has it
@@ -92,6 +94,7 @@ const fn say(stage: Stage, text: &'static str) -> Step {
 
 const LOGIN: Step = Step { stage: Stage::Login, act: Act::Login };
 const LOGOUT: Step = say(Stage::Logout, "LOGOUT");
+const APPEND: Step = Step { stage: Stage::Append, act: Act::Append };
 const IDLE: Step = Step { stage: Stage::Idle, act: Act::IdleOnce };
 
 /// Header fields as Thunderbird asks for them.
@@ -131,6 +134,16 @@ const PHONE: &[Step] = &[
     LOGOUT,
 ];
 
+/// What a session does that stays logged in.
+const MIXED: &[Step] = &[
+    say(Stage::Fetch, "FETCH $any (UID BODY.PEEK[])"),
+    say(Stage::Store, "STORE $own $signFLAGS.SILENT (\\Flagged)"),
+    say(Stage::Search, "UID SEARCH $uids UNSEEN"),
+    APPEND,
+    say(Stage::Status, "STATUS $mailbox (MESSAGES UIDNEXT UNSEEN)"),
+    say(Stage::Noop, "NOOP"),
+];
+
 const FETCH_ALL: &str = "FETCH 1:* (UID FLAGS ENVELOPE INTERNALDATE RFC822.SIZE)";
 
 impl Mix {
@@ -140,6 +153,7 @@ impl Mix {
         let fresh = |steps| Some(Script { fresh: true, selected: false, steps });
         match self {
             Mix::Login => fresh(const { &[LOGIN, LOGOUT] }),
+            Mix::Mixed => selected(MIXED),
             Mix::Thunderbird => fresh(THUNDERBIRD),
             Mix::Phone => fresh(PHONE),
             Mix::Select => selected(const { &[say(Stage::Select, "SELECT $mailbox")] }),
@@ -178,11 +192,9 @@ impl Mix {
                 selected(const { &[say(Stage::Thread, "UID THREAD REFERENCES UTF-8 ALL")] })
             }
             Mix::Noop => selected(const { &[say(Stage::Noop, "NOOP")] }),
-            Mix::Append => Some(Script {
-                fresh: false,
-                selected: false,
-                steps: const { &[Step { stage: Stage::Append, act: Act::Append }] },
-            }),
+            Mix::Append => {
+                Some(Script { fresh: false, selected: false, steps: const { &[APPEND] } })
+            }
             Mix::Idle | Mix::Prepare => None,
         }
     }

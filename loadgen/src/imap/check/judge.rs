@@ -63,6 +63,9 @@ impl Deeds {
         for uid in there.iter().filter(|uid| !self.created.contains(uid)) {
             self.findings.push(format!("UID {uid} is there and nobody made it"));
         }
+        for uid in there.iter().filter(|uid| self.moved.contains_key(uid)) {
+            self.findings.push(format!("UID {uid} was moved and is still there"));
+        }
         let there: Set<u32> = other.iter().filter_map(|entry| entry.uid).collect();
         for uid in self.moved_to.iter().filter(|uid| !there.contains(uid)) {
             self.findings.push(format!("UID {uid} was moved and is not in the other mailbox"));
@@ -124,7 +127,7 @@ mod tests {
         assert_eq!(deeds.findings, [""; 0]);
         deeds.create(1);
         deeds.moved(2, 4);
-        deeds.judge(&[entry(9, "", 1)], &[entry(1, "", 1)]);
+        deeds.judge(&[entry(2, "", 1), entry(9, "", 1)], &[entry(1, "", 1)]);
         assert_eq!(
             deeds.findings,
             [
@@ -132,6 +135,7 @@ mod tests {
                 "UID 2 was moved twice, to 1 and to 4",
                 "UID 1 is gone and nobody removed it",
                 "UID 9 is there and nobody made it",
+                "UID 2 was moved and is still there",
                 "UID 4 was moved and is not in the other mailbox",
             ]
         );
