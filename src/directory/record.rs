@@ -1,8 +1,8 @@
 //! What the directory is made of, and its octets in the log.
 //!
-//! Every body begins with the version of the record (in the record's header; 1). Numbers are
-//! little-endian, a text is its length (u32) and UTF-8. A page of a checkpoint is the octet 1, the
-//! number of entries (u32), and the entries, each as the body of its record behind its length.
+//! All records are of version 1. Numbers are little-endian, a text is its length (u32) and UTF-8. A
+//! page of a checkpoint is the octet 1, the number of entries (u32), and the entries, each as the
+//! body of its record behind its length.
 //!
 //! | kind | record | body |
 //! |---|---|---|
