@@ -290,7 +290,10 @@ pub(super) fn open_blob(
     if header.id != id {
         return Err(broken("another blob lies in its place"));
     }
-    if header.summary_check != summary_check(summary_of(octets, &header), identity.blob_seed(id)) {
+    let summary_fits = header.summary_check == 0
+        || header.summary_check
+            == summary_check(summary_of(octets, &header), identity.blob_seed(id));
+    if !summary_fits {
         return Err(broken("its summary is damaged"));
     }
     let end = BLOB_HEADER_OCTETS
@@ -326,9 +329,18 @@ pub(super) fn open_summary<'o>(
     if header.id != id {
         return Err(broken("another blob lies in its place"));
     }
-    let need = BLOB_HEADER_OCTETS + to_usize(u64::from(header.summary_octets));
-    if octets.len() < need {
-        return Ok(Err(need));
+    let summary_end = BLOB_HEADER_OCTETS + to_usize(u64::from(header.summary_octets));
+    if header.summary_check == 0 {
+        // Only the check of the whole tells.
+        let end = summary_end + to_usize(header.stored_octets);
+        if octets.len() < end {
+            return Ok(Err(end));
+        }
+        open_blob(octets, id, identity, segment, offset)?;
+        return Ok(Ok(summary_of(octets, &header)));
+    }
+    if octets.len() < summary_end {
+        return Ok(Err(summary_end));
     }
     let summary = summary_of(octets, &header);
     if header.summary_check != summary_check(summary, identity.blob_seed(id)) {
@@ -445,6 +457,28 @@ mod tests {
             assert!(open_blob(found, line.id, &IDENTITY, 3, at).is_ok());
             assert!(open_blob(found, line.id, &IDENTITY, 4, at).is_err(), "another segment");
         }
+    }
+
+    /// Blobs of before their summaries had a check: four zeros are in its place.
+    #[test]
+    fn reads_blobs_whose_summary_has_no_check() {
+        let (mut octets, encoded) = encoded();
+        let line = encoded.blobs[3];
+        let place = 8192 + to_u64(line.offset);
+        let seed = IDENTITY.seed(3, place);
+        let blob = &mut octets[line.offset..][..line.octets];
+        let header = BlobHeader::decode(blob, seed).unwrap();
+        let old = BlobHeader { summary_check: 0, ..header }.encode(seed);
+        blob[..BLOB_HEADER_OCTETS].copy_from_slice(&old);
+        let read = |blob: &[u8]| {
+            let summary = open_summary(blob, line.id, &IDENTITY, 3, place);
+            summary.map(|found| found.map(<[u8]>::to_vec))
+        };
+        assert!(open_blob(blob, line.id, &IDENTITY, 3, place).is_ok());
+        assert_eq!(read(&blob[..100]), Ok(Err(line.octets)));
+        assert_eq!(read(blob), Ok(Ok(vec![1; 3])));
+        blob[BLOB_HEADER_OCTETS] ^= 1;
+        assert!(read(blob).is_err() && open_blob(blob, line.id, &IDENTITY, 3, place).is_err());
     }
 
     /// Whatever bit is turned, something notices; only the zeros between the parts are nobody's.

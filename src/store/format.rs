@@ -358,6 +358,7 @@ pub struct BlobHeader {
     /// Over summary and stored octets, seeded with the blob's identity.
     pub check: u64,
     /// Over the summary alone, for those who read no further: see [`summary_check`].
+    /// 0 in blobs of before it was kept: then only `check` tells.
     pub summary_check: u32,
 }
 
