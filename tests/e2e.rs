@@ -21,6 +21,9 @@ mod clients;
 #[path = "e2e/corpus.rs"]
 mod corpus;
 #[cfg(test)]
+#[path = "e2e/fixture.rs"]
+mod fixture;
+#[cfg(test)]
 #[path = "e2e/flip.rs"]
 mod flip;
 #[cfg(test)]
@@ -44,6 +47,9 @@ mod nasty_pop3;
 #[cfg(test)]
 #[path = "e2e/nasty_smtp.rs"]
 mod nasty_smtp;
+#[cfg(test)]
+#[path = "e2e/packed.rs"]
+mod packed;
 #[cfg(test)]
 #[path = "nasty/smtp.rs"]
 mod smtp_case;

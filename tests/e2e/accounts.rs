@@ -1,7 +1,7 @@
 //! Users of both shards: quotas, deletions, and what the operator is told, across shards.
 //!
-//! Accounts are numbered from 1 and owned by turns: the first user lives on shard 1, the second on
-//! shard 0, and so on.
+//! Who owns an account is told by a hash of its number; of two shards the second owns the first seven.
+//! Connections come to both.
 
 use crate::client::{Link, Maildrop, smtp};
 use crate::harness::{PASSWORD, Server};
