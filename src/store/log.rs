@@ -496,7 +496,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
 
     /// Many callers write at once: those that were just answered are about to send again, and one
     /// sync for all costs less than two. Waits while more keep coming, never longer than a commit
-    /// takes; a caller that is alone is not kept waiting at all.
+    /// takes; a caller that is alone is not kept waiting at all. docs/decisions/0007.
     async fn let_more_come(&self) {
         let shared = &self.shared;
         if shared.last_batch_groups.get() < GATHER_GROUPS_MIN {
