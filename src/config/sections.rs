@@ -157,6 +157,10 @@ fn listen(mut section: Section<'_, '_, '_>) -> Listen {
     let lmtp = take(&mut section, "lmtp");
     let pop3 = take(&mut section, "pop3");
     let imap = take(&mut section, "imap");
+    // Clients of port 25 speak SMTP, and take one answer for all recipients (RFC 2033 §5).
+    if let (true, Some(span)) = (lmtp.iter().any(|one| one.port() == 25), section.span("lmtp")) {
+        section.reader.mistake(&span, "LMTP cannot be on port 25", "another port");
+    }
     let admin = section.word(
         "admin",
         None,

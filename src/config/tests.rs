@@ -184,8 +184,18 @@ fn holds_the_largest_message_against_the_segment() {
 #[test]
 fn refuses_one_address_for_two_listeners() {
     check(
-        "[listen]\nsmtp = [\"127.0.0.1:25\"]\nlmtp = [\"127.0.0.1:25\"]\npop3 = [\"127.0.0.1:0\", \"127.0.0.1:0\"]\n",
-        &expect!["pombal.toml:3:8: 127.0.0.1:25 is listened on twice; allowed: each address once"],
+        "[listen]\nsmtp = [\"127.0.0.1:2525\"]\nlmtp = [\"127.0.0.1:2525\"]\npop3 = [\"127.0.0.1:0\", \"127.0.0.1:0\"]\n",
+        &expect![
+            "pombal.toml:3:8: 127.0.0.1:2525 is listened on twice; allowed: each address once"
+        ],
+    );
+}
+
+#[test]
+fn refuses_lmtp_on_the_port_of_smtp() {
+    check(
+        "[listen]\nlmtp = [\"127.0.0.1:2525\", \"[::1]:25\"]\n",
+        &expect!["pombal.toml:2:8: LMTP cannot be on port 25; allowed: another port"],
     );
 }
 
