@@ -98,31 +98,39 @@ enum Sent {
 }
 
 impl<E: Env> Driver<E> {
+    /// The numbers of the messages that are wanted.
+    fn wanted(&mut self, fetch: &Fetch<'_>) -> Result<Vec<u32>, Done> {
+        if fetch.partial.is_some() && !fetch.uid {
+            return Err(Done::Bad("PARTIAL goes with UID FETCH only"));
+        }
+        if fetch.vanished && !self.enabled.qresync {
+            return Err(Done::Bad("ENABLE QRESYNC first"));
+        }
+        let modseq = fetch.items.contains(&Item::ModSeq) || fetch.changed_since.is_some();
+        self.enabled.condstore |= modseq;
+        // What others did may be told now, but for messages that went (RFC 9051 §7.5.1).
+        self.sync(fetch.uid);
+        let selected = self.selected().ok_or(Done::Bad("nothing is selected"))?;
+        let numbers = selected.numbers(fetch.messages, fetch.uid);
+        let numbers = numbers.map_err(|_| Done::Bad("there is no message of this number"))?;
+        let mut all = numbers.iter().flat_map(|span| span.first..=span.last).collect::<Vec<u32>>();
+        if let Some(page) = fetch.partial {
+            all.retain(|&number| selected.entry(number).is_some_and(|(_, is_there)| is_there));
+            all = all.get(page.cut(all.len())).unwrap_or_default().to_vec();
+        }
+        Ok(all)
+    }
+
     pub(super) async fn fetch(
         &mut self,
         conn: &mut E::Conn,
         tag: &str,
         fetch: &Fetch<'_>,
     ) -> Outcome {
-        if fetch.partial.is_some() && !fetch.uid {
-            return Ok(Done::Bad("PARTIAL goes with UID FETCH only"));
-        }
-        if fetch.vanished && !self.enabled.qresync {
-            return Ok(Done::Bad("ENABLE QRESYNC first"));
-        }
-        let modseq = fetch.items.contains(&Item::ModSeq) || fetch.changed_since.is_some();
-        self.enabled.condstore |= modseq;
-        // What others did may be told now, but for messages that went (RFC 9051 §7.5.1).
-        self.sync(fetch.uid);
-        let Some(selected) = self.selected() else { return Ok(Done::Bad("nothing is selected")) };
-        let Ok(numbers) = selected.numbers(fetch.messages, fetch.uid) else {
-            return Ok(Done::Bad("there is no message of this number"));
+        let all = match self.wanted(fetch) {
+            Ok(all) => all,
+            Err(done) => return Ok(done),
         };
-        let mut all = numbers.iter().flat_map(|span| span.first..=span.last).collect::<Vec<u32>>();
-        if let Some(page) = fetch.partial {
-            all.retain(|&number| selected.entry(number).is_some_and(|(_, is_there)| is_there));
-            all = all.get(page.cut(all.len())).unwrap_or_default().to_vec();
-        }
         if fetch.vanished {
             self.put_vanished_since(fetch);
         }

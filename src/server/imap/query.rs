@@ -347,7 +347,7 @@ impl<'q> Reader<'q> {
 
     fn holds(&mut self, node: &Node, row: &Row<'_>, open: &mut Open<'_>) -> Option<bool> {
         match node {
-            Node::Sent(days) => open.day().map(|day| day.is_some_and(|day| days.contains(&day))),
+            Node::Sent(days) => open.is_sent_on(|day| days.contains(&day)),
             Node::Field { name, needle } => {
                 let (header, search) = (open.header()?, self.searches.get_mut(*needle)?);
                 let mut named = fields(header).filter(|field| {
@@ -409,14 +409,17 @@ impl<'a> Open<'a> {
         Some(octets.get(..end).unwrap_or(octets))
     }
 
-    /// The day of the Date field, if that can be told; without one the message was sent on no day.
-    fn day(&self) -> Option<Option<i64>> {
-        if let Some(summary) = &self.summary {
-            return Some(summary.sent().map(Sent::day));
-        }
-        let octets = self.octets?;
-        let (head, _) = Head::of(octets);
-        Some(head.value(octets, FieldKind::Date).and_then(sent).map(Sent::day))
+    /// Whether the Date field names one of these days, if that can be told; without a Date the
+    /// message was sent on no day.
+    fn is_sent_on(&self, is_meant: impl Fn(i64) -> bool) -> Option<bool> {
+        let sent = if let Some(summary) = &self.summary {
+            summary.sent()
+        } else {
+            let octets = self.octets?;
+            let (head, _) = Head::of(octets);
+            head.value(octets, FieldKind::Date).and_then(sent)
+        };
+        Some(sent.map(Sent::day).is_some_and(is_meant))
     }
 
     fn fill(&mut self, octets: &[u8], parts: &mut Vec<Part>) {
