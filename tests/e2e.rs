@@ -33,6 +33,9 @@ mod harness;
 #[path = "e2e/imap.rs"]
 mod imap;
 #[cfg(test)]
+#[path = "e2e/imap_compress.rs"]
+mod imap_compress;
+#[cfg(test)]
 #[path = "e2e/imap_dialogs.rs"]
 mod imap_dialogs;
 #[cfg(test)]

@@ -26,9 +26,11 @@ mod query;
 mod search;
 mod select;
 mod selected;
+mod squeeze;
 
 use self::offer::Enabled;
 use self::selected::Selected;
+use self::squeeze::Squeeze;
 use super::listener::Admitted;
 use super::shard::Shard;
 use crate::bytes::buffer::Buffer;
@@ -117,6 +119,8 @@ struct Driver<E: Env> {
     mode: Mode,
     enabled: Enabled,
     appending: Option<Box<append::Appending>>,
+    /// COMPRESS was given.
+    squeeze: Option<Box<Squeeze>>,
     errors: u32,
     logins_failed: u8,
 }
@@ -176,6 +180,7 @@ impl<E: Env> Driver<E> {
             mode: Mode::Command,
             enabled: Enabled::default(),
             appending: None,
+            squeeze: None,
             errors: 0,
             logins_failed: 0,
         })
@@ -216,10 +221,8 @@ impl<E: Env> Driver<E> {
             }
         };
         self.tell(why);
-        let Driver { user, shard, mut out, .. } = *self;
-        drop(user);
-        let deadline = shard.env.now().after(shard.settings.write_timeout);
-        if out.is_empty() || conn.write(&mut out, deadline).await.is_ok() {
+        self.user = None;
+        if self.flush(&mut conn).await.is_ok() {
             conn.close().await;
         }
     }
@@ -229,7 +232,14 @@ impl<E: Env> Driver<E> {
             return Ok(());
         }
         let deadline = self.shard.env.now().after(self.shard.settings.write_timeout);
-        conn.write(&mut self.out, deadline).await
+        let Some(squeeze) = &mut self.squeeze else {
+            return conn.write(&mut self.out, deadline).await;
+        };
+        while !self.out.is_empty() {
+            let mut piece = squeeze.deflate(&mut self.out)?;
+            conn.write(&mut piece, deadline).await?;
+        }
+        Ok(())
     }
 
     /// Sends what waits if that is much: the reader sets the pace.
@@ -255,7 +265,14 @@ impl<E: Env> Driver<E> {
             self.shard.draining.wait().await;
             Ok(Heard::Draining)
         };
-        let reading = async { Ok(Heard::Octets(conn.read(&mut self.buffer, deadline).await?)) };
+        let (buffer, squeeze) = (&mut self.buffer, self.squeeze.as_deref_mut());
+        let reading = async {
+            let read = match squeeze {
+                None => conn.read(buffer, deadline).await,
+                Some(squeeze) => squeeze.read(conn, buffer, deadline).await,
+            };
+            read.map(Heard::Octets)
+        };
         match bell {
             None => or(reading, draining).await,
             Some((bell, heard)) => {
@@ -279,10 +296,15 @@ impl<E: Env> Driver<E> {
                 Mode::Command => framer.step(buffer.filled()),
                 Mode::Sasl { .. } | Mode::Idle { .. } => framer.step_line(buffer.filled()),
             };
+            let was_plain = self.squeeze.is_none();
             let taken = Box::pin(self.take(conn, event)).await;
             self.framer = framer;
             self.buffer = buffer;
             self.buffer.consume(used);
+            if let Some(squeeze) = self.squeeze.as_mut().filter(|_| was_plain) {
+                // What follows COMPRESS is deflated.
+                squeeze.raw = std::mem::take(&mut self.buffer);
+            }
             let (goes, verdict) = taken?;
             match verdict {
                 Verdict::Nothing => {}
@@ -462,7 +484,7 @@ impl<E: Env> Driver<E> {
             Command::SetQuota { .. } => {
                 Ok(Done::No(Some(Word::NoPerm), "quotas are the operator's"))
             }
-            Command::Compress { .. } => Ok(Done::Bad("compression is not offered")),
+            Command::Compress { deflate } => self.compress(conn, tag, deflate).await,
             Command::Unauthenticate => Ok(self.unauthenticate()),
             other if self.selected().is_none() => {
                 drop(other);

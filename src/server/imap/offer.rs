@@ -44,6 +44,7 @@ const ALL: &[&str] = &[
     "SAVEDATE",
     "UTF8=ACCEPT",
     "UNAUTHENTICATE",
+    "COMPRESS=DEFLATE",
     "ESEARCH",
     "SEARCHRES",
     "WITHIN",
