@@ -11,7 +11,8 @@
 //! R octets                  the first client sends these octets, escapes read, without CRLF
 //! A (\Seen) "date" | From: a@x\nSubject: y\n\ntext
 //!                           a message is appended to INBOX with these flags and this date, if any
-//! @wait 10                  so many seconds pass
+//! @slow_disk 3              at the top: what is not cached, and nothing is, takes so many seconds
+//! @drain                    the server is told to stop
 //! ```
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by panic")]
@@ -29,11 +30,10 @@ use pombal::mesh::Mesh;
 use pombal::model::id::LogId;
 use pombal::node::shard::{Plan, assemble, begin, open_state, publish_directory};
 use pombal::server::listener::{self, Protocol};
-use pombal::server::shard::Figures;
+use pombal::server::shard::{Figures, Shard};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Duration;
 
 const USER: &str = "u@example.org";
 
@@ -46,15 +46,23 @@ fn imap_dialogs_hold() {
     files.sort();
     assert!(!files.is_empty(), "the dialogs are where they should be");
     for file in files {
-        let sim = Sim::new(1, Faults::none());
+        let text = std::fs::read_to_string(&file).unwrap();
+        let slow = text.lines().find_map(|line| line.strip_prefix("@slow_disk "));
+        let seconds: Option<u32> = slow.map(|seconds| seconds.parse().unwrap());
+        let mut faults = Faults::none();
+        if let Some(seconds) = seconds {
+            faults.disk_micros = (seconds * 1_000_000, seconds * 1_000_000);
+        }
+        let sim = Sim::new(1, faults);
         sim.allow_leaks();
-        sim.run_until(play(sim.env(0), &file)).unwrap();
+        sim.run_until(play(sim.env(0), &file, &text, seconds.is_none())).unwrap();
     }
 }
 
 /// A shard with one user, which listens.
-async fn boot(env: &SimEnv) -> SocketAddr {
-    let config = Config::small(Path::new("/data"));
+async fn boot(env: &SimEnv, caches: bool) -> (Rc<Shard<SimEnv>>, SocketAddr) {
+    let mut config = Config::small(Path::new("/data"));
+    config.store.cache_size = if caches { 1 << 20 } else { 0 };
     let mut plan = Plan::new(config, 77, 1, Pool::inline(Cost::LEAST), [7; 32]);
     plan.config.auth.allow_plaintext = true;
     plan.store.may_create = true;
@@ -76,7 +84,7 @@ async fn boot(env: &SimEnv) -> SocketAddr {
     state.log.append(drafted.unwrap().1).await.unwrap();
     drop(turn);
     publish_directory(&shard, &state.ledger).await;
-    address
+    (shard, address)
 }
 
 async fn login(env: &SimEnv, address: SocketAddr) -> Peer {
@@ -88,17 +96,16 @@ async fn login(env: &SimEnv, address: SocketAddr) -> Peer {
     peer
 }
 
-async fn play(env: SimEnv, file: &Path) {
-    let address = boot(&env).await;
+async fn play(env: SimEnv, file: &Path, text: &str, caches: bool) {
+    let (shard, address) = boot(&env, caches).await;
     let mut first = login(&env, address).await;
     let mut second = login(&env, address).await;
-    let text = std::fs::read_to_string(file).unwrap();
     for (number, line) in (1..).zip(text.lines()) {
         let place = format!("{}:{number}", file.display());
         let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
         let peer = if kind.starts_with(char::is_uppercase) { &mut first } else { &mut second };
         match kind {
-            "" | "#" => {}
+            "" | "#" | "@slow_disk" => {}
             "C" | "c" => peer.send(format!("{rest}\r\n").as_bytes()).await.unwrap(),
             "R" => peer.send(&unescape(rest)).await.unwrap(),
             "S" | "s" | "S*" | "s*" => {
@@ -109,7 +116,7 @@ async fn play(env: SimEnv, file: &Path) {
             }
             "W" | "w" => while !peer.line().await.unwrap().starts_with(rest.as_bytes()) {},
             "A" => append(&mut second, rest, &place).await,
-            "@wait" => env.sleep(Duration::from_secs(rest.parse().unwrap())).await,
+            "@drain" => return drain(&shard, &mut first, file).await,
             _ => panic!("{place}: {line}"),
         }
     }
@@ -121,6 +128,16 @@ async fn play(env: SimEnv, file: &Path) {
     }
     first.close().await;
     second.close().await;
+}
+
+/// What the server says to a client in the middle of a command when it is told to stop.
+async fn drain(shard: &Shard<SimEnv>, peer: &mut Peer, file: &Path) {
+    shard.draining.set();
+    let said = peer.line().await.unwrap();
+    let said = String::from_utf8_lossy(&said);
+    assert!(said.contains(" NO [UNAVAILABLE] "), "{}: {said}", file.display());
+    let said = peer.line().await.unwrap();
+    assert!(said.starts_with(b"* BYE [UNAVAILABLE] "), "{}", said.escape_ascii());
 }
 
 async fn append(peer: &mut Peer, rest: &str, place: &str) {
