@@ -1,4 +1,4 @@
-//! IMAP dialogs as data: each file under `tests/dialogs/imap` is replayed against a whole shard on
+//! IMAP dialogs as data: each file under `tests/dialogs/imap_search` is replayed against a whole shard on
 //! a simulated machine, by two clients that are logged in as the same user.
 //!
 //! ```text
@@ -39,7 +39,7 @@ const USER: &str = "u@example.org";
 
 #[test]
 fn imap_dialogs_hold() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dialogs/imap");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dialogs/imap_search");
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|file| file.extension().is_some_and(|end| end == "dialog"));
