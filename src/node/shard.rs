@@ -52,6 +52,8 @@ impl Plan {
             cache_octets: usize::try_from(config.store.cache_size).unwrap_or(usize::MAX),
             checkpoint_octets: config.store.checkpoint_size,
             checkpoint_pause: config.store.checkpoint_interval,
+            batch_octets: usize::try_from(config.store.batch_size).unwrap_or(usize::MAX),
+            waiting_max: config.store.max_waiting,
             may_create: false,
             ..crate::store::Settings::default()
         };

@@ -27,7 +27,7 @@ use super::{Damaged, Machine, Settings, checkpoint};
 use crate::bytes::codec::{to_u64, to_usize};
 use crate::env::{BLOCK_OCTETS, Env};
 use crate::model::id::{BlobId, LogId, Lsn};
-use crate::model::limits::{APPENDS_WAITING_MAX, BATCH_OCTETS_TARGET, BATCHES_IN_FLIGHT_MAX};
+use crate::model::limits::BATCHES_IN_FLIGHT_MAX;
 use crate::probe::event::{Level, event};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -426,7 +426,8 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
             return Err(AppendError::TooLarge);
         }
         let mut queue = shared.queue.borrow_mut();
-        if queue.len() >= APPENDS_WAITING_MAX || (!group.blobs.is_empty() && self.refuses_blobs()) {
+        let is_full = queue.len() >= shared.settings.waiting_max;
+        if is_full || (!group.blobs.is_empty() && self.refuses_blobs()) {
             return Err(AppendError::Full);
         }
         queue.push_back(Waiting { group, octets, answer: Rc::clone(answer) });
@@ -484,7 +485,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         while let Some(next) = queue.front() {
             let with_next = total + next.octets;
             let fits = batch::batch_octets(with_next) <= room;
-            if !fits || (total > 0 && with_next > BATCH_OCTETS_TARGET) {
+            if !fits || (total > 0 && with_next > shared.settings.batch_octets) {
                 break;
             }
             total = with_next;
@@ -507,7 +508,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         let mut seen = 0;
         loop {
             let waiting = shared.queue.borrow().len();
-            let enough = shared.queued_octets.get() >= BATCH_OCTETS_TARGET;
+            let enough = shared.queued_octets.get() >= shared.settings.batch_octets;
             if waiting == seen || enough || shared.env.now().since(begun) >= longest {
                 return;
             }

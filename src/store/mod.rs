@@ -38,6 +38,7 @@ mod tests;
 pub mod verify;
 
 use crate::model::id::{BlobId, Lsn};
+use crate::model::limits::{APPENDS_WAITING_MAX, BATCH_OCTETS_TARGET};
 use record::Record;
 use std::time::Duration;
 
@@ -60,6 +61,10 @@ pub struct Settings {
     pub checkpoint_octets: u64,
     /// or this long after the last one, if anything changed.
     pub checkpoint_pause: Duration,
+    /// Octets that a batch aims at; one larger group makes a larger batch.
+    pub batch_octets: usize,
+    /// Groups that may wait; over it the caller is told to come back.
+    pub waiting_max: usize,
     /// Octets that must wait before a second batch goes on its way beside the first.
     pub second_batch_octets: usize,
     /// Whether a log is made where there is none. Not for a log that was made before: one that
@@ -76,6 +81,8 @@ impl Default for Settings {
             cache_octets: 256 << 20,
             checkpoint_octets: 256 << 20,
             checkpoint_pause: Duration::from_mins(1),
+            batch_octets: BATCH_OCTETS_TARGET,
+            waiting_max: APPENDS_WAITING_MAX,
             second_batch_octets: 1 << 20,
             may_create: true,
             planted: Planted::Nothing,

@@ -115,8 +115,8 @@ fn settings(planted: Planted) -> Settings {
         checkpoint_octets: 96 << 10,
         checkpoint_pause: Duration::from_secs(2),
         second_batch_octets: 4 << 10,
-        may_create: true,
         planted,
+        ..Settings::default()
     }
 }
 
@@ -340,4 +340,36 @@ fn is_caught_when_it_answers_before_the_sync() {
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err()
     });
     assert!(caught, "fifty seeds find a planted fault");
+}
+
+#[test]
+fn holds_batches_and_the_queue_to_their_bounds() {
+    let sim = Sim::with_disk(6, Faults::none(), Disk::new());
+    sim.allow_leaks();
+    let bounds = Settings { batch_octets: 10_000, waiting_max: 7, ..settings(Planted::Nothing) };
+    let opened = sim.run_until(open_with(sim.env(0), bounds)).expect("opening ends");
+    let (log, _) = opened.expect("a new log opens");
+    let before = log.applied().0;
+    // All are queued before the log's task runs.
+    let queued: Vec<_> = (1..=8_u64)
+        .map(|key| {
+            let id = log.reserve_blob();
+            let mut group = Group::new();
+            let key = u32::try_from(key).expect("few");
+            group.record(PUT, 1, key, id.0.to_le_bytes().to_vec());
+            group.blobs.push(BlobDraft { id, summary: Vec::new(), parts: vec![vec![1; 4_000]] });
+            log.append(group)
+        })
+        .collect();
+    let outcomes = sim.run_until(async {
+        let mut outcomes = Vec::new();
+        for one in queued {
+            outcomes.push(one.await.map(|_| ()));
+        }
+        outcomes
+    });
+    let outcomes = outcomes.expect("it ends");
+    assert!(outcomes[..7].iter().all(Result::is_ok), "{outcomes:?}");
+    assert_eq!(outcomes[7], Err(AppendError::Full));
+    assert_eq!(log.applied().0 - before, 4, "two groups of 4,000 octets fit one batch");
 }

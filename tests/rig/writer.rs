@@ -120,8 +120,8 @@ fn settings(planted: Planted) -> Settings {
         checkpoint_octets: 6 << 20,
         checkpoint_pause: Duration::from_millis(700),
         second_batch_octets: 64 << 10,
-        may_create: true,
         planted,
+        ..Settings::default()
     }
 }
 
