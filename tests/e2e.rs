@@ -45,6 +45,9 @@ mod kill;
 #[path = "e2e/limits.rs"]
 mod limits;
 #[cfg(test)]
+#[path = "e2e/nasty_imap.rs"]
+mod nasty_imap;
+#[cfg(test)]
 #[path = "e2e/nasty_pop3.rs"]
 mod nasty_pop3;
 #[cfg(test)]

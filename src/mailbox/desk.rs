@@ -15,6 +15,7 @@ use super::account::INBOX;
 use super::accounts::Accounts;
 use super::deliver::Message;
 use super::expunge::{ExpungeError, expunge};
+use super::keywords::Keywords;
 use super::promise::promise;
 use super::quota::{Quota, Refused};
 use super::record::catalog::{Catalog, Use, put_catalog};
@@ -26,7 +27,9 @@ use super::turn::{Turn, Turns};
 use super::view::View;
 use crate::env::Env;
 use crate::model::id::{AccountId, MailboxId, ModSeq, Uid, UidValidity};
-use crate::model::limits::{EXPUNGE_MESSAGES_MAX, MAILBOX_NAME_OCTETS_MAX, MAILBOXES_MAX};
+use crate::model::limits::{
+    EXPUNGE_MESSAGES_MAX, KEYWORD_OCTETS_MAX, MAILBOX_NAME_OCTETS_MAX, MAILBOXES_MAX,
+};
 use crate::store::{AppendError, BlobDraft, Group, Log};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -402,11 +405,14 @@ impl<E: Env> Desk<E> {
         {
             let mut state = self.accounts.borrow_mut();
             let view = state.open_view(account, mailbox).ok_or(ChangeError::Missing)?;
-            let names = change.keywords.iter().copied();
-            let has_room = view.keywords().is_none_or(|known| known.has_room(names));
-            if change.mode != Mode::Remove && !has_room {
-                return Err(ChangeError::Limit("keywords of a mailbox"));
+            let mut change = change.clone();
+            if change.mode == Mode::Remove {
+                // What is not known here cannot be taken away, and need not fit into a record.
+                let is_known = |name: &str| view.keywords().is_some_and(|k| k.bit(name) != 0);
+                change.keywords.retain(|name| is_known(name));
             }
+            let change = &change;
+            check_keywords(view.keywords(), &change.keywords)?;
             let mut ranges: Vec<(Uid, Uid)> = Vec::new();
             let mut last_index = None;
             for &uid in uids {
@@ -534,9 +540,7 @@ impl<E: Env> Desk<E> {
                     names.push(name);
                 }
             }
-            if !view.keywords().cloned().unwrap_or_default().has_room(names.into_iter()) {
-                return Err(ChangeError::Limit("keywords of a mailbox"));
-            }
+            check_keywords(view.keywords(), &names)?;
             let mut uids = Vec::with_capacity(messages.len());
             for (at, brought) in (1..).zip(messages) {
                 let uid = self.put_brought(&mut state, &mut group, account, mailbox, brought)?;
@@ -630,6 +634,19 @@ fn there(
 }
 
 /// Whether a change would make any difference to a message.
+/// Whether a record can hold the names and the mailbox can learn those that are new to it: a
+/// record that cannot be read would end the log.
+fn check_keywords(known: Option<&Keywords>, names: &[&str]) -> Result<(), ChangeError> {
+    if names.iter().any(|name| name.is_empty() || name.len() > KEYWORD_OCTETS_MAX) {
+        return Err(ChangeError::Limit("octets of a keyword"));
+    }
+    let none = Keywords::default();
+    if known.unwrap_or(&none).has_room(names.iter().copied()) {
+        return Ok(());
+    }
+    Err(ChangeError::Limit("keywords of a mailbox"))
+}
+
 fn changes(view: &View, entry: &Entry, change: &FlagChange<'_>) -> bool {
     let Some(keywords) = view.keywords() else {
         let (flags, _) = change.outcome(entry.flags, 0, 0);

@@ -4,6 +4,7 @@ use super::super::view::Changes;
 use super::*;
 use crate::env::sim::{Chance, Disk, Faults, Sim, SimEnv};
 use crate::model::id::LogId;
+use crate::model::limits::KEYWORDS_MAX;
 use crate::store::record::kind;
 use crate::store::{Identity, Machine, Settings};
 use std::collections::BTreeMap;
@@ -53,7 +54,7 @@ fn observed(accounts: &Accounts) -> BTreeMap<String, BTreeMap<u32, Held>> {
     let mut found = BTreeMap::new();
     accounts.each_mailbox(WHO, |one| {
         let view = accounts.view(WHO, one.id);
-        let none = super::super::Keywords::default();
+        let none = Keywords::default();
         let keywords = view.keywords().unwrap_or(&none);
         let held = view.iter().map(|entry| {
             let mut names: Vec<String> =
@@ -356,6 +357,40 @@ fn two_views_tell_what_changed_between_them() {
         assert_eq!(stored.expect("stored").modified, [Uid(5)]);
         let sent = accounts.borrow().named(WHO, "Sent");
         assert!(sent.is_some(), "the usual mailboxes were made");
+    };
+    sim.run_until(living).expect("it ends");
+}
+
+/// A record that recovery would refuse must never be written, whatever a client calls its flags.
+#[test]
+fn keywords_that_no_record_can_hold_are_refused_and_the_log_goes_on() {
+    let sim = Sim::with_disk(3, Faults::none(), Disk::new());
+    sim.allow_leaks();
+    let env = sim.env(0);
+    let living = async {
+        let (desk, accounts, _) = open(env).await;
+        desk.prepare(WHO, &[]).await.expect("prepared");
+        let one = || vec![brought(10, Flags::default(), vec![])];
+        desk.append(WHO, INBOX, one(), Quota::NONE).await.expect("appended");
+        let long = "k".repeat(KEYWORD_OCTETS_MAX + 1);
+        let many: Vec<String> = (0..=KEYWORDS_MAX).map(|number| format!("k{number}")).collect();
+        let many: Vec<&str> = many.iter().map(|name| &**name).collect();
+        let store = async |mode, keywords| {
+            let change = FlagChange { mode, flags: Flags::default(), keywords };
+            desk.store(WHO, INBOX, &[Uid(1)], &change, None).await
+        };
+        for mode in [Mode::Add, Mode::Replace] {
+            for names in [vec![&*long], many.clone()] {
+                assert!(matches!(store(mode, names).await, Err(ChangeError::Limit(_))));
+            }
+        }
+        store(Mode::Add, vec!["x"]).await.expect("stored");
+        store(Mode::Remove, [vec!["x", &*long], many.clone()].concat()).await.expect("stored");
+        let long = vec![brought(10, Flags::default(), vec![&long])];
+        let appended = desk.append(WHO, INBOX, long, Quota::NONE).await;
+        assert!(matches!(appended, Err(ChangeError::Limit(_))));
+        desk.append(WHO, INBOX, one(), Quota::NONE).await.expect("the log goes on");
+        assert_eq!(accounts.borrow().view(WHO, INBOX).count(), 2);
     };
     sim.run_until(living).expect("it ends");
 }

@@ -117,6 +117,9 @@ impl<E: Env> Driver<E> {
 
     /// Whether a message may come, and where its octets go.
     fn coming(&self, message: &append::Message<'_>, literal: Literal) -> Result<Coming, Done> {
+        if message.utf8 && !self.enabled.utf8 {
+            return Err(Done::Bad("ENABLE UTF8=ACCEPT first"));
+        }
         if literal.octets > self.shard.settings.imap.append_octets_max {
             return Err(Done::No(Some(Word::TooBig), "larger than messages may be"));
         }
