@@ -30,6 +30,7 @@ pub(crate) enum Mix {
     /// STORE of one flag, each message in turn, silent
     Store,
     /// SEARCH of a word in bodies (--word)
+    #[value(alias = "search")]
     SearchBody,
     /// SEARCH of a word in subjects
     SearchSubject,

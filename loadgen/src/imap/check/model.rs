@@ -6,6 +6,7 @@
 //! EXISTS    never falls (RFC 9051 §7.4.1)       EXPUNGE  in range, not while numbers are in use
 //! FETCH     in range; UIDs rise with numbers    VANISHED names what is there (RFC 7162 §3.2.10)
 //! MODSEQ    never falls, and rises with each change of flags (RFC 7162 §3.1.1)
+//! HIGHESTMODSEQ  no change at or below it is told later (RFC 7162 §3.2 and §6)
 //! ```
 
 use crate::wire::imap::{Response, Status, code_value, items, number, ranges};
@@ -40,6 +41,8 @@ pub(crate) struct Model {
     pub(crate) uid_next: u64,
     /// By the codes of SELECT and of later answers.
     pub(crate) highest_mod_seq: u64,
+    /// What it was when this command began: everything up to here has been told.
+    told_up_to: u64,
     /// Messages whose flags came with this command, by index; cleared by [`Model::begin`].
     told: Vec<usize>,
 }
@@ -48,6 +51,7 @@ impl Model {
     /// A command begins.
     pub(crate) fn begin(&mut self) {
         self.told.clear();
+        self.told_up_to = self.highest_mod_seq;
     }
 
     /// Did a FETCH of this command name the flags of the message at `index`?
@@ -148,6 +152,13 @@ impl Model {
                     ));
                 }
             }
+            (Some(old), Some(new)) if new > old && new <= self.told_up_to => {
+                let up_to = self.told_up_to;
+                return Err(format!(
+                    "{} changed at MODSEQ {new}, told after HIGHESTMODSEQ {up_to}",
+                    what()
+                ));
+            }
             _ => {}
         }
         entry.mod_seq = mod_seq.or(entry.mod_seq);
@@ -235,6 +246,10 @@ mod tests {
         let mut out = String::new();
         for line in lines {
             let line = format!("{line}\r\n");
+            if line.starts_with("C: ") {
+                model.begin();
+                continue;
+            }
             if let Err(why) = model.take(&parse(line.as_bytes()).unwrap(), busy) {
                 out.push_str(&why);
                 break;
@@ -303,6 +318,13 @@ mod tests {
                 r#"flags of message 1 (UID Some(2)) went from ["a"] to ["b"] without a new MODSEQ 5"#
             ]],
         );
+        let next = "* 1 FETCH (FLAGS (b) MODSEQ (8))";
+        other(
+            &["* 1 EXISTS", first, "a1 OK [HIGHESTMODSEQ 8] x", "C: NOOP", next],
+            &expect!["message 1 (UID Some(2)) changed at MODSEQ 8, told after HIGHESTMODSEQ 8"],
+        );
+        let in_time = ["* 1 EXISTS", first, next, "a1 OK [HIGHESTMODSEQ 8] x", "C: NOOP", next];
+        other(&in_time, &expect![[r#"Some(2) Some("b") Some(8); "#]]);
         other(
             &["* OK [HIGHESTMODSEQ 9] x", "a1 OK [HIGHESTMODSEQ 8] x"],
             &expect!["HIGHESTMODSEQ fell from 9 to 8"],
