@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! $mailbox  $word   as the command line has them
-//! $any              a message by chance           $own $sign   own messages in turn, + then -
+//! $any              a message by chance           $own         the session's own messages in turn
+//! $sign             + the first time round, then - and + by turns
 //! $uids             the last 50 UIDs              $uid         the UID that came last
 //! ```
 
@@ -89,6 +90,14 @@ pub(crate) struct Script {
     pub(crate) steps: &'static [Step],
 }
 
+impl Script {
+    /// Does it set and clear `\Flagged` by turns? Then every STORE must find it the other way.
+    pub(crate) fn flags(self) -> bool {
+        let flags = |step: &Step| matches!(step.act, Act::Say(text) if text.contains("$own"));
+        self.steps.iter().any(flags)
+    }
+}
+
 const fn say(stage: Stage, text: &'static str) -> Step {
     Step { stage, act: Act::Say(text) }
 }
@@ -116,7 +125,7 @@ const THUNDERBIRD: &[Step] = &[
          Content-Type Reply-To)])",
     ),
     say(Stage::Fetch, "UID FETCH $uid (UID RFC822.SIZE BODY.PEEK[])"),
-    say(Stage::Store, "UID STORE $uid +FLAGS (\\Seen)"),
+    say(Stage::Store, "UID STORE $uid $signFLAGS (\\Seen)"),
     say(Stage::Noop, "NOOP"),
     IDLE,
     LOGOUT,
@@ -130,7 +139,7 @@ const PHONE: &[Step] = &[
     say(Stage::Fetch, "UID FETCH $uids (INTERNALDATE UID RFC822.SIZE FLAGS ENVELOPE)"),
     say(Stage::Fetch, "UID FETCH $uid (UID BODYSTRUCTURE BODY.PEEK[HEADER])"),
     say(Stage::Fetch, "UID FETCH $uid (UID BODY.PEEK[1]<0.4096>)"),
-    say(Stage::Store, "UID STORE $uid +FLAGS.SILENT (\\Seen)"),
+    say(Stage::Store, "UID STORE $uid $signFLAGS.SILENT (\\Seen)"),
     IDLE,
     LOGOUT,
 ];

@@ -67,6 +67,9 @@ async fn connect(context: &Context, settings: &Settings, script: Script) -> Opti
         let mut session = settings.log_in(to_u64(context.index) % settings.users).await?;
         if script.selected {
             settings.select(&mut session).await?;
+            if script.flags() {
+                clear(settings, context.index, &mut session).await?;
+            }
         } else {
             settings.create(&mut session).await?;
         }
@@ -83,6 +86,14 @@ async fn connect(context: &Context, settings: &Settings, script: Script) -> Opti
             None
         }
     }
+}
+
+/// Takes `\Flagged` away from the session's own messages: each STORE is to change something.
+async fn clear(settings: &Settings, index: usize, session: &mut Session) -> Result<(), Trouble> {
+    let (share, shares) = settings.share(index);
+    let Some((first, _)) = own_number(session.exists, shares, share, 0) else { return Ok(()) };
+    let last = first + u64::from(session.exists) / shares - 1;
+    session.must(format!("STORE {first}:{last} -FLAGS.SILENT (\\Flagged)").as_bytes()).await
 }
 
 /// All steps for one ticket. A refusal ends them.
@@ -129,7 +140,7 @@ async fn act(
 ) -> Result<Answer, Trouble> {
     match step.act {
         Act::Say(text) | Act::SayForAll(text) | Act::SayAlike(text) => {
-            say(context, settings, session, text, memory)?;
+            say(context, settings, ticket, session, text, memory)?;
             session.link.flush().await?;
             let answer = session.answer(|_, _| {}).await?;
             let exists = u64::from(session.exists);
@@ -166,6 +177,7 @@ async fn act(
 fn say(
     context: &Context,
     settings: &Settings,
+    ticket: Ticket,
     session: &mut Session,
     template: &str,
     memory: &mut Memory,
@@ -176,7 +188,9 @@ fn say(
         // Fewer messages than sessions: there is nothing to work on.
         return Err(Trouble::Mismatch);
     }
-    let (own, round) = own.unwrap_or_default();
+    // Without messages of its own a session goes round the users.
+    let goes_round = template.contains("$own");
+    let (own, round) = own.filter(|_| goes_round).unwrap_or((0, ticket.number / settings.users));
     let known = Known {
         mailbox: &settings.mailbox,
         word: &settings.word,

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::judge::Deeds;
 use super::model::{Busy, Entry, Flags, Model};
@@ -22,6 +23,9 @@ const COUNT_LOW: usize = 20;
 const COUNT_HIGH: usize = 200;
 /// Flags that come and go; `\Deleted` has its own operation.
 const FLAGS: [&str; 6] = ["\\Seen", "\\Flagged", "\\Answered", "\\Draft", "$Work", "$Later"];
+
+/// An IDLE to which nothing comes ends after this time.
+const IDLE_AT_MOST: Duration = Duration::from_millis(10);
 
 /// Why a client stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -172,6 +176,7 @@ impl Client {
         self.model.uid_validity = before.uid_validity;
         self.model.uid_next = before.uid_next;
         self.model.highest_mod_seq = before.highest_mod_seq;
+        self.model.late = before.late;
         let mut command = format!("SELECT {mailbox}");
         if known {
             let (validity, mod_seq) = (before.uid_validity, before.highest_mod_seq);
@@ -243,7 +248,8 @@ impl Client {
             9 => self.move_away().await?,
             10 => {
                 let (from, to) = self.range();
-                self.run(&format!("FETCH {from}:{to} {}", self.wanted()), Busy::Numbers).await?;
+                let (by, set, busy) = self.target(from, to);
+                self.run(&format!("{by}FETCH {set} {}", self.wanted()), busy).await?;
             }
             11 => self.changed_since().await?,
             12 => {
@@ -301,15 +307,33 @@ impl Client {
         Ok(())
     }
 
+    /// Names messages by number or, every third time, by UID: the command's beginning, its
+    /// set, and what it lets the server say.
+    fn target(&mut self, from: usize, to: usize) -> (&'static str, String, Busy) {
+        let uids = self.uids(from, to);
+        if uids.len() == to + 1 - from && self.rng.below(3) == 0 {
+            let uids: Vec<String> = uids.iter().map(u32::to_string).collect();
+            return ("UID ", uids.join(","), Busy::Other);
+        }
+        ("", format!("{from}:{to}"), Busy::Numbers)
+    }
+
     /// Adds or takes away one flag; silently every other time.
     async fn store(&mut self) -> Result<(), Fault> {
         let (number, flag) = (self.any(), FLAGS[to_usize(self.rng.below(6))]);
+        let uid = self.model.entries[number - 1].uid;
         let (sign, silent) = (["+", "-"][to_usize(self.rng.below(2))], self.rng.below(2) == 0);
         let mark = if silent { ".SILENT" } else { "" };
-        let command = format!("STORE {number} {sign}FLAGS{mark} ({flag})");
-        let ending = self.run(&command, Busy::Numbers).await?;
-        if silent && ending.ok {
-            self.apply(number - 1, sign == "+", &flag.to_ascii_lowercase());
+        let (by, set, busy) = self.target(number, number);
+        let command = format!("{by}STORE {set} {sign}FLAGS{mark} ({flag})");
+        let ending = self.run(&command, busy).await?;
+        match uid {
+            Some(uid) if silent && ending.ok => {
+                self.apply(uid, sign == "+", &flag.to_ascii_lowercase());
+            }
+            // Nothing was known of it before: the numbers stood still, and `learn` will ask.
+            None if silent => self.model.entries[number - 1].flags = None,
+            _ => {}
         }
         Ok(())
     }
@@ -317,9 +341,9 @@ impl Client {
     /// What a silent STORE did. Where the server told the flags as well, another client has
     /// changed them, before ours or behind: what came is right if it holds our change, and
     /// has to be asked for again if not.
-    fn apply(&mut self, index: usize, add: bool, flag: &str) {
-        let told = self.model.was_told(index);
-        let Some(entry) = self.model.entries.get_mut(index) else { return };
+    fn apply(&mut self, uid: u32, add: bool, flag: &str) {
+        let told = self.model.was_told(uid);
+        let Some(entry) = self.model.get_mut(uid) else { return };
         let Some(flags) = &mut entry.flags else { return };
         let there = flags.iter().any(|one| one == flag);
         if there == add {
@@ -342,7 +366,8 @@ impl Client {
 
     async fn delete(&mut self) -> Result<(), Fault> {
         let Some((from, to)) = self.doomed() else { return self.must("NOOP").await };
-        self.run(&format!("STORE {from}:{to} +FLAGS (\\Deleted)"), Busy::Numbers).await?;
+        let (by, set, busy) = self.target(from, to);
+        self.run(&format!("{by}STORE {set} +FLAGS (\\Deleted)"), busy).await?;
         Ok(())
     }
 
@@ -362,7 +387,8 @@ impl Client {
     /// Copies within the mailbox.
     async fn copy(&mut self, mailbox: &str) -> Result<(), Fault> {
         let (from, to) = self.range();
-        let ending = self.run(&format!("COPY {from}:{to} {mailbox}"), Busy::Other).await?;
+        let (by, set, _) = self.target(from, to);
+        let ending = self.run(&format!("{by}COPY {set} {mailbox}"), Busy::Other).await?;
         let mut deeds = self.deeds.borrow_mut();
         match copies(ending.code.as_deref()) {
             Some(pairs) => pairs.into_iter().for_each(|(from, to)| deeds.copy(from, to)),
@@ -377,7 +403,8 @@ impl Client {
         }
         let Some((from, to)) = self.doomed() else { return self.must("NOOP").await };
         let other = String::from_utf8_lossy(&self.other).into_owned();
-        let ending = self.run(&format!("MOVE {from}:{to} {other}"), Busy::Other).await?;
+        let (by, set, _) = self.target(from, to);
+        let ending = self.run(&format!("{by}MOVE {set} {other}"), Busy::Other).await?;
         let mut deeds = self.deeds.borrow_mut();
         match copies(ending.copied.as_deref()).or_else(|| copies(ending.code.as_deref())) {
             Some(pairs) => pairs.into_iter().for_each(|(from, to)| deeds.moved(from, to)),
@@ -393,12 +420,13 @@ impl Client {
         }
         let command = format!("FETCH 1:* (FLAGS) (CHANGEDSINCE {since})");
         self.run(&command, Busy::Numbers).await?;
-        let old = |entry: &Entry| entry.mod_seq.is_some_and(|mod_seq| mod_seq <= since);
-        let mut told = (0..self.model.entries.len()).filter(|index| self.model.was_told(*index));
-        match told.find(|index| old(&self.model.entries[*index])) {
-            Some(index) => Err(Fault::Disagreed(format!(
-                "message {} came although nothing of it changed since {since}",
-                index + 1
+        let unchanged = self.model.entries.iter().find(|entry| {
+            entry.mod_seq.is_some_and(|mod_seq| mod_seq <= since)
+                && entry.uid.is_some_and(|uid| self.model.was_told(uid))
+        });
+        match unchanged {
+            Some(Entry { uid, .. }) => Err(Fault::Disagreed(format!(
+                "UID {uid:?} came although nothing of it changed since {since}"
             ))),
             None => Ok(()),
         }
@@ -407,7 +435,7 @@ impl Client {
     /// STORE that must not happen where somebody else was first (RFC 7162 §3.1.3).
     async fn store_unchanged_since(&mut self) -> Result<(), Fault> {
         let number = self.any();
-        let Entry { mod_seq: Some(since), flags: Some(flags), .. } =
+        let Entry { uid: Some(uid), mod_seq: Some(since), flags: Some(flags) } =
             self.model.entries[number - 1].clone()
         else {
             return self.must("NOOP").await;
@@ -426,19 +454,23 @@ impl Client {
             };
         }
         let now = self.model.entries[number - 1].mod_seq;
-        if ending.ok && self.model.was_told(number - 1) && now == Some(since) {
+        if ending.ok && self.model.was_told(uid) && now == Some(since) {
             return Err(Fault::Disagreed(format!("STORE left MODSEQ at {since}")));
         }
         Ok(())
     }
 
+    /// Waits a little in IDLE, and takes what comes.
     async fn idle(&mut self) -> Result<(), Fault> {
-        self.note('C', b"IDLE, DONE");
+        self.model.begin();
+        self.note('C', b"IDLE");
         self.session.begin().extend_from_slice(b"IDLE\r\n");
         self.session.link.flush().await?;
-        // What comes before `+` belongs to the model as well.
+        let (mut idling, mut patience) = (false, Duration::MAX);
         loop {
-            let len = self.session.link.peek_response().await?;
+            let next = tokio::time::timeout(patience, self.session.link.peek_response());
+            let Ok(len) = next.await else { break };
+            let len = len?;
             let whole = self.session.link.received()[..len].to_vec();
             let response = parse(&whole).map_err(Trouble::from)?;
             if matches!(response, Response::Tagged { .. }) {
@@ -447,10 +479,13 @@ impl Client {
             self.note('S', &whole);
             self.session.link.used(len);
             if response == Response::Continue {
-                self.session.link.send("DONE\r\n").await?;
-                break;
+                (idling, patience) = (true, IDLE_AT_MOST);
             }
             self.model.take(&response, Busy::Other).map_err(Fault::Disagreed)?;
+        }
+        if idling {
+            self.note('C', b"DONE");
+            self.session.link.send("DONE\r\n").await?;
         }
         self.ending(Busy::Other, None).await?;
         Ok(())

@@ -207,6 +207,10 @@ async fn client(shared: Rc<Shared>, index: u64) {
         let settling = tokio::time::timeout(timeout, Box::pin(client.settle())).await;
         fault = settling.unwrap_or(Err(Trouble::Timeout.into())).err();
     }
+    if let Some(first) = client.model.late.first() {
+        let finding = format!("{name}: {first}; told late: {}", client.model.late.len());
+        shared.report.borrow_mut().findings.push(finding);
+    }
     let transcript: Vec<String> = client.transcript.into();
     if let Some(fault) = fault {
         return shared.blame(&name, fault, transcript);

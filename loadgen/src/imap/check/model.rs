@@ -41,10 +41,12 @@ pub(crate) struct Model {
     pub(crate) uid_next: u64,
     /// By the codes of SELECT and of later answers.
     pub(crate) highest_mod_seq: u64,
+    /// Changes that were told too late. The view is right all the same, and goes on.
+    pub(crate) late: Vec<String>,
     /// What it was when this command began: everything up to here has been told.
     told_up_to: u64,
-    /// Messages whose flags came with this command, by index; cleared by [`Model::begin`].
-    told: Vec<usize>,
+    /// UIDs of the messages whose flags came with this command.
+    told: Vec<u32>,
 }
 
 impl Model {
@@ -54,9 +56,14 @@ impl Model {
         self.told_up_to = self.highest_mod_seq;
     }
 
-    /// Did a FETCH of this command name the flags of the message at `index`?
-    pub(crate) fn was_told(&self, index: usize) -> bool {
-        self.told.contains(&index)
+    /// Did a FETCH of this command name the flags of the message with this UID?
+    pub(crate) fn was_told(&self, uid: u32) -> bool {
+        self.told.contains(&uid)
+    }
+
+    /// The message with this UID, if it is there.
+    pub(crate) fn get_mut(&mut self, uid: u32) -> Option<&mut Entry> {
+        self.entries.iter_mut().find(|entry| entry.uid == Some(uid))
     }
 
     /// Takes one response. The error says what it contradicts.
@@ -74,7 +81,6 @@ impl Model {
                 }
                 let index = self.index(number)?;
                 self.entries.remove(index);
-                self.told.clear();
                 Ok(())
             }
             Response::Vanished { earlier: false, uids } => self.vanished(uids),
@@ -116,7 +122,6 @@ impl Model {
             let index = index.ok_or_else(|| format!("VANISHED {uid}, which was not there"))?;
             self.entries.remove(index);
         }
-        self.told.clear();
         Ok(())
     }
 
@@ -154,17 +159,16 @@ impl Model {
             }
             (Some(old), Some(new)) if new > old && new <= self.told_up_to => {
                 let up_to = self.told_up_to;
-                return Err(format!(
-                    "{} changed at MODSEQ {new}, told after HIGHESTMODSEQ {up_to}",
-                    what()
-                ));
+                let late =
+                    format!("{} changed at MODSEQ {new}, told after HIGHESTMODSEQ {up_to}", what());
+                self.late.push(late);
             }
             _ => {}
         }
         entry.mod_seq = mod_seq.or(entry.mod_seq);
         if flags.is_some() {
             entry.flags = flags;
-            self.told.push(index);
+            self.told.extend(entry.uid);
         }
         Ok(())
     }
@@ -255,6 +259,7 @@ mod tests {
                 break;
             }
         }
+        out.push_str(&model.late.join(""));
         if out.is_empty() {
             for entry in &model.entries {
                 let flags = entry.flags.as_ref().map(|flags| flags.join(" "));

@@ -4,6 +4,7 @@
 use pombal::bytes::hash::Sorted;
 
 use super::model::{Entry, Model};
+use crate::values::to_usize;
 use crate::wire::imap::{Response, ranges};
 
 /// A view that is brought up to date by the responses to SELECT.
@@ -11,21 +12,29 @@ use crate::wire::imap::{Response, ranges};
 pub(crate) struct Resync {
     /// What is known, by UID.
     known: Sorted<u32, Entry>,
+    /// The first EXISTS; a second one would tell of later mail.
+    exists: Option<usize>,
 }
 
 impl Resync {
     /// Begins with a view of which every UID is known.
     pub(crate) fn new(before: &[Entry]) -> Resync {
         let known = before.iter().filter_map(|entry| Some((entry.uid?, entry.clone())));
-        Resync { known: known.collect() }
+        Resync { known: known.collect(), exists: None }
     }
 
     /// Takes what [`Model::take`] does not.
     pub(crate) fn take(&mut self, response: &Response<'_>) {
-        if let Response::Vanished { earlier: true, uids } = response {
-            for (from, to) in ranges(uids) {
-                self.known.retain(|uid, _| !(from..=to).contains(uid));
+        match response {
+            Response::Vanished { earlier: true, uids } => {
+                for (from, to) in ranges(uids) {
+                    self.known.retain(|uid, _| !(from..=to).contains(uid));
+                }
             }
+            Response::Exists(count) => {
+                self.exists.get_or_insert(to_usize(u64::from(*count)));
+            }
+            _ => {}
         }
     }
 
@@ -37,12 +46,10 @@ impl Resync {
                 self.known.insert(uid, entry.clone());
             }
         }
-        if self.known.len() != model.entries.len() {
-            return Err(format!(
-                "QRESYNC leads to {} messages, EXISTS says {}",
-                self.known.len(),
-                model.entries.len()
-            ));
+        let count = self.known.len();
+        if count != model.entries.len() && Some(count) != self.exists {
+            let exists = model.entries.len();
+            return Err(format!("QRESYNC leads to {count} messages, EXISTS says {exists}"));
         }
         for ((index, told), known) in model.entries.iter().enumerate().zip(self.known.values()) {
             if told.uid.is_some() && told.uid != known.uid {
@@ -54,7 +61,9 @@ impl Resync {
                 ));
             }
         }
-        model.entries = self.known.into_values().collect();
+        // Mail that came since is not known yet.
+        let told = count.min(model.entries.len());
+        model.entries.splice(..told, self.known.into_values());
         Ok(())
     }
 }
@@ -85,6 +94,7 @@ mod tests {
             check(&["* 3 EXISTS", "* VANISHED (EARLIER) 1:3,5", "* 3 FETCH (UID 9 FLAGS ())"]),
             Ok(vec![4, 6, 9])
         );
+        assert_eq!(check(&["* 3 EXISTS", "* 4 EXISTS"]), Ok(vec![2, 4, 6]));
         assert_eq!(
             check(&["* 2 EXISTS"]),
             Err("QRESYNC leads to 3 messages, EXISTS says 2".into())
