@@ -42,7 +42,9 @@ impl Client {
             let mut plain = octets[..count].to_vec();
             if let Some((_, inflate)) = &mut self.squeeze {
                 plain = Vec::with_capacity(1 << 20);
-                inflate.decompress_vec(&octets[..count], &mut plain, FlushDecompress::Sync).unwrap();
+                inflate
+                    .decompress_vec(&octets[..count], &mut plain, FlushDecompress::Sync)
+                    .unwrap();
             }
             self.text.push_str(&String::from_utf8(plain).unwrap());
         }
@@ -65,7 +67,8 @@ fn imap_deflates_both_ways() {
     client.say("c COMPRESS DEFLATE\r\nd SELECT INBOX\r\n");
     assert!(client.hear("c NO").contains("[COMPRESSIONACTIVE]"));
     client.hear("d OK");
-    let body: String = (0..20_000).map(|line| format!("line {line} of many\r\n")).collect();
+    let body = (0..20_000).map(|line: u32| line.to_string()).collect::<Vec<String>>().join("\r\n")
+        + "\r\n";
     let message = format!("Subject: long\r\n\r\n{body}");
     client.say(&format!("e APPEND INBOX {{{}+}}\r\n{message}\r\n", message.len()));
     client.hear("e OK");
