@@ -1,5 +1,6 @@
-//! IMAP dialogs as data: each file under `tests/dialogs/imap_search` is replayed against a whole shard on
-//! a simulated machine, by two clients that are logged in as the same user.
+//! IMAP dialogs as data: each file under `tests/dialogs/imap_search` is replayed against a whole shard
+//! on a simulated machine, by two clients that are logged in as the same user. Time, and what the
+//! disk takes of it, are part of the dialog; those of `tests/dialogs/imap` meet the real server.
 //!
 //! ```text
 //! # a remark

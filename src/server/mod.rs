@@ -13,5 +13,6 @@ pub mod owner;
 pub mod pop3;
 pub mod shard;
 pub mod smtp;
+mod together;
 
 pub use shard::{Call, Figures, Settings, Shard};

@@ -21,7 +21,6 @@ pub(super) struct Enabled {
 
 /// For everybody who logged in.
 const ALL: &[&str] = &[
-    "ENABLE",
     "IDLE",
     "NAMESPACE",
     "UNSELECT",
@@ -63,8 +62,13 @@ const ALL: &[&str] = &[
 
 /// The words of CAPABILITY, before and after login.
 pub(super) fn words(settings: &Settings, logged_in: bool) -> Vec<Cow<'static, str>> {
-    let mut words: Vec<Cow<'static, str>> =
-        vec!["IMAP4rev1".into(), "IMAP4rev2".into(), "LITERAL+".into(), "ID".into()];
+    let mut words: Vec<Cow<'static, str>> = vec![
+        "IMAP4rev1".into(),
+        "IMAP4rev2".into(),
+        "LITERAL+".into(),
+        "ID".into(),
+        "ENABLE".into(),
+    ];
     if logged_in {
         words.extend(ALL.iter().map(|&word| Cow::from(word)));
         words.push(format!("APPENDLIMIT={}", settings.append_octets_max).into());

@@ -8,6 +8,7 @@ use super::search::{Asked, Found, Hit, Progress, Wanted};
 use super::{Done, Driver, Outcome};
 use crate::env::Env;
 use crate::mailbox::Entry;
+use crate::model::limits::IMAP_READS_AT_ONCE;
 use crate::wire::imap::command::search::{Algorithm, By, Order, Sort, Thread};
 use crate::wire::message::envelope::put_envelope;
 use crate::wire::message::head::{FieldKind, Head};
@@ -45,23 +46,22 @@ impl<E: Env> Driver<E> {
         let reads = !criteria.iter().all(by_row);
         let mut progress = Progress::new(tag, self.shard.env.now(), hits.len());
         let mut rows = Vec::with_capacity(hits.len());
-        for hit in hits {
-            if let Err(done) = self.pause(conn, &mut progress).await? {
-                return Ok(Err(done));
-            }
-            progress.done += 1;
-            let Some(entry) = self.entry(hit) else { continue };
-            let source = if reads { self.read(&entry, Reads::Summary).await } else { None };
-            let known = source.as_ref().map_or_else(Known::default, Known::new);
-            let facts = Facts {
-                number: hit.number,
-                arrival: entry.internal_date,
-                sent: known.sent,
-                size: u64::from(entry.size),
-                base_subject: &known.base_subject,
-                envelope: &known.envelope,
+        for some in hits.chunks(IMAP_READS_AT_ONCE) {
+            let known = match self.known(conn, some, reads, &mut progress).await? {
+                Ok(known) => known,
+                Err(done) => return Ok(Err(done)),
             };
-            rows.push(Row::new(criteria, &facts));
+            for (hit, entry, known) in known {
+                let facts = Facts {
+                    number: hit.number,
+                    arrival: entry.internal_date,
+                    sent: known.sent,
+                    size: u64::from(entry.size),
+                    base_subject: &known.base_subject,
+                    envelope: &known.envelope,
+                };
+                rows.push(Row::new(criteria, &facts));
+            }
         }
         sort(&mut rows, criteria);
         let hit = |row: &Row| {
@@ -71,8 +71,28 @@ impl<E: Env> Driver<E> {
         Ok(Ok(rows.iter().filter_map(hit).collect()))
     }
 
-    fn entry(&self, hit: &Hit) -> Option<Entry> {
-        self.selected()?.entry(hit.number).map(|(entry, _)| entry)
+    /// What orders are made of, of a few messages; with `reads`, out of their summaries.
+    async fn known(
+        &mut self,
+        conn: &mut E::Conn,
+        hits: &[Hit],
+        reads: bool,
+        progress: &mut Progress<'_>,
+    ) -> Found<Vec<(Hit, Entry, Known)>> {
+        if let Err(done) = self.pause(conn, progress).await? {
+            return Ok(Err(done));
+        }
+        progress.done += u32::try_from(hits.len()).unwrap_or(u32::MAX);
+        let Some(selected) = self.selected() else { return Ok(Ok(Vec::new())) };
+        let entries = hits.iter().filter_map(|hit| Some((*hit, selected.entry(hit.number)?.0)));
+        let entries: Vec<(Hit, Entry)> = entries.collect();
+        let wanted = entries.iter().map(|(_, entry)| entry).filter(|_| reads);
+        let mut sources = self.read_all(wanted, Reads::Summary).await.into_iter();
+        let known = entries.into_iter().map(|(hit, entry)| {
+            let source = sources.next().flatten();
+            (hit, entry, source.as_ref().map_or_else(Known::default, Known::new))
+        });
+        Ok(Ok(known.collect()))
     }
 
     pub(super) async fn thread(
@@ -89,20 +109,15 @@ impl<E: Env> Driver<E> {
         };
         let mut progress = Progress::new(tag, self.shard.env.now(), hits.len());
         let mut known = Vec::with_capacity(hits.len());
-        for hit in &hits {
-            if let Err(done) = self.pause(conn, &mut progress).await? {
-                return Ok(done);
+        for some in hits.chunks(IMAP_READS_AT_ONCE) {
+            match self.known(conn, some, true, &mut progress).await? {
+                Ok(more) => known.extend(more),
+                Err(done) => return Ok(done),
             }
-            progress.done += 1;
-            let Some(entry) = self.entry(hit) else { continue };
-            let source = self.read(&entry, Reads::Summary).await;
-            let one = source.as_ref().map_or_else(Known::default, Known::new);
-            let number = if uid { hit.uid.0 } else { hit.number };
-            known.push((number, i64::from(entry.internal_date), one));
         }
-        let messages = known.iter().map(|(number, arrived, one)| Message {
-            number: *number,
-            sent: one.sent.unwrap_or(*arrived),
+        let messages = known.iter().map(|(hit, entry, one)| Message {
+            number: if uid { hit.uid.0 } else { hit.number },
+            sent: one.sent.unwrap_or(entry.internal_date.into()),
             id: one.id,
             references: &one.references,
             base_subject: &one.base_subject,

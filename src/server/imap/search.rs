@@ -7,14 +7,18 @@
 //! Only as many messages are read as the answer needs: for MIN the first that fits, for a page of
 //! PARTIAL up to its end. Others get their turn meanwhile, and the client hears how far it is.
 
-use super::fetch::Reads;
+use super::fetch::{Reads, Source};
 use super::query::{Letter, Query, Reader, Surroundings, asks_mod_seq};
 use super::selected::Selected;
 use super::{Done, Driver, Outcome};
 use crate::env::Env;
+use crate::mailbox::Entry;
 use crate::model::id::Uid;
-use crate::model::limits::{IMAP_PROGRESS_INTERVAL, IMAP_SEARCH_STEPS};
+use crate::model::limits::{
+    IMAP_PROGRESS_INTERVAL, IMAP_READ_OCTETS_AT_ONCE, IMAP_READS_AT_ONCE, IMAP_SEARCH_STEPS,
+};
 use crate::model::time::Mono;
+use crate::server::together::together;
 use crate::wire::imap::command::search::{Key, Returns, Search};
 use crate::wire::imap::reply::search::{Esearch, put_found};
 use crate::wire::imap::reply::status::{Code, Kind, Status, Word};
@@ -229,38 +233,69 @@ impl<E: Env> Driver<E> {
         walk: Walk,
         progress: &mut Progress<'_>,
     ) -> Found<()> {
-        let mut found = 0;
-        for at in walk.steps() {
-            if found >= walk.enough {
-                break;
-            }
-            let Some(hit) = hits.get_mut(at) else { break };
-            if hit.state == State::Open {
-                if let Err(done) = self.pause(conn, progress).await? {
-                    return Ok(Err(done));
+        let mut steps = walk.steps().peekable();
+        let mut left = walk.enough;
+        while left > 0 && steps.peek().is_some() {
+            let mut group = Group::default();
+            let reads_max = IMAP_READS_AT_ONCE.min(usize::try_from(left).unwrap_or(usize::MAX));
+            while let Some(at) =
+                steps.next_if(|_| group.found < left && group.takes_more(reads_max))
+            {
+                match hits.get(at) {
+                    Some(hit) if hit.state == State::Open => group.add(at, selected, hit.number),
+                    Some(hit) if hit.state == State::Found => group.found += 1,
+                    _ => {}
                 }
-                progress.done += 1;
-                let holds = self.judge(selected, reader, hit.number).await;
-                hit.state = if holds { State::Found } else { State::Missed };
             }
-            found += u32::from(hit.state == State::Found);
+            left = left.saturating_sub(group.found);
+            if group.open.is_empty() {
+                continue;
+            }
+            if let Err(done) = self.pause(conn, progress).await? {
+                return Ok(Err(done));
+            }
+            progress.done += u32::try_from(group.open.len()).unwrap_or(u32::MAX);
+            left = left.saturating_sub(self.judge(selected, reader, hits, group.open).await);
         }
         Ok(Ok(()))
     }
 
-    /// Reads as much of a message as it takes to tell whether it is meant. What cannot be read is in
-    /// the log of the operator, and is not found.
-    async fn judge(&self, selected: &Selected, reader: &mut Reader<'_>, number: u32) -> bool {
-        let Some((entry, _)) = selected.entry(number) else { return false };
+    /// Reads as much of these messages as it takes to tell whether they are meant; how many are.
+    /// What cannot be read is in the log of the operator, and is not found.
+    async fn judge(
+        &self,
+        selected: &Selected,
+        reader: &mut Reader<'_>,
+        hits: &mut [Hit],
+        mut open: Vec<(usize, Entry)>,
+    ) -> u32 {
         let known = selected.view.keywords();
+        let mut found = 0;
         let stages = [(Reads::Summary, reader.wants_summaries()), (Reads::Message, true)];
         for (reads, _) in stages.into_iter().filter(|(_, wanted)| *wanted) {
-            let Some(source) = self.read(&entry, reads).await else { return false };
-            if let Some(holds) = reader.matches(number, &entry, known, Letter::of(&source)) {
-                return holds;
-            }
+            let sources = self.read_all(open.iter().map(|(_, entry)| entry), reads).await;
+            let mut sources = sources.into_iter();
+            open.retain(|(at, entry)| {
+                let Some(hit) = hits.get_mut(*at) else { return false };
+                let verdict = match sources.next().flatten() {
+                    Some(source) => reader.matches(hit.number, entry, known, Letter::of(&source)),
+                    None => Some(false),
+                };
+                hit.state = if verdict == Some(true) { State::Found } else { State::Missed };
+                found += u32::from(verdict == Some(true));
+                verdict.is_none()
+            });
         }
-        false
+        found
+    }
+
+    /// Reads messages side by side.
+    pub(super) async fn read_all(
+        &self,
+        entries: impl Iterator<Item = &Entry>,
+        reads: Reads,
+    ) -> Vec<Option<Source>> {
+        together(entries.map(|entry| self.read(entry, reads))).await
     }
 
     /// Lets others have their turn; tells the client how far it is, every now and then, which also
@@ -358,5 +393,28 @@ impl Walk {
         let Range { start, end } = self.range;
         let from_end = self.from_end;
         (start..end).map(move |at| if from_end { end - 1 - (at - start) } else { at })
+    }
+}
+
+/// Messages that are read together.
+#[derive(Default)]
+struct Group {
+    /// Index of the hit, and its entry.
+    open: Vec<(usize, Entry)>,
+    octets: u64,
+    /// Hits among them that need no read.
+    found: u32,
+}
+
+impl Group {
+    fn takes_more(&self, reads_max: usize) -> bool {
+        self.open.len() < reads_max && self.octets < IMAP_READ_OCTETS_AT_ONCE
+    }
+
+    fn add(&mut self, at: usize, selected: &Selected, number: u32) {
+        if let Some((entry, _)) = selected.entry(number) {
+            self.octets += u64::from(entry.size);
+            self.open.push((at, entry));
+        }
     }
 }
