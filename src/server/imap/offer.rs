@@ -21,7 +21,6 @@ pub(super) struct Enabled {
 
 /// For everybody who logged in.
 const ALL: &[&str] = &[
-    "IDLE",
     "NAMESPACE",
     "UNSELECT",
     "CHILDREN",
@@ -68,6 +67,8 @@ pub(super) fn words(settings: &Settings, logged_in: bool) -> Vec<Cow<'static, st
         "LITERAL+".into(),
         "ID".into(),
         "ENABLE".into(),
+        // Python's imaplib asks once, before the login, and believes that for ever.
+        "IDLE".into(),
     ];
     if logged_in {
         words.extend(ALL.iter().map(|&word| Cow::from(word)));

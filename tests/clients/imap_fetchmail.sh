@@ -1,0 +1,29 @@
+# fetchmail reads by IMAP, keeps, and does not fetch again what it marked as seen.
+# needs: fetchmail curl
+set -eu
+say() { echo "fetchmail: $*" >&2; cat log >&2; exit 1; }
+send() {
+    printf 'From: a@other.example\r\nSubject: %s\r\n\r\ntext\r\n' "$1" |
+        curl -sS --max-time 60 "smtp://$HOST:$SMTP_PORT/client.example" \
+            --mail-from a@other.example --mail-rcpt "$USER_ADDRESS" -T -
+}
+cat >rc <<END
+poll $HOST service $IMAP_PORT protocol imap timeout 60
+  user "$USER_ADDRESS" password "$PASSWORD" keep
+  sslproto ''
+  mda "cat >>got"
+END
+chmod 600 rc
+# Exit status 1: there was nothing to fetch.
+fetch() {
+    FETCHMAILHOME=$PWD fetchmail -f rc --nosyslog --nodetach --pidfile "$PWD/pid" -v >log 2>&1
+}
+for number in 1 2 3; do send "$number" || say "not sent"; done
+fetch || say "the first poll"
+[ "$(grep -c '^Subject: ' got)" = 3 ] || say "$(grep -c '^Subject: ' got) messages, not 3"
+code=0
+fetch || code=$?
+[ "$code" = 1 ] || say "the second poll: $code"
+send 4
+fetch || say "the third poll"
+[ "$(grep -c '^Subject: ' got)" = 4 ] || say "the new one did not come alone"
