@@ -59,3 +59,6 @@ mod packed;
 #[cfg(test)]
 #[path = "nasty/smtp.rs"]
 mod smtp_case;
+#[cfg(test)]
+#[path = "e2e/together.rs"]
+mod together;
