@@ -1,4 +1,4 @@
-//! `pombal demo`: a small server in a temporary directory, mail in by SMTP, out by POP3.
+//! `pombal demo`: a small server in a temporary directory, mail in by SMTP, out by POP3 and IMAP.
 //!
 //! The client's side is plain blocking sockets on the main thread; the server is the real one.
 
@@ -121,15 +121,25 @@ fn show(
             .copied()
             .ok_or_else(|| Failure::Failed(format!("{protocol} is not served")))
     };
-    let (smtp, pop3) = (at("smtp")?, at("pop3")?);
+    let (smtp, pop3, imap) = (at("smtp")?, at("pop3")?, at("imap")?);
     set_up(config)?;
-    writeln!(out, "domain pombal.test, users alice and bob; SMTP on {smtp}, POP3 on {pop3}\n")?;
+    writeln!(out, "domain pombal.test, users alice and bob")?;
+    writeln!(out, "SMTP on {smtp}, POP3 on {pop3}, IMAP on {imap}\n")?;
     writeln!(out, "In by SMTP")?;
     for (sender, recipient, text) in SAMPLES {
         let reply = send(smtp, sender, recipient, text)
             .map_err(|error| Failure::Failed(format!("SMTP: {error}")))?;
         writeln!(out, "  {sender} -> {recipient}: {reply}")?;
     }
+    show_pop3(pop3, out)?;
+    writeln!(out, "\nRead by IMAP, bob@pombal.test")?;
+    for line in browse(imap).map_err(|error| Failure::Failed(format!("IMAP: {error}")))? {
+        writeln!(out, "  {line}")?;
+    }
+    Ok(addresses)
+}
+
+fn show_pop3(pop3: SocketAddr, out: &mut dyn Write) -> Result<(), Failure> {
     writeln!(out, "\nOut by POP3")?;
     for user in ["alice@pombal.test", "bob@pombal.test"] {
         let mails = fetch(pop3, user).map_err(|error| Failure::Failed(format!("POP3: {error}")))?;
@@ -148,7 +158,7 @@ fn show(
             }
         }
     }
-    Ok(addresses)
+    Ok(())
 }
 
 fn wait_ready(heard: &Receiver<News>) -> Result<Sorted<&'static str, SocketAddr>, Failure> {
@@ -275,4 +285,36 @@ fn fetch(from: SocketAddr, user: &str) -> io::Result<Vec<String>> {
     dialog.say("QUIT\r\n")?;
     dialog.expect("+OK")?;
     Ok(mails)
+}
+
+/// What is said and heard while bob looks into his mailbox.
+fn browse(from: SocketAddr) -> io::Result<Vec<String>> {
+    let mut dialog = Dialog::connect(from)?;
+    dialog.expect("* OK")?;
+    dialog.say(&format!("a LOGIN bob@pombal.test {PASSWORD}\r\n"))?;
+    dialog.expect("a OK")?;
+    let mut lines = Vec::new();
+    for command in [
+        "c EXAMINE INBOX",
+        "d SEARCH SUBJECT queijo",
+        "e FETCH 1:* (UID FLAGS RFC822.SIZE)",
+        "f LOGOUT",
+    ] {
+        lines.push(command.to_owned());
+        dialog.say(&format!("{command}\r\n"))?;
+        let tag = command.split_inclusive(' ').next().unwrap_or_default();
+        loop {
+            let line = dialog.hear()?.trim_end().to_owned();
+            if line.is_empty() || line.strip_prefix(tag).is_some_and(|rest| !rest.starts_with("OK"))
+            {
+                return Err(io::Error::other(format!("{command}: the server said {line:?}")));
+            }
+            let is_end = line.starts_with(tag);
+            lines.push(format!("    {line}"));
+            if is_end {
+                break;
+            }
+        }
+    }
+    Ok(lines)
 }
