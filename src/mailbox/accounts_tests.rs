@@ -337,17 +337,26 @@ fn counts_what_is_on_its_way_against_the_quota() {
     let first = plan(&accounts, &mut group, &facts(60), &to, Judge::Together);
     assert!(first.any());
     let second = plan(&accounts, &mut group, &facts(60), &to, Judge::Together);
-    assert_eq!(second.verdicts, [Err(Refused::Full)]);
+    assert_eq!(second.verdicts, [Err(Refused::Tight)]);
     let two = [to[0], Recipient { account: AccountId(2), quota }];
     let each = plan(&accounts, &mut group, &facts(60), &two, Judge::Each);
-    assert_eq!(each.verdicts, [Err(Refused::Full), Ok(Uid(1))]);
+    assert_eq!(each.verdicts, [Err(Refused::Tight), Ok(Uid(1))]);
     let together = plan(&accounts, &mut group, &facts(30), &two, Judge::Together);
     assert_eq!(together.verdicts, [Ok(Uid(2)), Ok(Uid(2))]);
-    drop((first, second, each, together));
+    // Who is not full yet gets one message too many, so that the others get it now; then no more.
+    let others = [to[0], Recipient { account: AccountId(3), quota }];
+    let over = plan(&accounts, &mut group, &facts(60), &others, Judge::Together);
+    assert_eq!(over.verdicts, [Ok(Uid(3)), Ok(Uid(1))]);
+    let full = plan(&accounts, &mut group, &facts(1), &others, Judge::Together);
+    assert_eq!(full.verdicts, [Err(Refused::Full), Err(Refused::Full)]);
+    let large = [Recipient { account: AccountId(4), quota: Quota::NONE }, others[1]];
+    let never = plan(&accounts, &mut group, &facts(101), &large, Judge::Together);
+    assert_eq!(never.verdicts, [Err(Refused::NeverFits), Err(Refused::NeverFits)]);
+    drop((first, second, each, together, over, full, never));
     assert!(accounts.borrow().reserved.is_empty());
     let twice = [to[0], to[0]];
     let planned = plan(&accounts, &mut Group::new(), &facts(1), &twice, Judge::Each);
-    assert_eq!(planned.verdicts, [Ok(Uid(3)), Ok(Uid(3))]);
+    assert_eq!(planned.verdicts, [Ok(Uid(4)), Ok(Uid(4))]);
 }
 
 #[test]

@@ -46,10 +46,10 @@ pub struct Recipient {
 pub enum Judge {
     /// Each recipient gets its own answer (LMTP, RFC 2033 §4.2).
     Each,
-    /// There is one answer for all (SMTP): the message is refused only if nobody has room for it.
-    /// Else those who lack room get it too, since they had some when they were asked at RCPT:
-    /// each exceeds the quota by one message at most. If somebody is gone or cannot be asked,
-    /// nobody gets it and the sender is to come back: one answer cannot tell of them.
+    /// There is one answer for all (SMTP). Where some have room, those who are not full yet get it
+    /// too: each exceeds the quota by one message at most. If somebody is full, gone or cannot be
+    /// asked, nobody gets it and the sender is to come back: one answer cannot tell of them. What
+    /// can never fit one of them is refused for good.
     Together,
     /// It was judged already: who is there gets it.
     Judged,
@@ -69,6 +69,10 @@ impl Judge {
             Judge::Together if any(Refused::Closed) && !all_gone => {
                 rooms.fill(Err(Refused::Parted));
             }
+            Judge::Together if some && any(Refused::NeverFits) => {
+                rooms.fill(Err(Refused::NeverFits));
+            }
+            Judge::Together if some && any(Refused::Full) => rooms.fill(Err(Refused::Full)),
             Judge::Together if some => rooms.fill(Ok(yes)),
             Judge::Together | Judge::Each => {}
         }

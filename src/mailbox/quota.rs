@@ -26,6 +26,8 @@ pub struct Usage {
 pub enum Refused {
     /// Full, until something is removed.
     Full,
+    /// Not full yet, but this message would be too much.
+    Tight,
     /// Larger than all that the account may keep.
     NeverFits,
     /// Deleted.
@@ -43,7 +45,7 @@ impl Refused {
     /// For the peer: class, enhanced code (RFC 3463 §3.3), text.
     pub fn reply(self) -> (Class, Enhanced, &'static str) {
         match self {
-            Refused::Full => (Class::Transient, Enhanced(2, 2), "mailbox full"),
+            Refused::Full | Refused::Tight => (Class::Transient, Enhanced(2, 2), "mailbox full"),
             Refused::NeverFits => {
                 (Class::Permanent, Enhanced(2, 2), "message is larger than the mailbox may be")
             }
@@ -66,8 +68,12 @@ impl Usage {
         if size > quota.octets || quota.messages == 0 {
             return Err(Refused::NeverFits);
         }
-        if self.octets.saturating_add(size) > quota.octets || self.messages >= quota.messages {
+        let is_over = self.octets >= quota.octets && quota.octets != Quota::NONE.octets;
+        if is_over || self.messages >= quota.messages {
             return Err(Refused::Full);
+        }
+        if self.octets.saturating_add(size) > quota.octets {
+            return Err(Refused::Tight);
         }
         Ok(())
     }
@@ -86,7 +92,9 @@ mod tests {
     #[test]
     fn takes_what_just_fits_and_refuses_one_more() {
         check((90, 1), (100, 9), 10, Ok(()));
-        check((90, 1), (100, 9), 11, Err(Refused::Full));
+        check((90, 1), (100, 9), 11, Err(Refused::Tight));
+        check((100, 1), (100, 9), 0, Err(Refused::Full));
+        check((150, 1), (100, 9), 1, Err(Refused::Full));
         check((90, 1), (100, 9), 101, Err(Refused::NeverFits));
         check((90, 9), (100, 9), 1, Err(Refused::Full));
         check((0, 0), (100, 0), 1, Err(Refused::NeverFits));

@@ -10,6 +10,7 @@ pub mod flag;
 pub mod imap;
 pub mod listener;
 pub mod owner;
+mod pace;
 pub mod pop3;
 pub mod shard;
 pub mod smtp;

@@ -14,6 +14,7 @@
 
 use super::draft::Draft;
 use super::listener::Admitted;
+use super::pace::Pace;
 use super::shard::Shard;
 use crate::bytes::buffer::Buffer;
 use crate::bytes::chain::Chain;
@@ -93,23 +94,6 @@ struct Told {
     sender: Option<Address>,
     recipients: Vec<Address>,
     octets: usize,
-}
-
-/// How a message has come in so far, for its least rate.
-#[derive(Clone, Copy)]
-struct Pace {
-    begun: Mono,
-    /// As they were received, some of another message perhaps.
-    octets: u64,
-}
-
-impl Pace {
-    /// Until when the next octets must come.
-    fn deadline(&self, settings: &super::Settings) -> Mono {
-        let grace = settings.data_timeout.max(settings.command_timeout);
-        let micros = self.octets.saturating_mul(1_000_000) / settings.message_rate_min.max(1);
-        self.begun.after(grace.saturating_add(Duration::from_micros(micros)))
-    }
 }
 
 struct Driver<E: Env> {
@@ -203,12 +187,10 @@ impl<E: Env> Driver<E> {
         let mut deadline = now.after(wait);
         let has_draft = self.transaction.as_ref().is_some_and(|open| open.draft.is_some());
         if in_message || has_draft {
-            let pace = self.pace.get_or_insert(Pace { begun: now, octets: 0 });
-            if settings.message_rate_min > 0 {
-                deadline = deadline.min(pace.deadline(settings));
-            }
+            let pace = self.pace.get_or_insert(Pace::new(now));
+            deadline = pace.deadline(settings, deadline);
             let read = conn.read(buffer, deadline).await;
-            pace.octets += read.as_ref().map_or(0, |&count| to_u64(count));
+            pace.add(read.as_ref().map_or(0, |&count| to_u64(count)));
             return read;
         }
         self.pace = None;
@@ -469,7 +451,7 @@ impl<E: Env> Driver<E> {
             put_return_path(transaction.sender.as_ref(), out);
             put_received(&hop, out);
         });
-        self.pace = Some(Pace { begun: self.shard.env.now(), octets: 0 });
+        self.pace = Some(Pace::new(self.shard.env.now()));
         transaction.draft = draft.map(|draft| (id, draft));
         transaction.draft.is_some()
     }

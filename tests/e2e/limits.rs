@@ -2,7 +2,8 @@
 
 use crate::client::{Link, ok, smtp};
 use crate::harness::{PASSWORD, Server};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
+use std::net::TcpStream;
 use std::time::Duration;
 
 /// Clients of one kind that misbehave at once.
@@ -175,6 +176,33 @@ fn a_message_that_drips_is_given_up() {
             let last = std::iter::from_fn(|| link.reply().unwrap()).last();
             assert_eq!(last.expect("a reply before the end").code, 421);
         });
+    }
+    server.stop();
+}
+
+/// The same by IMAP, in the message of an APPEND and before anybody logs in.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a client of its own thread drips")]
+fn an_imap_client_that_drips_is_given_up() {
+    let extra = "[smtp]\nmax_message_size = \"4M\"\nmin_data_rate = \"1K\"\n\
+                 command_timeout = \"2s\"\ndata_timeout = \"2s\"\n[imap]\nlogin_timeout = \"3s\"\n";
+    let mut server = Server::with_users(extra, &["a"]);
+    for begin in ["", "a LOGIN a@local.example secret\r\nb APPEND INBOX {1000000+}\r\n"] {
+        let mut link = TcpStream::connect(("127.0.0.1", server.imap())).unwrap();
+        link.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
+        link.write_all(begin.as_bytes()).unwrap();
+        let mut heard = String::new();
+        std::thread::scope(|scope| {
+            let mut writer = link.try_clone().unwrap();
+            scope.spawn(move || {
+                while writer.write_all(b"x").is_ok() {
+                    std::thread::sleep(Duration::from_millis(200));
+                }
+            });
+            // The end may come as a reset, since octets were left unread.
+            drop(link.read_to_string(&mut heard));
+        });
+        assert!(heard.contains("* BYE"), "{begin:?}: {heard:?}");
     }
     server.stop();
 }

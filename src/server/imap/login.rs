@@ -240,6 +240,7 @@ impl<E: Env> Driver<E> {
     pub(super) fn unauthenticate(&mut self) -> Done {
         self.tell("unauthenticate");
         self.user = None;
+        self.begun = self.shard.env.now();
         self.enabled = offer::Enabled::default();
         Done::Ok("nobody is logged in")
     }

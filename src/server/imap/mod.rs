@@ -32,9 +32,11 @@ use self::offer::Enabled;
 use self::selected::Selected;
 use self::squeeze::Squeeze;
 use super::listener::Admitted;
+use super::pace::Pace;
 use super::shard::Shard;
 use crate::bytes::buffer::Buffer;
 use crate::bytes::chain::Chain;
+use crate::bytes::codec::to_u64;
 use crate::env::bell::Bell;
 use crate::env::{Conn as _, Env};
 use crate::mailbox::{ChangeError, View};
@@ -42,6 +44,7 @@ use crate::model::id::AccountId;
 use crate::model::limits::{
     IMAP_COMMAND_OCTETS_BEFORE_LOGIN_MAX, IMAP_COMMAND_OCTETS_MAX, IMAP_ERRORS_MAX,
 };
+use crate::model::time::Mono;
 use crate::probe::event::{Level, Value, event};
 use crate::store::AppendError;
 use crate::wire::imap::command::{self, Command, Tagged, split_tag};
@@ -119,6 +122,10 @@ struct Driver<E: Env> {
     mode: Mode,
     enabled: Enabled,
     appending: Option<Box<append::Appending>>,
+    /// Of the messages of an APPEND.
+    pace: Option<Pace>,
+    /// When the client came, or logged out: it has `login_timeout` from then.
+    begun: Mono,
     /// COMPRESS was given.
     squeeze: Option<Box<Squeeze>>,
     errors: u32,
@@ -170,6 +177,7 @@ pub fn turn_away(out: &mut Chain) {
 impl<E: Env> Driver<E> {
     /// In a box: futures would keep a place for every time it is moved.
     fn new(shard: Rc<Shard<E>>, peer: IpAddr) -> Box<Driver<E>> {
+        let begun = shard.env.now();
         Box::new(Driver {
             shard,
             peer,
@@ -180,6 +188,8 @@ impl<E: Env> Driver<E> {
             mode: Mode::Command,
             enabled: Enabled::default(),
             appending: None,
+            pace: None,
+            begun,
             squeeze: None,
             errors: 0,
             logins_failed: 0,
@@ -251,12 +261,16 @@ impl<E: Env> Driver<E> {
     }
 
     async fn receive(&mut self, conn: &mut E::Conn) -> io::Result<Heard> {
-        let settings = &self.shard.settings.imap;
-        let patience = match &self.user {
-            Some(_) => settings.idle_timeout,
-            None => settings.login_timeout,
+        let settings = &self.shard.settings;
+        let now = self.shard.env.now();
+        let mut deadline = match &self.user {
+            Some(_) => now.after(settings.imap.idle_timeout),
+            None => self.begun.after(settings.imap.login_timeout),
         };
-        let deadline = self.shard.env.now().after(patience);
+        self.pace = self.appending.is_some().then(|| self.pace.unwrap_or(Pace::new(now)));
+        if let Some(pace) = &self.pace {
+            deadline = pace.deadline(settings, now.after(settings.data_timeout));
+        }
         let bell = match (&self.mode, &self.user) {
             (Mode::Idle { heard, .. }, Some(user)) => Some((Rc::clone(&user.bell), *heard)),
             _ => None,
@@ -352,6 +366,9 @@ impl<E: Env> Driver<E> {
                 None
             }
             Event::Data(octets) => {
+                if let Some(pace) = &mut self.pace {
+                    pace.add(to_u64(octets.len()));
+                }
                 self.on_data(octets);
                 None
             }
@@ -574,7 +591,7 @@ fn refused(error: ChangeError) -> Outcome {
         ChangeError::Refused(why) => {
             use crate::mailbox::Refused;
             match why {
-                Refused::Full | Refused::NeverFits => {
+                Refused::Full | Refused::Tight | Refused::NeverFits => {
                     Done::No(Some(Word::OverQuota), "the quota is used up")
                 }
                 Refused::Closed | Refused::Parted | Refused::Unasked => {
