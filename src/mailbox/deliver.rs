@@ -59,6 +59,9 @@ impl Judge {
     /// Turns whether each recipient has room into whether each gets the message, in place. `yes` is
     /// what stands for those who do.
     pub fn decide<T: Copy>(self, rooms: &mut [Result<T, Refused>], yes: T) {
+        if rooms.iter().all(Result::is_ok) {
+            return rooms.fill(Ok(yes));
+        }
         let is = |refused: Refused| move |room: &Result<T, Refused>| room.err() == Some(refused);
         let any = |refused: Refused| rooms.iter().any(is(refused));
         let some = rooms.iter().any(Result::is_ok);
