@@ -53,7 +53,11 @@ impl Client {
 
 #[test]
 fn imap_deflates_both_ways() {
-    let server = Server::with_users("", &["ann"]);
+    // Some of them live on the other shard: the session moves, and goes on deflated.
+    let others: Vec<String> = (0..12).map(|number| format!("u{number}")).collect();
+    let users: Vec<&str> =
+        std::iter::once("ann").chain(others.iter().map(|name| &**name)).collect();
+    let server = Server::with_users("", &users);
     let socket = TcpStream::connect(("127.0.0.1", server.imap())).unwrap();
     socket.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
     let mut client = Client { socket, text: String::new(), squeeze: None };
@@ -74,6 +78,13 @@ fn imap_deflates_both_ways() {
     client.hear("e OK");
     client.say("f FETCH 1 BODY.PEEK[]\r\n");
     assert!(client.hear("f OK").contains(&message), "every octet came back");
-    client.say("g LOGOUT\r\n");
-    client.hear("g OK");
+    for user in &others {
+        client.say(&format!("g UNAUTHENTICATE\r\nh LOGIN {user}@local.example {PASSWORD}\r\n"));
+        client.hear("g OK");
+        client.hear("h OK");
+        client.say("i SELECT INBOX\r\n");
+        client.hear("i OK");
+    }
+    client.say("j LOGOUT\r\n");
+    client.hear("j OK");
 }

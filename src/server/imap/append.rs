@@ -6,6 +6,7 @@
 use super::change::split;
 use super::{Done, Driver, Verdict, refused};
 use crate::env::Env;
+use crate::mailbox::summary::summarize;
 use crate::mailbox::{Brought, ChangeError, Flags, Marks, Message, Quota};
 use crate::model::id::{MailboxId, Uid};
 use crate::server::draft::Draft;
@@ -258,10 +259,5 @@ fn make(octets: Vec<u8>, internal_date: u32) -> Message {
     if !octets.ends_with(b"\r\n") {
         marks = marks.with(Marks::OPEN_END);
     }
-    Message {
-        summary: super::fetch::summary_of(&octets),
-        parts: vec![octets],
-        marks,
-        internal_date,
-    }
+    Message { summary: summarize(&octets), parts: vec![octets], marks, internal_date }
 }

@@ -6,7 +6,7 @@ use super::{Done, Driver, Outcome};
 use crate::bytes::chain::Chain;
 use crate::bytes::codec::{to_u64, to_usize};
 use crate::env::Env;
-use crate::mailbox::summary::{Stored, Summary, summarize};
+use crate::mailbox::summary::{Stored, Summary};
 use crate::mailbox::{Entry, FlagChange, Flags, Mode};
 use crate::model::id::{BlobId, LogId, ModSeq, Uid};
 use crate::probe::event::{Level, event};
@@ -582,11 +582,6 @@ impl<'b> Message<'b> {
         out.put(wanted);
         Ok(())
     }
-}
-
-/// Makes a summary for a message that a client brings.
-pub(super) fn summary_of(message: &[u8]) -> Vec<u8> {
-    summarize(message)
 }
 
 /// The part of the octets in `ranges` that was asked for.

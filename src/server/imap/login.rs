@@ -1,5 +1,6 @@
 //! LOGIN and AUTHENTICATE, and the way to the shard that owns the account.
 
+use super::squeeze::Squeeze;
 use super::{Done, Driver, Goes, Mode, Outcome, User, offer};
 use crate::auth;
 use crate::env::{Conn, Env};
@@ -35,21 +36,23 @@ pub struct Moving<C: Conn> {
     user: Box<str>,
     tag: Box<str>,
     errors: u32,
+    /// Compression outlives UNAUTHENTICATE (RFC 8437), so a session may move with it.
+    squeeze: Option<Box<Squeeze>>,
 }
 
 /// Goes on with a session of another shard, whose user lives here.
 pub async fn adopt<E: Env>(shard: Rc<Shard<E>>, moving: Moving<E::Conn>) {
-    let Moving { conn, unread, account, user, tag, errors } = moving;
+    let Moving { conn, unread, account, user, tag, errors, squeeze } = moving;
     let Ok(mut conn) = shard.env.attach(conn) else { return };
     let peer = conn.peer().ip();
     let mut driver = Driver::new(Rc::clone(&shard), peer);
     driver.errors = errors;
+    driver.squeeze = squeeze;
     let Some(admitted) = Admitted::new(&shard, peer) else {
         shard.figures.turned_away.one();
         let no = Status::tagged(&tag, Kind::No, "too many connections, try again later");
         no.because(Word::Unavailable).put(&mut driver.out);
-        let deadline = shard.env.now().after(shard.settings.write_timeout);
-        if conn.write(&mut driver.out, deadline).await.is_ok() {
+        if driver.flush(&mut conn).await.is_ok() {
             conn.close().await;
         }
         return;
@@ -212,7 +215,7 @@ impl<E: Env> Driver<E> {
         conn: E::Conn,
         account: AccountId,
     ) -> Option<(Box<Driver<E>>, E::Conn)> {
-        let Driver { shard, peer, user, mode, buffer, errors, .. } = self;
+        let Driver { shard, peer, user, mode, buffer, errors, squeeze, .. } = self;
         let Mode::Sasl { tag } = mode else { return None };
         let moving = Moving {
             conn: conn.detach().ok()?,
@@ -221,6 +224,7 @@ impl<E: Env> Driver<E> {
             user: user?.name,
             tag,
             errors,
+            squeeze,
         };
         let owner = ShardId(shard.owner(account).0);
         let Err(Full(Call::Imap(moving))) = shard.mesh.send(owner, Call::Imap(Box::new(moving)))
@@ -231,6 +235,7 @@ impl<E: Env> Driver<E> {
         let conn = shard.env.attach(moving.conn).ok()?;
         let mut driver = Driver::new(shard, peer);
         driver.buffer = buffer;
+        driver.squeeze = moving.squeeze;
         let no = Status::tagged(&moving.tag, Kind::No, "try again later");
         no.because(Word::Unavailable).put(&mut driver.out);
         Some((driver, conn))
