@@ -24,6 +24,7 @@ enum Part {
 }
 
 impl Part {
+    #[inline]
     fn octets(&self) -> &[u8] {
         match self {
             Part::Text(text) => text,
@@ -65,6 +66,7 @@ impl Chain {
         }
     }
 
+    #[inline(never)]
     fn put_first(&mut self, text: &[u8]) {
         let mut first = Vec::with_capacity(text.len().max(TEXT_OCTETS_MIN));
         first.extend_from_slice(text);
@@ -72,6 +74,7 @@ impl Chain {
     }
 
     /// Links `owner[range]` to the end; short ones are copied.
+    #[inline]
     pub fn link(&mut self, owner: &Rc<dyn Shared>, range: std::ops::Range<usize>) {
         if range.len() < LINK_OCTETS_MIN {
             return self.put(&owner[range]);
@@ -104,6 +107,7 @@ impl Chain {
     }
 
     /// The unsent slices from the front, for one vectored write.
+    #[inline]
     pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
         let sent = self.sent;
         self.parts.iter().enumerate().map(move |(index, part)| {
