@@ -12,6 +12,7 @@ pub mod conformance;
 pub mod ring;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
+pub mod together;
 
 use crate::bytes::buffer::Buffer;
 use crate::bytes::chain::Chain;

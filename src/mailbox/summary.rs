@@ -32,6 +32,7 @@ use crate::wire::message::preview::put_preview;
 use crate::wire::message::sent::{Sent, sent};
 use crate::wire::message::structure::put_bodystructure;
 use crate::wire::message::subject::base_subject;
+use std::borrow::Cow;
 
 const VERSION: u8 = 2;
 const HEAD_OCTETS: usize = 48;
@@ -221,7 +222,7 @@ pub struct Summary<'a> {
     envelope: &'a [u8],
     structure: &'a [u8],
     base_subject: &'a [u8],
-    preview: &'a str,
+    preview: &'a [u8],
 }
 
 impl<'a> Summary<'a> {
@@ -257,10 +258,7 @@ impl<'a> Summary<'a> {
             envelope: reader.take(envelope_len)?,
             structure: reader.take(structure_len)?,
             base_subject: reader.take(usize::from(subject_len))?,
-            preview: match std::str::from_utf8(reader.take(usize::from(preview_len))?) {
-                Ok(preview) => preview,
-                Err(_) => return Ok(None),
-            },
+            preview: reader.take(usize::from(preview_len))?,
         };
         let is_whole = version == VERSION && reader.rest().is_empty();
         Ok(is_whole.then_some(summary))
@@ -318,8 +316,8 @@ impl<'a> Summary<'a> {
     }
 
     /// The first words of the text.
-    pub fn preview(&self) -> &'a str {
-        self.preview
+    pub fn preview(&self) -> Cow<'a, str> {
+        String::from_utf8_lossy(self.preview)
     }
 }
 

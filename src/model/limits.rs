@@ -66,7 +66,7 @@ pub const IMAP_SEARCH_DEPTH_MAX: usize = 100;
 pub const IMAP_SEARCH_KEYS_MAX: usize = 10_000;
 /// Keys times messages that a search holds against each other before others get a turn.
 pub const IMAP_SEARCH_STEPS: usize = 16 << 10;
-/// Messages that a search, SORT or THREAD reads at once,
+/// Messages that FETCH, SEARCH, SORT or THREAD read at once,
 pub const IMAP_READS_AT_ONCE: usize = 16;
 /// and how many octets they may have together; one is read in any case.
 pub const IMAP_READ_OCTETS_AT_ONCE: u64 = 1 << 20;

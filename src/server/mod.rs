@@ -14,6 +14,5 @@ mod pace;
 pub mod pop3;
 pub mod shard;
 pub mod smtp;
-mod together;
 
 pub use shard::{Call, Figures, Settings, Shard};

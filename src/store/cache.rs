@@ -75,7 +75,10 @@ impl Cache {
 
     pub(super) fn summary(&mut self, id: BlobId) -> Option<Rc<[u8]>> {
         let kept = self.blobs.get_mut(&id)?;
-        kept.used = true;
+        // Most are marked already, and a line that is only read need not be written back.
+        if !kept.used {
+            kept.used = true;
+        }
         Some(match &kept.held {
             Held::Blob(view) => view.shared_summary(),
             Held::Summary(summary) => Rc::clone(summary),

@@ -13,12 +13,21 @@ use super::segments::SegmentStore;
 use super::table::Location;
 use crate::bytes::chain::Shared;
 use crate::bytes::codec::{to_u64, to_usize};
+use crate::env::together::together;
 use crate::env::{BLOCK_OCTETS, Env};
 use crate::model::id::{BlobId, Lsn};
 use std::rc::Rc;
 
 /// Most summaries have fewer octets.
 const SUMMARY_OCTETS_USUAL: usize = 1_536;
+/// Summaries closer together than this come by one read: a read costs as much as this many octets.
+const SPAN_GAP_OCTETS: u64 = 32 << 10;
+/// The longest read of neighbours.
+const SPAN_OCTETS_MAX: u64 = 256 << 10;
+/// Reads side by side for one caller,
+const READS_AT_ONCE: usize = 32;
+/// and their octets together.
+const READ_OCTETS_AT_ONCE: u64 = 1 << 20;
 
 impl<E: Env, S: SegmentStore> Log<E, S> {
     /// Reads a blob: out of memory if it was written or read lately, else by one read.
@@ -48,6 +57,39 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         self.shared.cache.borrow_mut().summary(id)
     }
 
+    /// The summaries of several blobs, in their order. Those that are not in memory are read many
+    /// at a time, neighbours by one read. `None` for one that cannot be had this way:
+    /// [`Log::summary`] tells why, or gets it.
+    pub async fn summaries(&self, ids: &[BlobId]) -> Vec<Option<Rc<[u8]>>> {
+        let shared = &self.shared;
+        let mut found: Vec<Option<Rc<[u8]>>> = {
+            let mut cache = shared.cache.borrow_mut();
+            ids.iter().map(|&id| cache.summary(id)).collect()
+        };
+        let mut wanted = Vec::new();
+        {
+            let table = shared.table.borrow();
+            let missing = ids.iter().enumerate().filter(|(at, _)| found[*at].is_none());
+            wanted.extend(
+                missing
+                    .filter_map(|(at, &id)| Some(Wanted { at, id, location: table.locate(id)? })),
+            );
+        }
+        let spans = Span::of(&mut wanted);
+        let mut spans = spans.as_slice();
+        while !spans.is_empty() {
+            let (some, later) = spans.split_at(Span::at_once(spans));
+            spans = later;
+            for read in together(some.iter().map(|span| shared.read_span(span))).await {
+                for (at, id, summary) in read {
+                    shared.cache.borrow_mut().put_summary(id, &summary);
+                    found[at] = Some(summary);
+                }
+            }
+        }
+        found
+    }
+
     /// The summary of a blob: out of memory, or by one small read.
     pub async fn summary(&self, id: BlobId) -> Result<Rc<[u8]>, ReadError> {
         let shared = &self.shared;
@@ -66,6 +108,92 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
                 Err(Damaged(why)) => return Err(ReadError::Damaged(why)),
             }
         }
+    }
+}
+
+/// A summary that is to be read.
+#[derive(Clone, Copy)]
+struct Wanted {
+    /// Its place among those that were asked for.
+    at: usize,
+    id: BlobId,
+    location: Location,
+}
+
+impl Wanted {
+    fn start(&self) -> u64 {
+        self.location.offset - self.location.offset % to_u64(BLOCK_OCTETS)
+    }
+
+    /// Where the blocks end that most summaries lie in.
+    fn end(&self) -> u64 {
+        let usual = self.location.offset + to_u64(BLOB_HEADER_OCTETS + SUMMARY_OCTETS_USUAL);
+        let whole = self.start() + u64::from(self.location.blocks) * to_u64(BLOCK_OCTETS);
+        usual.next_multiple_of(to_u64(BLOCK_OCTETS)).min(whole)
+    }
+}
+
+/// Summaries that one read gets.
+struct Span<'w> {
+    wanted: &'w [Wanted],
+    start: u64,
+    end: u64,
+}
+
+impl<'w> Span<'w> {
+    /// Sorts what is wanted by its place, and takes neighbours together.
+    fn of(wanted: &'w mut [Wanted]) -> Vec<Span<'w>> {
+        wanted.sort_unstable_by_key(|one| (one.location.slot, one.location.offset));
+        let mut spans = Vec::new();
+        let mut left = &*wanted;
+        while let Some(first) = left.first() {
+            let (start, mut end, mut count) = (first.start(), first.end(), 1);
+            for next in &left[1..] {
+                let is_near = next.location.slot == first.location.slot
+                    && next.start() <= end + SPAN_GAP_OCTETS
+                    && next.end() <= start + SPAN_OCTETS_MAX;
+                if !is_near {
+                    break;
+                }
+                end = end.max(next.end());
+                count += 1;
+            }
+            let (wanted, later) = left.split_at(count);
+            spans.push(Span { wanted, start, end });
+            left = later;
+        }
+        spans
+    }
+
+    /// How many of the spans are read side by side; one at least.
+    fn at_once(spans: &[Span<'_>]) -> usize {
+        let mut octets = 0;
+        let few = spans.iter().take(READS_AT_ONCE).take_while(|span| {
+            octets += span.end - span.start;
+            octets <= READ_OCTETS_AT_ONCE
+        });
+        few.count().max(1)
+    }
+}
+
+impl<E: Env, S: SegmentStore> Inner<E, S> {
+    /// Reads a span and takes the summaries out that lie in it, checked.
+    async fn read_span(&self, span: &Span<'_>) -> Vec<(usize, BlobId, Rc<[u8]>)> {
+        let Some(first) = span.wanted.first() else { return Vec::new() };
+        let slot = first.location.slot;
+        let segment = self.segment_at(slot);
+        self.stats.reads.add(1);
+        let len = to_usize(span.end - span.start);
+        let Ok(view) = self.segments.read(slot, span.start, len).await else {
+            return Vec::new();
+        };
+        let summaries = span.wanted.iter().filter_map(|one| {
+            let Location { offset, .. } = one.location;
+            let octets = view.get(to_usize(offset - span.start)..)?;
+            let opened = batch::open_summary(octets, one.id, &self.identity, segment, offset);
+            Some((one.at, one.id, Rc::from(opened.ok()?.ok()?)))
+        });
+        summaries.collect()
     }
 }
 

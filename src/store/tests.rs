@@ -146,6 +146,11 @@ fn content(key: u32, octets: usize) -> Vec<u8> {
     out
 }
 
+/// Some are longer than what one small read gets.
+fn summary(key: u32) -> Vec<u8> {
+    key.to_le_bytes().repeat(usize::try_from(key % 17).expect("small") * 40)
+}
+
 /// One writer: puts, drops and reads at random until the life ends.
 async fn work(
     log: Log<SimEnv>,
@@ -177,7 +182,7 @@ async fn put(log: &Log<SimEnv>, model: &RefCell<Model>, chance: &Chance) {
     group.record(PUT, 1, key, id.0.to_le_bytes().to_vec());
     let cut = content.len() / 2;
     let parts = vec![content[..cut].to_vec(), content[cut..].to_vec()];
-    group.blobs.push(BlobDraft { id, summary: vec![7; 20], parts });
+    group.blobs.push(BlobDraft { id, summary: summary(key), parts });
     model.borrow_mut().unknown.insert(key, content.clone());
     match log.append(group).await {
         Ok(_) => {
@@ -236,7 +241,7 @@ async fn read_one(
     let want = model.borrow().there.get(&key).cloned();
     if let Ok(view) = log.read(BlobId(blob)).await {
         assert_eq!(Some(view.octets().to_vec()), want, "key {key}");
-        assert_eq!(view.summary(), [7; 20]);
+        assert_eq!(view.summary(), summary(key));
     }
 }
 
@@ -259,7 +264,13 @@ async fn check(log: &Log<SimEnv>, shelf: &RefCell<Shelf>, model: &RefCell<Model>
         let want: Vec<&u32> = there.keys().collect();
         assert_eq!(keys.keys().collect::<Vec<_>>(), want, "what is there is what was promised");
     }
+    let blobs: Vec<BlobId> = keys.values().map(|&blob| BlobId(blob)).collect();
+    for (key, found) in keys.keys().zip(log.summaries(&blobs).await) {
+        assert!(found.is_none_or(|found| *found == summary(*key)), "key {key}");
+    }
     for (key, blob) in keys {
+        let found = log.summary(BlobId(blob)).await.expect("an answered blob has its summary");
+        assert_eq!(*found, summary(key), "key {key}");
         let view = log.read(BlobId(blob)).await.expect("an answered blob can be read");
         let want = model.borrow().there.get(&key).cloned();
         assert_eq!(Some(view.octets().to_vec()), want, "key {key}");
@@ -372,4 +383,40 @@ fn holds_batches_and_the_queue_to_their_bounds() {
     assert!(outcomes[..7].iter().all(Result::is_ok), "{outcomes:?}");
     assert_eq!(outcomes[7], Err(AppendError::Full));
     assert_eq!(log.applied().0 - before, 4, "two groups of 4,000 octets fit one batch");
+}
+
+#[test]
+fn reads_the_summaries_of_neighbours_at_once() {
+    let sim = Sim::with_disk(7, Faults::none(), Disk::new());
+    sim.allow_leaks();
+    let opened = sim.run_until(open(sim.env(0), Planted::Nothing)).expect("opening ends");
+    let (log, _) = opened.expect("a new log opens");
+    let blobs = sim.run_until(async {
+        let mut blobs = Vec::new();
+        for key in 1..=100 {
+            let id = log.reserve_blob();
+            let mut group = Group::new();
+            group.record(PUT, 1, key, id.0.to_le_bytes().to_vec());
+            let parts = vec![content(key, 3_000)];
+            group.blobs.push(BlobDraft { id, summary: summary(key), parts });
+            log.append(group).await.expect("there is room");
+            blobs.push(id);
+        }
+        blobs
+    });
+    let blobs = blobs.expect("it ends");
+    drop(sim.run_until(log.close()).expect("closing ends"));
+    let opened = sim.run_until(open(sim.env(0), Planted::Nothing)).expect("opening ends");
+    let (log, _) = opened.expect("it opens again");
+    let before = log.stats().reads.get();
+    let found = sim.run_until(log.summaries(&blobs)).expect("it ends");
+    let reads = log.stats().reads.get() - before;
+    let had = found.iter().flatten().count();
+    assert!(had > 80, "{had} of 100: a few are too long for a first look");
+    for (key, one) in (1..).zip(&found) {
+        assert!(one.as_ref().is_none_or(|one| **one == summary(key)), "key {key}");
+    }
+    assert!(reads < 10, "{reads} reads for 100 summaries that lie side by side");
+    let again = sim.run_until(log.summaries(&blobs[90..])).expect("it ends");
+    assert_eq!(again[..], found[90..], "what was read is in memory");
 }

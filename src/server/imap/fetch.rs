@@ -9,6 +9,7 @@ use crate::env::Env;
 use crate::mailbox::summary::{Stored, Summary};
 use crate::mailbox::{Entry, FlagChange, Flags, Mode};
 use crate::model::id::{BlobId, LogId, ModSeq, Uid};
+use crate::model::limits::{IMAP_READ_OCTETS_AT_ONCE, IMAP_READS_AT_ONCE};
 use crate::probe::event::{Level, event};
 use crate::store::BlobView;
 use crate::wire::imap::command::fetch::{Content, Fetch, Item, Part, Partial, Section};
@@ -87,6 +88,19 @@ impl Needs {
         let reads = items.iter().map(reads).max().unwrap_or(Reads::Nothing);
         Needs { reads, marks: items.iter().any(marks) }
     }
+
+    /// How many of the messages are read side by side; one at least.
+    fn at_once(&self, rows: &[(u32, Entry)]) -> usize {
+        if self.reads < Reads::Message {
+            return rows.len();
+        }
+        let mut octets = 0;
+        let few = rows.iter().take(IMAP_READS_AT_ONCE).take_while(|(_, entry)| {
+            octets += u64::from(entry.size);
+            octets <= IMAP_READ_OCTETS_AT_ONCE
+        });
+        few.count().max(1)
+    }
 }
 
 /// How the items of a message came out.
@@ -140,34 +154,28 @@ impl<E: Env> Driver<E> {
         let mut since_pause = 0;
         for some in all.chunks(SEEN_AT_ONCE) {
             let marked = if needs.marks { self.mark_seen(some).await? } else { Vec::new() };
-            for &number in some {
-                let Some(selected) = self.selected() else { break };
-                let Some((entry, is_there)) = selected.entry(number) else { continue };
-                if fetch.changed_since.is_some_and(|since| entry.modseq.0 <= since) {
-                    continue;
+            let rows = self.rows(some, fetch.changed_since, &mut gone);
+            let mut rows = rows.as_slice();
+            while !rows.is_empty() {
+                let (few, later) = rows.split_at(needs.at_once(rows));
+                rows = later;
+                let mut sources = self.sources(few, needs.reads).await.into_iter();
+                for (number, entry) in few {
+                    let source = sources.next().flatten();
+                    if source.is_none() && needs.reads > Reads::Nothing {
+                        gone = true;
+                        continue;
+                    }
+                    let sent = self.put_message(*number, entry, fetch, source.as_ref(), &marked);
+                    if sent != Sent::Whole {
+                        worst = sent;
+                    }
+                    if self.out.len() > self.shard.settings.reply_octets_max {
+                        self.flush(conn).await?;
+                    }
                 }
-                if !is_there {
-                    gone = true;
-                    continue;
-                }
-                let source = if needs.reads == Reads::Nothing {
-                    None
-                } else if let Some(summary) = self.at_hand(&entry, needs.reads) {
-                    Some(Source { summary, blob: None })
-                } else if let Some(source) = self.read(&entry, needs.reads).await {
-                    Some(source)
-                } else {
-                    gone = true;
-                    continue;
-                };
-                since_pause += 1;
-                let sent = self.put_message(number, &entry, fetch, source.as_ref(), &marked);
-                if sent != Sent::Whole {
-                    worst = sent;
-                }
-                if self.out.len() > self.shard.settings.reply_octets_max {
-                    self.flush(conn).await?;
-                } else if since_pause >= BREATHE_MESSAGES {
+                since_pause += few.len();
+                if since_pause >= BREATHE_MESSAGES {
                     since_pause = 0;
                     self.shard.env.breathe().await;
                 }
@@ -182,6 +190,48 @@ impl<E: Env> Driver<E> {
             return Ok(Done::Said);
         }
         Ok(Done::Ok("fetched"))
+    }
+
+    /// The messages of these numbers that are there and changed `since`; `gone` if one is not
+    /// there.
+    fn rows(&self, numbers: &[u32], since: Option<u64>, gone: &mut bool) -> Vec<(u32, Entry)> {
+        let Some(selected) = self.user.as_ref().and_then(|user| user.selected.as_deref()) else {
+            return Vec::new();
+        };
+        let mut rows = Vec::with_capacity(numbers.len());
+        for &number in numbers {
+            let Some((entry, is_there)) = selected.entry(number) else { continue };
+            if since.is_some_and(|since| entry.modseq.0 <= since) {
+                continue;
+            }
+            if is_there {
+                rows.push((number, entry));
+            } else {
+                *gone = true;
+            }
+        }
+        rows
+    }
+
+    /// What is needed of these messages, in their order; nothing where rows say it all. `None` for
+    /// one that cannot be read.
+    async fn sources(&self, rows: &[(u32, Entry)], reads: Reads) -> Vec<Option<Source>> {
+        match reads {
+            Reads::Nothing => Vec::new(),
+            Reads::Summary => {
+                let blobs: Vec<BlobId> = rows.iter().map(|(_, entry)| entry.blob).collect();
+                let summaries = self.shard.log.summaries(&blobs).await;
+                let mut sources = Vec::with_capacity(rows.len());
+                for ((_, entry), summary) in rows.iter().zip(summaries) {
+                    sources.push(match summary.filter(|summary| is_complete(summary)) {
+                        Some(summary) => Some(Source { summary, blob: None }),
+                        None => self.read(entry, reads).await,
+                    });
+                }
+                sources
+            }
+            Reads::Message => self.read_all(rows.iter().map(|(_, entry)| entry), reads).await,
+        }
     }
 
     /// VANISHED (EARLIER) of the UIDs that were asked for (RFC 7162 §3.2.6).
@@ -240,14 +290,6 @@ impl<E: Env> Driver<E> {
             let own = Own { uids, counters: false };
             selected.sync_but(view, false, self.enabled, &mut self.out, own);
         }
-    }
-
-    /// A summary that is in memory and does.
-    fn at_hand(&self, entry: &Entry, reads: Reads) -> Option<Rc<[u8]>> {
-        if reads > Reads::Summary {
-            return None;
-        }
-        self.shard.log.summary_at_hand(entry.blob).filter(|summary| is_complete(summary))
     }
 
     pub(super) async fn read(&self, entry: &Entry, reads: Reads) -> Option<Source> {
@@ -417,7 +459,7 @@ impl<'b> Message<'b> {
             Item::Body => self.put_plain_body(line.item("BODY")),
             Item::Preview { .. } => {
                 if let Some(summary) = self.summary() {
-                    line.preview(Some(summary.preview()), utf8);
+                    line.preview(Some(&summary.preview()), utf8);
                 } else {
                     let mut text = String::new();
                     put_preview(self.octets(), &Tree::of(self.octets()), &mut text);

@@ -12,13 +12,13 @@ use super::query::{Letter, Query, Reader, Surroundings, asks_mod_seq};
 use super::selected::Selected;
 use super::{Done, Driver, Outcome};
 use crate::env::Env;
+use crate::env::together::together;
 use crate::mailbox::Entry;
 use crate::model::id::Uid;
 use crate::model::limits::{
     IMAP_PROGRESS_INTERVAL, IMAP_READ_OCTETS_AT_ONCE, IMAP_READS_AT_ONCE, IMAP_SEARCH_STEPS,
 };
 use crate::model::time::Mono;
-use crate::server::together::together;
 use crate::wire::imap::command::search::{Key, Returns, Search};
 use crate::wire::imap::reply::search::{Esearch, put_found};
 use crate::wire::imap::reply::status::{Code, Kind, Status, Word};

@@ -12,7 +12,7 @@ enum One<F: Future> {
 
 /// Waits for all of them; what they came to, in their order. For a few: each is polled whenever one
 /// is woken.
-pub(super) async fn together<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output>
+pub async fn together<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output>
 where
     F::Output: Unpin,
 {
