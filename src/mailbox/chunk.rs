@@ -91,10 +91,19 @@ impl Chunk {
         let from = self.rows.partition_point(|row| row.uid < first.0);
         let rows = self.rows[from..].iter_mut().take_while(|row| row.uid <= last.0);
         for row in rows {
+            let before = (row.is_unseen(), row.is_deleted());
             change(row);
             row.modseq_delta = delta;
+            self.unseen = self.unseen + u16::from(row.is_unseen()) - u16::from(before.0);
+            self.deleted = self.deleted + u16::from(row.is_deleted()) - u16::from(before.1);
         }
-        self.recount();
+    }
+
+    /// The UIDs of the messages that changed after the counter `modseq`, rising.
+    pub(super) fn changed_after(&self, modseq: ModSeq) -> impl Iterator<Item = Uid> {
+        let (base, rows) = (self.base, &self.rows);
+        let changed = rows.iter().filter(move |row| base + u64::from(row.modseq_delta) > modseq.0);
+        changed.map(|row| Uid(row.uid))
     }
 
     /// The counter as it is kept in a row. Should the account have counted 2^32 further than the

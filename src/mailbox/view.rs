@@ -5,7 +5,7 @@
 
 use super::chunk::Chunk;
 use super::keywords::Keywords;
-use super::row::Entry;
+use super::row::{Entry, Row};
 use crate::bytes::codec::to_u32;
 use crate::model::id::{ModSeq, Uid, UidValidity};
 use std::rc::Rc;
@@ -15,6 +15,32 @@ use std::rc::Rc;
 struct Run {
     first: u32,
     chunk: Rc<Chunk>,
+}
+
+impl Run {
+    /// Whether `later` holds the same messages, and behind them at most such as came from `uidnext`
+    /// on. Messages never come between others, so that count and last UID tell.
+    fn goes_on_in(&self, later: &Run, uidnext: Uid) -> bool {
+        let (was, is) = (&self.chunk.rows, &later.chunk.rows);
+        let uid = |rows: &[Row], at: usize| rows.get(at).map(|row| row.uid);
+        Rc::ptr_eq(&self.chunk, &later.chunk)
+            || uid(is, 0) == uid(was, 0)
+                && was.last().map(|row| row.uid) == uid(is, was.len().saturating_sub(1))
+                && uid(is, was.len()).is_none_or(|next| next >= uidnext.0)
+    }
+}
+
+/// The entries of those of the chunks `own` that are not among `others`.
+fn rows_of_one<'r>(own: &'r [Run], others: &'r [Run]) -> impl Iterator<Item = Entry> + 'r {
+    let mut others = others.iter().peekable();
+    let own = own.iter().filter(move |run| {
+        let behind = |other: &&Run| other.chunk.last_uid() < run.chunk.first_uid();
+        while others.next_if(behind).is_some() {}
+        let mut beside =
+            others.clone().take_while(|other| other.chunk.first_uid() <= run.chunk.last_uid());
+        !beside.any(|other| Rc::ptr_eq(&other.chunk, &run.chunk))
+    });
+    own.flat_map(|run| run.chunk.rows.iter().map(|row| row.unpack(run.chunk.base)))
 }
 
 /// The difference of two views; what came in new is what has a UID from the old UIDNEXT on.
@@ -109,7 +135,7 @@ impl View {
     /// The index of the first message without `\Seen`.
     pub fn first_unseen(&self) -> Option<u32> {
         let run = self.runs.iter().find(|run| run.chunk.unseen > 0)?;
-        let at = run.chunk.rows.iter().position(super::row::Row::is_unseen)?;
+        let at = run.chunk.rows.iter().position(Row::is_unseen)?;
         Some(run.first + to_u32(at))
     }
 
@@ -130,29 +156,31 @@ impl View {
     /// each chunk, and at the rows of those that changed.
     pub fn changes_since(&self, old: &View) -> Changes {
         let mut changes = Changes::default();
-        let mut ours = self.rows_not_in(old).peekable();
-        for was in old.rows_not_in(self) {
-            while ours.next_if(|row| row.uid < was.uid).is_some() {}
-            match ours.next_if(|row| row.uid == was.uid) {
+        // As a rule some flags changed and messages came: chunk by chunk the same messages.
+        let alike = old
+            .runs
+            .iter()
+            .zip(&self.runs)
+            .take_while(|(was, is)| was.goes_on_in(is, old.facts.uidnext));
+        let mut count = 0;
+        for (was, is) in alike {
+            count += 1;
+            if !Rc::ptr_eq(&was.chunk, &is.chunk) {
+                let changed = is.chunk.changed_after(old.facts.modseq);
+                changes.changed.extend(changed.take_while(|uid| *uid < old.facts.uidnext));
+            }
+        }
+        let (theirs, ours) = (&old.runs[count..], &self.runs[count..]);
+        let mut rows = rows_of_one(ours, theirs).peekable();
+        for was in rows_of_one(theirs, ours) {
+            while rows.next_if(|row| row.uid < was.uid).is_some() {}
+            match rows.next_if(|row| row.uid == was.uid) {
                 None => changes.vanished.push(was),
                 Some(row) if row.modseq > old.facts.modseq => changes.changed.push(row.uid),
                 Some(_) => {}
             }
         }
         changes
-    }
-
-    /// The entries of the chunks that `other` does not share.
-    fn rows_not_in<'v>(&'v self, other: &'v View) -> impl Iterator<Item = Entry> + 'v {
-        let mut theirs = other.runs.iter().peekable();
-        let own = self.runs.iter().filter(move |run| {
-            let behind = |other: &&Run| other.chunk.last_uid() < run.chunk.first_uid();
-            while theirs.next_if(behind).is_some() {}
-            let mut beside =
-                theirs.clone().take_while(|other| other.chunk.first_uid() <= run.chunk.last_uid());
-            !beside.any(|other| Rc::ptr_eq(&other.chunk, &run.chunk))
-        });
-        own.flat_map(|run| run.chunk.rows.iter().map(|row| row.unpack(run.chunk.base)))
     }
 
     /// The message at `index`.
@@ -175,5 +203,68 @@ impl View {
     pub fn iter(&self) -> impl Iterator<Item = Entry> {
         let chunks = self.runs.iter().map(|run| &run.chunk);
         chunks.flat_map(|chunk| chunk.rows.iter().map(|row| row.unpack(chunk.base)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::row::{Flags, Marks};
+    use super::*;
+    use crate::model::id::BlobId;
+
+    fn chunk(uids: &[u32]) -> Rc<Chunk> {
+        let mut chunk = Chunk::default();
+        for &uid in uids {
+            let entry = Entry {
+                uid: Uid(uid),
+                modseq: ModSeq(u64::from(uid)),
+                internal_date: 0,
+                save_date: 0,
+                size: 1,
+                thread: 0,
+                blob: BlobId(u64::from(uid)),
+                keywords: 0,
+                flags: Flags(0),
+                marks: Marks(0),
+            };
+            chunk.push(&entry);
+        }
+        Rc::new(chunk)
+    }
+
+    fn view(uidnext: u32, modseq: u64, chunks: &[Rc<Chunk>]) -> View {
+        let modseq = ModSeq(modseq);
+        let facts = Facts { uidvalidity: UidValidity(1), uidnext: Uid(uidnext), modseq, octets: 0 };
+        View::new(facts, None, chunks.iter().cloned())
+    }
+
+    fn uids(changes: &Changes) -> (Vec<u32>, Vec<u32>) {
+        let vanished = changes.vanished.iter().map(|entry| entry.uid.0).collect();
+        (vanished, changes.changed.iter().map(|uid| uid.0).collect())
+    }
+
+    #[test]
+    fn tells_what_changed_whichever_chunks_became_one() {
+        let (first, second) = (chunk(&[1, 2, 3]), chunk(&[4, 5, 6]));
+        let third = chunk(&[7, 8]);
+        let old = view(9, 10, &[Rc::clone(&first), Rc::clone(&second), Rc::clone(&third)]);
+
+        let mut flagged = Chunk::clone(&second);
+        flagged.change(Uid(5), Uid(5), ModSeq(11), &mut |row| row.flags = 1);
+        let flagged = Rc::new(flagged);
+        let came = chunk(&[7, 8, 9, 10]);
+        let new = view(11, 12, &[Rc::clone(&first), Rc::clone(&flagged), came]);
+        assert_eq!(uids(&new.changes_since(&old)), (vec![], vec![5]), "new ones are not changed");
+
+        let joined = Rc::new(first.joined(&second));
+        let new = view(9, 10, &[joined, Rc::clone(&third)]);
+        assert_eq!(uids(&new.changes_since(&old)), (vec![], vec![]));
+
+        let joined = Rc::new(first.joined(&flagged).without(&[Uid(2), Uid(6)]));
+        let new = view(9, 12, &[joined, Rc::new(third.without(&[Uid(8)]))]);
+        assert_eq!(uids(&new.changes_since(&old)), (vec![2, 6, 8], vec![5]));
+
+        let new = view(9, 12, &[first, third]);
+        assert_eq!(uids(&new.changes_since(&old)), (vec![4, 5, 6], vec![]));
     }
 }
