@@ -8,175 +8,21 @@
 recovery   fills the store (4 KiB messages), kills the server, starts it again: time to the first
            220 of SMTP, then every maildrop's STAT against what was acknowledged
 memory     resident memory of the restarted server with and without the messages, per message
-idle       resident memory of 10,000 idle connections each of SMTP and POP3, before and after login
+idle       resident memory of 10,000 idle connections each of SMTP and POP3, and 15,000 of IMAP,
+           before and after login; those of IMAP have INBOX selected and are in IDLE
 
 Needs about 6 GB below --dir, root or enough locked memory and open files (pombal doctor).
 Loopback only; it ends only what it started.
 """
 
 import argparse
-import json
-import os
-import random
-import re
 import shutil
 import signal
 import socket
-import subprocess
 import sys
-import threading
 import time
 
-ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
-TARGET = os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target"))
-PASSWORD = "secret"
-
-
-def free_port():
-    """Below the ports of connections: ten thousand clients must not take it between two starts."""
-    while True:
-        port = random.randrange(10_000, 30_000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-                return port
-            except OSError:
-                continue
-
-
-class Server:
-    """One data directory and the process on it."""
-
-    def __init__(self, options, name):
-        self.options = options
-        self.dir = os.path.join(options.dir, name)
-        self.data = os.path.join(self.dir, "data")
-        self.config = os.path.join(self.dir, "pombal.toml")
-        self.log = os.path.join(self.dir, "log")
-        shutil.rmtree(self.dir, ignore_errors=True)
-        os.makedirs(self.data)
-        self.smtp, self.pop3, self.admin = free_port(), free_port(), free_port()
-        with open(self.config, "w") as out:
-            out.write(f"""hostname = "mx.local.example"
-data_dir = "{self.data}"
-shards = {options.shards}
-[listen]
-smtp = ["127.0.0.1:{self.smtp}"]
-pop3 = ["127.0.0.1:{self.pop3}"]
-admin = "127.0.0.1:{self.admin}"
-[auth]
-allow_plaintext = true
-argon2_memory = "8K"
-argon2_passes = 1
-[store]
-cache_size = "{options.cache}"
-[limits]
-connections_per_address = 0
-""")
-        self.process = None
-
-    def pombal(self, *words, text=""):
-        command = [self.options.pombal, "--config", self.config, *words]
-        done = subprocess.run(command, input=text, text=True, capture_output=True)
-        if done.returncode:
-            sys.exit(f"pombal {' '.join(words)}: {done.stderr}")
-        return done.stdout
-
-    def start(self):
-        """Starts the process; returns the seconds until SMTP said 220."""
-        began = time.monotonic()
-        with open(self.log, "a") as log:
-            self.process = subprocess.Popen(
-                [self.options.pombal, "--config", self.config, "serve"], stderr=log
-            )
-        while True:
-            if self.process.poll() is not None:
-                sys.exit(f"the server ended: see {self.log}")
-            try:
-                with socket.create_connection(("127.0.0.1", self.smtp), timeout=60) as client:
-                    if client.recv(3) == b"220":
-                        break
-            except ConnectionError:
-                time.sleep(0.002)
-        to_220 = time.monotonic() - began
-        while not self.is_ready():
-            time.sleep(0.005)
-        return to_220
-
-    def is_ready(self):
-        try:
-            return self.http("/readyz").startswith("HTTP/1.1 200")
-        except OSError:
-            return False
-
-    def http(self, path):
-        with socket.create_connection(("127.0.0.1", self.admin), timeout=60) as client:
-            client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
-            answer = b""
-            while block := client.recv(65536):
-                answer += block
-        return answer.decode()
-
-    def end(self, how):
-        self.process.send_signal(how)
-        self.process.wait(timeout=120)
-        self.process = None
-
-    def resident(self):
-        with open(f"/proc/{self.process.pid}/status") as status:
-            return int(re.search(r"VmRSS:\s+(\d+)", status.read()).group(1)) * 1024
-
-    def figures(self):
-        """The counters, shards added up."""
-        found = {}
-        for name, value in re.findall(r"^(pombal_\w+)(?:\{[^}]*\})? (\S+)$", self.http("/metrics"), re.M):
-            found[name] = found.get(name, 0) + float(value)
-        return found
-
-    def add_users(self, count):
-        self.pombal("domain", "add", "local.example")
-        digest = self.digest()
-        path = os.path.join(self.data, "admin.sock")
-        self.start()
-        with socket.socket(socket.AF_UNIX) as client:
-            client.connect(path)
-            lines = client.makefile("r")
-            for number in range(count):
-                user = {"address": f"user{number:05}@local.example", "password_hash": digest, "quota": None}
-                client.sendall((json.dumps({"directory": {"user_add": user}}) + "\n").encode())
-                answer = lines.readline()
-                if answer != '"done"\n':
-                    sys.exit(f"user {number}: {answer}")
-        self.end(signal.SIGTERM)
-
-    def digest(self):
-        """The hash of the one password: ours is the socket that the command line asks."""
-        path = os.path.join(self.data, "admin.sock")
-        heard = []
-
-        def listen(server):
-            client, _ = server.accept()
-            with client:
-                heard.append(client.makefile("r").readline())
-                client.sendall(b'"done"\n')
-
-        with socket.socket(socket.AF_UNIX) as server:
-            server.bind(path)
-            server.listen(1)
-            thread = threading.Thread(target=listen, args=[server])
-            thread.start()
-            self.pombal("user", "add", "x@local.example", "--password-stdin", text=PASSWORD + "\n")
-            thread.join()
-        os.remove(path)
-        return json.loads(heard[0])["directory"]["user_add"]["password_hash"]
-
-
-def loadgen(options, *words):
-    command = [options.loadgen, *words, "--json"]
-    done = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    if done.returncode:
-        sys.exit(f"{' '.join(words)}: {done.stdout}")
-    return json.loads(done.stdout)
+from server import PASSWORD, Server, add_options, loadgen
 
 
 def users_of(options):
@@ -245,18 +91,19 @@ def memory(options, server, empty):
 
 
 def idle(options, server):
-    for protocol, port in (("smtp", server.smtp), ("pop3", server.pop3)):
+    kinds = (("smtp", server.smtp, 1), ("pop3", server.pop3, 1), ("imap", server.imap, 1.5))
+    for protocol, port, share in kinds:
         for login in ([], ["--login"]):
             # A server that has not served yet: what is allocated stays with it.
             server.end(signal.SIGTERM)
             server.start()
             report = loadgen(
                 options, "idle", "--protocol", protocol, "--to", f"127.0.0.1:{port}",
-                "--connections", str(options.connections), "--server-pid", str(server.process.pid),
+                "--connections", str(round(share * options.connections)), "--server-pid", str(server.process.pid),
                 *login, *users_of(options),
             )
             each = report["resident_octets_each"]
-            after = {"smtp": "EHLO", "pop3": "login"}[protocol] if login else "the greeting"
+            after = {"smtp": "EHLO", "pop3": "login", "imap": "SELECT and IDLE"}[protocol] if login else "the greeting"
             print(f"idle {protocol} after {after}: {report['connections']} connections, "
                   f"{each:,.0f} octets each", flush=True)
 
@@ -266,9 +113,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", choices=["all", "recovery", "memory", "idle"])
-    parser.add_argument("--pombal", default=os.path.join(TARGET, "release", "pombal"))
-    parser.add_argument("--loadgen", default=os.path.join(TARGET, "release", "loadgen"))
-    parser.add_argument("--dir", default=os.path.join(TARGET, "measure"))
+    add_options(parser)
     parser.add_argument("--messages", type=int, default=1_000_000)
     parser.add_argument("--users", type=int, default=10_000)
     parser.add_argument("--connections", type=int, default=10_000)
@@ -278,7 +123,7 @@ def main():
     options = parser.parse_args()
     server = Server(options, "server")
     try:
-        server.add_users(options.users)
+        server.add_users(f"user{number:05}" for number in range(options.users))
         server.start()
         time.sleep(2)
         empty = server.resident()
