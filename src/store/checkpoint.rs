@@ -15,7 +15,7 @@
 
 use super::Damaged;
 use super::batch::{self, Place};
-use super::format::{PageAt, SegmentHeader, Stream, Superblock};
+use super::format::{PageAt, SegmentHeader, Stream};
 use super::log::{AppendError, Log, Position};
 use super::record::{Group, kind};
 use super::segments::SegmentStore;
@@ -343,20 +343,13 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
             shared.stats.syncs.add(1);
             shared.segments.sync(slot).await.map_err(|error| failed(&error))?;
         }
-        let seq = shared.index.borrow().superblock_seq + 1;
-        // Each attempt has a number of its own: two that differ must not pass for the same.
-        shared.index.borrow_mut().superblock_seq = seq;
         draft.named = true;
-        let superblock = Superblock {
-            identity: shared.identity,
-            seq,
-            epoch: shared.epoch,
-            segment_octets: shared.segments.segment_octets(),
-            root,
+        self.begin_superblock().await;
+        let written = self.write_superblock(shared.applied.get().reached(), Some(root)).await;
+        let Ok(seq) = written else {
+            self.end_superblock();
+            return Err(failed(&written.expect_err("it is no number")));
         };
-        let written = shared.superblock.write(&superblock.encode()).await;
-        written.map_err(|error| failed(&error))?;
-        shared.stats.syncs.add(2);
         *shared.index.borrow_mut() = Index {
             pages,
             segments: std::mem::take(&mut draft.segments),
@@ -365,6 +358,8 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
             root,
             table,
         };
+        // Not before: whoever writes the superblock next names this root.
+        self.end_superblock();
         Ok(())
     }
 

@@ -93,6 +93,16 @@ pub struct Superblock {
     pub segment_octets: u64,
     /// The root record of the last checkpoint.
     pub root: PageAt,
+    /// What the log must at least reach to.
+    pub reached: Reached,
+}
+
+/// A batch that was durable when this was noted, and the segment it, or the one behind it, lies in:
+/// a log that ends before it lost something. 0 in superblocks of before it was noted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reached {
+    pub segment: u64,
+    pub lsn: Lsn,
 }
 
 impl Superblock {
@@ -112,6 +122,8 @@ impl Superblock {
         out.put_u32(self.root.record);
         out.put_u32(self.root.len);
         out.put_u64(self.root.segment);
+        out.put_u64(self.reached.segment);
+        out.put_u64(self.reached.lsn.0);
         seal_block(out, SUPERBLOCK_MAGIC)
     }
 
@@ -142,6 +154,7 @@ impl Superblock {
                         len: fields.u32()?,
                         segment: fields.u64()?,
                     },
+                    reached: Reached { segment: fields.u64()?, lsn: Lsn(fields.u64()?) },
                 }))
             };
         read().map_err(|_| SHORT)?
@@ -429,7 +442,14 @@ mod tests {
 
     fn superblock(seq: u64) -> Superblock {
         let root = PageAt { slot: 1, batch: 2, record: 128, len: 99, segment: 7 };
-        Superblock { identity: IDENTITY, seq, epoch: 2, segment_octets: 1 << 20, root }
+        Superblock {
+            identity: IDENTITY,
+            seq,
+            epoch: 2,
+            segment_octets: 1 << 20,
+            root,
+            reached: Reached::default(),
+        }
     }
 
     #[test]

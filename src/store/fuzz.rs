@@ -11,7 +11,7 @@ use super::batch::{
 use super::blob::BlobDraft;
 use super::format::{
     BATCH_HEADER_OCTETS, BLOB_HEADER_OCTETS, BLOB_LINE_OCTETS, BatchHeader, BlobHeader, Identity,
-    PageAt, RECORD_HEADER_OCTETS, SUPERBLOCK_COPIES, SegmentHeader, Stream, Superblock,
+    PageAt, RECORD_HEADER_OCTETS, Reached, SUPERBLOCK_COPIES, SegmentHeader, Stream, Superblock,
     summary_check,
 };
 use super::record::Group;
@@ -75,6 +75,7 @@ pub fn fuzz_superblock(data: &[u8]) {
             len: fields.u32(),
             segment: fields.u64(),
         },
+        reached: Reached { segment: fields.u64(), lsn: Lsn(fields.u64()) },
     };
     let octets = superblock.encode();
     assert_eq!(Superblock::decode(&octets), Ok(superblock));

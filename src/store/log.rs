@@ -18,7 +18,7 @@
 
 use super::batch::{self, BlobLine, Place};
 use super::cache::Cache;
-use super::format::{Identity, SegmentHeader, Stream};
+use super::format::{Identity, Reached, SegmentHeader, Stream};
 use super::record::{Group, Record};
 use super::segments::{Local, SegmentStore, SuperblockFile};
 use super::stats::Stats;
@@ -219,6 +219,10 @@ pub(super) struct Inner<E: Env, S: SegmentStore> {
     pub epoch: u64,
     pub segments: S,
     pub superblock: SuperblockFile<E::File>,
+    /// What the superblock says, or will, of how far the log reaches.
+    pub reached: Cell<Reached>,
+    pub superblock_busy: Cell<bool>,
+    pub superblock_free: Signal,
     pub machines: Registry,
     pub table: RefCell<BlobTable>,
     pub cache: RefCell<Cache>,
@@ -282,6 +286,9 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
                 epoch: parts.epoch,
                 segments: parts.segments,
                 superblock: parts.superblock,
+                reached: Cell::new(parts.tail.reached()),
+                superblock_busy: Cell::new(false),
+                superblock_free: Signal::default(),
                 machines: parts.machines,
                 table: RefCell::new(parts.table),
                 cache: RefCell::new(cache),
@@ -579,7 +586,10 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         });
         let log = self.clone();
         shared.env.spawn(async move {
-            let written = log.write_and_sync(tail.slot, tail.offset, block).await;
+            let mut written = log.write_and_sync(tail.slot, tail.offset, block).await;
+            if written.is_ok() {
+                written = log.note_first(tail.segment, tail.offset, lsn).await;
+            }
             log.arrived(lsn, written.map_err(|error| error.to_string()));
         });
     }

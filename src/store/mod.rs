@@ -27,6 +27,7 @@ pub mod format;
 #[cfg(any(test, feature = "sim"))]
 pub mod fuzz;
 pub mod log;
+mod reached;
 mod reader;
 pub mod record;
 pub mod recovery;

@@ -24,7 +24,7 @@ use super::log::{HotSegment, Log, Parts, Position, Registry};
 use super::record::kind;
 use super::segments::{Local, SegmentStore, SuperblockFile, round_up};
 use super::table::{BlobTable, SEGMENT_OCTETS_MAX};
-use super::{Damaged, Planted, Settings};
+use super::{Damaged, Planted, Settings, reached};
 use crate::bytes::codec::{to_u64, to_usize};
 use crate::bytes::hash::Sorted;
 use crate::env::{BLOCK_OCTETS, Env, File as _};
@@ -259,7 +259,8 @@ async fn finish<E: Env>(
 ) -> Result<(Log<E>, Report), OpenError> {
     let epoch = superblock.epoch + 1;
     let seq = superblock.seq + 1;
-    let renewed = Superblock { seq, epoch, ..superblock };
+    let reached = found.tail.reached();
+    let renewed = Superblock { seq, epoch, reached, ..superblock };
     superblock_file.write(&renewed.encode()).await?;
     let index = Index { superblock_seq: seq, ..found.index };
     let log = Log::start(Parts {
@@ -370,6 +371,7 @@ impl<'a, E: Env, S: SegmentStore> Recovery<'a, E, S> {
         let next_segment = root.next_segment.max(newest + 1);
         check_chain(&by_number, tail)?;
         self.check_headless(&headless, tail.segment, next_segment).await?;
+        reached::check(self.superblock.reached, tail)?;
         self.table.borrow_mut().set_replaying(false);
         self.segments.sync(tail.slot).await?;
         self.check_blobs(&hot)?;

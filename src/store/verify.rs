@@ -240,7 +240,8 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
             format!("copy {number} of the superblock had a turned bit; opening the log mended it")
         }));
         for _ in 0..SUPERBLOCK_TRIES {
-            while shared.checkpointing.get() {
+            let busy = || shared.checkpointing.get() || shared.superblock_busy.get();
+            while busy() {
                 shared.env.sleep(CHECKPOINT_PAUSE).await;
             }
             let before = shared.index.borrow().superblock_seq;
@@ -248,7 +249,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
                 Ok(copies) => copies,
                 Err(error) => return findings.faults.push(format!("superblock: {error}")),
             };
-            if shared.checkpointing.get() || shared.index.borrow().superblock_seq != before {
+            if busy() || shared.index.borrow().superblock_seq != before {
                 // It may have been read while it was written.
                 continue;
             }

@@ -1,6 +1,9 @@
 //! Files that are lost, cut or turned while no process runs: refused, never taken for nothing.
 
 use super::*;
+use crate::store::format::{SegmentHeader, Superblock};
+use crate::store::log::Position;
+use crate::store::reached;
 
 /// A log without a checkpoint behind what was put, left as a crash leaves it.
 fn left() -> (Disk, Rc<RefCell<Model>>) {
@@ -68,10 +71,55 @@ fn a_segment_that_is_gone_or_cut_is_missed() {
         assert!(cut.cut(&path, 8192));
         assert!(reopen(cut, &model).is_err(), "{} was cut", path.display());
     }
-    let first = &segments(&disk)[0];
-    let gone = disk.fork();
-    assert!(gone.forget(first));
-    assert!(reopen(gone, &model).is_err(), "{} is gone", first.display());
+    for path in segments(&disk) {
+        let octets = disk.read(&path).expect("it is there");
+        if octets.iter().all(|&octet| octet == 0) {
+            continue;
+        }
+        let gone = disk.fork();
+        assert!(gone.forget(&path));
+        let refused = reopen(gone, &model).expect_err("it is missed").to_string();
+        assert!(refused.contains("not there") || refused.contains("there is no"), "{refused}");
+    }
+}
+
+/// Nothing follows the newest segment that could vouch for its batches: the superblock does.
+#[test]
+fn batches_that_are_wiped_out_of_any_segment_are_missed() {
+    let (disk, model) = left();
+    let mut refused = 0;
+    for path in segments(&disk) {
+        let octets = disk.read(&path).expect("it is there");
+        if octets[..4096].iter().all(|&octet| octet == 0) {
+            continue;
+        }
+        let wiped = disk.fork();
+        assert!(wiped.overwrite(&path, 4096, &vec![0; octets.len() - 4096]));
+        let error = reopen(wiped, &model).expect_err("they are missed");
+        assert!(matches!(error, OpenError::Damaged(_)), "{}: {error}", path.display());
+        refused += 1;
+    }
+    assert!(refused > 4, "several segments were begun");
+}
+
+/// A crash before the first batch of a segment was durable: nobody was answered, nothing is lost.
+#[test]
+fn a_segment_that_was_begun_and_not_answered_in_may_be_empty() {
+    let (disk, model) = left();
+    let octets = disk.read(Path::new("/log/superblock")).expect("it is there");
+    let noted = Superblock::choose(&octets).expect("it is whole").reached;
+    let chain = |path: &std::path::PathBuf| {
+        let octets = disk.read(path).expect("it is there");
+        let slot = path.to_string_lossy().rsplit('-').next()?.parse().ok()?;
+        SegmentHeader::decode(&octets[..4096], &IDENTITY, slot)
+    };
+    let newest = segments(&disk).iter().filter_map(chain).map(|header| header.segment).max();
+    assert_eq!(newest, Some(noted.segment), "the newest is noted");
+    assert!(reached::check(noted, Position::default()).is_err());
+    let begun =
+        Position { segment: noted.segment + 1, lsn: Lsn(noted.lsn.0 - 1), ..Position::default() };
+    assert!(reached::check(noted, begun).is_ok(), "a later segment says what it follows");
+    assert!(reopen(disk, &model).is_ok());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::model::id::{BlobId, LogId, Lsn};
 use crate::store::batch::{self, BlobLine, Place};
 use crate::store::checkpoint::{PageAtV1, PageV1, RootV1, TablePartV1, open_page, page_body};
 use crate::store::format::{
-    BatchHeader, BlobHeader, Identity, PageAt, SegmentHeader, Stream, Superblock,
+    BatchHeader, BlobHeader, Identity, PageAt, Reached, SegmentHeader, Stream, Superblock,
 };
 use crate::store::record::FLAG_SKIPPABLE;
 use crate::store::table::BlobTable;
@@ -65,6 +65,7 @@ fn writes_superblocks_of_these_octets_for_ever() {
         epoch: 7,
         segment_octets: 8 << 20,
         root: page_at(),
+        reached: Reached::default(),
     };
     let octets = superblock.encode();
     check(
@@ -80,6 +81,17 @@ fn writes_superblocks_of_these_octets_for_ever() {
     "]],
     );
     assert_eq!(Superblock::decode(&octets), Ok(superblock));
+    let reached = Reached { segment: 8, lsn: Lsn(9) };
+    let noted = Superblock { reached, ..superblock }.encode();
+    check(
+        &noted[64..112],
+        &expect![[r"
+           0: 03000000 04000000 05000000 00000000
+          16: 08000000 00000000 09000000 00000000
+        48 octets
+    "]],
+    );
+    assert_eq!(Superblock::decode(&noted).map(|superblock| superblock.reached), Ok(reached));
 }
 
 #[test]
