@@ -54,8 +54,8 @@ pub(super) enum Taken {
 #[derive(Clone, Copy, Debug)]
 pub struct Intake {
     text: TextScan,
-    /// The message must be text: it comes by DATA.
-    strict: bool,
+    /// The message may be anything: it comes by BDAT with BODY=BINARYMIME.
+    binary: bool,
     hops: Hops,
     octets: u64,
     spoilt: bool,
@@ -65,12 +65,13 @@ impl Intake {
     /// For DATA: an end of data that others see elsewhere must not come through.
     pub(super) const fn by_data(settings: &Settings) -> Intake {
         let text = TextScan::new(settings.text_line_max);
-        Intake { text, strict: true, hops: Hops::new(), octets: 0, spoilt: false }
+        Intake { text, binary: false, hops: Hops::new(), octets: 0, spoilt: false }
     }
 
-    /// For BDAT: nothing but the count ends anything, all octets are kept (RFC 3030 §2).
-    pub(super) const fn by_chunks(settings: &Settings) -> Intake {
-        Intake { strict: false, ..Intake::by_data(settings) }
+    /// For BDAT: nothing but the count ends anything. Without BODY=BINARYMIME it is text, as by DATA
+    /// (RFC 3030 §2); with it all octets are kept (§3).
+    pub(super) const fn by_chunks(settings: &Settings, binary: bool) -> Intake {
+        Intake { binary, ..Intake::by_data(settings) }
     }
 
     /// Octets so far, without stuffed dots (RFC 1870 §5).
@@ -103,7 +104,7 @@ impl Intake {
         if self.octets > settings.max_message_size {
             return Some(Fault::TooLarge);
         }
-        let text = self.text.fault().filter(|_| self.strict).map(Fault::Text);
+        let text = self.text.fault().filter(|_| !self.binary).map(Fault::Text);
         text.or_else(|| (self.hops.count() > settings.hops_max).then_some(Fault::Looping))
     }
 

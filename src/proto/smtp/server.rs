@@ -59,7 +59,7 @@ pub enum Step<'a> {
     /// over; the place of its reply is here, whatever is written behind it meanwhile.
     Commit {
         /// All lines end with CRLF, and no NUL or overlong line is in it. A message that is no
-        /// text came by BDAT; it must never be sent on by DATA (the next server could see an end
+        /// text came with BODY=BINARYMIME; it must never be sent on by DATA (the next server could see an end
         /// where there is none).
         is_text: bool,
     },
@@ -254,7 +254,8 @@ impl Session {
                 self.settle(Place::Mail(mail), verdict, reply::OK, out);
             }
             (&State::Asked(Question::Chunk(mail, chunk)), Verdict::Accept) => {
-                self.state = State::Chunk(mail, Intake::by_chunks(&self.settings), chunk);
+                let intake = Intake::by_chunks(&self.settings, mail.binary);
+                self.state = State::Chunk(mail, intake, chunk);
             }
             (&State::Asked(Question::Chunk(mail, chunk)), Verdict::Refuse(reply)) => {
                 self.refuse_chunk(reply, chunk, Place::Failed(mail));

@@ -7,7 +7,7 @@ use crate::bytes::chain::Chain;
 use crate::bytes::codec::{to_u64, to_usize};
 use crate::env::Env;
 use crate::mailbox::summary::{Stored, Summary};
-use crate::mailbox::{Entry, FlagChange, Flags, Mode};
+use crate::mailbox::{Entry, FlagChange, Flags, Marks, Mode};
 use crate::model::id::{BlobId, LogId, ModSeq, Uid};
 use crate::model::limits::{IMAP_READ_OCTETS_AT_ONCE, IMAP_READS_AT_ONCE};
 use crate::probe::event::{Level, event};
@@ -31,6 +31,8 @@ use std::rc::Rc;
 const SEEN_AT_ONCE: usize = 256;
 /// Messages after which others get a turn, where nothing has to be read.
 const BREATHE_MESSAGES: usize = 512;
+/// What stands for NUL in BODY[…]: no text of ASCII or UTF-8 has it, and sizes stay.
+const NO_NUL: u8 = 0x80;
 
 /// EMAILID (RFC 8474 §5.1): of the blob, so that copies share it.
 pub(super) fn email_id(log: LogId, blob: BlobId) -> String {
@@ -330,7 +332,7 @@ impl<E: Env> Driver<E> {
         let Some(selected) = self.user.as_ref().and_then(|user| user.selected.as_deref()) else {
             return Sent::Whole;
         };
-        let mut message = source.map(Message::new);
+        let mut message = source.map(|source| Message::new(source, entry.marks));
         let mut line = FetchLine::new(&mut self.out, number);
         let items = &fetch.items;
         if fetch.uid && !items.contains(&Item::Uid) {
@@ -400,15 +402,17 @@ struct Message<'b> {
     source: &'b Source,
     summary: Option<Summary<'b>>,
     parts: Option<Vec<mime::Part>>,
+    /// It may hold NUL.
+    is_binary: bool,
 }
 
 impl<'b> Message<'b> {
-    fn new(source: &'b Source) -> Message<'b> {
+    fn new(source: &'b Source, marks: Marks) -> Message<'b> {
         let summary = match Stored::read(&source.summary) {
             Ok(Stored::Summary(summary)) => Some(summary),
             _ => None,
         };
-        Message { source, summary, parts: None }
+        Message { source, summary, parts: None, is_binary: marks.has(Marks::BINARY) }
     }
 
     fn octets(&self) -> &'b [u8] {
@@ -426,11 +430,18 @@ impl<'b> Message<'b> {
         }
     }
 
-    /// Puts ranges of the message behind what was said, out of the log's block.
+    /// Puts ranges of the message behind what was said, out of the log's block. A NUL, which none but
+    /// a BINARY item may send, becomes [`NO_NUL`] (docs/decisions/0008).
     fn link(&self, out: &mut Chain, ranges: &[Range<usize>]) {
         let Some(blob) = &self.source.blob else { return };
         let (owner, message) = blob.message();
         for range in ranges {
+            let octets = self.octets().get(range.clone()).unwrap_or_default();
+            if self.is_binary && memchr::memchr(0, octets).is_some() {
+                let swap = |&octet: &u8| if octet == 0 { NO_NUL } else { octet };
+                out.put(&octets.iter().map(swap).collect::<Vec<u8>>());
+                continue;
+            }
             out.link(owner, message.start + range.start..message.start + range.end);
         }
     }
