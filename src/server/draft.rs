@@ -55,7 +55,8 @@ impl Room {
 pub struct Draft {
     room: Rc<Room>,
     octets: Vec<u8>,
-    /// What leaves out a Return-Path; a message that a client appends keeps its own.
+    /// What leaves out a Return-Path and tells the body from our fields; a message that a client
+    /// appends stays as it is.
     strip: Option<Strip>,
     /// What the message will have if the client is right.
     promised: usize,
@@ -76,7 +77,7 @@ impl Draft {
         put_trace(&mut octets);
         let held = octets.capacity();
         let promised = usize::try_from(promised).unwrap_or(usize::MAX);
-        let promised = promised.saturating_add(octets.len());
+        let promised = promised.saturating_add(octets.len() + Strip::GROWTH);
         let room = room.take(held).then(|| Rc::clone(room))?;
         let strip = Some(Strip::new());
         Some(Draft { room, octets, strip, promised, held, overflowed: false })
@@ -95,7 +96,7 @@ impl Draft {
         if self.overflowed {
             return;
         }
-        let need = self.octets.len() + octets.len();
+        let need = self.octets.len() + octets.len() + Strip::GROWTH;
         if need > self.octets.capacity() && !self.grow(need) {
             self.octets = Vec::new();
             self.room.give_back(std::mem::take(&mut self.held));

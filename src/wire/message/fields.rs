@@ -84,6 +84,13 @@ pub(super) fn is_empty(line: &[u8]) -> bool {
     matches!(line, b"\r\n" | b"\n")
 }
 
+/// Whether a message that begins with this line has a header, if an empty one: a field, the line
+/// behind it, or the line that separates mails in a file.
+pub(super) fn has_header(first: &[u8]) -> bool {
+    let separates = first.starts_with(b"From ") || first.starts_with(b">From ");
+    is_empty(first) || separates || name_len(first).is_some()
+}
+
 fn ending_len(line: &[u8]) -> usize {
     match line {
         [.., b'\r', b'\n'] => 2,

@@ -1,10 +1,16 @@
-//! A message copied as it streams in, without the Return-Path fields that it brings.
+//! A message copied as it streams in behind our trace fields, without the Return-Path fields that it
+//! brings.
 //!
 //! Final delivery puts a Return-Path of its own on top and lets no other stand (RFC 5321 §4.4).
 //! The fields are left out while the octets are copied, so that the body is never moved for it;
 //! behind the header nothing is looked at any more.
+//!
+//! A message whose first line is no field (nor the `From ` line of a file of mails) has no header
+//! (RFC 5322 §2.2): an empty line is put in front of it, so that it neither goes on with our last
+//! field, when it begins with a space, nor has lines of its text taken for fields. Further down a line
+//! that is no field ends nothing: whoever reads the header passes over it ([`super::fields`]).
 
-use super::fields::{is_empty, name_len};
+use super::fields::{has_header, is_empty, name_len};
 use memchr::memchr;
 
 const NAME: &[u8] = b"Return-Path";
@@ -12,11 +18,25 @@ const NAME: &[u8] = b"Return-Path";
 /// Where the next octets stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
+    /// At the begin of the message.
+    Top,
     /// At the begin of a header line.
     Begin,
     /// In a header line whose front lies in the copy from here on, until it is known whole.
-    Line(usize),
+    Line {
+        start: usize,
+        is_first: bool,
+    },
     Body,
+}
+
+/// What becomes of a header line.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Keep,
+    LeaveOut,
+    /// It is the first, and no header line: an empty line goes in front.
+    NoHeader,
 }
 
 /// The copying of one message, over any cuts.
@@ -27,34 +47,45 @@ pub struct Strip {
     leaves_out: bool,
 }
 
+/// What is put in front of a message without a header.
+const GAP: &[u8] = b"\r\n";
+
 impl Strip {
+    /// Octets by which a copy can be longer than the message.
+    pub const GROWTH: usize = GAP.len();
+
     pub const fn new() -> Strip {
-        Strip { place: Place::Begin, leaves_out: false }
+        Strip { place: Place::Top, leaves_out: false }
     }
 
     /// Copies the next octets of the message to the end of `copy`, which nobody else changes.
     pub fn copy(&mut self, octets: &[u8], copy: &mut Vec<u8>) {
         let mut at = 0;
-        if let Place::Line(start) = self.place {
+        if let Place::Line { start, is_first } = self.place {
             let end = memchr(b'\n', octets).map(|lf| lf + 1);
             let (front, _) = octets.split_at(end.unwrap_or(octets.len()));
             copy.extend_from_slice(front);
             let Some(end) = end else { return };
             at = end;
-            self.end_line(start, copy);
+            self.end_line(start, is_first, copy);
         }
         let mut kept = at;
-        while self.place == Place::Begin && at < octets.len() {
+        while matches!(self.place, Place::Top | Place::Begin) && at < octets.len() {
+            let is_first = self.place == Place::Top;
             let Some(lf) = memchr(b'\n', &octets[at..]) else {
                 copy.extend_from_slice(&octets[kept..at]);
-                self.place = Place::Line(copy.len());
+                self.place = Place::Line { start: copy.len(), is_first };
                 kept = at;
                 break;
             };
             let end = at + lf + 1;
-            if !self.keeps(&octets[at..end]) {
-                copy.extend_from_slice(&octets[kept..at]);
-                kept = end;
+            match self.judge(&octets[at..end], is_first) {
+                Verdict::Keep => {}
+                Verdict::LeaveOut => {
+                    copy.extend_from_slice(&octets[kept..at]);
+                    kept = end;
+                }
+                Verdict::NoHeader => copy.extend_from_slice(GAP),
             }
             at = end;
         }
@@ -63,21 +94,27 @@ impl Strip {
 
     /// Nothing follows: decides on a header line without an end.
     pub fn end(&mut self, copy: &mut Vec<u8>) {
-        if let Place::Line(start) = self.place {
-            self.end_line(start, copy);
+        if let Place::Line { start, is_first } = self.place {
+            self.end_line(start, is_first, copy);
         }
     }
 
     /// The line that lies in the copy from `start` on is whole.
-    fn end_line(&mut self, start: usize, copy: &mut Vec<u8>) {
-        self.place = Place::Begin;
-        if !self.keeps(&copy[start..]) {
-            copy.truncate(start);
+    fn end_line(&mut self, start: usize, is_first: bool, copy: &mut Vec<u8>) {
+        match self.judge(&copy[start..], is_first) {
+            Verdict::Keep => {}
+            Verdict::LeaveOut => copy.truncate(start),
+            Verdict::NoHeader => drop(copy.splice(start..start, GAP.iter().copied())),
         }
     }
 
-    /// Whether this header line belongs to the copy.
-    fn keeps(&mut self, line: &[u8]) -> bool {
+    /// What becomes of the header line that was begun last.
+    fn judge(&mut self, line: &[u8], is_first: bool) -> Verdict {
+        if is_first && !has_header(line) {
+            self.place = Place::Body;
+            return Verdict::NoHeader;
+        }
+        self.place = Place::Begin;
         match line.first() {
             Some(b' ' | b'\t') => {}
             Some(b'R' | b'r') => {
@@ -91,7 +128,7 @@ impl Strip {
                 }
             }
         }
-        !self.leaves_out
+        if self.leaves_out { Verdict::LeaveOut } else { Verdict::Keep }
     }
 }
 
@@ -144,13 +181,30 @@ mod tests {
         for message in [
             "\r\nReturn-Path: <a>\r\n",
             "To: c\r\n\r\nReturn-Path: <a>\r\n d\r\n",
-            "Return-Path\r\nReturn-Paths: a\r\nX-Return-Path: b\r\nReturn Path: c\r\n\r\n",
+            "a: b\r\nReturn-Path\r\nReturn-Paths: a\r\nX-Return-Path: b\r\nReturn Path: c\r\n\r\n",
             "",
-            "R",
-            " Return-Path: <a>",
+            "From a@b.example Sat Nov 28\r\nTo: c\r\n\r\n",
+            "R:",
         ] {
             check(message, message);
         }
+    }
+
+    #[test]
+    fn parts_what_has_no_header_from_our_fields() {
+        for message in [
+            " Return-Path: <a>",
+            " folded\r\nTo: c\r\n\r\nx\r\n",
+            "\tTo: c\r\n",
+            "R",
+            "Dear all,\r\nReturn-Path: <a>\r\n b\r\n",
+            "Return-Path\r\nReturn-Path: a\r\n\r\n",
+        ] {
+            check(message, &format!("\r\n{message}"));
+        }
+        // A line that is no field within the header ends nothing.
+        check("To: c\r\nlost\r\nReturn-Path: <a>\r\n\r\nx", "To: c\r\nlost\r\n\r\nx");
+        check("From a\r\nReturn-Path: <a>\r\n\r\nx", "From a\r\n\r\nx");
     }
 
     #[test]
@@ -175,6 +229,11 @@ mod tests {
             let whole = stripped(octets, octets.len().max(1));
             for piece in 1..=7 {
                 assert_eq!(stripped(octets, piece), whole, "cut into pieces of {piece}");
+            }
+            let first = octets.split_inclusive(|&octet| octet == b'\n').next().unwrap_or_default();
+            if !octets.is_empty() && !has_header(first) {
+                assert_eq!(whole, [GAP, octets].concat());
+                return Ok(());
             }
             assert!(fields(&whole).all(|field| !is_ours(&whole, field.name)));
             let others = |octets: &[u8]| -> Vec<Vec<u8>> {
