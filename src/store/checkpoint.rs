@@ -273,6 +273,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         }
         shared.renewing.set(false);
         self.reuse_dead_segments(start);
+        self.prepare_spare();
         shared.stats.checkpoints.add(1);
         Ok(())
     }
@@ -300,8 +301,11 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         let shared = &self.shared;
         let size = shared.segments.segment_octets();
         let index = shared.index.borrow();
-        let used = to_u64(index.segments.len()) * size;
-        let worn = used > 2 * index.live_octets() + 2 * size;
+        let (used, living) = (to_u64(index.segments.len()) * size, index.live_octets());
+        shared.index_octets.set(living);
+        // On a full disk the reserve has fewer slots to lend.
+        let slack = if shared.crowded.get() { size } else { 2 * size };
+        let worn = used > 2 * living + slack;
         drop(index);
         if worn {
             self.taint();

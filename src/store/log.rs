@@ -28,7 +28,6 @@ use crate::bytes::codec::{to_u64, to_usize};
 use crate::env::{BLOCK_OCTETS, Env};
 use crate::model::id::{BlobId, LogId, Lsn};
 use crate::model::limits::BATCHES_IN_FLIGHT_MAX;
-use crate::probe::event::{Level, event};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
@@ -45,8 +44,6 @@ const GATHER_GROUPS_MIN: usize = 4;
 const GATHER_TICK: Duration = Duration::from_micros(300);
 /// How long a batch gathers at most.
 const GATHER_MAX: Duration = Duration::from_millis(1);
-/// Wait before a full disk is asked for room again.
-const ROOM_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why a group is not in the log. Except where it says so, none of its effects will ever be seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -239,7 +236,9 @@ pub(super) struct Inner<E: Env, S: SegmentStore> {
     /// Set while the disk gives no room for another segment.
     pub crowded: Cell<bool>,
     /// A task makes the next segment's file ready.
-    preparing: Cell<bool>,
+    pub preparing: Cell<bool>,
+    /// Octets of living pages in the index, when a checkpoint looked last.
+    pub index_octets: Cell<u64>,
     pub since_checkpoint: Cell<u64>,
     pub checkpoint_due: Signal,
     pub checkpointing: Cell<bool>,
@@ -248,7 +247,7 @@ pub(super) struct Inner<E: Env, S: SegmentStore> {
     pub stopping: Cell<bool>,
     pub stopped: Signal,
     queue: RefCell<VecDeque<Waiting>>,
-    queued_octets: Cell<usize>,
+    pub queued_octets: Cell<usize>,
     in_flight: RefCell<VecDeque<InFlight>>,
     last_batch_octets: Cell<usize>,
     last_batch_groups: Cell<usize>,
@@ -302,6 +301,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
                 health: RefCell::new(Health::Good),
                 crowded: Cell::new(false),
                 preparing: Cell::new(false),
+                index_octets: Cell::new(0),
                 since_checkpoint: Cell::new(0),
                 checkpoint_due: Signal::default(),
                 checkpointing: Cell::new(false),
@@ -393,18 +393,6 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
     pub fn group_octets_max(&self) -> u64 {
         let overhead = to_u64(4 * BLOCK_OCTETS);
         (self.shared.segments.segment_octets() - overhead).min(to_u64(BLOB_OCTETS_MAX))
-    }
-
-    /// The end of the last segment is kept for removals: a full disk must not keep anybody from
-    /// deleting.
-    fn refuses_blobs(&self) -> bool {
-        let shared = &self.shared;
-        if !shared.crowded.get() || shared.segments.is_prepared() {
-            return false;
-        }
-        let size = shared.segments.segment_octets();
-        let ahead = shared.tail.get().offset + to_u64(shared.queued_octets.get());
-        size.saturating_sub(ahead) < size / 8
     }
 
     /// Queues `group` before it returns; the future resolves when the group is durable and
@@ -533,6 +521,10 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
             if !self.shared.in_flight.borrow().is_empty() {
                 // The last of the segment is on its way; the roll follows when it has arrived.
                 return self.shared.work.wait().await;
+            }
+            Box::pin(self.make_way()).await;
+            if self.shared.queue.borrow().is_empty() {
+                return;
             }
             if let Err(error) = self.roll().await {
                 if let AppendError::Failed(why) = &error {
@@ -743,37 +735,23 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         let offset = to_u64(BLOCK_OCTETS);
         shared.tail.set(Position { segment, slot, offset, ..applied });
         self.prepare_spare();
+        if shared.crowded.get() {
+            // What the segments before it hold of records alone gives their slots back.
+            shared.checkpoint_due.set();
+        }
         Ok(())
     }
 
-    /// Makes the next segment's file ready; while the disk gives no room for it, again and again.
-    pub(super) fn prepare_spare(&self) {
-        if self.shared.preparing.replace(true) {
-            return;
-        }
-        let log = self.clone();
-        self.shared.env.spawn(async move {
-            let shared = &log.shared;
-            while !shared.stopping.get() {
-                let prepared = shared.segments.prepare().await;
-                log.set_crowded(prepared.as_ref().err());
-                if prepared.is_ok() {
-                    break;
-                }
-                shared.env.sleep(ROOM_PAUSE).await;
-            }
-            shared.preparing.set(false);
-        });
-    }
-
-    /// Notes whether the disk gives room, and tells when that changed.
-    fn set_crowded(&self, error: Option<&io::Error>) {
-        let was = self.shared.crowded.replace(error.is_some());
-        let number = ("log", self.id().0.into());
-        match error {
-            Some(error) if !was => event(Level::Error, "no_room", &[number, ("why", error.into())]),
-            None if was => event(Level::Info, "room_again", &[number]),
-            _ => {}
+    /// Those that bring blobs are told to come back.
+    pub(super) fn refuse_blobs_waiting(&self) {
+        let mut queue = self.shared.queue.borrow_mut();
+        let (kept, refused) = queue.drain(..).partition(|one: &Waiting| one.group.blobs.is_empty());
+        *queue = kept;
+        self.shared.queued_octets.set(queue.iter().map(|one| one.octets).sum());
+        drop(queue);
+        let refused: VecDeque<Waiting> = refused;
+        for one in refused {
+            one.answer.give(Err(AppendError::Full));
         }
     }
 

@@ -31,6 +31,7 @@ mod reached;
 mod reader;
 pub mod record;
 pub mod recovery;
+mod reserve;
 pub mod segments;
 pub mod stats;
 mod table;

@@ -51,10 +51,11 @@ pub trait SegmentStore: 'static {
     fn retire(&self, slot: u32);
     /// Never use the slot again while this process runs: it failed.
     fn condemn(&self, slot: u32);
-    /// Makes sure that `create` finds a free slot without waiting; fails when there is no room.
-    fn prepare(&self) -> impl Future<Output = io::Result<()>>;
-    /// Whether a free slot stands ready.
-    fn is_prepared(&self) -> bool;
+    /// Makes free slots until there are `wanted`, so that `create` finds one without waiting; fails
+    /// when there is no room.
+    fn prepare(&self, wanted: usize) -> impl Future<Output = io::Result<()>>;
+    /// Free slots that stand ready.
+    fn free_slots(&self) -> usize;
     /// Gives everything back.
     fn close(&self) -> impl Future<Output = io::Result<()>>;
 }
@@ -228,17 +229,20 @@ impl<E: Env> SegmentStore for Local<E> {
         self.condemned.borrow_mut().push(slot);
     }
 
-    async fn prepare(&self) -> io::Result<()> {
-        if self.is_prepared() || self.preparing.replace(true) {
+    async fn prepare(&self, wanted: usize) -> io::Result<()> {
+        if self.preparing.replace(true) {
             return Ok(());
         }
-        let extended = self.extend().await;
+        let mut extended = Ok(());
+        while extended.is_ok() && self.free_slots() < wanted {
+            extended = self.extend().await;
+        }
         self.preparing.set(false);
         extended
     }
 
-    fn is_prepared(&self) -> bool {
-        !self.free.borrow().is_empty()
+    fn free_slots(&self) -> usize {
+        self.free.borrow().len()
     }
 
     async fn close(&self) -> io::Result<()> {

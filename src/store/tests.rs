@@ -16,6 +16,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 mod damage;
+mod full;
 mod octets;
 
 const PUT: u8 = 16;

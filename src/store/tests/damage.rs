@@ -143,34 +143,3 @@ fn a_log_without_its_superblock_is_not_a_new_one() {
         assert_eq!(segments(&disk), before, "{name}: nothing is removed");
     }
 }
-
-#[test]
-fn takes_mail_again_once_a_full_disk_has_room() {
-    let sim = Sim::with_disk(5, Faults::none(), Disk::new());
-    sim.allow_leaks();
-    let opened = sim.run_until(open(sim.env(0), Planted::Nothing)).expect("opening ends");
-    let (log, _) = opened.expect("a new log opens");
-    let append = |octets: usize| {
-        let id = log.reserve_blob();
-        let mut group = Group::new();
-        group.record(PUT, 1, u32::try_from(id.0).expect("few"), id.0.to_le_bytes().to_vec());
-        group.blobs.push(BlobDraft { id, summary: vec![7; 20], parts: vec![vec![1; octets]] });
-        log.append(group)
-    };
-    sim.run_for(Duration::from_millis(100)).ok();
-    sim.set_faults(Faults { disk_octets: 0, ..Faults::none() });
-    let refused = sim.run_until(async {
-        for _ in 0..100 {
-            if let Err(error) = append(9_000).await {
-                return error;
-            }
-        }
-        panic!("the disk is never full");
-    });
-    assert_eq!(refused, Ok(AppendError::Full));
-    assert!(log.figures().crowded && !log.has_room(9_000));
-    sim.set_faults(Faults::none());
-    sim.run_for(Duration::from_secs(3)).ok();
-    assert!(!log.figures().crowded && log.has_room(9_000));
-    assert!(sim.run_until(append(9_000)).expect("it ends").is_ok());
-}

@@ -1,0 +1,105 @@
+//! Free slots, and what a full disk leaves to do: remove mail, for as long as anybody likes.
+//!
+//! Beside the spare that the next segment takes, a log keeps a reserve of free slots. When the disk
+//! gives no more, blobs are refused from the moment that the next segment would dig into the reserve;
+//! records alone (flags, removals, moves) are taken on. They never run out of room, since a segment
+//! of records alone is dead as soon as a checkpoint holds what it said:
+//!
+//! ```text
+//!   … blobs ── 7/8 ┐ records ┐  R1: records ┐  R2: records ┐  R1 again …
+//!    (the spare)   └ refused └──────────────┴─ checkpoint: R1 is free ┘
+//! ```
+//!
+//! That takes two slots, and one for the pages of checkpoints while those that live fill less than
+//! half a segment; beyond that two more for each segment of them. A segment with blobs is free again
+//! when the last blob in it is gone: only then is mail taken again. A reserve that was never there
+//! (the disk was full when the log was made or grew) helps nobody.
+
+use super::log::Log;
+use super::segments::SegmentStore;
+use crate::bytes::codec::{to_u64, to_usize};
+use crate::env::Env;
+use crate::probe::event::{Level, event};
+use std::io;
+use std::time::Duration;
+
+/// Slots of the reserve while the pages of checkpoints are few.
+const RESERVE_SLOTS: usize = 3;
+/// Wait before a full disk is asked for room again.
+const ROOM_PAUSE: Duration = Duration::from_secs(1);
+/// Wait for a file that is being made.
+const PREPARING_PAUSE: Duration = Duration::from_millis(5);
+
+impl<E: Env, S: SegmentStore> Log<E, S> {
+    /// Free slots that no blob may take.
+    pub(super) fn reserve(&self) -> usize {
+        let shared = &self.shared;
+        let pages = 2 * shared.index_octets.get() / shared.segments.segment_octets();
+        RESERVE_SLOTS + to_usize(pages)
+    }
+
+    /// Whether the disk is full, and what is left is kept for records alone.
+    pub(super) fn refuses_blobs(&self) -> bool {
+        let shared = &self.shared;
+        let (free, reserve) = (shared.segments.free_slots(), self.reserve());
+        if !shared.crowded.get() || free > reserve {
+            return false;
+        }
+        let size = shared.segments.segment_octets();
+        let ahead = shared.tail.get().offset + to_u64(shared.queued_octets.get());
+        free < reserve || size.saturating_sub(ahead) < size / 8
+    }
+
+    /// Before a segment is begun: whether it comes out of the reserve has to be known, and then it
+    /// gets no blobs. The last slot is for the pages of a checkpoint, which gives others back.
+    pub(super) async fn make_way(&self) {
+        let shared = &self.shared;
+        self.prepare_spare();
+        while shared.segments.free_slots() <= self.reserve()
+            && !shared.crowded.get()
+            && shared.preparing.get()
+        {
+            shared.env.sleep(PREPARING_PAUSE).await;
+        }
+        if !shared.crowded.get() || shared.segments.free_slots() > self.reserve() {
+            return;
+        }
+        self.refuse_blobs_waiting();
+        if shared.segments.free_slots() < 2 {
+            // If it fails there may be a slot all the same.
+            drop(self.checkpoint().await);
+        }
+    }
+
+    /// Makes the next segment's file and the reserve ready; while the disk gives no room for them,
+    /// again and again.
+    pub(super) fn prepare_spare(&self) {
+        if self.shared.preparing.replace(true) {
+            return;
+        }
+        let log = self.clone();
+        self.shared.env.spawn(async move {
+            let shared = &log.shared;
+            while !shared.stopping.get() {
+                let prepared = shared.segments.prepare(log.reserve() + 1).await;
+                log.set_crowded(prepared.as_ref().err());
+                if prepared.is_ok() {
+                    break;
+                }
+                shared.env.sleep(ROOM_PAUSE).await;
+            }
+            shared.preparing.set(false);
+        });
+    }
+
+    /// Notes whether the disk gives room, and tells when that changed.
+    pub(super) fn set_crowded(&self, error: Option<&io::Error>) {
+        let was = self.shared.crowded.replace(error.is_some());
+        let number = ("log", self.id().0.into());
+        match error {
+            Some(error) if !was => event(Level::Error, "no_room", &[number, ("why", error.into())]),
+            None if was => event(Level::Info, "room_again", &[number]),
+            _ => {}
+        }
+    }
+}
