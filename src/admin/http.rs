@@ -2,7 +2,8 @@
 //!
 //! A request is its head and nothing else. [`respond`] knows no socket and no clock; [`serve`] is
 //! the driver on one shard. Heads are bounded, connections are few and have deadlines, a request
-//! with a body is answered and the connection closed behind it.
+//! with a body is answered and the connection closed behind it. When all places are taken, the
+//! connection that has waited longest for a request gives up its own.
 //!
 //! Not meant for the open network: it has no TLS and no password. Bind it to loopback or to a
 //! management network.
@@ -12,11 +13,15 @@ use crate::bytes::buffer::Buffer;
 use crate::bytes::chain::Chain;
 use crate::env::{Conn, Env, Listener};
 use crate::model::limits::{
-    ADMIN_CONNECTIONS_MAX, ADMIN_FIELDS_MAX, ADMIN_REQUEST_OCTETS_MAX, ADMIN_TIMEOUT,
+    ADMIN_CONNECTIONS_MAX, ADMIN_FIELDS_MAX, ADMIN_HEAD_TIMEOUT, ADMIN_REQUEST_OCTETS_MAX,
+    ADMIN_TIMEOUT,
 };
-use crate::model::time::Wall;
+use crate::model::time::{Mono, Wall};
 use crate::probe::Registry;
-use std::cell::Cell;
+use crate::server::flag::Flag;
+use futures_lite::future::or;
+use std::cell::{Cell, RefCell};
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -171,59 +176,95 @@ pub fn fuzz_request(data: &[u8]) {
 
 /// Accepts for as long as it is polled; each connection is a task of this shard.
 pub async fn serve<E: Env>(env: E, listener: E::Listener, pages: Pages) {
-    let open = Rc::new(Cell::new(0_u32));
+    let places = Places::default();
     loop {
         let Ok(conn) = listener.accept().await else {
             env.sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        if open.get() >= ADMIN_CONNECTIONS_MAX {
+        let Some(place) = places.take(env.now()) else {
             env.spawn(conn.close());
             continue;
-        }
-        let place = Place::take(&open);
+        };
         let (task_env, pages) = (env.clone(), pages.clone());
-        env.spawn(async move {
-            let _place = place;
-            session(&task_env, conn, &pages).await;
-        });
+        env.spawn(async move { session(&task_env, conn, &pages, &place).await });
     }
 }
 
-/// One of the places for connections; free again when it is dropped, also by a panic.
-struct Place(Rc<Cell<u32>>);
+/// The places for connections, [`ADMIN_CONNECTIONS_MAX`].
+#[derive(Clone, Default)]
+struct Places(Rc<RefCell<Vec<Rc<Seat>>>>);
 
-impl Place {
-    fn take(open: &Rc<Cell<u32>>) -> Place {
-        open.set(open.get() + 1);
-        Place(Rc::clone(open))
+#[derive(Default)]
+struct Seat {
+    /// Waits for a request since then; `None` while one is answered.
+    waits_since: Cell<Option<Mono>>,
+    evicted: Flag,
+}
+
+/// One of the places; free again when it is dropped, also by a panic.
+struct Place {
+    places: Places,
+    seat: Rc<Seat>,
+}
+
+impl Places {
+    /// A free place, or that of the connection which waits longest; `None` if all are answered.
+    fn take(&self, now: Mono) -> Option<Place> {
+        let mut seats = self.0.borrow_mut();
+        if seats.len() >= ADMIN_CONNECTIONS_MAX {
+            let waiting = seats
+                .iter()
+                .enumerate()
+                .filter_map(|(index, seat)| seat.waits_since.get().map(|since| (since, index)));
+            let (_, index) = waiting.min()?;
+            seats.remove(index).evicted.set();
+        }
+        let seat = Rc::new(Seat::default());
+        seat.waits_since.set(Some(now));
+        seats.push(Rc::clone(&seat));
+        Some(Place { places: self.clone(), seat })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+        self.places.0.borrow_mut().retain(|seat| !Rc::ptr_eq(seat, &self.seat));
     }
 }
 
-/// One connection until it is closed, idles too long or breaks.
-async fn session<E: Env>(env: &E, mut conn: E::Conn, pages: &Pages) {
+/// One connection until it is closed, idles too long, breaks or is evicted.
+async fn session<E: Env>(env: &E, mut conn: E::Conn, pages: &Pages, place: &Place) {
     let mut buffer = Buffer::new();
-    let mut deadline = env.now().after(ADMIN_TIMEOUT);
+    let mut idle = env.now().after(ADMIN_TIMEOUT);
+    // Once a request has begun.
+    let mut head = None;
     loop {
         match respond(buffer.filled(), pages, env.wall()) {
-            Answer::More => match conn.read(&mut buffer, deadline).await {
-                Ok(count) if count > 0 => {}
-                Ok(_) | Err(_) => break,
-            },
+            Answer::More => {
+                if !buffer.filled().is_empty() {
+                    head.get_or_insert(env.now().after(ADMIN_HEAD_TIMEOUT));
+                }
+                let evicted = async {
+                    place.seat.evicted.wait().await;
+                    Err(io::ErrorKind::ConnectionAborted.into())
+                };
+                match or(conn.read(&mut buffer, head.unwrap_or(idle)), evicted).await {
+                    Ok(count) if count > 0 => {}
+                    Ok(_) | Err(_) => break,
+                }
+            }
             Answer::Send { used, octets, close } => {
+                place.seat.waits_since.set(None);
                 buffer.consume(used);
                 let mut chain = Chain::new();
                 chain.put(&octets);
-                deadline = env.now().after(ADMIN_TIMEOUT);
-                if conn.write(&mut chain, deadline).await.is_err() || close {
+                idle = env.now().after(ADMIN_TIMEOUT);
+                head = None;
+                if conn.write(&mut chain, idle).await.is_err() || close {
                     break;
                 }
+                place.seat.waits_since.set(Some(env.now()));
             }
         }
     }
@@ -233,7 +274,9 @@ async fn session<E: Env>(env: &E, mut conn: E::Conn, pages: &Pages) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::env::sim::{Faults, Sim, SimEnv};
     use expect_test::{Expect, expect};
+    use std::net::SocketAddr;
 
     /// Status line and what matters of the answer to one request.
     #[track_caller]
@@ -390,6 +433,51 @@ mod tests {
         pages.health.set_broken();
         assert_eq!(status("/readyz"), Some("503 Service Unavailable"));
         assert_eq!(status("/healthz"), Some("503 Service Unavailable"));
+    }
+
+    /// A client that connects, sends `text`, and is told what came back until the end.
+    async fn client(env: SimEnv, address: SocketAddr, text: &str) -> Vec<u8> {
+        let deadline = env.now().after(Duration::from_hours(1));
+        let mut conn = env.connect(address, deadline).await.unwrap();
+        let mut chain = Chain::new();
+        chain.put(text.as_bytes());
+        conn.write(&mut chain, deadline).await.unwrap();
+        let mut buffer = Buffer::new();
+        while let Ok(1..) = conn.read(&mut buffer, deadline).await {}
+        conn.close().await;
+        buffer.filled().to_vec()
+    }
+
+    #[test]
+    fn idle_connections_shut_nobody_out() {
+        let sim = Sim::new(3, Faults::none());
+        let env = sim.env(0);
+        let listener = env.listen(([127, 0, 0, 1], 0).into()).unwrap();
+        let address = listener.local();
+        env.spawn(serve(env.clone(), listener, Pages::default()));
+        let ended: Rc<RefCell<Vec<usize>>> = Rc::default();
+        let come = async {
+            for number in 0..ADMIN_CONNECTIONS_MAX {
+                let (idle, ended) = (env.clone(), Rc::clone(&ended));
+                env.spawn(async move {
+                    let text = if number % 2 == 0 { "" } else { "GET /healthz HTTP/1.1\r\n" };
+                    assert_eq!(client(idle, address, text).await, b"");
+                    ended.borrow_mut().push(number);
+                });
+                env.sleep(Duration::from_millis(10)).await;
+            }
+            let asks = "GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+            let first = client(env.clone(), address, asks).await;
+            assert!(first.starts_with(b"HTTP/1.1 200 OK\r\n"), "{}", first.escape_ascii());
+            env.sleep(Duration::from_millis(100)).await;
+            assert_eq!(*ended.borrow(), [0], "the one that waited longest gave up its place");
+            // A request that was begun has a few seconds, the others some more.
+            env.sleep(ADMIN_HEAD_TIMEOUT).await;
+            assert_eq!(ended.borrow().len(), 1 + ADMIN_CONNECTIONS_MAX / 2);
+            env.sleep(ADMIN_TIMEOUT).await;
+            assert_eq!(ended.borrow().len(), ADMIN_CONNECTIONS_MAX);
+        };
+        sim.run_until(come).expect("it ends");
     }
 
     #[test]

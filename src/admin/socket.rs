@@ -1,22 +1,27 @@
 //! The admin socket: `data_dir/admin.sock`, one JSON request a line, one JSON answer a line.
 //!
-//! The server side is a thread of its own that takes one client after the other and hands each
-//! request to the node, which answers when a shard has done it. The client side is the command
-//! line. Only the owner of the data directory and root can connect: the socket is made in a
+//! The server side is a thread that accepts, and one for each client, a bounded number: the oldest of
+//! those that say nothing makes way for a new one. Each request is handed to the node, which answers
+//! when a shard has done it. The client side is the command line. Only the owner of the data directory and root can connect: the socket is made in a
 //! directory of mode 0700, gets mode 0600 there, and only then its name.
 //!
 //! Both sides bound what they read and how long they wait.
 
+use self::begun::Begun;
 use super::request::{Request, Response};
 use crate::model::limits::{
-    ADMIN_ASK_OCTETS_MAX, ADMIN_LINE_OCTETS_MAX, ADMIN_SOCKET_TIMEOUT, ADMIN_WAITING_MAX,
+    ADMIN_ASK_OCTETS_MAX, ADMIN_CLIENTS_MAX, ADMIN_HEAD_TIMEOUT, ADMIN_LINE_OCTETS_MAX,
+    ADMIN_SOCKET_TIMEOUT, ADMIN_WAITING_MAX,
 };
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::fs::{DirBuilder, Permissions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::Shutdown;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 /// A request on its way to whoever can answer it.
@@ -65,25 +70,108 @@ impl Server {
         Ok(Server { listener: bound?, path: path.into() })
     }
 
-    /// Serves one client after the other until the process ends. For a thread of its own.
-    /// `forward` takes a request or gives it back when too many wait; it must not wait itself.
-    pub fn run(&self, forward: impl Fn(Asked) -> Result<(), Asked>) {
+    /// Serves until the process ends. For a thread of its own. `forward` takes a request or gives it
+    /// back when too many wait; it must not wait itself.
+    pub fn run(&self, forward: impl Fn(Asked) -> Result<(), Asked> + Sync) {
         self.run_with(&forward, ADMIN_SOCKET_TIMEOUT, usize::MAX);
     }
 
     fn run_with(
         &self,
-        forward: &impl Fn(Asked) -> Result<(), Asked>,
+        forward: &(impl Fn(Asked) -> Result<(), Asked> + Sync),
         patience: Duration,
         clients: usize,
     ) {
-        for stream in self.listener.incoming().take(clients) {
-            // A client that breaks off is its own affair; a failed accept is tried again.
-            match stream {
-                Ok(stream) => drop(serve(&stream, forward, patience)),
-                Err(_) => std::thread::park_timeout(Duration::from_millis(100)),
+        std::thread::scope(|scope| {
+            let mut open: Vec<Client> = Vec::new();
+            for stream in self.listener.incoming().take(clients) {
+                let (Ok(stream), true) = (stream, make_place(&mut open)) else {
+                    // All are being answered, or accepting failed: in a moment that is over.
+                    std::thread::park_timeout(Duration::from_millis(100));
+                    continue;
+                };
+                let state = Arc::new(AtomicU8::new(WAITS));
+                let Ok(mine) = stream.try_clone() else { continue };
+                let theirs = Arc::clone(&state);
+                let thread = std::thread::Builder::new().name("admin-client".into());
+                let begun = thread.spawn_scoped(scope, move || {
+                    // A client that breaks off is its own affair.
+                    drop(serve(&mine, forward, patience, &theirs));
+                    drop(mine.shutdown(Shutdown::Both));
+                    theirs.store(ENDED, Ordering::Release);
+                });
+                if begun.is_ok() {
+                    open.push(Client { stream, state });
+                }
             }
+        });
+    }
+}
+
+/// What a client's thread does: it waits for a request, answers one, or has ended.
+const WAITS: u8 = 0;
+const ANSWERS: u8 = 1;
+const ENDED: u8 = 2;
+
+/// A client as the accepting thread sees it.
+struct Client {
+    stream: UnixStream,
+    state: Arc<AtomicU8>,
+}
+
+/// Makes sure that one more can be served; false if all that are open are being answered.
+fn make_place(open: &mut Vec<Client>) -> bool {
+    open.retain(|client| client.state.load(Ordering::Acquire) != ENDED);
+    if open.len() < ADMIN_CLIENTS_MAX {
+        return true;
+    }
+    let waits = |client: &Client| client.state.load(Ordering::Acquire) == WAITS;
+    let Some(oldest) = open.iter().position(waits) else { return false };
+    // Its thread reads an end, and ends.
+    drop(open.remove(oldest).stream.shutdown(Shutdown::Both));
+    true
+}
+
+/// Time by the machine's clock: the threads of this socket belong to no shard.
+#[expect(clippy::disallowed_types, reason = "there is no Env to ask on these threads")]
+mod begun {
+    use std::time::{Duration, Instant};
+
+    #[derive(Clone, Copy)]
+    pub(super) struct Begun(Instant);
+
+    impl Begun {
+        pub(super) fn now() -> Begun {
+            Begun(Instant::now())
         }
+
+        pub(super) fn age(self) -> Duration {
+            self.0.elapsed()
+        }
+    }
+}
+
+/// Reads with a deadline for all of a request: from its first octet on it has
+/// [`ADMIN_HEAD_TIMEOUT`], before that the patience of the stream.
+struct Timed<'a> {
+    stream: &'a UnixStream,
+    head_begun: Option<Begun>,
+    patience: Duration,
+}
+
+impl Read for Timed<'_> {
+    fn read(&mut self, octets: &mut [u8]) -> io::Result<usize> {
+        let left = match self.head_begun {
+            None => self.patience,
+            Some(begun) => ADMIN_HEAD_TIMEOUT.saturating_sub(begun.age()),
+        };
+        if left.is_zero() {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        self.stream.set_read_timeout(Some(left))?;
+        let count = (&mut &*self.stream).read(octets)?;
+        self.head_begun.get_or_insert_with(Begun::now);
+        Ok(count)
     }
 }
 
@@ -131,11 +219,12 @@ fn serve(
     stream: &UnixStream,
     forward: &impl Fn(Asked) -> Result<(), Asked>,
     patience: Duration,
+    state: &AtomicU8,
 ) -> io::Result<()> {
-    stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(patience))?;
-    let mut reader = BufReader::new(stream);
+    let mut reader = BufReader::new(Timed { stream, head_begun: None, patience });
     while let Some(line) = read_line(&mut reader, ADMIN_ASK_OCTETS_MAX)? {
+        state.store(ANSWERS, Ordering::Release);
         let response = match serde_json::from_slice(&line) {
             Ok(Request::Ping) => Response::Done,
             Ok(request) => {
@@ -150,6 +239,10 @@ fn serve(
             Err(error) => Response::Wrong(format!("no request: {error}")),
         };
         write_line(stream, &response)?;
+        // Of the next request some may be here already.
+        let begun = !reader.buffer().is_empty();
+        reader.get_mut().head_begun = begun.then(Begun::now);
+        state.store(WAITS, Ordering::Release);
     }
     Ok(())
 }
@@ -207,7 +300,7 @@ mod tests {
     /// A server on a new directory that answers `clients` of them through `answer`.
     fn with_server(
         clients: usize,
-        answer: impl Fn(Asked) -> Result<(), Asked> + Send + 'static,
+        answer: impl Fn(Asked) -> Result<(), Asked> + Send + Sync + 'static,
         client: impl FnOnce(&Path),
     ) {
         let dir = tempfile::tempdir().unwrap();
@@ -255,6 +348,21 @@ mod tests {
                 let line = read_line(&mut reader, 1_000).unwrap().unwrap();
                 let response: Response = serde_json::from_slice(&line).unwrap();
                 assert!(matches!(response, Response::Wrong(_)), "{response:?}");
+            }
+        });
+    }
+
+    #[test]
+    fn those_who_say_nothing_hold_up_nobody() {
+        let count = 2 * ADMIN_CLIENTS_MAX;
+        with_server(count + 1, Err, |path| {
+            let idle: Vec<UnixStream> =
+                (0..count).map(|_| UnixStream::connect(path).unwrap()).collect();
+            assert_eq!(ask(path, &Request::Ping).unwrap(), Response::Done);
+            // The oldest were sent away, and have heard of it.
+            let mut octet = [0];
+            for mut gone in idle.iter().take(count + 1 - ADMIN_CLIENTS_MAX) {
+                assert_eq!(gone.read(&mut octet).unwrap(), 0);
             }
         });
     }

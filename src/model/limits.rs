@@ -225,9 +225,13 @@ pub const ADMIN_REQUEST_OCTETS_MAX: usize = 8 << 10;
 /// Fields of one HTTP request to the admin port.
 pub const ADMIN_FIELDS_MAX: usize = 64;
 /// HTTP connections to the admin port that one shard serves at once.
-pub const ADMIN_CONNECTIONS_MAX: u32 = 64;
-/// Wait for an HTTP request to the admin port, and for its reader.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// Wait for an HTTP request to the admin port to begin, and for its reader.
 pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(15);
+/// Wait for all of a request, over HTTP or the admin socket, from its first octet on.
+pub const ADMIN_HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// Clients of the admin socket that are served at once.
+pub const ADMIN_CLIENTS_MAX: usize = 16;
 /// Octets of one request or answer of the admin socket; a directory listing is the largest.
 pub const ADMIN_LINE_OCTETS_MAX: u64 = 256 << 20;
 /// Wait for the other side of the admin socket.
