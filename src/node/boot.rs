@@ -165,7 +165,7 @@ impl Running {
 /// Starts a server; `news` hears of its listeners and of its being ready.
 pub(super) fn start(config: Config, news: Sender<News>) -> Result<Running, Failure> {
     let count = shard_count(&config)?;
-    let held = offline::hold(&config, count)?;
+    let held = offline::hold(&config, count, Duration::ZERO)?;
     if held.logs != count {
         return Err(Failure::Wrong(format!(
             "the store in {} has {} logs, one per shard, and cannot run with {count} shards: set \

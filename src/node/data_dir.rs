@@ -12,6 +12,11 @@ use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long another command line may have the directory before one gives up, and between two looks.
+pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Holds the directory for as long as it lives.
 #[derive(Debug)]
@@ -52,9 +57,10 @@ fn at(path: &Path) -> impl Fn(io::Error) -> Failure + '_ {
 }
 
 /// Takes the directory, and makes the store's description if there is none: with `logs` logs.
-pub(super) fn hold(data_dir: &Path, logs: u16) -> Result<Held, Failure> {
+/// Waits up to `patience` for another process that has it.
+pub(super) fn hold(data_dir: &Path, logs: u16, patience: Duration) -> Result<Held, Failure> {
     std::fs::create_dir_all(data_dir).map_err(at(data_dir))?;
-    let lock = lock(data_dir)?;
+    let lock = lock(data_dir, patience)?;
     let path = described(data_dir);
     let found = match std::fs::read_to_string(&path) {
         Ok(text) => read(&path, &text)?,
@@ -78,12 +84,16 @@ impl Held {
 }
 
 /// Takes a directory that must hold a store already.
-pub(super) fn hold_existing(data_dir: &Path) -> Result<Held, Failure> {
+pub(super) fn hold_existing(data_dir: &Path, patience: Duration) -> Result<Held, Failure> {
     let path = described(data_dir);
     if !path.exists() {
-        return Err(Failure::Failed(format!("{} holds no store", data_dir.display())));
+        let why = match any_log(data_dir)? {
+            Some(log) => without_description(data_dir, &log),
+            None => format!("there is no {}: no store was made here yet", path.display()),
+        };
+        return Err(Failure::Failed(why));
     }
-    let held = hold(data_dir, 1)?;
+    let held = hold(data_dir, 1, patience)?;
     if !held.is_complete {
         return Err(Failure::Failed(format!(
             "the store in {} was never completed: its making was cut off, and the next `pombal \
@@ -98,7 +108,7 @@ fn described(data_dir: &Path) -> PathBuf {
     data_dir.join("store.toml")
 }
 
-fn lock(data_dir: &Path) -> Result<File, Failure> {
+fn lock(data_dir: &Path, patience: Duration) -> Result<File, Failure> {
     let path = data_dir.join("lock");
     let file = OpenOptions::new()
         .create(true)
@@ -108,11 +118,28 @@ fn lock(data_dir: &Path) -> Result<File, Failure> {
         .map_err(|error| not_opened(&path, &error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(Failure::Failed(format!("{} is in use by another pombal", data_dir.display())))
-        }
+        Err(TryLockError::WouldBlock) => wait_for(&file, data_dir, patience).map(|()| file),
         Err(TryLockError::Error(error)) => Err(at(&path)(error)),
     }
+}
+
+/// Another command has the directory for a moment, a server for good.
+fn wait_for(file: &File, data_dir: &Path, patience: Duration) -> Result<(), Failure> {
+    let looks = patience.as_millis() / LOCK_PAUSE.as_millis();
+    if looks > 0 {
+        let note = "another pombal has the data directory: waiting for it to end";
+        // Who does not see it waits as well.
+        drop(writeln!(io::stderr(), "{note}"));
+    }
+    for _ in 0..looks {
+        std::thread::park_timeout(LOCK_PAUSE);
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => return Err(at(data_dir)(error)),
+        }
+    }
+    Err(Failure::Failed(format!("{} is in use by another pombal", data_dir.display())))
 }
 
 /// Whoever may only read cannot open the store: that may have to mend the end of a log.
@@ -147,18 +174,34 @@ fn read(path: &Path, text: &str) -> Result<Described, Failure> {
     Ok(found)
 }
 
+/// A log that lies in the directory.
+fn any_log(data_dir: &Path) -> Result<Option<String>, Failure> {
+    let entries = match std::fs::read_dir(data_dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        entries => entries.map_err(at(data_dir))?,
+    };
+    for entry in entries {
+        let name = entry.map_err(at(data_dir))?.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("log-") {
+            return Ok(Some(name.into_owned()));
+        }
+    }
+    Ok(None)
+}
+
+fn without_description(data_dir: &Path, log: &str) -> String {
+    format!(
+        "{} holds {log} but no store.toml: restore that file, or move the logs away to begin a new \
+         store",
+        data_dir.display()
+    )
+}
+
 /// Describes a new store. Logs without a description are those of a store that lost it.
 fn describe(data_dir: &Path, logs: u16) -> Result<Described, Failure> {
-    for entry in std::fs::read_dir(data_dir).map_err(at(data_dir))? {
-        let name = entry.map_err(at(data_dir))?.file_name();
-        if name.to_string_lossy().starts_with("log-") {
-            return Err(Failure::Failed(format!(
-                "{} holds {} but no store.toml: restore that file, or move the logs away to begin \
-                 a new store",
-                data_dir.display(),
-                name.to_string_lossy()
-            )));
-        }
+    if let Some(log) = any_log(data_dir)? {
+        return Err(Failure::Failed(without_description(data_dir, &log)));
     }
     let mut id = [0_u8; 16];
     getrandom::fill(&mut id).map_err(|error| Failure::Failed(error.to_string()))?;
@@ -186,26 +229,39 @@ fn write(data_dir: &Path, found: &Described) -> Result<(), Failure> {
 mod tests {
     use super::*;
 
+    const NOT: Duration = Duration::ZERO;
+
     #[test]
     fn describes_a_store_once_and_lets_one_process_in() {
         let dir = tempfile::tempdir().unwrap();
-        let held = hold(dir.path(), 2).unwrap();
-        let again = hold(dir.path(), 3);
+        let held = hold(dir.path(), 2, NOT).unwrap();
+        let again = hold(dir.path(), 3, NOT);
         assert!(matches!(again, Err(Failure::Failed(why)) if why.contains("in use")));
         let id = held.store_id;
         drop(held);
-        let held = hold(dir.path(), 3).unwrap();
+        let held = hold(dir.path(), 3, NOT).unwrap();
         assert_eq!((held.store_id, held.logs, held.is_complete), (id, 2, false));
+    }
+
+    #[test]
+    fn waits_for_another_that_has_it_for_a_moment() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = hold(dir.path(), 1, NOT).unwrap();
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| hold(dir.path(), 1, Duration::from_hours(1)));
+            drop(held);
+            assert!(waits.join().unwrap().is_ok());
+        });
     }
 
     #[test]
     fn keeps_in_mind_that_all_logs_are_made() {
         let dir = tempfile::tempdir().unwrap();
-        let mut held = hold(dir.path(), 2).unwrap();
+        let mut held = hold(dir.path(), 2, NOT).unwrap();
         let id = held.store_id;
         held.complete(dir.path()).unwrap();
         drop(held);
-        let held = hold_existing(dir.path()).unwrap();
+        let held = hold_existing(dir.path(), NOT).unwrap();
         assert_eq!((held.store_id, held.logs, held.is_complete), (id, 2, true));
     }
 
@@ -229,7 +285,7 @@ mod tests {
     fn does_not_take_logs_without_a_description_for_nothing() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("log-000")).unwrap();
-        let held = hold(dir.path(), 1);
+        let held = hold(dir.path(), 1, NOT);
         assert!(matches!(held, Err(Failure::Failed(why)) if why.contains("log-000")));
         assert!(!dir.path().join("store.toml").exists());
     }
@@ -248,7 +304,15 @@ mod tests {
     #[test]
     fn does_not_make_a_store_where_one_is_only_asked_for() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(hold_existing(dir.path()).is_err());
+        let why = |held| match held {
+            Err(Failure::Failed(why)) => why,
+            _ => panic!("there is nothing to hold"),
+        };
+        let text = why(hold_existing(dir.path(), NOT));
+        assert!(text.contains("there is no") && text.contains("store.toml"), "{text}");
+        std::fs::create_dir(dir.path().join("log-001")).unwrap();
+        let text = why(hold_existing(dir.path(), NOT));
+        assert!(text.contains("log-001 but no store.toml"), "{text}");
         assert!(!dir.path().join("store.toml").exists());
     }
 }

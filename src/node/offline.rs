@@ -1,6 +1,6 @@
 //! The store while no server runs: opened alone, asked, closed.
 
-use super::data_dir::{self, Held};
+use super::data_dir::{self, Held, LOCK_PATIENCE};
 use super::directory;
 use super::owners::OfLogs;
 use super::shard::{Plan, State, cost, open_state};
@@ -15,6 +15,7 @@ use crossbeam::channel::bounded;
 use std::future::Future;
 use std::io::Write;
 use std::num::NonZeroU16;
+use std::time::Duration;
 
 /// Runs `work` on one shard of its own and hands its result out.
 fn on_a_shard<T, F>(work: impl Fn(Ring) -> F + Clone + Send + 'static) -> Result<T, Failure>
@@ -43,9 +44,10 @@ fn plan(config: &Config, held: &Held) -> Plan {
 }
 
 /// Takes the data directory. A store that does not exist yet is made, of `logs` logs, whole:
-/// whoever finds a log missing later knows that it was lost.
-pub(super) fn hold(config: &Config, logs: u16) -> Result<Held, Failure> {
-    let mut held = data_dir::hold(&config.data_dir, logs)?;
+/// whoever finds a log missing later knows that it was lost. Waits up to `patience` for another
+/// process that has it.
+pub(super) fn hold(config: &Config, logs: u16, patience: Duration) -> Result<Held, Failure> {
+    let mut held = data_dir::hold(&config.data_dir, logs, patience)?;
     if !held.is_complete {
         let mut plan = plan(config, &held);
         plan.store.may_create = true;
@@ -79,7 +81,7 @@ pub(super) fn ask(config: &Config, request: &Request) -> Result<Response, Failur
             u16::try_from(cpus).ok().and_then(NonZeroU16::new).unwrap_or(NonZeroU16::MIN)
         }
     };
-    let held = hold(config, logs.get())?;
+    let held = hold(config, logs.get(), LOCK_PATIENCE)?;
     let plan = plan(config, &held);
     let request = request.clone();
     on_a_shard(move |ring| {
@@ -101,7 +103,7 @@ pub(super) fn store(
     json: bool,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let held = data_dir::hold_existing(&config.data_dir)?;
+    let held = data_dir::hold_existing(&config.data_dir, LOCK_PATIENCE)?;
     let plan = plan(config, &held);
     let logs = (0..held.logs).map(LogId);
     match *task {
