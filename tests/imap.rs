@@ -35,6 +35,7 @@ use pombal::server::shard::{Figures, Shard};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 const USER: &str = "u@example.org";
 
@@ -58,6 +59,52 @@ fn imap_dialogs_hold() {
         sim.allow_leaks();
         sim.run_until(play(sim.env(0), &file, &text, seconds.is_none())).unwrap();
     }
+}
+
+/// A client that sends an octet now and then does not keep its connection for ever, in none of the
+/// protocols, logged in or not, by a line that is too long as well.
+#[test]
+fn a_command_that_drips_has_an_end() {
+    let sim = Sim::new(1, Faults::none());
+    sim.allow_leaks();
+    let env = sim.env(0);
+    let dripping = async {
+        let (shard, imap) = boot(&env, true).await;
+        let listen = |port: u16, protocol| {
+            let address = SocketAddr::from(([127, 0, 0, 1], port));
+            let listener = env.listen(address).unwrap();
+            env.spawn(listener::serve(Rc::clone(&shard), listener, protocol));
+            address
+        };
+        let (smtp, pop3) = (listen(25, Protocol::Smtp), listen(110, Protocol::Pop3));
+        let long = "x".repeat(20_000);
+        for (address, greets, first, octet) in [
+            (smtp, true, "", "N"),
+            (smtp, true, &*long, "x"),
+            (pop3, true, "", "N"),
+            (pop3, true, &*long, "x"),
+            (imap, false, "", "n"),
+            (imap, false, "a LOGIN {100000+}\r\n", "n"),
+            (imap, false, "a NOOP\r\nb IDLE\r\n", "D"),
+        ] {
+            let mut peer = if greets {
+                let mut peer = Peer::connect(&env, address).await.unwrap();
+                peer.line().await.unwrap();
+                peer
+            } else {
+                login(&env, address).await
+            };
+            peer.send(first.as_bytes()).await.unwrap();
+            let begun = env.now();
+            while peer.send(octet.as_bytes()).await.is_ok() {
+                let waited = env.now().since(begun);
+                assert!(waited < Duration::from_mins(7), "{address} {first:.20} {octet}");
+                env.sleep(Duration::from_secs(20)).await;
+            }
+            assert!(env.now().since(begun) > Duration::from_mins(4), "{address} {first:.20}");
+        }
+    };
+    sim.run_until(dripping).unwrap();
 }
 
 /// A shard with one user, which listens.

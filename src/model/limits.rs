@@ -206,6 +206,9 @@ pub const CONNECTIONS_MAX: u32 = 100_000;
 pub const CONNECTIONS_PER_ADDRESS_MAX: u32 = 1_000;
 /// How long a shutdown waits for sessions to come to an end by themselves.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long all of a command may take to come, from its first octet on, whatever the protocol. The
+/// messages of APPEND are not counted, they have their least rate.
+pub const COMMAND_TIME_MAX: Duration = Duration::from_mins(5);
 /// Octets of one segment file.
 pub const SEGMENT_OCTETS: u64 = 256 << 20;
 /// Octets of message cache of one shard.

@@ -5,6 +5,7 @@
 //! one message.
 
 use super::listener::Admitted;
+use super::pace::Coming;
 use super::shard::{Call, Moving, Shard};
 use crate::auth;
 use crate::bytes::buffer::Buffer;
@@ -67,6 +68,7 @@ struct Driver<E: Env> {
     account: Option<(AccountId, Box<str>)>,
     method: Method,
     buffer: Buffer,
+    coming: Coming,
     out: Chain,
     retrieved: u64,
     octets: u64,
@@ -122,6 +124,7 @@ impl<E: Env> Driver<E> {
             account: None,
             method: Method::User,
             buffer: Buffer::new(),
+            coming: Coming::default(),
             out: Chain::new(),
             retrieved: 0,
             octets: 0,
@@ -171,7 +174,10 @@ impl<E: Env> Driver<E> {
     }
 
     async fn receive(&mut self, conn: &mut E::Conn) -> io::Result<usize> {
-        let deadline = self.shard.env.now().after(self.shard.settings.pop3_idle_timeout);
+        let now = self.shard.env.now();
+        let deadline = now.after(self.shard.settings.pop3_idle_timeout);
+        let is_begun = !self.buffer.filled().is_empty() || self.session.is_in_line();
+        let deadline = self.coming.deadline(is_begun, now, deadline);
         let draining = async {
             self.shard.draining.wait().await;
             Ok(usize::MAX)
@@ -187,6 +193,9 @@ impl<E: Env> Driver<E> {
             }
             let (used, step) = self.session.step(self.buffer.filled(), &mut self.out);
             self.buffer.consume(used);
+            if used > 0 && !self.session.is_in_line() {
+                self.coming.ended();
+            }
             match step {
                 Step::Read => return Ok(Goes::Read),
                 Step::Close => return Ok(Goes::Close),

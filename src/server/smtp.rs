@@ -14,7 +14,7 @@
 
 use super::draft::Draft;
 use super::listener::Admitted;
-use super::pace::Pace;
+use super::pace::{Coming, Pace};
 use super::shard::Shard;
 use crate::bytes::buffer::Buffer;
 use crate::bytes::chain::Chain;
@@ -109,6 +109,7 @@ struct Driver<E: Env> {
     unsent: usize,
     /// Of the message that is under way.
     pace: Option<Pace>,
+    coming: Coming,
 }
 
 /// One connection from greeting to end.
@@ -128,6 +129,7 @@ pub async fn serve<E: Env>(
         holes: VecDeque::new(),
         unsent: 0,
         pace: None,
+        coming: Coming::default(),
     };
     driver.session.greeting(&mut driver.ready);
     driver.run(conn).await;
@@ -194,6 +196,8 @@ impl<E: Env> Driver<E> {
             return read;
         }
         self.pace = None;
+        let is_begun = !buffer.filled().is_empty() || self.session.is_in_line();
+        deadline = self.coming.deadline(is_begun, now, deadline);
         if self.transaction.is_some() {
             return conn.read(buffer, deadline).await;
         }
@@ -256,6 +260,9 @@ impl<E: Env> Driver<E> {
                     Some(Goes::Close)
                 }
             };
+            if used > 0 && !self.session.is_in_line() {
+                self.coming.ended();
+            }
             buffer.consume(used);
             if let Some(goes) = goes {
                 return goes;

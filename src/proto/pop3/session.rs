@@ -115,6 +115,11 @@ impl<M: Maildrop> Session<M> {
         }
     }
 
+    /// An overlong line is under way, of which the octets are used up as they come.
+    pub fn is_in_line(&self) -> bool {
+        self.skipping.is_some()
+    }
+
     /// Answers the login that [`Step::Login`] asked about.
     pub fn login(&mut self, verdict: Verdict<M>, out: &mut Chain) {
         assert!(matches!(self.state, State::Verifying), "no login was asked about");

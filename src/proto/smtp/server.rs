@@ -199,6 +199,11 @@ impl Session {
         matches!(self.state, State::Data(..) | State::Chunk(..) | State::Dropping { .. })
     }
 
+    /// An overlong line is under way, of which the octets are used up as they come.
+    pub fn is_in_line(&self) -> bool {
+        self.skipping.is_some()
+    }
+
     /// Writes the last reply to a client that was silent for too long; then closes.
     pub fn timed_out(&mut self, out: &mut Chain) {
         self.give_up(4, 2, "Waited too long", out);

@@ -32,7 +32,7 @@ use self::offer::Enabled;
 use self::selected::Selected;
 use self::squeeze::Squeeze;
 use super::listener::Admitted;
-use super::pace::Pace;
+use super::pace::{Coming, Pace};
 use super::shard::Shard;
 use crate::bytes::buffer::Buffer;
 use crate::bytes::chain::Chain;
@@ -124,6 +124,7 @@ struct Driver<E: Env> {
     appending: Option<Box<append::Appending>>,
     /// Of the messages of an APPEND.
     pace: Option<Pace>,
+    coming: Coming,
     /// When the client came, or logged out: it has `login_timeout` from then.
     begun: Mono,
     /// COMPRESS was given.
@@ -189,6 +190,7 @@ impl<E: Env> Driver<E> {
             enabled: Enabled::default(),
             appending: None,
             pace: None,
+            coming: Coming::default(),
             begun,
             squeeze: None,
             errors: 0,
@@ -270,6 +272,8 @@ impl<E: Env> Driver<E> {
         self.pace = self.appending.is_some().then(|| self.pace.unwrap_or(Pace::new(now)));
         if let Some(pace) = &self.pace {
             deadline = pace.deadline(settings, now.after(settings.data_timeout));
+        } else {
+            deadline = self.coming.deadline(self.framer.is_within_command(), now, deadline);
         }
         let bell = match (&self.mode, &self.user) {
             (Mode::Idle { heard, .. }, Some(user)) => Some((Rc::clone(&user.bell), *heard)),
@@ -318,6 +322,9 @@ impl<E: Env> Driver<E> {
             if let Some(squeeze) = self.squeeze.as_mut().filter(|_| was_plain) {
                 // What follows COMPRESS is deflated.
                 squeeze.raw = std::mem::take(&mut self.buffer);
+            }
+            if !self.framer.is_within_command() {
+                self.coming.ended();
             }
             let (goes, verdict) = taken?;
             match verdict {

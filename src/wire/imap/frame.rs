@@ -211,6 +211,12 @@ impl Framer {
         self.held.len()
     }
 
+    /// Some of a command came, and not all of it.
+    pub fn is_within_command(&self) -> bool {
+        let holds = !self.held.is_empty() && !self.delivered;
+        self.after_message || holds || self.state != State::Line
+    }
+
     /// Takes the announced literal.
     pub fn accept(&mut self) {
         let State::Asked(literal, kind) = self.state else { return };
