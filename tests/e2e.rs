@@ -57,6 +57,9 @@ mod nasty_smtp;
 #[path = "e2e/packed.rs"]
 mod packed;
 #[cfg(test)]
+#[path = "e2e/reload.rs"]
+mod reload;
+#[cfg(test)]
 #[path = "nasty/smtp.rs"]
 mod smtp_case;
 #[cfg(test)]

@@ -8,6 +8,7 @@
 //! ```
 
 use super::owners::OfShards;
+use super::reload::InForce;
 use super::shard::{Plan, State, assemble, begin, cost, open_state};
 use super::signals::{self, Wish};
 use super::{data_dir, directory, offline};
@@ -39,6 +40,9 @@ type RingConn = <Ring as Env>::Conn;
 
 /// How often a shard's figures are brought up to date.
 const PUBLISH_PAUSE: Duration = Duration::from_secs(1);
+/// How often a shard whose inbox is full is told of new settings, and the wait in between.
+const RELOAD_TRIES: u32 = 1_000;
+const RELOAD_PAUSE: Duration = Duration::from_millis(10);
 /// How long the last events may take to reach stderr.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -87,24 +91,25 @@ pub(super) fn serve(loaded: &Loaded, named: Option<&Path>) -> Result<(), Failure
     let log = Log::start(config.log.format, config.log.level)?;
     let (news, _heard) = unbounded();
     let running = start(config.clone(), news)?;
-    let stop = running.mesh.clone();
+    let mesh = running.mesh.clone();
     let named = named.map(Path::to_owned);
+    let mut in_force = InForce::new(running.plan.clone(), loaded.settings.clone());
     std::thread::Builder::new()
         .name("signals".into())
-        .spawn(move || take_signals(&stop, named.as_deref()))?;
+        .spawn(move || take_signals(&mesh, named.as_deref(), &mut in_force))?;
     let ended = running.wait();
     log.flush(FLUSH_PATIENCE);
     ended
 }
 
-fn take_signals(mesh: &Mesh<Call<RingConn>>, named: Option<&Path>) {
+fn take_signals(mesh: &Mesh<Call<RingConn>>, named: Option<&Path>, in_force: &mut InForce) {
     loop {
         match signals::next() {
             Ok(Wish::Stop) => {
                 event(Level::Info, "draining", &[]);
                 drain(mesh);
             }
-            Ok(Wish::Reload) => reload(named),
+            Ok(Wish::Reload) => reload(mesh, named, in_force),
             Err(error) => {
                 event(Level::Error, "no_signals", &[("why", (&error).into())]);
                 return;
@@ -113,19 +118,53 @@ fn take_signals(mesh: &Mesh<Call<RingConn>>, named: Option<&Path>) {
     }
 }
 
-/// Reads the file again; what can change while the server runs, changes.
-fn reload(named: Option<&Path>) {
+/// Reads the file again; what can change while the server runs, changes, and all that differs is
+/// named.
+fn reload(mesh: &Mesh<Call<RingConn>>, named: Option<&Path>, in_force: &mut InForce) {
     match config::load(named) {
         Ok(loaded) => {
+            let changes = in_force.take(&loaded);
             set_level(loaded.config.log.level);
-            let level = loaded.config.log.level.name();
-            event(Level::Info, "reloaded", &[("log_level", level.into())]);
+            let taken = changes.iter().filter(|change| change.is_taken).count();
+            if taken > 0 {
+                tell_settings(mesh, in_force);
+            }
+            for change in &changes {
+                let (key, from, to) =
+                    (change.key.as_str(), change.from.as_str(), change.to.as_str());
+                if change.is_taken {
+                    let fields = [("key", key.into()), ("from", from.into()), ("to", to.into())];
+                    event(Level::Info, "setting_changed", &fields);
+                } else {
+                    let fields =
+                        [("key", key.into()), ("in_force", from.into()), ("file", to.into())];
+                    event(Level::Warn, "setting_needs_restart", &fields);
+                }
+            }
+            let left = (changes.len() - taken) as u64;
+            let fields = [("changed", (taken as u64).into()), ("need_restart", left.into())];
+            event(Level::Info, "reloaded", &fields);
         }
         Err(mistakes) => {
             for mistake in mistakes {
                 let text = mistake.to_string();
                 event(Level::Error, "reload_refused", &[("why", text.as_str().into())]);
             }
+        }
+    }
+}
+
+fn tell_settings(mesh: &Mesh<Call<RingConn>>, in_force: &InForce) {
+    for shard in (0..mesh.shards()).map(ShardId) {
+        let plan = in_force.plan.clone();
+        let mut call = Call::Settings(Box::new(move || plan.sessions()));
+        // A full inbox empties; none is served any more while the server stops.
+        for _ in 0..RELOAD_TRIES {
+            match mesh.send(shard, call) {
+                Ok(()) => break,
+                Err(full) => call = full.0,
+            }
+            std::thread::park_timeout(RELOAD_PAUSE);
         }
     }
 }
@@ -144,6 +183,7 @@ fn drain(mesh: &Mesh<Call<RingConn>>) {
 pub(super) struct Running {
     shards: ring::Shards,
     pub(super) mesh: Mesh<Call<RingConn>>,
+    plan: Plan,
     failures: Receiver<String>,
     _held: data_dir::Held,
 }
@@ -182,6 +222,7 @@ pub(super) fn start(config: Config, news: Sender<News>) -> Result<Running, Failu
     let inbox_max = config.limits.mesh_inbox;
     let socket = config.admin_socket();
     let plan = Plan::new(config, held.store_id, count, pool, key);
+    let running = plan.clone();
     let (mesh, inboxes) = Mesh::with_capacity(count, inbox_max);
     let admin = admin_socket(&socket)?;
     let mut sets = Vec::new();
@@ -226,7 +267,7 @@ pub(super) fn start(config: Config, news: Sender<News>) -> Result<Running, Failu
         }
     });
     let shards = shards.map_err(|refusal| Failure::Failed(refusal.0))?;
-    Ok(Running { shards, mesh, failures, _held: held })
+    Ok(Running { shards, mesh, plan: running, failures, _held: held })
 }
 
 fn tell_panic(text: &str) {
@@ -285,7 +326,7 @@ async fn run(ring: Ring, given: Given, common: &Arc<Common>) -> Result<(), Strin
 
 /// RFC 5321 §4.5.1 wants somebody to read what is sent to postmaster.
 fn warn_of_postmaster(shard: &Shard<Ring>) {
-    let found = resolve(&shard.directory(), b"postmaster", "", &shard.settings.directory);
+    let found = resolve(&shard.directory(), b"postmaster", "", &shard.settings().directory);
     if !matches!(found, Resolution::Account { .. } | Resolution::Aliased(_)) {
         let fields = [("set", "directory.postmaster".into())];
         event(Level::Warn, "no_postmaster", &fields);

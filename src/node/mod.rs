@@ -11,5 +11,6 @@ pub mod demo;
 pub mod directory;
 mod offline;
 pub mod owners;
+mod reload;
 pub mod shard;
 mod signals;

@@ -65,7 +65,7 @@ impl Plan {
         log_dir(&self.config.data_dir, log)
     }
 
-    fn sessions(&self) -> Settings {
+    pub(super) fn sessions(&self) -> Settings {
         let config = &self.config;
         let shards = usize::from(self.shards);
         let share = |count: u32| usize::try_from(count).unwrap_or(usize::MAX).div_ceil(shards);
@@ -227,7 +227,7 @@ pub fn assemble<E: Env>(
         desk: Desk::new(state.log.clone(), Rc::clone(&state.accounts)),
         authenticator: Authenticator::new(plan.auth(), plan.pool.clone(), plan.key),
         mesh,
-        settings: plan.sessions(),
+        in_force: RefCell::new(Rc::new(plan.sessions())),
         figures,
         snapshot: RefCell::new(snapshot),
         informed: Flag::default(),

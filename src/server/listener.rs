@@ -39,7 +39,7 @@ impl<E: Env> Admitted<E> {
     /// `None`: the shard, or this address, has as many as it may.
     pub fn new(shard: &Rc<Shard<E>>, address: IpAddr) -> Option<Admitted<E>> {
         let key = site(address);
-        let settings = &shard.settings;
+        let settings = shard.settings();
         let mut by_address = shard.by_address.borrow_mut();
         let held = by_address.get(&key).copied().unwrap_or(0);
         let per_address = settings.connections_per_address_max;
@@ -113,8 +113,8 @@ pub async fn serve<E: Env>(shard: Rc<Shard<E>>, listener: E::Listener, protocol:
 
 fn smtp_settings<E: Env>(shard: &Shard<E>, protocol: Protocol) -> Rc<Settings> {
     match protocol {
-        Protocol::Lmtp => Rc::clone(&shard.settings.lmtp),
-        Protocol::Smtp | Protocol::Pop3 | Protocol::Imap => Rc::clone(&shard.settings.smtp),
+        Protocol::Lmtp => Rc::clone(&shard.settings().lmtp),
+        Protocol::Smtp | Protocol::Pop3 | Protocol::Imap => Rc::clone(&shard.settings().smtp),
     }
 }
 

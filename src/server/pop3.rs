@@ -84,7 +84,7 @@ enum Goes {
 
 /// One connection from greeting to end.
 pub async fn serve<E: Env>(shard: Rc<Shard<E>>, conn: E::Conn, admitted: Admitted<E>) {
-    let session = Session::new(shard.settings.pop3);
+    let session = Session::new(shard.settings().pop3);
     let mut driver = Driver::new(shard, conn.peer().ip(), session);
     driver.session.greet(&mut driver.out);
     driver.run(conn).await;
@@ -101,7 +101,7 @@ pub async fn adopt<E: Env>(shard: Rc<Shard<E>>, moving: Moving<E::Conn>) {
         shard.figures.turned_away.one();
         let mut out = Chain::new();
         session.login(Verdict::<Open>::Later, &mut out);
-        let deadline = shard.env.now().after(shard.settings.write_timeout);
+        let deadline = shard.env.now().after(shard.settings().write_timeout);
         if conn.write(&mut out, deadline).await.is_ok() {
             conn.close().await;
         }
@@ -159,7 +159,7 @@ impl<E: Env> Driver<E> {
         let Driver { session, shard, mut out, .. } = *self;
         // The lock is free before the client can hear of the end.
         drop(session);
-        let deadline = shard.env.now().after(shard.settings.write_timeout);
+        let deadline = shard.env.now().after(shard.settings().write_timeout);
         if out.is_empty() || conn.write(&mut out, deadline).await.is_ok() {
             conn.close().await;
         }
@@ -169,13 +169,13 @@ impl<E: Env> Driver<E> {
         if self.out.is_empty() {
             return Ok(());
         }
-        let deadline = self.shard.env.now().after(self.shard.settings.write_timeout);
+        let deadline = self.shard.env.now().after(self.shard.settings().write_timeout);
         conn.write(&mut self.out, deadline).await
     }
 
     async fn receive(&mut self, conn: &mut E::Conn) -> io::Result<usize> {
         let now = self.shard.env.now();
-        let deadline = now.after(self.shard.settings.pop3_idle_timeout);
+        let deadline = now.after(self.shard.settings().pop3_idle_timeout);
         let is_begun = !self.buffer.filled().is_empty() || self.session.is_in_line();
         let deadline = self.coming.deadline(is_begun, now, deadline);
         let draining = async {
@@ -188,7 +188,7 @@ impl<E: Env> Driver<E> {
     /// Steps through all that was received.
     async fn work(&mut self, conn: &mut E::Conn) -> io::Result<Goes> {
         loop {
-            if self.out.len() > self.shard.settings.reply_octets_max {
+            if self.out.len() > self.shard.settings().reply_octets_max {
                 self.flush(conn).await?;
             }
             let (used, step) = self.session.step(self.buffer.filled(), &mut self.out);
@@ -223,7 +223,7 @@ impl<E: Env> Driver<E> {
     ) -> io::Result<bool> {
         let shard = Rc::clone(&self.shard);
         let snapshot = shard.directory();
-        let names = &shard.settings.directory;
+        let names = &shard.settings().directory;
         let user = &*credentials.user;
         let claim = auth::Claim { user, password: credentials.password.expose(), peer: self.peer };
         let env = shard.env.clone();

@@ -36,6 +36,8 @@ pub enum Call<C: Conn> {
     Directory(Arc<Snapshot>, mesh::Reply<()>),
     /// What the operator asks of the other shard's accounts and log.
     Operator(Question, mesh::Reply<Told>),
+    /// The operator set something: these are the settings from now on, made where they are used.
+    Settings(Box<dyn FnOnce() -> Settings + Send>),
     /// Take no more connections and bring the sessions to an end.
     Drain,
 }
@@ -166,7 +168,8 @@ pub struct Shard<E: Env> {
     pub desk: Desk<E>,
     pub authenticator: Authenticator,
     pub mesh: Mesh<Call<E::Conn>>,
-    pub settings: Settings,
+    /// Ask [`Shard::settings`].
+    pub in_force: RefCell<Rc<Settings>>,
     pub figures: Figures,
     pub snapshot: RefCell<Arc<Snapshot>>,
     /// Set once `snapshot` is the directory, and not what there is before it is known.
@@ -184,6 +187,12 @@ pub struct Shard<E: Env> {
 }
 
 impl<E: Env> Shard<E> {
+    /// What the operator set, as it stands. Sessions ask each time, but for what they began with:
+    /// the settings of their SMTP and POP3 machines.
+    pub fn settings(&self) -> Rc<Settings> {
+        Rc::clone(&self.in_force.borrow())
+    }
+
     /// The directory as it stands; cheap.
     pub fn directory(&self) -> Arc<Snapshot> {
         Arc::clone(&self.snapshot.borrow())
@@ -227,6 +236,7 @@ impl<E: Env> Shard<E> {
                     let answering = owner::answer(log, accounts, question);
                     self.env.spawn(async move { reply.send(answering.await) });
                 }
+                Call::Settings(make) => *self.in_force.borrow_mut() = Rc::new(make()),
                 Call::Drain => self.draining.set(),
             }
         }

@@ -176,13 +176,13 @@ impl<E: Env> Driver<E> {
         if self.ready.is_empty() {
             return Ok(());
         }
-        let deadline = self.shard.env.now().after(self.shard.settings.write_timeout);
+        let deadline = self.shard.env.now().after(self.shard.settings().write_timeout);
         conn.write(&mut self.ready, deadline).await
     }
 
     /// Waits for octets, or for the server to drain between two transactions.
     async fn receive(&mut self, conn: &mut E::Conn, buffer: &mut Buffer) -> io::Result<usize> {
-        let settings = &self.shard.settings;
+        let settings = self.shard.settings();
         let now = self.shard.env.now();
         let in_message = self.session.is_in_message();
         let wait = if in_message { settings.data_timeout } else { settings.command_timeout };
@@ -190,7 +190,7 @@ impl<E: Env> Driver<E> {
         let has_draft = self.transaction.as_ref().is_some_and(|open| open.draft.is_some());
         if in_message || has_draft {
             let pace = self.pace.get_or_insert(Pace::new(now));
-            deadline = pace.deadline(settings, deadline);
+            deadline = pace.deadline(&settings, deadline);
             let read = conn.read(buffer, deadline).await;
             pace.add(read.as_ref().map_or(0, |&count| to_u64(count)));
             return read;
@@ -215,7 +215,7 @@ impl<E: Env> Driver<E> {
     /// Steps through all that was received.
     fn work(&mut self, buffer: &mut Buffer) -> Goes {
         loop {
-            let settings = &self.shard.settings;
+            let settings = self.shard.settings();
             if self.holes.len() >= settings.commits_open_max
                 || self.unsent > settings.reply_octets_max
             {
@@ -375,7 +375,7 @@ impl<E: Env> Driver<E> {
     /// Whose mail for this address is, and by which directory.
     fn look_up(&self, local: &str, domain: &str) -> Result<(u64, Vec<Rcpt>), Reply<'static>> {
         let snapshot = self.shard.directory();
-        let names = &self.shard.settings.directory;
+        let names = &self.shard.settings().directory;
         let to = |account: AccountId, octets: u64| {
             let quota = if octets == 0 { Quota::NONE } else { Quota { octets, ..Quota::NONE } };
             Rcpt { log: self.shard.owner(account), account, quota }
@@ -386,7 +386,7 @@ impl<E: Env> Driver<E> {
                 aliased.locals.iter().map(|local| to(local.account, local.quota)).collect()
             }
             Resolution::Aliased(_) => return Err(NO_QUEUE),
-            Resolution::UnknownDomain if (self.shard.settings.may_relay)(self.peer) => {
+            Resolution::UnknownDomain if (self.shard.settings().may_relay)(self.peer) => {
                 return Err(NO_QUEUE);
             }
             Resolution::UnknownDomain => return Err(NO_RELAY),
@@ -402,7 +402,7 @@ impl<E: Env> Driver<E> {
         let trimmed = text.trim().trim_start_matches('<').trim_end_matches('>');
         let found = parse_mailbox(trimmed).map(|path| {
             let snapshot = self.shard.directory();
-            let names = &self.shard.settings.directory;
+            let names = &self.shard.settings().directory;
             let local = path.local().as_bytes();
             match resolve(&snapshot, local, path.domain(), names) {
                 Resolution::Account { .. } => Ok(vec![path.to_address()]),

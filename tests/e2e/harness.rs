@@ -229,11 +229,33 @@ impl Server {
 
     /// SIGTERM, and no more; [`Server::stop`] waits for the end.
     pub(crate) fn tell_to_stop(&self) {
+        self.signal("-TERM");
+    }
+
+    fn signal(&self, name: &str) {
         let Some(life) = &self.life else { return };
         // Not waited for yet, so the number is its own.
         let pid = life.child.id().to_string();
-        let told = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
-        assert!(told.success(), "SIGTERM");
+        let told = Command::new("kill").args([name, &pid]).status().unwrap();
+        assert!(told.success(), "{name}");
+    }
+
+    /// Puts `to` for `from` in the configuration and sends SIGHUP; what the server logs of it, up
+    /// to a line with `event=reload…`.
+    pub(crate) fn reload(&self, from: &str, to: &str) -> String {
+        let text = fs::read_to_string(self.config()).unwrap();
+        assert!(text.contains(from), "{from}");
+        fs::write(self.config(), text.replace(from, to)).unwrap();
+        let before = fs::read(self.log()).unwrap().len();
+        self.signal("-HUP");
+        loop {
+            let log = fs::read(self.log()).unwrap();
+            let new = String::from_utf8_lossy(&log[before..]).into_owned();
+            if new.lines().any(|line| line.contains("event=reload")) && new.ends_with('\n') {
+                return new;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     fn terminate(&mut self) -> Option<ExitStatus> {

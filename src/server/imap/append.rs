@@ -121,7 +121,7 @@ impl<E: Env> Driver<E> {
         if message.utf8 && !self.enabled.utf8 {
             return Err(Done::Bad("ENABLE UTF8=ACCEPT first"));
         }
-        if literal.octets > self.shard.settings.imap.append_octets_max {
+        if literal.octets > self.shard.settings().imap.append_octets_max {
             return Err(Done::No(Some(Word::TooBig), "larger than messages may be"));
         }
         if literal.octets == 0 {
@@ -218,7 +218,7 @@ impl<E: Env> Driver<E> {
     /// What the account may keep.
     pub(super) fn quota(&self) -> Quota {
         let Some(user) = &self.user else { return Quota::NONE };
-        let names = &self.shard.settings.directory;
+        let names = &self.shard.settings().directory;
         let snapshot = self.shard.directory();
         let octets = snapshot.login(&user.name, names).map_or(0, |user| user.quota);
         if octets == 0 { Quota::NONE } else { Quota { octets, ..Quota::NONE } }

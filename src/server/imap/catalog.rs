@@ -162,7 +162,7 @@ impl<E: Env> Driver<E> {
         items: &[StatusItem],
     ) {
         let Some(user) = &self.user else { return };
-        let limit = self.shard.settings.imap.append_octets_max;
+        let limit = self.shard.settings().imap.append_octets_max;
         let mut line = StatusLine::new(&mut self.out, name, self.enabled.utf8);
         for &item in items {
             let number = match item {

@@ -172,7 +172,7 @@ impl<E: Env> Driver<E> {
                     if sent != Sent::Whole {
                         worst = sent;
                     }
-                    if self.out.len() > self.shard.settings.reply_octets_max {
+                    if self.out.len() > self.shard.settings().reply_octets_max {
                         self.flush(conn).await?;
                     }
                 }

@@ -91,7 +91,7 @@ impl<E: Env> Driver<E> {
         if self.user.is_some() {
             return Ok(Done::Bad("somebody has logged in already"));
         }
-        if !self.shard.settings.imap.plaintext {
+        if !self.shard.settings().imap.plaintext {
             return Ok(Done::No(Some(Word::PrivacyRequired), "not in clear"));
         }
         let (user, password) = (user.octets(), password.0.octets());
@@ -113,7 +113,7 @@ impl<E: Env> Driver<E> {
         if !mechanism.eq_ignore_ascii_case("PLAIN") {
             return Ok(Done::No(Some(Word::Cannot), "this mechanism is not offered"));
         }
-        if !self.shard.settings.imap.plaintext {
+        if !self.shard.settings().imap.plaintext {
             return Ok(Done::No(Some(Word::PrivacyRequired), "not in clear"));
         }
         let Some(initial) = initial else {
@@ -152,7 +152,7 @@ impl<E: Env> Driver<E> {
     async fn check(&mut self, tag: &str, user: &str, password: &str) -> Outcome {
         let shard = Rc::clone(&self.shard);
         let snapshot = shard.directory();
-        let names = &shard.settings.directory;
+        let names = &shard.settings().directory;
         let env = shard.env.clone();
         let sleep = async move |pause| env.sleep(pause).await;
         let now = shard.env.now();
@@ -180,7 +180,7 @@ impl<E: Env> Driver<E> {
             [("protocol", "imap".into()), ("peer", Value::Shown(&peer)), ("user", user.into())];
         event(Level::Info, "login_failed", &fields);
         self.logins_failed += 1;
-        if self.logins_failed >= self.shard.settings.imap.logins_failed_max {
+        if self.logins_failed >= self.shard.settings().imap.logins_failed_max {
             // One more NO, then the end.
             self.errors = u32::MAX;
         }
@@ -201,7 +201,7 @@ impl<E: Env> Driver<E> {
         let bell = shard.accounts.borrow_mut().bell(account);
         self.user = Some(User { account, name: user, bell, selected: None });
         self.mode = Mode::Command;
-        let words = offer::words(&shard.settings.imap, true);
+        let words = offer::words(&shard.settings().imap, true);
         let words: Vec<&str> = words.iter().map(|word| &**word).collect();
         let ok = Status::tagged(tag, Kind::Ok, "logged in");
         ok.with(Code::Capability(&words)).put(&mut self.out);

@@ -162,7 +162,7 @@ type Outcome = io::Result<Done>;
 pub async fn serve<E: Env>(shard: Rc<Shard<E>>, conn: E::Conn, admitted: Admitted<E>) {
     let peer = conn.peer().ip();
     let mut driver = Driver::new(shard, peer);
-    let words = offer::words(&driver.shard.settings.imap, false);
+    let words = offer::words(&driver.shard.settings().imap, false);
     let words: Vec<&str> = words.iter().map(|word| &**word).collect();
     Status::untagged(Kind::Ok, "Pombal ready").with(Code::Capability(&words)).put(&mut driver.out);
     driver.run(conn).await;
@@ -243,7 +243,7 @@ impl<E: Env> Driver<E> {
         if self.out.is_empty() {
             return Ok(());
         }
-        let deadline = self.shard.env.now().after(self.shard.settings.write_timeout);
+        let deadline = self.shard.env.now().after(self.shard.settings().write_timeout);
         let Some(squeeze) = &mut self.squeeze else {
             return conn.write(&mut self.out, deadline).await;
         };
@@ -256,14 +256,14 @@ impl<E: Env> Driver<E> {
 
     /// Sends what waits if that is much: the reader sets the pace.
     async fn flush_if_much(&mut self, conn: &mut E::Conn) -> io::Result<()> {
-        if self.out.len() > self.shard.settings.reply_octets_max {
+        if self.out.len() > self.shard.settings().reply_octets_max {
             self.flush(conn).await?;
         }
         Ok(())
     }
 
     async fn receive(&mut self, conn: &mut E::Conn) -> io::Result<Heard> {
-        let settings = &self.shard.settings;
+        let settings = self.shard.settings();
         let now = self.shard.env.now();
         let mut deadline = match &self.user {
             Some(_) => now.after(settings.imap.idle_timeout),
@@ -271,7 +271,7 @@ impl<E: Env> Driver<E> {
         };
         self.pace = self.appending.is_some().then(|| self.pace.unwrap_or(Pace::new(now)));
         if let Some(pace) = &self.pace {
-            deadline = pace.deadline(settings, now.after(settings.data_timeout));
+            deadline = pace.deadline(&settings, now.after(settings.data_timeout));
         } else {
             deadline = self.coming.deadline(self.framer.is_within_command(), now, deadline);
         }
@@ -340,7 +340,7 @@ impl<E: Env> Driver<E> {
             if let Some(goes) = goes {
                 return Ok(goes);
             }
-            if self.errors > self.shard.settings.imap.errors_max {
+            if self.errors > self.shard.settings().imap.errors_max {
                 Status::untagged(Kind::Bye, "too many errors").put(&mut self.out);
                 return Ok(Goes::Close);
             }
@@ -449,7 +449,7 @@ impl<E: Env> Driver<E> {
     async fn execute(&mut self, conn: &mut E::Conn, tag: &str, command: Command<'_>) -> Outcome {
         match command {
             Command::Capability => {
-                let words = offer::words(&self.shard.settings.imap, self.user.is_some());
+                let words = offer::words(&self.shard.settings().imap, self.user.is_some());
                 let words = words.iter().map(|word| &**word);
                 crate::wire::imap::reply::put_words(&mut self.out, "CAPABILITY", words);
                 Ok(Done::Ok("these are offered"))
