@@ -60,6 +60,10 @@ mod packed;
 #[path = "e2e/reload.rs"]
 mod reload;
 #[cfg(test)]
+#[expect(dead_code, reason = "the simulated machine needs more of it")]
+#[path = "dialogs/script.rs"]
+mod script;
+#[cfg(test)]
 #[path = "nasty/smtp.rs"]
 mod smtp_case;
 #[cfg(test)]

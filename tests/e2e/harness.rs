@@ -308,6 +308,16 @@ impl Server {
         self.pombal(&["user", "add", &address, "--password-stdin"], &format!("{password}\n"));
     }
 
+    /// A user by the whole address, who may keep so many KiB.
+    pub(crate) fn add_user_with_quota(&self, address: &str, quota_kib: Option<u64>) {
+        let mut words = vec!["user", "add", address, "--password-stdin"];
+        let quota = quota_kib.map(|kib| (kib * 1024).to_string());
+        if let Some(quota) = &quota {
+            words.extend(["--quota", quota]);
+        }
+        self.pombal(&words, &format!("{PASSWORD}\n"));
+    }
+
     /// A figure of the process in KiB, such as `VmRSS` or `VmHWM`.
     pub(crate) fn memory_kib(&self, name: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
