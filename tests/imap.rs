@@ -25,6 +25,7 @@ use pombal::node::shard::{Plan, assemble, begin, open_state, publish_directory};
 use pombal::server::listener::{self, Protocol};
 use pombal::server::shard::{Figures, Shard};
 use script::{Cut, Dialog, PASSWORD, Stage, Wire, dialogs};
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -40,6 +41,77 @@ const PAUSE: Duration = Duration::from_millis(5);
 fn imap_dialogs_hold_however_their_input_is_cut() {
     let wrong: Vec<String> = dialogs().iter().filter_map(|dialog| play(dialog).err()).collect();
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// What is offered has a dialog that is named after it, whose first line names its RFC, which
+/// `docs/RFC.md` has a row for.
+#[test]
+fn everything_that_is_offered_has_a_dialog_and_a_row() {
+    let dialogs = dialogs();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let table = std::fs::read_to_string(root.join("docs/RFC.md")).unwrap();
+    let mut wrong = Vec::new();
+    for word in offered() {
+        let name = dialog_of(&word);
+        let Some(dialog) = dialogs.iter().find(|dialog| dialog.name == name) else {
+            wrong.push(format!("{word}: there is no {name}.dialog"));
+            continue;
+        };
+        let rfcs: Vec<&str> = numbers_behind_rfc(&dialog.about).collect();
+        if rfcs.is_empty() {
+            wrong.push(format!("{name}.dialog: its first line names no RFC"));
+        }
+        for rfc in rfcs {
+            let row = table.lines().find(|line| line.starts_with(&format!("| {rfc} |")));
+            // Of IMAP itself, STARTTLS is to come.
+            let status = if matches!(rfc, "3501" | "9051") { "| part |" } else { "| yes |" };
+            if !row.is_some_and(|row| row.contains(status)) {
+                wrong.push(format!("docs/RFC.md: {rfc}, of {word}, should be {status}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// The words of CAPABILITY, of somebody who logged in and of somebody who did not.
+fn offered() -> BTreeSet<String> {
+    let sim = Sim::new(1, Faults::none());
+    sim.allow_leaks();
+    let said = sim.run_until(async {
+        let env = sim.env(0);
+        let (_, address) = boot(&env, &Dialog::default(), 1).await;
+        let conn = env.connect(address, env.now().after(PATIENCE)).await.unwrap();
+        let mut peer = Peer { env, conn, buffer: Buffer::new() };
+        let login = format!("a LOGIN {} {PASSWORD}\r\nb LOGOUT\r\n", user(0));
+        peer.send(login.as_bytes()).await.unwrap();
+        let mut said = Vec::new();
+        loop {
+            let octets = peer.receive().await.unwrap();
+            if octets.is_empty() {
+                return said;
+            }
+            said.extend(octets);
+        }
+    });
+    let said = String::from_utf8(said.unwrap()).unwrap();
+    let lists = said.split("[CAPABILITY ").skip(1).map(|rest| rest.split(']').next().unwrap());
+    let words: BTreeSet<String> = lists.flat_map(|list| list.split(' ')).map(Into::into).collect();
+    assert!(words.len() > 30, "{said}");
+    words
+}
+
+/// `SORT=DISPLAY` is `sort-display`; values, as in `APPENDLIMIT=1000`, do not count.
+fn dialog_of(word: &str) -> String {
+    let (name, value) = word.split_once('=').unwrap_or((word, ""));
+    let is_number = value.bytes().all(|octet| octet.is_ascii_digit());
+    let is_resource = name == "QUOTA";
+    let name = if is_number || is_resource { name } else { word };
+    name.trim_end_matches(['+', '-']).replace('=', "-").to_ascii_lowercase()
+}
+
+fn numbers_behind_rfc(text: &str) -> impl Iterator<Item = &str> {
+    let behind = text.split("RFC ").skip(1);
+    behind.filter_map(|rest| rest.split(|letter: char| !letter.is_ascii_digit()).next())
 }
 
 /// Plays a dialog in every way, each with a user of its own.

@@ -98,7 +98,7 @@ pub(crate) struct Dialog {
     events: Vec<Event>,
 }
 
-/// All dialogs, by their names.
+/// All dialogs, by their names; with `DIALOG` in the environment, the one of that name.
 pub(crate) fn dialogs() -> Vec<Dialog> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dialogs/imap");
     let entries = std::fs::read_dir(root).unwrap();
@@ -106,6 +106,9 @@ pub(crate) fn dialogs() -> Vec<Dialog> {
     files.retain(|file| file.extension().is_some_and(|end| end == "dialog"));
     files.sort();
     assert!(files.len() >= 10, "the dialogs are where they should be");
+    if let Ok(one) = std::env::var("DIALOG") {
+        files.retain(|file| file.file_stem().is_some_and(|name| name == &*one));
+    }
     files.iter().map(|file| Dialog::read(file)).collect()
 }
 
@@ -185,8 +188,8 @@ impl Dialog {
         let play = Play { stage, cut, raw: self.raw, sessions: [None, None], other: None };
         let mut heard = String::new();
         let played = Box::pin(play.run(&self.events, &mut heard)).await;
-        let from = heard.rmatch_indices('\n').nth(HEARD_LINES).map_or(0, |(at, _)| at + 1);
-        let tail = &heard[from..];
+        let lines: Vec<&str> = heard.lines().collect();
+        let tail = lines[lines.len().saturating_sub(HEARD_LINES)..].join("\n");
         played.map_err(|why| format!("{}, {cut:?}: {why}; heard\n{tail}", self.name))
     }
 }
