@@ -132,6 +132,12 @@ impl<E: Env> Driver<E> {
         let Some(user) = &self.user else { return Ok(Done::Bad("log in first")) };
         let Some(name) = self.name(mailbox) else { return Ok(NO_NAME) };
         let name = name.strip_suffix(SEPARATOR).unwrap_or(&name);
+        // Left open by RFC 9051 §6.3.7; clients ask so whether a name is there. A subscription
+        // outlives its mailbox all the same.
+        let exists = || self.shard.accounts.borrow().named(user.account, name).is_some();
+        if on && !exists() && !self.has_children(name) {
+            return Ok(MISSING);
+        }
         match self.shard.desk.subscribe(user.account, name, on).await {
             Ok(()) if on => Ok(Done::Ok("subscribed")),
             Ok(()) => Ok(Done::Ok("no longer subscribed")),
