@@ -7,7 +7,7 @@ use super::change::split;
 use super::{Done, Driver, Verdict, refused};
 use crate::env::Env;
 use crate::mailbox::summary::summarize;
-use crate::mailbox::{Brought, ChangeError, Flags, Marks, Message, Quota};
+use crate::mailbox::{Brought, ChangeError, Entry, Flags, Marks, Message, Quota};
 use crate::model::id::{MailboxId, Uid};
 use crate::server::draft::Draft;
 use crate::wire::dot::has_dot_line;
@@ -26,10 +26,17 @@ const MESSAGES_MAX: usize = 1_000;
 pub(super) struct Appending {
     tag: Box<str>,
     target: MailboxId,
-    replaces: Option<Uid>,
+    replaces: Option<Replacing>,
     /// Behind `UTF8 (` a parenthesis follows.
     utf8: bool,
     messages: Vec<Coming>,
+}
+
+/// The message that goes when the new one is there.
+#[derive(Clone, Copy)]
+struct Replacing {
+    uid: Uid,
+    octets: u64,
 }
 
 /// One message of it.
@@ -74,7 +81,7 @@ impl<E: Env> Driver<E> {
         let target = target.ok_or(Done::No(Some(Word::TryCreate), "there is no such mailbox"))?;
         let replaces = command.replaces.map(|replaced| self.replaced(replaced)).transpose()?;
         let utf8 = command.message.utf8;
-        let coming = self.coming(&command.message, literal)?;
+        let coming = self.coming(&command.message, literal, self.quota_beside(replaces))?;
         let (tag, messages) = (command.tag.into(), vec![coming]);
         self.appending = Some(Box::new(Appending { tag, target, replaces, utf8, messages }));
         Ok(())
@@ -86,7 +93,7 @@ impl<E: Env> Driver<E> {
         if appending.replaces.is_some() || appending.messages.len() >= MESSAGES_MAX {
             return Err(Done::Bad("too many messages"));
         }
-        let coming = self.coming(&message, literal)?;
+        let coming = self.coming(&message, literal, self.quota())?;
         if let Some(appending) = &mut self.appending {
             appending.utf8 = message.utf8;
             appending.messages.push(coming);
@@ -95,7 +102,7 @@ impl<E: Env> Driver<E> {
     }
 
     /// The message that a REPLACE takes the place of.
-    fn replaced(&self, replaced: Replaced) -> Result<Uid, Done> {
+    fn replaced(&self, replaced: Replaced) -> Result<Replacing, Done> {
         let selected = self.selected().ok_or(Done::Bad("no mailbox is selected"))?;
         if selected.read_only {
             return Err(Done::No(Some(Word::NoPerm), "the mailbox is open for reading only"));
@@ -105,7 +112,7 @@ impl<E: Env> Driver<E> {
             Bound::Star => selected.count(),
             Bound::Number(uid) if replaced.uid => {
                 let found = selected.view.find(Uid(uid));
-                return found.map(|(_, entry)| entry.uid).ok_or(missing);
+                return found.map(|(_, entry)| Replacing::new(&entry)).ok_or(missing);
             }
             Bound::Number(number) if number > selected.count() => {
                 return Err(Done::Bad("there is no message of this number"));
@@ -113,11 +120,16 @@ impl<E: Env> Driver<E> {
             Bound::Number(number) => number,
         };
         let there = selected.entry(number).filter(|(_, is_there)| *is_there);
-        there.map(|(entry, _)| entry.uid).ok_or(missing)
+        there.map(|(entry, _)| Replacing::new(&entry)).ok_or(missing)
     }
 
     /// Whether a message may come, and where its octets go.
-    fn coming(&self, message: &append::Message<'_>, literal: Literal) -> Result<Coming, Done> {
+    fn coming(
+        &self,
+        message: &append::Message<'_>,
+        literal: Literal,
+        quota: Quota,
+    ) -> Result<Coming, Done> {
         if message.utf8 && !self.enabled.utf8 {
             return Err(Done::Bad("ENABLE UTF8=ACCEPT first"));
         }
@@ -130,8 +142,7 @@ impl<E: Env> Driver<E> {
         let account =
             self.user.as_ref().map(|user| user.account).ok_or(Done::Bad("log in first"))?;
         let held: u64 = self.appending.iter().flat_map(|one| &one.messages).count() as u64;
-        let room =
-            self.shard.accounts.borrow().room_for(account, self.quota(), literal.octets, held + 1);
+        let room = self.shard.accounts.borrow().room_for(account, quota, literal.octets, held + 1);
         room.map_err(|_| Done::No(Some(Word::OverQuota), "the quota is used up"))?;
         let crowded = Done::No(Some(Word::Unavailable), "no room now, try again later");
         if !self.shard.log.has_room(literal.octets) {
@@ -189,7 +200,8 @@ impl<E: Env> Driver<E> {
         for (brought, names) in brought.iter_mut().zip(&keywords) {
             brought.keywords = names.iter().map(|name| &**name).collect();
         }
-        let placed = self.shard.desk.append(account, target, brought, self.quota()).await;
+        let quota = self.quota_beside(replaces);
+        let placed = self.shard.desk.append(account, target, brought, quota).await;
         let placed = match placed {
             Ok(placed) => placed,
             Err(ChangeError::Missing) => {
@@ -203,16 +215,27 @@ impl<E: Env> Driver<E> {
             // The new one is durable before the old one goes (RFC 8508 §3.3).
             Status::untagged(Kind::Ok, "the new one is there").with(code).put(&mut self.out);
             if let Some(mailbox) = self.selected().map(|selected| selected.mailbox)
-                && let Err(error) = self.shard.desk.expunge(account, mailbox, &[replaced]).await
+                && let Err(error) = self.shard.desk.expunge(account, mailbox, &[replaced.uid]).await
             {
                 return refused(error);
             }
             self.sync(true);
-            return Ok(Done::Ok("replaced"));
+            return Ok(self.removed(&tag, true, "replaced"));
         }
         self.sync(true);
         Status::tagged(&tag, Kind::Ok, "appended").with(code).put(&mut self.out);
         Ok(Done::Said)
+    }
+
+    /// What the account may keep while a message waits to be replaced: that one does not count
+    /// (RFC 8508 §1).
+    fn quota_beside(&self, replaces: Option<Replacing>) -> Quota {
+        let quota = self.quota();
+        let Some(replaced) = replaces else { return quota };
+        Quota {
+            octets: quota.octets.saturating_add(replaced.octets),
+            messages: quota.messages.saturating_add(1),
+        }
     }
 
     /// What the account may keep.
@@ -222,6 +245,12 @@ impl<E: Env> Driver<E> {
         let snapshot = self.shard.directory();
         let octets = snapshot.login(&user.name, names).map_or(0, |user| user.quota);
         if octets == 0 { Quota::NONE } else { Quota { octets, ..Quota::NONE } }
+    }
+}
+
+impl Replacing {
+    fn new(entry: &Entry) -> Replacing {
+        Replacing { uid: entry.uid, octets: entry.size.into() }
     }
 }
 

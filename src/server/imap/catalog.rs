@@ -146,7 +146,11 @@ impl<E: Env> Driver<E> {
     }
 
     pub(super) fn status(&mut self, mailbox: Text<'_>, items: &[StatusItem]) -> Done {
-        self.enabled.condstore |= items.contains(&StatusItem::HighestModSeq);
+        // What it tells of the selected mailbox, the client knows then.
+        self.sync(true);
+        if items.contains(&StatusItem::HighestModSeq) {
+            self.count_changes();
+        }
         let Some(user) = &self.user else { return Done::Bad("log in first") };
         let Some(name) = self.name(mailbox) else { return MISSING };
         let account = user.account;

@@ -54,7 +54,9 @@ impl<E: Env> Driver<E> {
         tag: &str,
         store: &Store<'_>,
     ) -> Outcome {
-        self.enabled.condstore |= store.unchanged_since.is_some();
+        if store.unchanged_since.is_some() {
+            self.count_changes();
+        }
         let uids = match self.named(store.messages, store.uid) {
             Ok(uids) => uids,
             Err(done) => return Ok(done),
@@ -136,7 +138,8 @@ impl<E: Env> Driver<E> {
                 continue;
             }
             let mut line = FetchLine::new(&mut self.out, selected.number(uid));
-            if store.uid || self.enabled.qresync || self.enabled.rev2 {
+            // With counters always (RFC 7162 §3.2.4), and in IMAP4rev2 (RFC 9051 §7.5.2).
+            if store.uid || self.enabled.condstore || self.enabled.rev2 {
                 line.uid(uid.0);
             }
             line.flags(selected.flags(&entry));
@@ -222,7 +225,7 @@ impl<E: Env> Driver<E> {
 
     /// The end of a command that removed messages: a client that keeps its copy by change counters
     /// gets the one up to which it knows everything now (RFC 7162 §3.2.7).
-    fn removed(&mut self, tag: &str, any: bool, text: &'static str) -> Done {
+    pub(super) fn removed(&mut self, tag: &str, any: bool, text: &'static str) -> Done {
         let modseq = self.selected().map(|selected| selected.view.modseq().0);
         let Some(modseq) = modseq.filter(|_| any && self.enabled.qresync) else {
             return Done::Ok(text);

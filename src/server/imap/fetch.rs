@@ -122,8 +122,9 @@ impl<E: Env> Driver<E> {
         if fetch.vanished && !self.enabled.qresync {
             return Err(Done::Bad("ENABLE QRESYNC first"));
         }
-        let modseq = fetch.items.contains(&Item::ModSeq) || fetch.changed_since.is_some();
-        self.enabled.condstore |= modseq;
+        if fetch.items.contains(&Item::ModSeq) || fetch.changed_since.is_some() {
+            self.count_changes();
+        }
         // What others did may be told now, but for messages that went (RFC 9051 §7.5.1).
         self.sync(fetch.uid);
         let selected = self.selected().ok_or(Done::Bad("nothing is selected"))?;
@@ -335,10 +336,11 @@ impl<E: Env> Driver<E> {
         let mut message = source.map(|source| Message::new(source, entry.marks));
         let mut line = FetchLine::new(&mut self.out, number);
         let items = &fetch.items;
-        if fetch.uid && !items.contains(&Item::Uid) {
+        let was_marked = marked.binary_search(&entry.uid).is_ok();
+        // With counters, news of flags have the UID too (RFC 7162 §3.2.4).
+        if (fetch.uid || (was_marked && enabled.condstore)) && !items.contains(&Item::Uid) {
             line.uid(entry.uid.0);
         }
-        let was_marked = marked.binary_search(&entry.uid).is_ok();
         if was_marked && !items.contains(&Item::Flags) {
             line.flags(selected.flags(entry));
         }

@@ -89,10 +89,11 @@ impl<E: Env> Driver<E> {
             let is = |word: &str| name.eq_ignore_ascii_case(word);
             let on = &mut self.enabled;
             if is("CONDSTORE") && !on.condstore {
-                on.condstore = true;
+                self.count_changes();
                 enabled.push("CONDSTORE");
             } else if is("QRESYNC") && !on.qresync {
-                (on.condstore, on.qresync) = (true, true);
+                on.qresync = true;
+                self.count_changes();
                 enabled.push("QRESYNC");
             } else if is("UTF8=ACCEPT") && !on.utf8 {
                 on.utf8 = true;

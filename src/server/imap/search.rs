@@ -74,8 +74,8 @@ impl Wanted {
         };
         let mut wanted = Wanted { front: returns.min.into(), back: returns.max.into() };
         match returns.partial {
-            Some(page) if page.from_end => wanted.back = wanted.back.max(page.last),
-            Some(page) => wanted.front = wanted.front.max(page.last),
+            Some(page) if page.from_end => wanted.back = wanted.back.max(page.reach()),
+            Some(page) => wanted.front = wanted.front.max(page.reach()),
             None => {}
         }
         wanted
@@ -145,7 +145,9 @@ impl<E: Env> Driver<E> {
         asked: &Asked<'_>,
         wanted: Wanted,
     ) -> Found<Vec<Hit>> {
-        self.enabled.condstore |= asks_mod_seq(asked.keys);
+        if asks_mod_seq(asked.keys) {
+            self.count_changes();
+        }
         // No number may move under a search by numbers (RFC 9051 §7.5.1).
         self.sync(asked.uid);
         let charset = asked.charset.map(Text::octets).unwrap_or_default();

@@ -23,7 +23,9 @@ impl<E: Env> Driver<E> {
     pub(super) fn select(&mut self, tag: &str, select: &Select<'_>, read_only: bool) -> Done {
         // Also a SELECT that fails leaves nothing selected (RFC 9051 §6.3.2).
         self.deselect();
-        self.enabled.condstore |= select.condstore || select.qresync.is_some();
+        if select.condstore || select.qresync.is_some() {
+            self.count_changes();
+        }
         if select.qresync.is_some() && !self.enabled.qresync {
             return Done::Bad("ENABLE QRESYNC first");
         }
@@ -74,6 +76,18 @@ impl<E: Env> Driver<E> {
         let word = if read_only { Word::ReadOnly } else { Word::ReadWrite };
         Status::tagged(tag, Kind::Ok, "selected").because(word).put(&mut self.out);
         Done::Said
+    }
+
+    /// Change counters go with flags from here on. Where that comes with a mailbox selected, the
+    /// client hears up to where it knows everything (RFC 7162 §3.1).
+    pub(super) fn count_changes(&mut self) {
+        if std::mem::replace(&mut self.enabled.condstore, true) {
+            return;
+        }
+        if let Some(modseq) = self.selected().map(|selected| selected.told().0.max(1)) {
+            let ok = Status::untagged(Kind::Ok, "counters go with flags from here on");
+            ok.with(Code::HighestModSeq(modseq)).put(&mut self.out);
+        }
     }
 
     /// Leaves the mailbox; says so where the client may wait for it (RFC 7162 §3.2.11).

@@ -6,7 +6,7 @@
 use super::offer::Enabled;
 use crate::bytes::chain::Chain;
 use crate::mailbox::{Entry, Flags, View};
-use crate::model::id::{MailboxId, Uid};
+use crate::model::id::{MailboxId, ModSeq, Uid};
 use crate::wire::imap::reply::fetch::FetchLine;
 use crate::wire::imap::reply::search::put_vanished;
 use crate::wire::imap::reply::status::{Code, Kind, Status};
@@ -22,6 +22,8 @@ pub(super) struct Selected {
     pub view: View,
     /// By rising UID.
     ghosts: Vec<Entry>,
+    /// The change counter before the first of them went.
+    before_ghosts: ModSeq,
     /// `$`: UIDs (RFC 5182).
     pub saved: Vec<Span>,
 }
@@ -54,7 +56,13 @@ pub(super) struct NoSuchNumber;
 
 impl Selected {
     pub(super) fn new(mailbox: MailboxId, read_only: bool, view: View) -> Selected {
-        Selected { mailbox, read_only, view, ghosts: Vec::new(), saved: Vec::new() }
+        let before_ghosts = view.modseq();
+        Selected { mailbox, read_only, view, ghosts: Vec::new(), before_ghosts, saved: Vec::new() }
+    }
+
+    /// Up to which change counter the client knows everything.
+    pub(super) fn told(&self) -> ModSeq {
+        if self.ghosts.is_empty() { self.view.modseq() } else { self.before_ghosts }
     }
 
     /// Messages as the client counts them.
@@ -197,7 +205,7 @@ impl Selected {
         out: &mut Chain,
         own: Own<'_>,
     ) {
-        if view.modseq() == self.view.modseq() && (self.ghosts.is_empty() || !expunges) {
+        if view.modseq() == self.view.modseq() && self.ghosts.is_empty() {
             return;
         }
         let changes = view.changes_since(&self.view);
@@ -205,6 +213,7 @@ impl Selected {
         let names = |view: &View| view.keywords().map_or(0, |known| known.names().len());
         let new_names = names(&view) > names(&self.view);
         if !changes.vanished.is_empty() {
+            self.before_ghosts = self.told();
             self.ghosts.extend(changes.vanished);
             self.ghosts.sort_unstable_by_key(|ghost| ghost.uid);
         }
@@ -213,6 +222,11 @@ impl Selected {
         if expunges && !self.ghosts.is_empty() {
             told -= small(self.ghosts.len());
             self.put_ghosts(enabled, out);
+        }
+        if !self.ghosts.is_empty() && enabled.qresync {
+            // RFC 7162 §3.2: the counters that follow are higher than those of the removals.
+            let ok = Status::untagged(Kind::Ok, "messages went that are not told yet");
+            ok.with(Code::HighestModSeq(self.before_ghosts.0.max(1))).put(out);
         }
         if self.count() > told {
             put_count(out, self.count(), "EXISTS");

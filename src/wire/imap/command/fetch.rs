@@ -124,9 +124,8 @@ pub struct Partial {
 pub struct Page {
     /// Counted from the last result backwards.
     pub from_end: bool,
-    /// From 1.
+    /// From 1. As the client gave them: `2:1` is the same as `1:2`, and told as it was asked for.
     pub first: u32,
-    /// Not less than `first`.
     pub last: u32,
 }
 
@@ -134,8 +133,13 @@ impl Page {
     /// Which of `count` results lie in it, as indices from 0; none if it lies beyond them.
     pub fn cut(self, count: usize) -> Range<usize> {
         let place = |number: u32| to_usize(u64::from(number)).min(count);
-        let (before, upto) = (place(self.first - 1), place(self.last));
+        let (before, upto) = (place(self.first.min(self.last) - 1), place(self.reach()));
         if self.from_end { count - upto..count - before } else { before..upto }
+    }
+
+    /// How many results it takes to know it.
+    pub fn reach(self) -> u32 {
+        self.first.max(self.last)
     }
 }
 
@@ -330,11 +334,11 @@ fn take_partial(scan: &mut Scan<'_>) -> Result<Option<Partial>, What> {
 /// `1:100`, or `-1:-100` from the end.
 pub(super) fn take_page(scan: &mut Scan<'_>) -> Result<Page, What> {
     let from_end = scan.take(b'-');
-    let one = scan.nz_number()?;
+    let first = scan.nz_number()?;
     scan.expect(b':', "a range of results is like 1:100 or -1:-100")?;
     if scan.take(b'-') != from_end {
         return Err("a range of results is counted from one end");
     }
-    let other = scan.nz_number()?;
-    Ok(Page { from_end, first: one.min(other), last: one.max(other) })
+    let last = scan.nz_number()?;
+    Ok(Page { from_end, first, last })
 }

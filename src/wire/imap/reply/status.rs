@@ -245,9 +245,15 @@ impl Code<'_> {
 
 /// `INPROGRESS ("tag" done goal)`.
 fn put_progress(out: &mut Chain, tag: &str, done: u32, goal: Option<u32>) {
-    out.put(b"INPROGRESS (\"");
-    out.put(tag.as_bytes());
-    out.put(b"\" ");
+    out.put(b"INPROGRESS (");
+    // RFC 9585 §4: the code would end there for who looks for its end.
+    if tag.contains(']') {
+        out.put(b"NIL ");
+    } else {
+        out.put(b"\"");
+        out.put(tag.as_bytes());
+        out.put(b"\" ");
+    }
     put_number(out, done.into());
     out.put(b" ");
     match goal {
