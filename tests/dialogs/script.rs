@@ -33,7 +33,7 @@ use std::path::{Path, PathBuf};
 pub(crate) const PASSWORD: &str = "secret";
 
 /// A line may be cut at each of its first octets, up to this one.
-const CUT_POSITIONS_MAX: usize = 400;
+const CUT_POSITIONS_MAX: usize = 200;
 /// Longer sends are cut into longer pieces, so that there are no more of them.
 const PIECES_MAX: usize = 4_096;
 
@@ -251,23 +251,29 @@ impl<W: Wire> Session<W> {
             deflate.compress_vec(&octets, &mut squeezed, FlushCompress::Sync).unwrap();
             octets = squeezed;
         }
-        let (mut rest, mut piece) = match cut {
+        let (mut rest, piece) = match cut {
             Cut::At(at) if at < octets.len() => (&octets[at..], octets.len()),
             Cut::Into(size) => (&octets[..], size.max(octets.len().div_ceil(PIECES_MAX))),
             _ => (&octets[..], octets.len()),
         };
-        piece = piece.max(1);
+        let piece = piece.max(1);
         let front = octets.len() - rest.len();
         if front > 0 {
             self.wire.send(&octets[..front]).await?;
-            self.wire.pause().await;
         }
-        while rest.len() > piece {
-            self.wire.send(&rest[..piece]).await?;
-            self.wire.pause().await;
-            rest = &rest[piece..];
+        while !rest.is_empty() {
+            if rest.len() < octets.len() {
+                self.wire.pause().await;
+            }
+            let sent = self.wire.send(&rest[..piece.min(rest.len())]).await;
+            // Deflated, the last octets say nothing: the server may be gone.
+            match sent {
+                Err(error) if self.squeeze.is_some() && is_end(&error) => break,
+                sent => sent?,
+            }
+            rest = &rest[piece.min(rest.len())..];
         }
-        self.wire.send(rest).await
+        Ok(())
     }
 
     /// Takes what comes next; false at the end.
@@ -275,7 +281,7 @@ impl<W: Wire> Session<W> {
         let octets = self.wire.receive().await?;
         let mut plain = octets.clone();
         if let Some((_, inflate)) = &mut self.squeeze {
-            plain = Vec::with_capacity(1 << 20);
+            plain = Vec::with_capacity(1 << 18);
             inflate.decompress_vec(&octets, &mut plain, FlushDecompress::Sync).unwrap();
         }
         self.held.extend_from_slice(&plain);
@@ -307,6 +313,10 @@ impl<W: Wire> Session<W> {
             }
         }
     }
+}
+
+fn is_end(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
 type Values = BTreeMap<String, String>;
