@@ -96,7 +96,7 @@ def imap_client():
     client.close_folder()
     client.rename_folder("Ordner/Süd", "Nord")
     client.delete_folder("Nord")
-    assert client.get_quota_root("INBOX")[0].quota_roots == [""]
+    assert client.get_quota_root("INBOX")[0].quota_roots == []
     other.logout()
     client.logout()
 

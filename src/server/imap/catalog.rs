@@ -203,7 +203,7 @@ impl<E: Env> Driver<E> {
     }
 
     pub(super) fn get_quota(&mut self, root: Text<'_>) -> Done {
-        if !root.is_empty() {
+        if !root.is_empty() || self.quota() == Quota::NONE {
             return Done::No(Some(Word::NonExistent), "there is no such quota root");
         }
         self.put_quota();
@@ -212,8 +212,12 @@ impl<E: Env> Driver<E> {
 
     pub(super) fn get_quota_root(&mut self, mailbox: Text<'_>) -> Done {
         let Some(name) = self.name(mailbox) else { return MISSING };
-        put_quota_root(&mut self.out, &name, &[ROOT], self.enabled.utf8);
-        self.put_quota();
+        // An answer of QUOTA names one resource at least (RFC 9208 §7): without a limit, no root.
+        let roots: &[&str] = if self.quota() == Quota::NONE { &[] } else { &[ROOT] };
+        put_quota_root(&mut self.out, &name, roots, self.enabled.utf8);
+        if !roots.is_empty() {
+            self.put_quota();
+        }
         Done::Ok("that is the quota")
     }
 

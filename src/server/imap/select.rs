@@ -23,11 +23,11 @@ impl<E: Env> Driver<E> {
     pub(super) fn select(&mut self, tag: &str, select: &Select<'_>, read_only: bool) -> Done {
         // Also a SELECT that fails leaves nothing selected (RFC 9051 §6.3.2).
         self.deselect();
-        if select.condstore || select.qresync.is_some() {
-            self.count_changes();
-        }
         if select.qresync.is_some() && !self.enabled.qresync {
             return Done::Bad("ENABLE QRESYNC first");
+        }
+        if select.condstore || select.qresync.is_some() {
+            self.count_changes();
         }
         let octets = select.mailbox.octets();
         let Ok(name) = mailbox::name(&octets, self.enabled.utf8) else {
