@@ -181,6 +181,7 @@ impl<E: Env> Driver<E> {
                 StatusItem::UidValidity => u64::from(view.uidvalidity().0),
                 StatusItem::Unseen => u64::from(view.unseen()),
                 StatusItem::Deleted => u64::from(view.deleted()),
+                // No less than all RFC822.SIZE together (RFC 8438 §3): the sum.
                 StatusItem::Size => view.octets(),
                 StatusItem::Recent => 0,
                 StatusItem::HighestModSeq => view.modseq().0.max(1),

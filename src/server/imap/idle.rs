@@ -1,4 +1,4 @@
-//! IDLE (RFC 9051 §6.3.13).
+//! IDLE (RFC 2177, RFC 9051 §6.3.13).
 
 use super::{Done, Driver, Mode};
 use crate::env::Env;

@@ -107,6 +107,7 @@ impl<E: Env> Driver<E> {
                 attributes.push("\\Noselect");
             }
         }
+        // Always, and exact (RFC 3348 §3, RFC 5258 §4).
         attributes.push(if known.children { "\\HasChildren" } else { "\\HasNoChildren" });
         if shown.subscribed {
             attributes.push("\\Subscribed");

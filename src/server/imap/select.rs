@@ -1,4 +1,4 @@
-//! SELECT and EXAMINE, CLOSE and UNSELECT.
+//! SELECT and EXAMINE, CLOSE and UNSELECT (RFC 3691).
 
 use super::selected::Selected;
 use super::{Done, Driver, Outcome};
