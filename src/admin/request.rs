@@ -41,6 +41,11 @@ pub enum DirectoryRequest {
         address: String,
         password_hash: String,
     },
+    /// Names of capabilities; none to hide nothing any more.
+    UserImapHidden {
+        address: String,
+        hidden: Vec<String>,
+    },
     UserList {
         domain: Option<String>,
     },
@@ -88,6 +93,9 @@ pub struct UserRow {
     /// Octets in use; `None` where it was not asked of the owner.
     pub used: Option<u64>,
     pub messages: Option<u64>,
+    /// Capabilities that IMAP hides from this user.
+    #[serde(default)]
+    pub imap_hidden: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

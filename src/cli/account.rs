@@ -49,6 +49,10 @@ pub(super) fn user(
             address: address.clone(),
             password_hash: hash(*password_stdin)?,
         },
+        UserCommand::Set { address, imap_hide } => DirectoryRequest::UserImapHidden {
+            address: address.clone(),
+            hidden: imap_hide.iter().filter(|name| !name.is_empty()).cloned().collect(),
+        },
         UserCommand::List { domain } => DirectoryRequest::UserList { domain: domain.clone() },
         UserCommand::Show { address } => DirectoryRequest::UserShow { address: address.clone() },
     }))

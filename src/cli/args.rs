@@ -126,6 +126,15 @@ pub(super) enum UserCommand {
         #[arg(long)]
         password_stdin: bool,
     },
+    /// Change what is particular to a user.
+    Set {
+        address: String,
+        /// IMAP capabilities that are neither offered to this user nor done for him, such as
+        /// CONDSTORE,MOVE; "" to hide none. What stands on a hidden one goes with it. Counts from
+        /// the next login on.
+        #[arg(long, value_name = "NAMES", value_delimiter = ',', required = true)]
+        imap_hide: Vec<String>,
+    },
     /// All users, or those of one domain.
     List { domain: Option<String> },
     /// One user: quota, use, messages.

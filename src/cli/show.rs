@@ -34,7 +34,7 @@ pub(super) fn response(
             table(&["domain"], domains.iter().map(|domain| vec![domain.clone()]), out)
         }
         Response::Users(users) => table(
-            &["address", "account", "login", "quota", "used", "messages"],
+            &["address", "account", "login", "quota", "used", "messages", "imap hides"],
             users.iter().map(row),
             out,
         ),
@@ -58,6 +58,7 @@ fn row(user: &UserRow) -> Vec<String> {
         or_dash(user.quota.map(show_size)),
         or_dash(user.used.map(show_size)),
         or_dash(user.messages.map(|count| count.to_string())),
+        or_dash(Some(user.imap_hidden.join(",")).filter(|names| !names.is_empty())),
     ]
 }
 

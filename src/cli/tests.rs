@@ -176,6 +176,7 @@ fn shows_users_as_a_table_and_as_json() {
         quota: Some(5 << 30),
         used: Some(1_500),
         messages: None,
+        imap_hidden: vec!["MOVE".into(), "IDLE".into()],
     };
     let users = Response::Users(vec![row]);
     check(
@@ -183,8 +184,8 @@ fn shows_users_as_a_table_and_as_json() {
         users.clone(),
         &expect![[r#"
         node: {"directory":{"user_list":{"domain":null}}}
-        address          account  login  quota  used  messages
-        ann@example.org  12       yes    5G     1500  -
+        address          account  login  quota  used  messages  imap hides
+        ann@example.org  12       yes    5G     1500  -         MOVE,IDLE
         exit 0"#]],
     );
     check(
@@ -199,7 +200,11 @@ fn shows_users_as_a_table_and_as_json() {
             "has_password": true,
             "quota": 5368709120,
             "used": 1500,
-            "messages": null
+            "messages": null,
+            "imap_hidden": [
+              "MOVE",
+              "IDLE"
+            ]
           }
         ]
         exit 0"#]],

@@ -19,6 +19,8 @@ pub use reader::{Mistake, Setting};
 pub use units::Network;
 
 use crate::model::limits::CONFIG_OCTETS_MAX;
+use crate::server::imap;
+use crate::wire::imap::capability::Capabilities;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
@@ -161,6 +163,10 @@ pub struct Imap {
     pub max_errors: u32,
     /// Failed logins of one session before it is closed.
     pub max_failed_logins: u8,
+    /// What is neither offered nor done for anybody.
+    pub hidden: Capabilities,
+    /// The same for clients that say in ID what they are.
+    pub clients: Vec<imap::Client>,
 }
 
 /// The log of one shard.

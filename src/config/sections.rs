@@ -9,6 +9,8 @@ use super::{
 };
 use crate::model::limits;
 use crate::probe::event::Level;
+use crate::server::imap;
+use crate::wire::imap::capability::Capabilities;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::ops::Range;
@@ -342,9 +344,51 @@ fn imap(mut section: Section<'_, '_, '_>) -> Imap {
             limits::IMAP_LOGINS_FAILED_MAX,
             1..=u8::MAX,
         ),
+        hidden: hidden(&mut section, "capabilities_hidden"),
+        clients: section.sections("client", imap_client),
     };
     section.end();
     imap
+}
+
+/// A list of names of capabilities.
+fn hidden(section: &mut Section<'_, '_, '_>, name: &'static str) -> Capabilities {
+    let read = |text: &str| {
+        let known = Capabilities::named(text)
+            .ok_or_else(|| format!("{text:?} is no capability, or one that cannot be hidden"))?;
+        Ok(known)
+    };
+    let show = |one: &Capabilities| one.each().map(|(_, word)| word).collect::<String>();
+    let allowed = format!("a list of {}", Capabilities::all_names());
+    let all = section.list(name, Some(Vec::new()), &allowed, read, show).unwrap_or_default();
+    all.into_iter().fold(Capabilities::NONE, Capabilities::and)
+}
+
+/// The fields of ID that tell clients apart (RFC 2971 §3.3).
+const CLIENT_FIELDS: [&str; 4] = ["name", "vendor", "version", "os"];
+
+fn imap_client(mut section: Section<'_, '_, '_>) -> Option<imap::Client> {
+    let mut fields = Vec::new();
+    let mut patterns = section.section("match");
+    for name in CLIENT_FIELDS {
+        let read = |text: &str| Some(text.to_owned());
+        let allowed = "a text in which * stands for any characters";
+        let pattern = patterns.word(name, None, allowed, read, String::clone);
+        fields.extend(pattern.map(|pattern| (name, pattern)));
+    }
+    patterns.end();
+    let hidden = hidden(&mut section, "hide");
+    let marks = "{ name = \"…\", vendor = \"…\", version = \"…\", os = \"…\" }, at least one";
+    for (name, is_empty, allowed) in
+        [("match", fields.is_empty(), marks), ("hide", hidden.is_empty(), "a list of capabilities")]
+    {
+        section.demand(name, is_empty, allowed);
+        if let (true, Some(span)) = (is_empty, section.span(name)) {
+            section.reader.mistake(&span, format!("`imap.client.{name}` says nothing"), allowed);
+        }
+    }
+    section.end();
+    (!fields.is_empty()).then_some(imap::Client { fields, hidden })
 }
 
 fn store(mut section: Section<'_, '_, '_>) -> Store {

@@ -124,6 +124,21 @@ relay = "relay.example"
 }
 
 #[test]
+fn names_capabilities_that_cannot_be_hidden_and_clients_without_a_mark() {
+    let text = "[imap]\ncapabilities_hidden = [\"MOVE\", \"MOOVE\"]\n\
+        [[imap.client]]\nmatch = { nam = \"Out*\" }\nhide = []\n";
+    let mistakes = parse("pombal.toml", text).unwrap_err();
+    let said: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+    let [unknown, fields, field, hide] = &said[..] else { panic!("{said:#?}") };
+    let no_such = "pombal.toml:2:32: `imap.capabilities_hidden`: \"MOOVE\" is no capability, \
+        or one that cannot be hidden; allowed: a list of IMAP4rev2, LITERAL+, ID, ";
+    assert!(unknown.starts_with(no_such), "{unknown}");
+    assert!(field.contains("`imap.client[0].match.nam`, did you mean `name`?"), "{field}");
+    assert!(fields.contains("`imap.client.match` says nothing"), "{fields}");
+    assert!(hide.contains("`imap.client.hide` says nothing"), "{hide}");
+}
+
+#[test]
 fn goes_on_behind_broken_syntax() {
     check(
         "shards = \n[smtp]\nvrfy = maybe\nexpn = 3\n",

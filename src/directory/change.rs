@@ -15,6 +15,7 @@ use crate::model::limits::{
 };
 use crate::model::time::Wall;
 use crate::store::Group;
+use crate::wire::imap::capability::Capabilities;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
@@ -43,6 +44,8 @@ pub enum ChangeError {
     /// `@domain` stands for everybody and cannot be a user.
     CatchAllUser(Name),
     BadHash(Name),
+    /// Of IMAP, or one that cannot be hidden.
+    NoSuchCapability(Box<str>),
     /// All account numbers are given.
     NoAccountLeft,
     /// More than [`DIRECTORY_CHANGES_MAX`] in one group.
@@ -52,8 +55,18 @@ pub enum ChangeError {
 impl ChangeError {
     /// Whether it cannot be meant, whatever the directory holds.
     pub fn is_usage(&self) -> bool {
-        use ChangeError::{Bad, BadHash, CatchAllUser, NoTargets, TooManyTargets};
-        matches!(self, Bad(..) | BadHash(_) | CatchAllUser(_) | NoTargets(_) | TooManyTargets(_))
+        use ChangeError::{
+            Bad, BadHash, CatchAllUser, NoSuchCapability, NoTargets, TooManyTargets,
+        };
+        matches!(
+            self,
+            Bad(..)
+                | BadHash(_)
+                | CatchAllUser(_)
+                | NoSuchCapability(_)
+                | NoTargets(_)
+                | TooManyTargets(_)
+        )
     }
 }
 
@@ -85,6 +98,10 @@ impl fmt::Display for ChangeError {
             }
             ChangeError::CatchAllUser(name) => write!(out, "{name} can be an alias, not a user"),
             ChangeError::BadHash(name) => write!(out, "no password hash for {name}"),
+            ChangeError::NoSuchCapability(name) => {
+                let all = Capabilities::all_names();
+                write!(out, "{name:?} is no capability that can be hidden; those are {all}")
+            }
             ChangeError::NoAccountLeft => write!(out, "no account number is left"),
             ChangeError::TooManyChanges => {
                 write!(out, "more than {DIRECTORY_CHANGES_MAX} changes at once")
@@ -154,8 +171,16 @@ impl<'a> Draft<'a> {
         }
         check_hash(&name, hash)?;
         let account = AccountId(self.highest.checked_add(1).ok_or(ChangeError::NoAccountLeft)?);
-        let hash = hash.into();
-        self.put_user(User { account, name, hash, quota, enabled: true, created: now })?;
+        let user = User {
+            account,
+            name,
+            hash: hash.into(),
+            quota,
+            enabled: true,
+            imap_hidden: Capabilities::NONE,
+            created: now,
+        };
+        self.put_user(user)?;
         self.highest = account.0;
         Ok(account)
     }
@@ -180,6 +205,21 @@ impl<'a> Draft<'a> {
     pub fn set_quota(&mut self, address: &str, quota: u64) -> Result<AccountId, ChangeError> {
         let user = self.user(address)?;
         self.put_user(User { quota, ..User::clone(&user) })
+    }
+
+    /// Sets the capabilities that IMAP hides from a user, by their names; none to hide nothing.
+    pub fn set_imap_hidden(
+        &mut self,
+        address: &str,
+        names: &[String],
+    ) -> Result<AccountId, ChangeError> {
+        let user = self.user(address)?;
+        let unknown = names.iter().find(|name| Capabilities::named(name).is_none());
+        if let Some(unknown) = unknown {
+            return Err(ChangeError::NoSuchCapability(unknown.as_str().into()));
+        }
+        let imap_hidden = names.iter().map(String::as_str).collect();
+        self.put_user(User { imap_hidden, ..User::clone(&user) })
     }
 
     /// Switches a user on or off.

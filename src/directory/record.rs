@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | 64 | domain added or changed | `created u64` µs since 1970, `name text` |
 //! | 65 | domain removed | `name text` |
-//! | 66 | user added or changed | `account u32`, `flags u32` (1: enabled), `created u64`, `quota u64` octets, 0 for none, `name text`, `hash text` (PHC) |
+//! | 66 | user added or changed | `account u32`, `flags u32` (1: enabled, 2: the last field is there), `created u64`, `quota u64` octets, 0 for none, `name text`, `hash text` (PHC), `text` names of hidden IMAP capabilities, a space between two |
 //! | 67 | user removed | `account u32` |
 //! | 68 | alias added or changed | `count u32`, `name text`, `target text`{count} |
 //! | 69 | alias removed | `name text` |
@@ -29,6 +29,7 @@ use crate::model::id::AccountId;
 use crate::model::time::Wall;
 use crate::store::Damaged;
 use crate::store::record::kind::DIRECTORY_FIRST;
+use crate::wire::imap::capability::Capabilities;
 use std::fmt;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
@@ -48,6 +49,7 @@ const ALIAS_BUCKETS: u64 = 4_096;
 const DOMAIN_BUCKETS: u64 = 256;
 
 const FLAG_ENABLED: u32 = 1;
+const FLAG_HIDDEN: u32 = 2;
 
 /// A domain that is served here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +70,8 @@ pub struct User {
     pub quota: u64,
     /// Off: no login, and mail is refused with 550 5.2.1.
     pub enabled: bool,
+    /// What IMAP neither offers nor does for this user.
+    pub imap_hidden: Capabilities,
     pub created: Wall,
 }
 
@@ -114,11 +118,16 @@ impl Stored for User {
     fn encode(&self) -> Vec<u8> {
         let mut body = Vec::new();
         body.put_u32(self.account.0);
-        body.put_u32(if self.enabled { FLAG_ENABLED } else { 0 });
+        let hidden: Vec<&str> = self.imap_hidden.each().map(|(_, name)| name).collect();
+        let enabled = if self.enabled { FLAG_ENABLED } else { 0 };
+        body.put_u32(enabled | if hidden.is_empty() { 0 } else { FLAG_HIDDEN });
         body.put_u64(self.created.0);
         body.put_u64(self.quota);
         body.put_slice(self.name.as_str().as_bytes());
         body.put_slice(self.hash.as_bytes());
+        if !hidden.is_empty() {
+            body.put_slice(hidden.join(" ").as_bytes());
+        }
         body
     }
 
@@ -130,8 +139,11 @@ impl Stored for User {
         let quota = fields.u64()?;
         let name = fields.name()?;
         let hash = fields.text()?.into();
+        let hidden = if flags & FLAG_HIDDEN != 0 { fields.text()? } else { "" };
+        let imap_hidden = hidden.split(' ').collect();
         fields.end()?;
-        Ok(User { account, name, hash, quota, enabled: flags & FLAG_ENABLED != 0, created })
+        let enabled = flags & FLAG_ENABLED != 0;
+        Ok(User { account, name, hash, quota, enabled, imap_hidden, created })
     }
 }
 

@@ -63,6 +63,9 @@ async fn directory<E: Env>(
         DirectoryRequest::UserPassword { address, password_hash } => {
             done(change(state, owners, |draft| draft.set_hash(&address, &password_hash)).await)
         }
+        DirectoryRequest::UserImapHidden { address, hidden } => {
+            done(change(state, owners, |draft| draft.set_imap_hidden(&address, &hidden)).await)
+        }
         DirectoryRequest::AliasAdd { address, targets } => {
             add_alias(state, owners, &address, targets).await
         }
@@ -250,6 +253,7 @@ async fn user_rows(users: &[Arc<User>], owners: &impl Owners) -> Response {
             quota: (user.quota > 0).then_some(user.quota),
             used: usage.map(|usage| usage.octets),
             messages: usage.map(|usage| usage.messages),
+            imap_hidden: user.imap_hidden.each().map(|(_, name)| name.into()).collect(),
         }
     };
     Response::Users(users.iter().map(row).collect())

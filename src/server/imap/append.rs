@@ -4,6 +4,7 @@
 //! is answered before the client sends the message, if it waits for that.
 
 use super::change::split;
+use super::mask::HIDDEN;
 use super::{Done, Driver, Verdict, refused};
 use crate::env::Env;
 use crate::mailbox::summary::summarize;
@@ -11,6 +12,7 @@ use crate::mailbox::{Brought, ChangeError, Entry, Flags, Marks, Message, Quota};
 use crate::model::id::{MailboxId, Uid};
 use crate::server::draft::Draft;
 use crate::wire::dot::has_dot_line;
+use crate::wire::imap::capability::Capabilities;
 use crate::wire::imap::command::append::{self, Replaced};
 use crate::wire::imap::command::split_tag;
 use crate::wire::imap::frame::Literal;
@@ -77,6 +79,9 @@ impl<E: Env> Driver<E> {
         if self.user.is_none() {
             return Err(Done::Bad("log in first"));
         }
+        if command.replaces.is_some() && self.hidden.meets(Capabilities::REPLACE) {
+            return Err(HIDDEN);
+        }
         let target = self.target(command.mailbox);
         let target = target.ok_or(Done::No(Some(Word::TryCreate), "there is no such mailbox"))?;
         let replaces = command.replaces.map(|replaced| self.replaced(replaced)).transpose()?;
@@ -90,6 +95,9 @@ impl<E: Env> Driver<E> {
     fn go_on(&mut self, text: &[u8], literal: Literal) -> Result<(), Done> {
         let appending = self.appending.as_ref().ok_or(Done::Bad("no command"))?;
         let message = append::parse_next(text, appending.utf8).map_err(Done::Bad)?;
+        if self.hidden.meets(Capabilities::MULTIAPPEND) {
+            return Err(HIDDEN);
+        }
         if appending.replaces.is_some() || appending.messages.len() >= MESSAGES_MAX {
             return Err(Done::Bad("too many messages"));
         }
@@ -130,6 +138,9 @@ impl<E: Env> Driver<E> {
         literal: Literal,
         quota: Quota,
     ) -> Result<Coming, Done> {
+        if literal.binary && !message.utf8 && self.hidden.meets(Capabilities::BINARY) {
+            return Err(HIDDEN);
+        }
         if message.utf8 && !self.enabled.utf8 {
             return Err(Done::Bad("ENABLE UTF8=ACCEPT first"));
         }
@@ -223,6 +234,9 @@ impl<E: Env> Driver<E> {
             return Ok(self.removed(&tag, true, "replaced"));
         }
         self.sync(true);
+        if self.hidden.meets(Capabilities::UIDPLUS) {
+            return Ok(Done::Ok("appended"));
+        }
         Status::tagged(&tag, Kind::Ok, "appended").with(code).put(&mut self.out);
         Ok(Done::Said)
     }

@@ -5,6 +5,7 @@ use super::{Done, Driver, Outcome, refused};
 use crate::env::Env;
 use crate::mailbox::{Flags, Quota, SEPARATOR, Use, View};
 use crate::model::id::MailboxId;
+use crate::wire::imap::capability::Capabilities;
 use crate::wire::imap::command::list::StatusItem;
 use crate::wire::imap::command::select::SpecialUse;
 use crate::wire::imap::mailbox::{self, check_new};
@@ -66,6 +67,9 @@ impl<E: Env> Driver<E> {
         let account = user.account;
         match self.shard.desk.create(account, name, wanted).await {
             Ok(made) => {
+                if self.hidden.meets(Capabilities::OBJECTID) {
+                    return Ok(Done::Ok("made"));
+                }
                 let id = mailbox_id(account, made);
                 let ok = Status::tagged(tag, Kind::Ok, "made");
                 ok.with(Code::MailboxId(&id)).put(&mut self.out);

@@ -6,6 +6,7 @@ use super::{Done, Driver, Outcome, refused};
 use crate::env::Env;
 use crate::mailbox::{ChangeError, Entry, FlagChange, Flags, Mode, Placed};
 use crate::model::id::{ModSeq, Uid};
+use crate::wire::imap::capability::Capabilities;
 use crate::wire::imap::command::store::{Change, Flag, Store};
 use crate::wire::imap::mailbox;
 use crate::wire::imap::reply::fetch::FetchLine;
@@ -173,7 +174,7 @@ impl<E: Env> Driver<E> {
         match placed {
             Ok(placed) if placed.uids.is_empty() => Ok(Done::Ok("nothing to copy")),
             Ok(placed) => {
-                put_placed(&placed, Some(tag), "copied", &mut self.out);
+                self.put_placed(&placed, Some(tag), "copied");
                 Ok(Done::Said)
             }
             Err(error) => self.not_placed(to, error),
@@ -214,7 +215,7 @@ impl<E: Env> Driver<E> {
             Ok(placed) => {
                 // COPYUID comes before the messages are told to be gone (RFC 6851 §4.3).
                 if !placed.uids.is_empty() {
-                    put_placed(&placed, None, "moved", &mut self.out);
+                    self.put_placed(&placed, None, "moved");
                 }
                 self.sync(true);
                 Ok(self.removed(tag, !placed.uids.is_empty(), "moved"))
@@ -260,6 +261,18 @@ impl<E: Env> Driver<E> {
         Ok(self.removed(tag, !uids.is_empty(), "expunged"))
     }
 
+    /// COPYUID, in the tagged answer or in front of it.
+    fn put_placed(&mut self, placed: &Placed, tag: Option<&str>, text: &str) {
+        let status = Status { tag, kind: Kind::Ok, code: None, text };
+        if self.hidden.meets(Capabilities::UIDPLUS) {
+            return status.put(&mut self.out);
+        }
+        let from: Vec<Span> = runs(placed.uids.iter().map(|(from, _)| from.0)).collect();
+        let to: Vec<Span> = runs(placed.uids.iter().map(|(_, to)| to.0)).collect();
+        let uid_validity = placed.uidvalidity.0;
+        status.with(Code::CopyUid { uid_validity, from: &from, to: &to }).put(&mut self.out);
+    }
+
     /// The mailbox of a name that a client sent.
     pub(super) fn target(&self, name: Text<'_>) -> Option<crate::model::id::MailboxId> {
         let octets = name.octets();
@@ -278,18 +291,4 @@ fn explains(change: &FlagChange<'_>, old: &Entry, new: &Entry) -> bool {
     };
     let keywords = change.mode == Mode::Replace || !change.keywords.is_empty();
     new.flags == system && (keywords || new.keywords == old.keywords)
-}
-
-/// COPYUID, in the tagged answer or in front of it.
-fn put_placed(
-    placed: &Placed,
-    tag: Option<&str>,
-    text: &str,
-    out: &mut crate::bytes::chain::Chain,
-) {
-    let from: Vec<Span> = runs(placed.uids.iter().map(|(from, _)| from.0)).collect();
-    let to: Vec<Span> = runs(placed.uids.iter().map(|(_, to)| to.0)).collect();
-    let uid_validity = placed.uidvalidity.0;
-    let status = Status { tag, kind: Kind::Ok, code: None, text };
-    status.with(Code::CopyUid { uid_validity, from: &from, to: &to }).put(out);
 }

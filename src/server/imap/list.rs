@@ -7,6 +7,7 @@ use super::{Done, Driver, Outcome};
 use crate::env::Env;
 use crate::mailbox::{SEPARATOR, Use};
 use crate::model::id::MailboxId;
+use crate::wire::imap::capability::Capabilities;
 use crate::wire::imap::command::list::List;
 use crate::wire::imap::pattern::Pattern;
 use crate::wire::imap::reply::list::ListLine;
@@ -82,7 +83,7 @@ impl<E: Env> Driver<E> {
             let shown = Shown {
                 subscribed: known.subscribed && (select.subscribed || list.returns.subscribed),
                 child_info: by_child,
-                uses: true,
+                uses: !self.hidden.meets(Capabilities::SPECIAL_USE),
             };
             self.put_name(&name, &known, &shown);
             if !list.returns.status.is_empty()

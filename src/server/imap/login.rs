@@ -11,6 +11,7 @@ use crate::probe::event::{Level, Value, event};
 use crate::proto::sasl::{self, Response, plain};
 use crate::server::listener::Admitted;
 use crate::server::shard::{Call, Shard};
+use crate::wire::imap::capability::Capabilities;
 use crate::wire::imap::command::IdPair;
 use crate::wire::imap::reply::put_id;
 use crate::wire::imap::reply::status::{Code, Kind, Status, Word};
@@ -36,17 +37,20 @@ pub struct Moving<C: Conn> {
     user: Box<str>,
     tag: Box<str>,
     errors: u32,
+    /// What is hidden from this client.
+    client: Capabilities,
     /// Compression outlives UNAUTHENTICATE (RFC 8437), so a session may move with it.
     squeeze: Option<Box<Squeeze>>,
 }
 
 /// Goes on with a session of another shard, whose user lives here.
 pub async fn adopt<E: Env>(shard: Rc<Shard<E>>, moving: Moving<E::Conn>) {
-    let Moving { conn, unread, account, user, tag, errors, squeeze } = moving;
+    let Moving { conn, unread, account, user, tag, errors, client, squeeze } = moving;
     let Ok(mut conn) = shard.env.attach(conn) else { return };
     let peer = conn.peer().ip();
     let mut driver = Driver::new(Rc::clone(&shard), peer);
     driver.errors = errors;
+    driver.client = client;
     driver.squeeze = squeeze;
     let Some(admitted) = Admitted::new(&shard, peer) else {
         shard.figures.turned_away.one();
@@ -76,6 +80,9 @@ impl<E: Env> Driver<E> {
             let (told, peer) = (told.join(" "), self.peer);
             let fields = [("peer", Value::Shown(&peer)), ("client", told.as_str().into())];
             event(Level::Info, "imap_id", &fields);
+        }
+        if self.set_client(fields) {
+            self.put_capability();
         }
         let version = env!("CARGO_PKG_VERSION");
         put_id(&mut self.out, &[("name", Some("Pombal")), ("version", Some(version))]);
@@ -201,7 +208,8 @@ impl<E: Env> Driver<E> {
         let bell = shard.accounts.borrow_mut().bell(account);
         self.user = Some(User { account, name: user, bell, selected: None });
         self.mode = Mode::Command;
-        let words = offer::words(&shard.settings().imap, true);
+        self.set_mask();
+        let words = self.words();
         let words: Vec<&str> = words.iter().map(|word| &**word).collect();
         let ok = Status::tagged(tag, Kind::Ok, "logged in");
         ok.with(Code::Capability(&words)).put(&mut self.out);
@@ -215,7 +223,7 @@ impl<E: Env> Driver<E> {
         conn: E::Conn,
         account: AccountId,
     ) -> Option<(Box<Driver<E>>, E::Conn)> {
-        let Driver { shard, peer, user, mode, buffer, errors, squeeze, .. } = self;
+        let Driver { shard, peer, user, mode, buffer, errors, client, squeeze, .. } = self;
         let Mode::Sasl { tag } = mode else { return None };
         let moving = Moving {
             conn: conn.detach().ok()?,
@@ -224,6 +232,7 @@ impl<E: Env> Driver<E> {
             user: user?.name,
             tag,
             errors,
+            client,
             squeeze,
         };
         let owner = ShardId(shard.owner(account).0);
@@ -235,6 +244,8 @@ impl<E: Env> Driver<E> {
         let conn = shard.env.attach(moving.conn).ok()?;
         let mut driver = Driver::new(shard, peer);
         driver.buffer = buffer;
+        driver.client = moving.client;
+        driver.set_mask();
         driver.squeeze = moving.squeeze;
         let no = Status::tagged(&moving.tag, Kind::No, "try again later");
         no.because(Word::Unavailable).put(&mut driver.out);
@@ -247,6 +258,7 @@ impl<E: Env> Driver<E> {
         self.user = None;
         self.begun = self.shard.env.now();
         self.enabled = offer::Enabled::default();
+        self.set_mask();
         Done::Ok("nobody is logged in")
     }
 }

@@ -20,6 +20,7 @@ mod fetch;
 mod idle;
 mod list;
 mod login;
+mod mask;
 mod offer;
 mod order;
 mod query;
@@ -47,6 +48,7 @@ use crate::model::limits::{
 use crate::model::time::Mono;
 use crate::probe::event::{Level, Value, event};
 use crate::store::AppendError;
+use crate::wire::imap::capability::Capabilities;
 use crate::wire::imap::command::{self, Command, Tagged, split_tag};
 use crate::wire::imap::frame::{Event, Fault, Framer};
 use crate::wire::imap::reply::status::{Code, Kind, Status, Word};
@@ -57,9 +59,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 pub use login::{Moving, adopt};
+pub use mask::Client;
 
 /// What the operator decides.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// Passwords may cross the wire in clear.
     pub plaintext: bool,
@@ -73,6 +76,10 @@ pub struct Settings {
     pub logins_failed_max: u8,
     /// Octets of a message that a client may bring (RFC 7889).
     pub append_octets_max: u64,
+    /// What is hidden from everybody.
+    pub hidden: Capabilities,
+    /// What is hidden from some clients.
+    pub clients: Rc<[Client]>,
 }
 
 impl Default for Settings {
@@ -84,6 +91,8 @@ impl Default for Settings {
             errors_max: IMAP_ERRORS_MAX,
             logins_failed_max: 3,
             append_octets_max: 64 << 20,
+            hidden: Capabilities::NONE,
+            clients: Rc::new([]),
         }
     }
 }
@@ -121,6 +130,10 @@ struct Driver<E: Env> {
     user: Option<User>,
     mode: Mode,
     enabled: Enabled,
+    /// What is hidden from this session, all in all.
+    hidden: Capabilities,
+    /// What of it because of the client's ID.
+    client: Capabilities,
     appending: Option<Box<append::Appending>>,
     /// Of the messages of an APPEND.
     pace: Option<Pace>,
@@ -162,7 +175,7 @@ type Outcome = io::Result<Done>;
 pub async fn serve<E: Env>(shard: Rc<Shard<E>>, conn: E::Conn, admitted: Admitted<E>) {
     let peer = conn.peer().ip();
     let mut driver = Driver::new(shard, peer);
-    let words = offer::words(&driver.shard.settings().imap, false);
+    let words = driver.words();
     let words: Vec<&str> = words.iter().map(|word| &**word).collect();
     Status::untagged(Kind::Ok, "Pombal ready").with(Code::Capability(&words)).put(&mut driver.out);
     driver.run(conn).await;
@@ -179,6 +192,7 @@ impl<E: Env> Driver<E> {
     /// In a box: futures would keep a place for every time it is moved.
     fn new(shard: Rc<Shard<E>>, peer: IpAddr) -> Box<Driver<E>> {
         let begun = shard.env.now();
+        let hidden = shard.settings.imap.hidden.with_dependants();
         Box::new(Driver {
             shard,
             peer,
@@ -188,6 +202,8 @@ impl<E: Env> Driver<E> {
             user: None,
             mode: Mode::Command,
             enabled: Enabled::default(),
+            hidden,
+            client: Capabilities::NONE,
             appending: None,
             pace: None,
             coming: Coming::default(),
@@ -447,11 +463,12 @@ impl<E: Env> Driver<E> {
     }
 
     async fn execute(&mut self, conn: &mut E::Conn, tag: &str, command: Command<'_>) -> Outcome {
+        if self.hides(&command) {
+            return Ok(mask::HIDDEN);
+        }
         match command {
             Command::Capability => {
-                let words = offer::words(&self.shard.settings().imap, self.user.is_some());
-                let words = words.iter().map(|word| &**word);
-                crate::wire::imap::reply::put_words(&mut self.out, "CAPABILITY", words);
+                self.put_capability();
                 Ok(Done::Ok("these are offered"))
             }
             Command::Noop | Command::Check => {

@@ -2,6 +2,7 @@
 
 use super::{Done, Driver, Settings};
 use crate::env::Env;
+use crate::wire::imap::capability::Capabilities;
 use crate::wire::imap::reply::put_words;
 use std::borrow::Cow;
 
@@ -19,72 +20,59 @@ pub(super) struct Enabled {
     pub qresync: bool,
 }
 
-/// For everybody who logged in.
-const ALL: &[&str] = &[
-    "NAMESPACE",
-    "UNSELECT",
-    "CHILDREN",
-    "UIDPLUS",
-    "MOVE",
-    "MULTIAPPEND",
-    "REPLACE",
-    "CONDSTORE",
-    "QRESYNC",
-    "LIST-EXTENDED",
-    "LIST-STATUS",
-    "SPECIAL-USE",
-    "CREATE-SPECIAL-USE",
-    "STATUS=SIZE",
-    "QUOTA",
-    "QUOTA=RES-STORAGE",
-    "QUOTA=RES-MESSAGE",
-    "OBJECTID",
-    "SAVEDATE",
-    "UTF8=ACCEPT",
-    "UNAUTHENTICATE",
-    "COMPRESS=DEFLATE",
-    "ESEARCH",
-    "SEARCHRES",
-    "WITHIN",
-    "PARTIAL",
-    "SORT",
-    "SORT=DISPLAY",
-    "ESORT",
-    "THREAD=ORDEREDSUBJECT",
-    "THREAD=REFERENCES",
-    "THREAD=REFS",
-    "I18NLEVEL=1",
-    "INPROGRESS",
-    "BINARY",
-    "PREVIEW",
-];
+/// What is offered before a login too; of [`Capabilities::IDLE`] Python's imaplib asks once, before
+/// the login, and believes it for ever.
+const EARLY: Capabilities = Capabilities::REV2
+    .and(Capabilities::LITERAL)
+    .and(Capabilities::ID)
+    .and(Capabilities::ENABLE)
+    .and(Capabilities::IDLE);
 
-/// The words of CAPABILITY, before and after login.
-pub(super) fn words(settings: &Settings, logged_in: bool) -> Vec<Cow<'static, str>> {
-    let mut words: Vec<Cow<'static, str>> = vec![
-        "IMAP4rev1".into(),
-        "IMAP4rev2".into(),
-        "LITERAL+".into(),
-        "ID".into(),
-        "ENABLE".into(),
-        // Python's imaplib asks once, before the login, and believes that for ever.
-        "IDLE".into(),
-    ];
-    if logged_in {
-        words.extend(ALL.iter().map(|&word| Cow::from(word)));
-        words.push(format!("APPENDLIMIT={}", settings.append_octets_max).into());
-    } else if settings.plaintext {
-        words.extend(["SASL-IR".into(), "AUTH=PLAIN".into()]);
-    } else {
-        words.push("LOGINDISABLED".into());
+/// The words of CAPABILITY, before and after login, but for those that are hidden.
+pub(super) fn words(
+    settings: &Settings,
+    logged_in: bool,
+    hidden: Capabilities,
+) -> Vec<Cow<'static, str>> {
+    let offered = match logged_in {
+        true => Capabilities::ALL.without(Capabilities::SASL_IR),
+        false if settings.plaintext => EARLY.and(Capabilities::SASL_IR),
+        false => EARLY,
+    };
+    let mut words: Vec<Cow<'static, str>> = vec!["IMAP4rev1".into()];
+    for (one, word) in offered.without(hidden).each() {
+        words.push(match one {
+            Capabilities::APPENDLIMIT => format!("{word}={}", settings.append_octets_max).into(),
+            _ => word.into(),
+        });
+    }
+    match (logged_in, settings.plaintext) {
+        (true, _) => {}
+        (false, true) => words.push("AUTH=PLAIN".into()),
+        (false, false) => words.push("LOGINDISABLED".into()),
     }
     words
 }
 
 impl<E: Env> Driver<E> {
+    /// The words of CAPABILITY as they are for this session now.
+    pub(super) fn words(&self) -> Vec<Cow<'static, str>> {
+        words(&self.shard.settings.imap, self.user.is_some(), self.hidden)
+    }
+
+    pub(super) fn put_capability(&mut self) {
+        let words = self.words();
+        put_words(&mut self.out, "CAPABILITY", words.iter().map(|word| &**word));
+    }
+
     /// Switches on what is known of `names`, and says what that is.
     pub(super) fn enable(&mut self, names: &[&str]) -> Done {
         let mut enabled: Vec<&str> = Vec::new();
+        let hidden = self.hidden;
+        let names = names.iter().filter(|name| {
+            // One that is hidden is one that is not known.
+            !Capabilities::named(name).is_some_and(|one| one.meets(hidden))
+        });
         for name in names {
             let is = |word: &str| name.eq_ignore_ascii_case(word);
             let on = &mut self.enabled;

@@ -19,6 +19,7 @@ use crate::model::limits::{
     IMAP_PROGRESS_INTERVAL, IMAP_READ_OCTETS_AT_ONCE, IMAP_READS_AT_ONCE, IMAP_SEARCH_STEPS,
 };
 use crate::model::time::Mono;
+use crate::wire::imap::capability::Capabilities;
 use crate::wire::imap::command::search::{Key, Returns, Search};
 use crate::wire::imap::reply::search::{Esearch, put_found};
 use crate::wire::imap::reply::status::{Code, Kind, Status, Word};
@@ -312,7 +313,8 @@ impl<E: Env> Driver<E> {
             return Ok(Err(Done::No(Some(Word::Unavailable), "the server stops")));
         }
         let now = self.shard.env.now();
-        if now.since(progress.told) >= IMAP_PROGRESS_INTERVAL {
+        let tells = !self.hidden.meets(Capabilities::INPROGRESS);
+        if tells && now.since(progress.told) >= IMAP_PROGRESS_INTERVAL {
             progress.told = now;
             let Progress { tag, done, goal, .. } = *progress;
             let goal = Some(goal).filter(|goal| *goal > 0);

@@ -6,6 +6,7 @@ use crate::bytes::chain::Chain;
 use crate::env::Env;
 use crate::mailbox::{Flags, View};
 use crate::model::id::{AccountId, MailboxId, ModSeq, Uid};
+use crate::wire::imap::capability::Capabilities;
 use crate::wire::imap::command::select::{Qresync, Select};
 use crate::wire::imap::mailbox;
 use crate::wire::imap::reply::list::ListLine;
@@ -60,8 +61,12 @@ impl<E: Env> Driver<E> {
         ok("UIDs are valid").with(Code::UidValidity(view.uidvalidity().0)).put(out);
         ok("the next UID").with(Code::UidNext(view.uidnext().0)).put(out);
         let modseq = view.modseq().0.max(1);
-        ok("the highest change counter").with(Code::HighestModSeq(modseq)).put(out);
-        ok("its lasting name").with(Code::MailboxId(&mailbox_id(account, id))).put(out);
+        if !self.hidden.meets(Capabilities::CONDSTORE) {
+            ok("the highest change counter").with(Code::HighestModSeq(modseq)).put(out);
+        }
+        if !self.hidden.meets(Capabilities::OBJECTID) {
+            ok("its lasting name").with(Code::MailboxId(&mailbox_id(account, id))).put(out);
+        }
         if self.enabled.rev2 {
             ListLine { name: &name, ..ListLine::default() }.put(out, self.enabled.utf8);
         }

@@ -1,5 +1,6 @@
 //! IMAP on the wire: commands out of a stream of octets, sets, names of mailboxes, replies.
 
+pub mod capability;
 pub mod command;
 pub mod date;
 pub mod frame;
