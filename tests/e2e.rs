@@ -39,6 +39,9 @@ mod imap_compress;
 #[path = "e2e/imap_dialogs.rs"]
 mod imap_dialogs;
 #[cfg(test)]
+#[path = "e2e/imap_limit.rs"]
+mod imap_limit;
+#[cfg(test)]
 #[path = "e2e/imap_mask.rs"]
 mod imap_mask;
 #[cfg(test)]

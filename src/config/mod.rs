@@ -22,7 +22,7 @@ use crate::model::limits::CONFIG_OCTETS_MAX;
 use crate::server::imap;
 use crate::wire::imap::capability::Capabilities;
 use std::net::SocketAddr;
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -163,6 +163,8 @@ pub struct Imap {
     pub max_errors: u32,
     /// Failed logins of one session before it is closed.
     pub max_failed_logins: u8,
+    /// Messages that one command may deal with; none: as many as there are.
+    pub message_limit: Option<NonZeroU32>,
     /// What is neither offered nor done for anybody.
     pub hidden: Capabilities,
     /// The same for clients that say in ID what they are.

@@ -12,7 +12,7 @@ use crate::probe::event::Level;
 use crate::server::imap;
 use crate::wire::imap::capability::Capabilities;
 use std::net::SocketAddr;
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -344,11 +344,25 @@ fn imap(mut section: Section<'_, '_, '_>) -> Imap {
             limits::IMAP_LOGINS_FAILED_MAX,
             1..=u8::MAX,
         ),
+        message_limit: message_limit(&mut section),
         hidden: hidden(&mut section, "capabilities_hidden"),
         clients: section.sections("client", imap_client),
     };
     section.end();
     imap
+}
+
+/// 1000 is the least that RFC 9738 §3 thinks right.
+fn message_limit(section: &mut Section<'_, '_, '_>) -> Option<NonZeroU32> {
+    let read = |value: &DeValue<'_>| match value {
+        DeValue::Integer(number) => {
+            let limit = u32::from_str_radix(number.as_str(), number.radix()).ok()?;
+            matches!(limit, 0 | 1_000..).then_some(NonZeroU32::new(limit))
+        }
+        _ => None,
+    };
+    let show = |limit: &Option<NonZeroU32>| Some(limit.map_or(0, u32::from).to_string());
+    section.value("message_limit", None, "0 for none, or a number from 1000 on", read, show)
 }
 
 /// A list of names of capabilities.

@@ -101,6 +101,7 @@ impl Plan {
                 errors_max: config.imap.max_errors,
                 logins_failed_max: config.imap.max_failed_logins,
                 append_octets_max: config.smtp.max_message_size,
+                message_limit: config.imap.message_limit,
                 hidden: config.imap.hidden,
                 clients: config.imap.clients.clone().into(),
             },

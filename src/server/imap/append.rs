@@ -98,6 +98,9 @@ impl<E: Env> Driver<E> {
         if self.hidden.meets(Capabilities::MULTIAPPEND) {
             return Err(HIDDEN);
         }
+        if appending.messages.len() >= self.message_limit() {
+            return Err(Done::Limited(Kind::No, None, "too many messages in one command"));
+        }
         if appending.replaces.is_some() || appending.messages.len() >= MESSAGES_MAX {
             return Err(Done::Bad("too many messages"));
         }
@@ -231,7 +234,7 @@ impl<E: Env> Driver<E> {
                 return refused(error);
             }
             self.sync(true);
-            return Ok(self.removed(&tag, true, "replaced"));
+            return Ok(self.removed(&tag, true, None, "replaced"));
         }
         self.sync(true);
         if self.hidden.meets(Capabilities::UIDPLUS) {

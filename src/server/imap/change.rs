@@ -58,10 +58,11 @@ impl<E: Env> Driver<E> {
         if store.unchanged_since.is_some() {
             self.count_changes();
         }
-        let uids = match self.named(store.messages, store.uid) {
+        let mut uids = match self.named(store.messages, store.uid) {
             Ok(uids) => uids,
             Err(done) => return Ok(done),
         };
+        let lowest = self.limit(&mut uids);
         let Some(user) = &self.user else { return Ok(Done::Bad("log in first")) };
         let Some(selected) = &user.selected else { return Ok(Done::Bad("nothing is selected")) };
         if selected.read_only {
@@ -84,14 +85,18 @@ impl<E: Env> Driver<E> {
         // What this command did is told below, or not at all.
         self.sync_own(store, &uids, modified, &change);
         if !store.silent {
+            if lowest.is_some() {
+                uids.reverse();
+            }
             for some in uids.chunks(STORED_AT_ONCE) {
                 self.put_stored(store, some, modified);
                 self.flush_if_much(conn).await?;
             }
         }
         if modified.is_empty() {
-            return Ok(Done::Ok("stored"));
+            return Ok(Done::limited(lowest, "stored"));
         }
+        self.put_limited(lowest);
         let selected = self.selected();
         let number = |uid: &Uid| match selected {
             Some(selected) if !store.uid => selected.number(*uid),
@@ -158,7 +163,7 @@ impl<E: Env> Driver<E> {
         messages: Which<'_>,
         to: Text<'_>,
     ) -> Outcome {
-        let uids = match self.named(messages, uid) {
+        let mut uids = match self.named(messages, uid) {
             Ok(uids) => uids,
             Err(done) => return Ok(done),
         };
@@ -168,6 +173,13 @@ impl<E: Env> Driver<E> {
         let Some(target) = self.target(to) else {
             return Ok(Done::No(Some(Word::TryCreate), "there is no such mailbox"));
         };
+        if let Some(lowest) = self.limit(&mut uids) {
+            return Ok(Done::Limited(
+                Kind::No,
+                Some(lowest),
+                "too many messages, copy some of them",
+            ));
+        }
         let quota = self.quota();
         let placed = self.shard.desk.copy(account, from, target, &uids, quota).await;
         self.sync(uid);
@@ -198,7 +210,7 @@ impl<E: Env> Driver<E> {
         messages: Which<'_>,
         to: Text<'_>,
     ) -> Outcome {
-        let uids = match self.named(messages, uid) {
+        let mut uids = match self.named(messages, uid) {
             Ok(uids) => uids,
             Err(done) => return Ok(done),
         };
@@ -211,6 +223,7 @@ impl<E: Env> Driver<E> {
         let Some(target) = self.target(to) else {
             return Ok(Done::No(Some(Word::TryCreate), "there is no such mailbox"));
         };
+        let lowest = self.limit(&mut uids);
         match self.shard.desk.shift(account, from, target, &uids).await {
             Ok(placed) => {
                 // COPYUID comes before the messages are told to be gone (RFC 6851 §4.3).
@@ -218,7 +231,7 @@ impl<E: Env> Driver<E> {
                     self.put_placed(&placed, None, "moved");
                 }
                 self.sync(true);
-                Ok(self.removed(tag, !placed.uids.is_empty(), "moved"))
+                Ok(self.removed(tag, !placed.uids.is_empty(), lowest, "moved"))
             }
             Err(error) => self.not_placed(to, error),
         }
@@ -226,11 +239,18 @@ impl<E: Env> Driver<E> {
 
     /// The end of a command that removed messages: a client that keeps its copy by change counters
     /// gets the one up to which it knows everything now (RFC 7162 §3.2.7).
-    pub(super) fn removed(&mut self, tag: &str, any: bool, text: &'static str) -> Done {
+    pub(super) fn removed(
+        &mut self,
+        tag: &str,
+        any: bool,
+        lowest: Option<Uid>,
+        text: &'static str,
+    ) -> Done {
         let modseq = self.selected().map(|selected| selected.view.modseq().0);
         let Some(modseq) = modseq.filter(|_| any && self.enabled.qresync) else {
-            return Done::Ok(text);
+            return Done::limited(lowest, text);
         };
+        self.put_limited(lowest);
         let ok = Status::tagged(tag, Kind::Ok, text);
         ok.with(Code::HighestModSeq(modseq)).put(&mut self.out);
         Done::Said
@@ -245,11 +265,14 @@ impl<E: Env> Driver<E> {
             return Ok(READ_ONLY);
         }
         let mut uids = deleted(&selected.view);
+        // EXPUNGE itself has no limit (RFC 9738 §3.1).
+        let mut lowest = None;
         if let Some(which) = which {
             match self.named(which, true) {
                 Ok(named) => uids.retain(|uid| named.binary_search(uid).is_ok()),
                 Err(done) => return Ok(done),
             }
+            lowest = self.limit(&mut uids);
         }
         let (account, mailbox) = (user.account, selected.mailbox);
         if !uids.is_empty()
@@ -258,7 +281,7 @@ impl<E: Env> Driver<E> {
             return refused(error);
         }
         self.sync(true);
-        Ok(self.removed(tag, !uids.is_empty(), "expunged"))
+        Ok(self.removed(tag, !uids.is_empty(), lowest, "expunged"))
     }
 
     /// COPYUID, in the tagged answer or in front of it.

@@ -12,7 +12,7 @@ use crate::model::id::{BlobId, LogId, ModSeq, Uid};
 use crate::model::limits::{IMAP_READ_OCTETS_AT_ONCE, IMAP_READS_AT_ONCE};
 use crate::probe::event::{Level, event};
 use crate::store::BlobView;
-use crate::wire::imap::command::fetch::{Content, Fetch, Item, Part, Partial, Section};
+use crate::wire::imap::command::fetch::{Content, Fetch, Item, Page, Part, Partial, Section};
 use crate::wire::imap::reply::fetch::FetchLine;
 use crate::wire::imap::reply::search::put_vanished;
 use crate::wire::imap::reply::status::{Kind, Status, Word};
@@ -114,10 +114,15 @@ enum Sent {
 }
 
 impl<E: Env> Driver<E> {
-    /// The numbers of the messages that are wanted.
-    fn wanted(&mut self, fetch: &Fetch<'_>) -> Result<Vec<u32>, Done> {
+    /// The numbers of the messages that are wanted, and the UID at which the limit cut them off.
+    fn wanted(&mut self, fetch: &Fetch<'_>) -> Result<(Vec<u32>, Option<Uid>), Done> {
         if fetch.partial.is_some() && !fetch.uid {
             return Err(Done::Bad("PARTIAL goes with UID FETCH only"));
+        }
+        let too_many =
+            |page: Page| to_usize((page.last - page.first).into()) >= self.message_limit();
+        if fetch.partial.is_some_and(too_many) {
+            return Err(Done::Limited(Kind::No, None, "the page has too many messages"));
         }
         if fetch.vanished && !self.enabled.qresync {
             return Err(Done::Bad("ENABLE QRESYNC first"));
@@ -135,7 +140,15 @@ impl<E: Env> Driver<E> {
             all.retain(|&number| selected.entry(number).is_some_and(|(_, is_there)| is_there));
             all = all.get(page.cut(all.len())).unwrap_or_default().to_vec();
         }
-        Ok(all)
+        let surplus = all.len().saturating_sub(self.message_limit());
+        if surplus == 0 {
+            return Ok((all, None));
+        }
+        // From the highest on: where the limit cut off, that is how far the client got.
+        all.drain(..surplus);
+        all.reverse();
+        let lowest = all.last().and_then(|&number| selected.entry(number));
+        Ok((all, lowest.map(|(entry, _)| entry.uid)))
     }
 
     pub(super) async fn fetch(
@@ -144,8 +157,8 @@ impl<E: Env> Driver<E> {
         tag: &str,
         fetch: &Fetch<'_>,
     ) -> Outcome {
-        let all = match self.wanted(fetch) {
-            Ok(all) => all,
+        let (all, lowest) = match self.wanted(fetch) {
+            Ok(wanted) => wanted,
             Err(done) => return Ok(done),
         };
         if fetch.vanished {
@@ -184,6 +197,9 @@ impl<E: Env> Driver<E> {
                 }
             }
         }
+        if worst == Sent::UnknownEncoding || gone {
+            self.put_limited(lowest);
+        }
         if worst == Sent::UnknownEncoding {
             return Ok(Done::No(Some(Word::UnknownCte), "an encoding cannot be undone"));
         }
@@ -192,7 +208,7 @@ impl<E: Env> Driver<E> {
             ok.because(Word::ExpungeIssued).put(&mut self.out);
             return Ok(Done::Said);
         }
-        Ok(Done::Ok("fetched"))
+        Ok(Done::limited(lowest, "fetched"))
     }
 
     /// The messages of these numbers that are there and changed `since`; `gone` if one is not
@@ -266,7 +282,8 @@ impl<E: Env> Driver<E> {
         }
         let entries = numbers.iter().filter_map(|&number| selected.entry(number));
         let unseen = entries.filter(|(entry, there)| *there && !entry.flags.has(Flags::SEEN));
-        let uids: Vec<Uid> = unseen.map(|(entry, _)| entry.uid).collect();
+        let mut uids: Vec<Uid> = unseen.map(|(entry, _)| entry.uid).collect();
+        uids.sort_unstable();
         if uids.is_empty() {
             return Ok(uids);
         }

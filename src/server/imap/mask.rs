@@ -80,7 +80,7 @@ impl<E: Env> Driver<E> {
             let known = snapshot.login(&user.name, &settings.directory);
             known.map_or(Capabilities::NONE, |known| known.imap_hidden)
         });
-        self.hidden = settings.imap.hidden.and(self.client).and(account).with_dependants();
+        self.hidden = settings.imap.hidden().and(self.client).and(account).with_dependants();
     }
 
     /// Whether a command asks for something that is hidden.
@@ -112,6 +112,7 @@ fn used(command: &Command<'_>) -> Capabilities {
             .and(when(!list.returns.status.is_empty(), C::LIST_STATUS))
             .and(of_status(&list.returns.status)),
         Command::Status { items, .. } => of_status(items),
+        Command::UidBatches { .. } => C::UIDBATCHES,
         Command::UidExpunge(which) => C::UIDPLUS.and(of_set(*which)),
         Command::Copy { messages, .. } => of_set(*messages),
         Command::Move { messages, .. } => C::MOVE.and(of_set(*messages)),
@@ -187,6 +188,7 @@ fn of_keys(keys: &[Key<'_>]) -> Capabilities {
     all(keys, |key| match key {
         Key::Numbers(which) | Key::Uids(which) => of_set(*which),
         Key::Date { dated: Dated::Saved, .. } | Key::SaveDateSupported => Capabilities::SAVEDATE,
+        Key::UidAfter(_) | Key::UidBefore(_) => Capabilities::MESSAGELIMIT,
         Key::Older(_) | Key::Younger(_) => Capabilities::WITHIN,
         Key::ModSeq(_) => Capabilities::CONDSTORE,
         Key::EmailId(_) | Key::ThreadId(_) => Capabilities::OBJECTID,

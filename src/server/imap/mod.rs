@@ -18,6 +18,7 @@ mod catalog;
 mod change;
 mod fetch;
 mod idle;
+mod limit;
 mod list;
 mod login;
 mod mask;
@@ -41,7 +42,7 @@ use crate::bytes::codec::to_u64;
 use crate::env::bell::Bell;
 use crate::env::{Conn as _, Env};
 use crate::mailbox::{ChangeError, View};
-use crate::model::id::AccountId;
+use crate::model::id::{AccountId, Uid};
 use crate::model::limits::{
     IMAP_COMMAND_OCTETS_BEFORE_LOGIN_MAX, IMAP_COMMAND_OCTETS_MAX, IMAP_ERRORS_MAX,
 };
@@ -55,6 +56,7 @@ use crate::wire::imap::reply::status::{Code, Kind, Status, Word};
 use futures_lite::future::or;
 use std::io;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -76,6 +78,8 @@ pub struct Settings {
     pub logins_failed_max: u8,
     /// Octets of a message that a client may bring (RFC 7889).
     pub append_octets_max: u64,
+    /// Messages of one command (RFC 9738).
+    pub message_limit: Option<NonZeroU32>,
     /// What is hidden from everybody.
     pub hidden: Capabilities,
     /// What is hidden from some clients.
@@ -91,6 +95,7 @@ impl Default for Settings {
             errors_max: IMAP_ERRORS_MAX,
             logins_failed_max: 3,
             append_octets_max: 64 << 20,
+            message_limit: None,
             hidden: Capabilities::NONE,
             clients: Rc::new([]),
         }
@@ -164,6 +169,9 @@ enum Done {
     No(Option<Word>, &'static str),
     /// `tag BAD text`.
     Bad(&'static str),
+    /// `tag OK text`, or NO, of a command that came up against the limit of messages; with the
+    /// lowest UID that was, or would have been, dealt with.
+    Limited(Kind, Option<Uid>, &'static str),
     Close,
     Moved(AccountId),
 }
@@ -192,7 +200,7 @@ impl<E: Env> Driver<E> {
     /// In a box: futures would keep a place for every time it is moved.
     fn new(shard: Rc<Shard<E>>, peer: IpAddr) -> Box<Driver<E>> {
         let begun = shard.env.now();
-        let hidden = shard.settings.imap.hidden.with_dependants();
+        let hidden = shard.settings.imap.hidden().with_dependants();
         Box::new(Driver {
             shard,
             peer,
@@ -456,6 +464,10 @@ impl<E: Env> Driver<E> {
                 self.errors += 1;
                 Status::tagged(tag, Kind::Bad, text).put(out);
             }
+            Done::Limited(kind, uid, text) => {
+                let code = limit::code(&self.shard.settings.imap, uid);
+                Status::tagged(tag, kind, text).with(code).put(out);
+            }
             Done::Close => return Some(Goes::Close),
             Done::Moved(account) => return Some(Goes::Moved(account)),
         }
@@ -548,6 +560,7 @@ impl<E: Env> Driver<E> {
                 Ok(Done::Ok("nothing is selected"))
             }
             Command::Expunge => self.expunge(tag, None).await,
+            Command::UidBatches { size, batches } => Ok(self.uid_batches(tag, size, batches)),
             Command::UidExpunge(which) => self.expunge(tag, Some(which)).await,
             Command::Fetch(fetch) => self.fetch(conn, tag, &fetch).await,
             Command::Store(store) => self.store(conn, tag, &store).await,

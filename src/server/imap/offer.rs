@@ -43,6 +43,10 @@ pub(super) fn words(
     for (one, word) in offered.without(hidden).each() {
         words.push(match one {
             Capabilities::APPENDLIMIT => format!("{word}={}", settings.append_octets_max).into(),
+            Capabilities::MESSAGELIMIT => {
+                let limit = settings.message_limit.map_or(u32::MAX, u32::from);
+                format!("{word}={limit}").into()
+            }
             _ => word.into(),
         });
     }

@@ -4,12 +4,13 @@
 
 use super::fetch::{Reads, Source};
 use super::query::Letter;
-use super::search::{Asked, Found, Hit, Progress, Wanted};
+use super::search::{Asked, Found, Hit, Hits, Progress, Wanted};
 use super::{Done, Driver, Outcome};
 use crate::env::Env;
 use crate::mailbox::Entry;
 use crate::model::limits::IMAP_READS_AT_ONCE;
 use crate::wire::imap::command::search::{Algorithm, By, Order, Sort, Thread};
+use crate::wire::imap::reply::status::Kind;
 use crate::wire::message::envelope::put_envelope;
 use crate::wire::message::head::{FieldKind, Head};
 use crate::wire::message::ids::{message_id, references};
@@ -22,7 +23,7 @@ impl<E: Env> Driver<E> {
     pub(super) async fn sort(&mut self, conn: &mut E::Conn, tag: &str, sort: &Sort<'_>) -> Outcome {
         let Sort { uid, returns, ref order, charset, ref keys } = *sort;
         let asked = Asked { tag, uid, returns, charset: Some(charset), keys };
-        let hits = match self.find(conn, &asked, Wanted::ALL).await? {
+        let hits = match self.find_whole(conn, &asked).await? {
             Ok(hits) => hits,
             Err(done) => return Ok(self.unsaved(returns, done)),
         };
@@ -31,8 +32,17 @@ impl<E: Env> Driver<E> {
             Ok(hits) => hits,
             Err(done) => return Ok(self.unsaved(returns, done)),
         };
-        self.answer(&asked, "SORT", &hits);
+        self.answer(&asked, "SORT", &Hits { hits, lowest: None });
         Ok(Done::Ok("sorted"))
+    }
+
+    /// All that is meant: what is put in order has to be there as a whole (RFC 9738 §3.3).
+    async fn find_whole(&mut self, conn: &mut E::Conn, asked: &Asked<'_>) -> Found<Vec<Hit>> {
+        Ok(match self.find(conn, asked, Wanted::ALL).await? {
+            Ok(Hits { hits, lowest: None }) => Ok(hits),
+            Ok(_) => Err(Done::Limited(Kind::No, None, "too many messages to put in order")),
+            Err(done) => Err(done),
+        })
     }
 
     async fn sorted(
@@ -103,7 +113,7 @@ impl<E: Env> Driver<E> {
     ) -> Outcome {
         let Thread { uid, algorithm, charset, ref keys } = *thread;
         let asked = Asked { tag, uid, returns: None, charset: Some(charset), keys };
-        let hits = match self.find(conn, &asked, Wanted::ALL).await? {
+        let hits = match self.find_whole(conn, &asked).await? {
             Ok(hits) => hits,
             Err(done) => return Ok(done),
         };

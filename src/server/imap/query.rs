@@ -44,6 +44,7 @@ enum Node {
     Known(bool),
     /// Message numbers, in spans that rise.
     Numbers(Vec<Span>),
+    Uids(Range<u32>),
     Flags {
         flags: Flags,
         set: bool,
@@ -123,6 +124,11 @@ impl Query {
     pub(super) fn row(&self, number: u32, entry: &Entry, known: Option<&Keywords>) -> Option<bool> {
         self.root.row(&Row { number, entry, known })
     }
+
+    /// Whether a message is among those that are to be searched at all: what MESSAGELIMIT counts.
+    pub(super) fn looks_at(&self, number: u32, entry: &Entry) -> bool {
+        self.root.looks_at(&Row { number, entry, known: None })
+    }
 }
 
 /// A query in the making.
@@ -151,6 +157,8 @@ impl Making<'_, '_> {
             Key::All | Key::SaveDateSupported => Node::Known(true),
             Key::Numbers(which) => self.numbers(*which, false)?,
             Key::Uids(which) => self.numbers(*which, true)?,
+            Key::UidAfter(uid) => Node::Uids(uid.saturating_add(1)..u32::MAX),
+            Key::UidBefore(uid) => Node::Uids(0..*uid),
             Key::Has { mark, set } => has(*mark, *set),
             // No message is \Recent here, which is any server's right (RFC 3501 §2.3.2), and none
             // has a THREADID so far.
@@ -251,6 +259,15 @@ impl Node {
         }
     }
 
+    /// By the numbers and UIDs alone that every result must have.
+    fn looks_at(&self, row: &Row<'_>) -> bool {
+        match self {
+            Node::All(inner) => inner.iter().all(|node| node.looks_at(row)),
+            Node::Numbers(_) | Node::Uids(_) => self.row(row) == Some(true),
+            _ => true,
+        }
+    }
+
     fn row(&self, row: &Row<'_>) -> Option<bool> {
         let entry = row.entry;
         Some(match self {
@@ -259,6 +276,7 @@ impl Node {
                 let at = spans.partition_point(|span| span.last < row.number);
                 spans.get(at).is_some_and(|span| span.first <= row.number)
             }
+            Node::Uids(uids) => uids.contains(&entry.uid.0),
             Node::Flags { flags, set } => entry.flags.has(*flags) == *set,
             Node::Keyword { bit, set } => {
                 let mask = row.known.map_or(0, |known| known.mask(entry.keywords));

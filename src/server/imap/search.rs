@@ -59,6 +59,14 @@ enum State {
     Missed,
 }
 
+/// What a search came to.
+pub(super) struct Hits {
+    /// By rising numbers; SORT puts them into its own order.
+    pub hits: Vec<Hit>,
+    /// The limit let no messages be searched below this one.
+    pub lowest: Option<Uid>,
+}
+
 /// How many results are needed, counted from either end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Wanted {
@@ -119,12 +127,12 @@ impl<E: Env> Driver<E> {
             return Ok(Done::Bad("strings are UTF-8, and no charset can be named"));
         }
         let asked = Asked { tag, uid, returns, charset, keys };
-        let hits = match self.find(conn, &asked, Wanted::of(returns)).await? {
-            Ok(hits) => hits,
+        let found = match self.find(conn, &asked, Wanted::of(returns)).await? {
+            Ok(found) => found,
             Err(done) => return Ok(self.unsaved(returns, done)),
         };
-        self.answer(&asked, "SEARCH", &hits);
-        Ok(Done::Ok("searched"))
+        self.answer(&asked, "SEARCH", &found);
+        Ok(Done::limited(found.lowest, "searched"))
     }
 
     /// A search that was to be saved and was not leaves `$` empty (RFC 5182 §2.1).
@@ -145,7 +153,7 @@ impl<E: Env> Driver<E> {
         conn: &mut E::Conn,
         asked: &Asked<'_>,
         wanted: Wanted,
-    ) -> Found<Vec<Hit>> {
+    ) -> Found<Hits> {
         if asks_mod_seq(asked.keys) {
             self.count_changes();
         }
@@ -180,10 +188,12 @@ impl<E: Env> Driver<E> {
         selected: &Selected,
         query: &Query,
         wanted: Wanted,
-    ) -> Found<Vec<Hit>> {
+    ) -> Found<Hits> {
         let known = selected.view.keywords();
         let mut progress = Progress::new(tag, self.shard.env.now(), 0);
         let mut hits = Vec::new();
+        let mut seen = Vec::new();
+        let limit = self.message_limit();
         let mut steps = 0;
         for (number, entry) in selected.all() {
             let state = match query.row(number, &entry, known) {
@@ -197,6 +207,9 @@ impl<E: Env> Driver<E> {
                 mod_seq: entry.modseq.0,
                 state,
             }));
+            if limit < usize::MAX && query.looks_at(number, &entry) {
+                seen.push(entry.uid);
+            }
             steps += query.len;
             if steps >= IMAP_SEARCH_STEPS {
                 steps = 0;
@@ -205,9 +218,13 @@ impl<E: Env> Driver<E> {
                 }
             }
         }
+        let lowest = self.limit(&mut seen);
+        if let Some(lowest) = lowest {
+            hits.retain(|hit| hit.uid >= lowest);
+        }
         let open = hits.iter().filter(|hit| hit.state == State::Open).count();
         if open == 0 {
-            return Ok(Ok(hits));
+            return Ok(Ok(Hits { hits, lowest }));
         }
         progress.goal = u32::try_from(open).unwrap_or(u32::MAX);
         let mut reader = Reader::new(query);
@@ -223,7 +240,7 @@ impl<E: Env> Driver<E> {
             }
         }
         hits.retain(|hit| hit.state != State::Missed);
-        Ok(Ok(hits))
+        Ok(Ok(Hits { hits, lowest }))
     }
 
     /// Reads messages, from one end on, until so many are found as are wanted from there.
@@ -326,13 +343,18 @@ impl<E: Env> Driver<E> {
     }
 
     /// Tells what was found, in this order, and saves it if that was asked for.
-    pub(super) fn answer(&mut self, asked: &Asked<'_>, what: &'static str, hits: &[Hit]) {
+    pub(super) fn answer(&mut self, asked: &Asked<'_>, what: &'static str, found: &Hits) {
+        let hits = &*found.hits;
         let number = |hit: &Hit| if asked.uid { hit.uid.0 } else { hit.number };
         let asks = asks_mod_seq(asked.keys);
         let is_extended = asked.returns.is_some() || self.enabled.rev2 && what == "SEARCH";
         if !is_extended {
             let highest = hits.iter().map(|hit| hit.mod_seq).max().filter(|_| asks);
-            return put_found(&mut self.out, what, hits.iter().map(number), highest);
+            let mut numbers: Vec<u32> = hits.iter().map(number).collect();
+            if found.lowest.is_some() {
+                numbers.reverse();
+            }
+            return put_found(&mut self.out, what, numbers, highest);
         }
         let returns = asked.returns.unwrap_or(Returns { all: true, ..Returns::default() });
         let told = told(returns, hits);

@@ -73,6 +73,8 @@ capabilities! {
     BINARY "BINARY",
     PREVIEW "PREVIEW",
     APPENDLIMIT "APPENDLIMIT",
+    UIDBATCHES "UIDBATCHES",
+    MESSAGELIMIT "MESSAGELIMIT",
 }
 
 impl Capabilities {
@@ -107,8 +109,8 @@ impl Capabilities {
         names.join(", ")
     }
 
-    /// The members one by one, in the order in which they are told, with their names. The value of
-    /// APPENDLIMIT is not part of its name.
+    /// The members one by one, in the order in which they are told, with their names. What
+    /// stands behind the sign of equality of APPENDLIMIT and MESSAGELIMIT is not in it.
     pub fn each(self) -> impl Iterator<Item = (Capabilities, &'static str)> {
         let members = TABLE.iter().filter(move |(one, ..)| self.meets(*one));
         members.map(|(one, word, _)| (*one, *word))

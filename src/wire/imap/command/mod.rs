@@ -137,7 +137,8 @@ pub enum Command<'a> {
         messages: Which<'a>,
         mailbox: Text<'a>,
     },
-    /// Batches of `size` messages, and which of them, counted from the newest (RFC 10022).
+    /// Batches of `size` messages, and which of them, counted from the newest; as the client wrote
+    /// them, in the wrong order too (RFC 10022).
     UidBatches {
         size: u32,
         batches: Option<(u32, u32)>,
@@ -348,7 +349,7 @@ fn take_uid_batches<'a>(scan: &mut Scan<'a>) -> Result<Command<'a>, What> {
         let first = scan.nz_number()?;
         scan.expect(b':', "a range of batches is like 1:10")?;
         let last = scan.nz_number()?;
-        batches = Some((first.min(last), first.max(last)));
+        batches = Some((first, last));
     }
     Ok(Command::UidBatches { size, batches })
 }

@@ -142,6 +142,9 @@ pub enum Key<'a> {
     All,
     Numbers(Which<'a>),
     Uids(Which<'a>),
+    /// The UID is higher (RFC 9738 §3.2).
+    UidAfter(u32),
+    UidBefore(u32),
     Has {
         mark: Mark,
         set: bool,
@@ -384,6 +387,8 @@ fn take_named<'a>(scan: &mut Scan<'a>) -> Result<Key<'a>, What> {
         b"SMALLER" => Key::Smaller(behind_space(scan, Scan::number64)?),
         b"OLDER" => Key::Older(behind_space(scan, Scan::nz_number)?),
         b"YOUNGER" => Key::Younger(behind_space(scan, Scan::nz_number)?),
+        b"UIDAFTER" => Key::UidAfter(behind_space(scan, Scan::nz_number)?),
+        b"UIDBEFORE" => Key::UidBefore(behind_space(scan, Scan::nz_number)?),
         b"UID" => Key::Uids(behind_space(scan, Scan::which)?),
         b"MODSEQ" => take_mod_seq(scan)?,
         b"EMAILID" => Key::EmailId(behind_space(scan, take_object_id)?),

@@ -46,10 +46,8 @@ pub fn put_uid_batches(out: &mut Chain, tag: &str, batches: impl IntoIterator<It
     for (index, span) in batches.into_iter().enumerate() {
         out.put(if index == 0 { b" " } else { b"," });
         put_number(out, u64::from(span.last));
-        if span.first < span.last {
-            out.put(b":");
-            put_number(out, u64::from(span.first));
-        }
+        out.put(b":");
+        put_number(out, u64::from(span.first));
     }
     out.put(b"\r\n");
 }

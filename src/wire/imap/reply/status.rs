@@ -44,7 +44,7 @@ pub enum Code<'a> {
     },
     /// RFC 8474 §4.1.
     MailboxId(&'a str),
-    /// At most so many messages at once; what was not done begins at this UID (RFC 9738 §3.1).
+    /// At most so many messages at once; the lowest UID that was dealt with (RFC 9738 §3.1).
     MessageLimit {
         limit: u32,
         uid: Option<u32>,
@@ -104,6 +104,7 @@ words! {
     ReadWrite "READ-WRITE",
     ServerBug "SERVERBUG",
     TooBig "TOOBIG",
+    TooFew "TOOFEW",
     TooMany "TOOMANY",
     TryCreate "TRYCREATE",
     UidNotSticky "UIDNOTSTICKY",

@@ -261,7 +261,7 @@ fn writes_what_was_found() {
         * SORT
         * SEARCH 2 5 (MODSEQ 917162500)
         * VANISHED (EARLIER) 300:310,405,411
-        * UIDBATCHES (TAG "A143") 215295:99696,1
+        * UIDBATCHES (TAG "A143") 215295:99696,1:1
         * ESEARCH (TAG "A1") UID MIN 2 MAX 47 COUNT 25 ALL 1:17,21 MODSEQ 12
         * ESEARCH (TAG "A2") PARTIAL (-1:-100 NIL) PARTIAL (1:2 4,9)
     "#]],
