@@ -26,7 +26,7 @@ use crate::model::limits::{
 use crate::store::Damaged;
 use crate::wire::message::envelope::put_envelope;
 use crate::wire::message::head::FieldKind;
-use crate::wire::message::ids::{message_id, references};
+use crate::wire::message::ids::{message_id, references, thread};
 use crate::wire::message::mime::{Encoding, Kind, Part, Tree};
 use crate::wire::message::preview::put_preview;
 use crate::wire::message::sent::{Sent, sent};
@@ -303,6 +303,13 @@ impl<'a> Summary<'a> {
     pub fn references(&self) -> impl Iterator<Item = u64> + use<'a> {
         let (ids, _) = self.references.as_chunks::<8>();
         ids.iter().map(|id| u64::from_le_bytes(*id))
+    }
+
+    /// The thread that it belongs to, if that can be told ([`thread`]).
+    pub fn thread(&self) -> Option<u64> {
+        let (ids, _) = self.references.as_chunks::<8>();
+        let oldest = self.references().next();
+        thread(self.message_id(), oldest, ids.len())
     }
 
     /// The base subject, folded to be compared.

@@ -1,6 +1,6 @@
 //! CREATE, DELETE, RENAME, SUBSCRIBE; STATUS; quotas.
 
-use super::select::mailbox_id;
+use super::object::mailbox_id;
 use super::{Done, Driver, Outcome, refused};
 use crate::env::Env;
 use crate::mailbox::{Flags, Quota, SEPARATOR, Use, View};

@@ -1,6 +1,7 @@
 //! FETCH: what rows say without a read, what summaries say, and parts of messages out of the log's
 //! blocks.
 
+use super::object::{email_id, thread_id, thread_of};
 use super::selected::{Own, Selected};
 use super::{Done, Driver, Outcome};
 use crate::bytes::chain::Chain;
@@ -34,18 +35,6 @@ const BREATHE_MESSAGES: usize = 512;
 /// What stands for NUL in BODY[…]: no text of ASCII or UTF-8 has it, and sizes stay.
 const NO_NUL: u8 = 0x80;
 
-/// EMAILID (RFC 8474 §5.1): of the blob, so that copies share it.
-pub(super) fn email_id(log: LogId, blob: BlobId) -> String {
-    format!("M{:x}-{:x}", log.0, blob.0)
-}
-
-/// The blob that an EMAILID names.
-pub(super) fn email_blob(log: LogId, id: &str) -> Option<BlobId> {
-    let (_, number) = id.split_once('-')?;
-    let blob = BlobId(u64::from_str_radix(number, 16).ok()?);
-    (email_id(log, blob) == id).then_some(blob)
-}
-
 /// How much of a message has to be read.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Reads {
@@ -71,11 +60,12 @@ impl Needs {
             | Item::Uid
             | Item::ModSeq
             | Item::EmailId
-            | Item::ThreadId
             | Item::SaveDate => Reads::Nothing,
-            Item::Envelope | Item::Body | Item::BodyStructure | Item::Preview { .. } => {
-                Reads::Summary
-            }
+            Item::Envelope
+            | Item::Body
+            | Item::BodyStructure
+            | Item::Preview { .. }
+            | Item::ThreadId => Reads::Summary,
             _ => Reads::Message,
         };
         let marks = |item: &Item<'_>| {
@@ -396,7 +386,6 @@ fn put_row_item(
         Item::Size => line.size(u64::from(entry.size)),
         Item::ModSeq => line.mod_seq(entry.modseq.0),
         Item::EmailId => line.email_id(&email_id(log, entry.blob)),
-        Item::ThreadId => line.thread_id(None),
         Item::SaveDate => line.save_date(Some(entry.save_date)),
         _ => return false,
     }
@@ -485,6 +474,13 @@ impl<'b> Message<'b> {
             Item::BodyStructure => {
                 let out = line.item("BODYSTRUCTURE");
                 self.put_text(out, Summary::structure, put_bodystructure);
+            }
+            Item::ThreadId => {
+                let thread = match self.summary() {
+                    Some(summary) => summary.thread(),
+                    None => thread_of(self.octets()),
+                };
+                line.thread_id(thread.map(thread_id).as_deref());
             }
             Item::Body => self.put_plain_body(line.item("BODY")),
             Item::Preview { .. } => {

@@ -22,6 +22,7 @@ mod limit;
 mod list;
 mod login;
 mod mask;
+mod object;
 mod offer;
 mod order;
 mod query;

@@ -8,7 +8,8 @@
 //! A row answers flags, dates, sizes and numbers for a nanosecond each; a message is read for what
 //! is open then, and its octets are looked through last.
 
-use super::fetch::{Source, email_blob};
+use super::fetch::Source;
+use super::object::{email_blob, named_thread, thread_of};
 use super::selected::{NoSuchNumber, Selected};
 use crate::bytes::codec::{to_u64, to_usize};
 use crate::mailbox::summary::{Stored, Summary};
@@ -62,6 +63,7 @@ enum Node {
     Blob(BlobId),
     /// The day of the Date field.
     Sent(Range<i64>),
+    Thread(u64),
     /// A needle in fields of this name.
     Field {
         name: Box<[u8]>,
@@ -93,8 +95,8 @@ pub(super) struct Query {
     needles: Vec<Needle>,
     /// Keys, those that hold others included.
     pub len: usize,
-    /// Some keys ask for the day of the Date field, which summaries know.
-    has_days: bool,
+    /// Some keys ask for what summaries know.
+    asks_summaries: bool,
 }
 
 /// Whether mod-sequences are asked for, and so are part of the answer (RFC 7162 §3.1.5).
@@ -114,10 +116,11 @@ impl Query {
         selected: &Selected,
         around: Surroundings<'_>,
     ) -> Result<Query, NoSuchNumber> {
-        let mut making = Making { selected, around, needles: Vec::new(), len: 0, has_days: false };
+        let mut making =
+            Making { selected, around, needles: Vec::new(), len: 0, asks_summaries: false };
         let root = Node::All(making.nodes(keys)?);
-        let Making { needles, len, has_days, .. } = making;
-        Ok(Query { root, needles, len, has_days })
+        let Making { needles, len, asks_summaries, .. } = making;
+        Ok(Query { root, needles, len, asks_summaries })
     }
 
     /// What the row alone says; `None`: the message has to be read.
@@ -137,7 +140,7 @@ struct Making<'s, 'a> {
     around: Surroundings<'a>,
     needles: Vec<Needle>,
     len: usize,
-    has_days: bool,
+    asks_summaries: bool,
 }
 
 impl Making<'_, '_> {
@@ -160,9 +163,15 @@ impl Making<'_, '_> {
             Key::UidAfter(uid) => Node::Uids(uid.saturating_add(1)..u32::MAX),
             Key::UidBefore(uid) => Node::Uids(0..*uid),
             Key::Has { mark, set } => has(*mark, *set),
-            // No message is \Recent here, which is any server's right (RFC 3501 §2.3.2), and none
-            // has a THREADID so far.
-            Key::New | Key::ThreadId(_) => Node::Known(false),
+            // No message is \Recent here, which is any server's right (RFC 3501 §2.3.2).
+            Key::New => Node::Known(false),
+            Key::ThreadId(id) => match named_thread(id) {
+                Some(thread) => {
+                    self.asks_summaries = true;
+                    Node::Thread(thread)
+                }
+                None => Node::Known(false),
+            },
             Key::Keyword { name, set } => {
                 let bit = self.selected.view.keywords().map_or(0, |known| known.bit(name));
                 Node::Keyword { bit, set: *set }
@@ -179,7 +188,7 @@ impl Making<'_, '_> {
                     Dated::Internal => Node::Received(seconds),
                     Dated::Saved => Node::Saved(seconds),
                     Dated::Sent => {
-                        self.has_days = true;
+                        self.asks_summaries = true;
                         Node::Sent(days)
                     }
                 }
@@ -248,7 +257,7 @@ struct Row<'a> {
 impl Node {
     fn cost(&self) -> Cost {
         match self {
-            Node::Sent(_) => Cost::Summary,
+            Node::Sent(_) | Node::Thread(_) => Cost::Summary,
             Node::Field { .. } => Cost::Header,
             Node::Words { .. } => Cost::Body,
             Node::Not(inner) => inner.cost(),
@@ -287,7 +296,9 @@ impl Node {
             Node::Size(octets) => octets.contains(&entry.size.into()),
             Node::ModSeq(least) => entry.modseq.0 >= *least,
             Node::Blob(blob) => entry.blob == *blob,
-            Node::Sent(_) | Node::Field { .. } | Node::Words { .. } => return None,
+            Node::Sent(_) | Node::Thread(_) | Node::Field { .. } | Node::Words { .. } => {
+                return None;
+            }
             Node::Not(inner) => return inner.row(row).map(|holds| !holds),
             Node::All(inner) => return decide(inner, row, false),
             Node::Any(inner) => return decide(inner, row, true),
@@ -347,7 +358,7 @@ impl<'q> Reader<'q> {
 
     /// Whether the summaries alone may decide.
     pub(super) fn wants_summaries(&self) -> bool {
-        self.query.has_days
+        self.query.asks_summaries
     }
 
     /// Whether a message is what is looked for; `None`: its octets are needed.
@@ -366,6 +377,7 @@ impl<'q> Reader<'q> {
     fn holds(&mut self, node: &Node, row: &Row<'_>, open: &mut Open<'_>) -> Option<bool> {
         match node {
             Node::Sent(days) => open.is_sent_on(|day| days.contains(&day)),
+            Node::Thread(thread) => open.is_in(*thread),
             Node::Field { name, needle } => {
                 let (header, search) = (open.header()?, self.searches.get_mut(*needle)?);
                 let mut named = fields(header).filter(|field| {
@@ -438,6 +450,15 @@ impl<'a> Open<'a> {
             head.value(octets, FieldKind::Date).and_then(sent)
         };
         Some(sent.map(Sent::day).is_some_and(is_meant))
+    }
+
+    /// Whether it belongs to this thread, if that can be told.
+    fn is_in(&self, thread: u64) -> Option<bool> {
+        let own = match &self.summary {
+            Some(summary) => summary.thread(),
+            None => thread_of(self.octets?),
+        };
+        Some(own == Some(thread))
     }
 
     fn fill(&mut self, octets: &[u8], parts: &mut Vec<Part>) {

@@ -1,11 +1,12 @@
 //! SELECT and EXAMINE, CLOSE and UNSELECT (RFC 3691).
 
+use super::object::mailbox_id;
 use super::selected::Selected;
 use super::{Done, Driver, Outcome};
 use crate::bytes::chain::Chain;
 use crate::env::Env;
 use crate::mailbox::{Flags, View};
-use crate::model::id::{AccountId, MailboxId, ModSeq, Uid};
+use crate::model::id::{ModSeq, Uid};
 use crate::wire::imap::capability::Capabilities;
 use crate::wire::imap::command::select::{Qresync, Select};
 use crate::wire::imap::mailbox;
@@ -14,11 +15,6 @@ use crate::wire::imap::reply::put_count;
 use crate::wire::imap::reply::search::put_vanished;
 use crate::wire::imap::reply::status::{Code, Kind, Status, Word};
 use crate::wire::imap::set::{Span, intersect, merge};
-
-/// MAILBOXID (RFC 8474 §4): never given to another mailbox of this server.
-pub(super) fn mailbox_id(account: AccountId, mailbox: MailboxId) -> String {
-    format!("F{:x}-{:x}", account.0, mailbox.0)
-}
 
 impl<E: Env> Driver<E> {
     pub(super) fn select(&mut self, tag: &str, select: &Select<'_>, read_only: bool) -> Done {

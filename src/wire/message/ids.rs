@@ -31,6 +31,13 @@ pub fn references(message: &[u8], head: &Head, out: &mut Vec<u64>) {
     out.drain(..surplus);
 }
 
+/// The thread of a message by its own id and its references, of which there are `count`: the hash
+/// of the id that all of it began with. It is a matter of this message alone, so that it never
+/// changes. `None` where there is no id, or where the oldest of many are not known any more.
+pub fn thread(id: Option<u64>, oldest: Option<u64>, count: usize) -> Option<u64> {
+    oldest.or(id).filter(|_| count < REFERENCES_MAX)
+}
+
 /// The ids in a field, hashed: what stands in angle brackets, spaces left out.
 struct Ids<'a> {
     lexer: Lexer<'a>,
