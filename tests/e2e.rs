@@ -39,6 +39,9 @@ mod imap_compress;
 #[path = "e2e/imap_dialogs.rs"]
 mod imap_dialogs;
 #[cfg(test)]
+#[path = "e2e/imap_gone.rs"]
+mod imap_gone;
+#[cfg(test)]
 #[path = "e2e/imap_limit.rs"]
 mod imap_limit;
 #[cfg(test)]

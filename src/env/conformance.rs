@@ -3,7 +3,7 @@
 //!
 //! A machine's own tests call these on one of its shards; a check panics where a promise is broken.
 
-use super::{BLOCK_OCTETS, Conn, Env, File, Listener};
+use super::{BLOCK_OCTETS, Conn, Env, File, Listener, Presence};
 use crate::bytes::buffer::Buffer;
 use crate::bytes::chain::{Chain, Shared};
 use crate::model::time::Mono;
@@ -182,6 +182,32 @@ pub async fn moves_connections<E: Env>(env: &E) {
     far.close().await;
 }
 
+/// Who has ended his side, or has gone, is known without a read.
+pub async fn tells_who_has_gone<E: Env>(env: &E) {
+    async fn until<E: Env>(env: &E, conn: &E::Conn, what: Presence) {
+        let deadline = soon(env);
+        while conn.presence() != what {
+            assert!(env.now() < deadline, "{what:?} does not come: {:?}", conn.presence());
+            env.sleep(Duration::from_micros(50)).await;
+        }
+    }
+    let (mut near, mut far) = pair(env).await;
+    assert_eq!((near.presence(), far.presence()), (Presence::Here, Presence::Here));
+    let mut chain = Chain::new();
+    chain.put(b"unread");
+    near.write(&mut chain, soon(env)).await.unwrap();
+    assert_eq!(far.presence(), Presence::Here, "octets that lie there are no end");
+    drop(near);
+    while far.presence() == Presence::Here {
+        env.sleep(Duration::from_micros(50)).await;
+    }
+    // If the end was all that came, it takes an answer to learn the rest.
+    chain.put(b"are you there?");
+    let told = far.write(&mut chain, soon(env)).await;
+    assert!(told.is_ok() || far.presence() == Presence::Gone);
+    until(env, &far, Presence::Gone).await;
+}
+
 /// Nobody listens, nobody accepts for a while, an accept is given up.
 pub async fn opens_connections<E: Env>(env: &E) {
     let listener = env.listen(any_port()).unwrap();
@@ -209,4 +235,5 @@ pub async fn keeps_every_promise<E: Env>(env: &E, dir: &Path) {
     carries_octets_in_order(env).await;
     keeps_deadlines(env).await;
     moves_connections(env).await;
+    tells_who_has_gone(env).await;
 }

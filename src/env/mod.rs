@@ -107,6 +107,17 @@ pub trait Listener: 'static {
     fn accept(&self) -> impl Future<Output = io::Result<Self::Conn>>;
 }
 
+/// How the other side of a connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// Nothing is known against it.
+    Here,
+    /// It sends no more. It may read on, or have gone: that shows when it is sent something.
+    Ended,
+    /// Nothing that is sent to it arrives any more.
+    Gone,
+}
+
 /// A stream between two peers.
 pub trait Conn: 'static {
     /// The connection on its way to another shard.
@@ -116,6 +127,8 @@ pub trait Conn: 'static {
     fn peer(&self) -> SocketAddr;
     /// This side's address.
     fn local(&self) -> SocketAddr;
+    /// How the other side stands as far as is known now, whatever of it was read.
+    fn presence(&self) -> Presence;
     /// Waits for octets and puts them into `buffer`; 0 when the peer has ended its side.
     /// `ErrorKind::TimedOut` at `deadline`. May be dropped without losing octets.
     fn read(

@@ -299,6 +299,29 @@ impl Server {
         child.wait_with_output().unwrap()
     }
 
+    /// Waits until the server has logged a line with all of these in it; the line.
+    #[expect(clippy::disallowed_methods, reason = "no shard stops, only this test")]
+    pub(crate) fn await_log(&self, words: &[&str]) -> String {
+        const PAUSE: Duration = Duration::from_millis(5);
+        for _ in 0..PATIENCE.as_millis() / PAUSE.as_millis() {
+            let log = fs::read_to_string(self.log()).unwrap_or_default();
+            let found = log.lines().find(|line| words.iter().all(|word| line.contains(word)));
+            if let Some(line) = found {
+                return line.into();
+            }
+            std::thread::sleep(PAUSE);
+        }
+        panic!("{words:?} was never logged");
+    }
+
+    /// Holds the process, and lets it go on: what is sent meanwhile has all arrived by then.
+    pub(crate) fn hold(&self, on: bool) {
+        let signal = if on { "-STOP" } else { "-CONT" };
+        let pid = self.pid().to_string();
+        let status = Command::new("kill").args([signal, &pid]).status().unwrap();
+        assert!(status.success());
+    }
+
     pub(crate) fn add_user(&self, user: &str) {
         self.add_user_with(user, PASSWORD);
     }

@@ -12,6 +12,7 @@
 use super::clock::{Alarm, Clock};
 use crate::bytes::buffer::Buffer;
 use crate::bytes::chain::Chain;
+use crate::env::Presence;
 use crate::model::time::Mono;
 use futures_lite::{AsyncRead as _, AsyncWrite as _};
 use glommio::net::TcpStream;
@@ -169,6 +170,20 @@ impl crate::env::Conn for Conn {
 
     fn local(&self) -> SocketAddr {
         self.0.local
+    }
+
+    fn presence(&self) -> Presence {
+        let Some(stream) = &self.0.stream else { return Presence::Gone };
+        let mut poll = libc::pollfd { fd: stream.as_raw_fd(), events: libc::POLLRDHUP, revents: 0 };
+        // SAFETY: one entry, which lives across the call; with a timeout of 0 it never waits.
+        let known = unsafe { libc::poll(&raw mut poll, 1, 0) };
+        if known <= 0 {
+            return Presence::Here;
+        }
+        match poll.revents & (libc::POLLERR | libc::POLLHUP | libc::POLLNVAL) {
+            0 => Presence::Ended,
+            _ => Presence::Gone,
+        }
     }
 
     async fn read(&mut self, buffer: &mut Buffer, deadline: Mono) -> io::Result<usize> {

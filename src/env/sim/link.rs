@@ -5,6 +5,7 @@ use super::chance::Chance;
 use super::faults::Faults;
 use crate::bytes::buffer::Buffer;
 use crate::bytes::chain::Chain;
+use crate::env::Presence;
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
@@ -170,6 +171,18 @@ impl Link {
             pipe.segments.push_back(Segment { due, len });
         }
         Outcome::Done(Ok(()))
+    }
+
+    /// How the other side stands, seen from `side`.
+    pub(super) fn presence(&self, side: usize, now: u64) -> Presence {
+        let is_past = |moment: Option<u64>| moment.is_some_and(|moment| moment <= now);
+        if self.stalled {
+            return Presence::Here;
+        }
+        if is_past(self.broken) || is_past(self.pipes[side].deaf) {
+            return Presence::Gone;
+        }
+        if is_past(self.pipes[1 - side].ended) { Presence::Ended } else { Presence::Here }
     }
 
     /// When the reader of what `side` wrote should be called, and its waker, if it waits.

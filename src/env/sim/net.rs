@@ -7,7 +7,7 @@ use super::machine::{SimEnv, World, nanos};
 use crate::bytes::buffer::Buffer;
 use crate::bytes::chain::Chain;
 use crate::bytes::hash::Sorted;
-use crate::env::{Conn, Listener};
+use crate::env::{Conn, Listener, Presence};
 use crate::model::time::Mono;
 use crossbeam::queue::SegQueue;
 use std::cell::{Cell, RefCell};
@@ -286,6 +286,10 @@ impl Conn for SimConn {
 
     fn local(&self) -> SocketAddr {
         self.link.borrow().addresses[self.side]
+    }
+
+    fn presence(&self) -> Presence {
+        self.link.borrow().presence(self.side, self.env.moment())
     }
 
     async fn read(&mut self, buffer: &mut Buffer, deadline: Mono) -> io::Result<usize> {

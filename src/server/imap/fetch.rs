@@ -163,6 +163,12 @@ impl<E: Env> Driver<E> {
             let rows = self.rows(some, fetch.changed_since, &mut gone);
             let mut rows = rows.as_slice();
             while !rows.is_empty() {
+                if since_pause >= BREATHE_MESSAGES
+                    || since_pause > 0 && needs.reads == Reads::Message
+                {
+                    since_pause = 0;
+                    self.take_turns(conn).await?;
+                }
                 let (few, later) = rows.split_at(needs.at_once(rows));
                 rows = later;
                 let mut sources = self.sources(few, needs.reads).await.into_iter();
@@ -181,10 +187,6 @@ impl<E: Env> Driver<E> {
                     }
                 }
                 since_pause += few.len();
-                if since_pause >= BREATHE_MESSAGES {
-                    since_pause = 0;
-                    self.shard.env.breathe().await;
-                }
             }
         }
         if worst == Sent::UnknownEncoding || gone {

@@ -41,7 +41,7 @@ use crate::bytes::buffer::Buffer;
 use crate::bytes::chain::Chain;
 use crate::bytes::codec::to_u64;
 use crate::env::bell::Bell;
-use crate::env::{Conn as _, Env};
+use crate::env::{Conn as _, Env, Presence};
 use crate::mailbox::{ChangeError, View};
 use crate::model::id::{AccountId, Uid};
 use crate::model::limits::{
@@ -148,6 +148,8 @@ struct Driver<E: Env> {
     begun: Mono,
     /// COMPRESS was given.
     squeeze: Option<Box<Squeeze>>,
+    /// It was asked whether it is there still: see [`Driver::take_turns`].
+    asked: bool,
     errors: u32,
     logins_failed: u8,
 }
@@ -218,6 +220,7 @@ impl<E: Env> Driver<E> {
             coming: Coming::default(),
             begun,
             squeeze: None,
+            asked: false,
             errors: 0,
             logins_failed: 0,
         })
@@ -236,6 +239,7 @@ impl<E: Env> Driver<E> {
                     (self, conn) = back;
                     continue;
                 }
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => break "gone",
                 Err(_) => break "lost",
             }
             if self.flush(&mut conn).await.is_err() {
@@ -277,6 +281,23 @@ impl<E: Env> Driver<E> {
             conn.write(&mut piece, deadline).await?;
         }
         Ok(())
+    }
+
+    /// Lets others have their turn. An error if the client has gone: nobody waits for the rest. One
+    /// that sends no more may read on; a line shows which it is, for the kernel of one that has
+    /// gone answers it.
+    async fn take_turns(&mut self, conn: &mut E::Conn) -> io::Result<()> {
+        self.shard.env.breathe().await;
+        match conn.presence() {
+            Presence::Here => Ok(()),
+            Presence::Gone => Err(io::ErrorKind::ConnectionAborted.into()),
+            Presence::Ended if self.asked => Ok(()),
+            Presence::Ended => {
+                self.asked = true;
+                Status::untagged(Kind::Ok, "still at it").put(&mut self.out);
+                self.flush(conn).await
+            }
+        }
     }
 
     /// Sends what waits if that is much: the reader sets the pace.

@@ -318,14 +318,13 @@ impl<E: Env> Driver<E> {
         together(entries.map(|entry| self.read(entry, reads))).await
     }
 
-    /// Lets others have their turn; tells the client how far it is, every now and then, which also
-    /// shows whether it is there still.
+    /// Lets others have their turn; tells the client how far it is, every now and then.
     pub(super) async fn pause(
         &mut self,
         conn: &mut E::Conn,
         progress: &mut Progress<'_>,
     ) -> Found<()> {
-        self.shard.env.breathe().await;
+        self.take_turns(conn).await?;
         if self.shard.draining.is_set() {
             return Ok(Err(Done::No(Some(Word::Unavailable), "the server stops")));
         }
