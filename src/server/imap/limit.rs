@@ -49,7 +49,7 @@ impl Done {
 impl<E: Env> Driver<E> {
     /// Messages of one command; without a limit, and where that is hidden, as many as there are.
     pub(super) fn message_limit(&self) -> usize {
-        let limit = self.shard.settings.imap.message_limit;
+        let limit = self.shard.settings().imap.message_limit;
         let limit = limit.filter(|_| !self.hidden.meets(Capabilities::MESSAGELIMIT));
         limit.map_or(usize::MAX, |limit| to_usize(u64::from(limit.get())))
     }
@@ -67,7 +67,7 @@ impl<E: Env> Driver<E> {
     /// §3.1).
     pub(super) fn put_limited(&mut self, lowest: Option<Uid>) {
         if lowest.is_some() {
-            let code = code(&self.shard.settings.imap, lowest);
+            let code = code(&self.shard.settings().imap, lowest);
             Status::untagged(Kind::No, LIMITED).with(code).put(&mut self.out);
         }
     }

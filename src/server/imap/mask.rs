@@ -64,8 +64,8 @@ fn fits(pattern: &[u8], value: &[u8]) -> bool {
 impl<E: Env> Driver<E> {
     /// What is hidden from whoever says this in ID; true if something else is offered now.
     pub(super) fn set_client(&mut self, told: &[IdPair<'_>]) -> bool {
-        let clients = self.shard.settings.imap.clients.iter();
-        let matching = clients.filter(|client| client.matches(told));
+        let settings = self.shard.settings();
+        let matching = settings.imap.clients.iter().filter(|client| client.matches(told));
         self.client = matching.fold(Capabilities::NONE, |all, client| all.and(client.hidden));
         let before = self.hidden;
         self.set_mask();
@@ -74,7 +74,7 @@ impl<E: Env> Driver<E> {
 
     /// To be called when the user or the client is another one.
     pub(super) fn set_mask(&mut self) {
-        let settings = &self.shard.settings;
+        let settings = &self.shard.settings();
         let account = self.user.as_ref().map_or(Capabilities::NONE, |user| {
             let snapshot = self.shard.directory();
             let known = snapshot.login(&user.name, &settings.directory);

@@ -203,7 +203,7 @@ impl<E: Env> Driver<E> {
     /// In a box: futures would keep a place for every time it is moved.
     fn new(shard: Rc<Shard<E>>, peer: IpAddr) -> Box<Driver<E>> {
         let begun = shard.env.now();
-        let hidden = shard.settings.imap.hidden().with_dependants();
+        let hidden = shard.settings().imap.hidden().with_dependants();
         Box::new(Driver {
             shard,
             peer,
@@ -487,7 +487,7 @@ impl<E: Env> Driver<E> {
                 Status::tagged(tag, Kind::Bad, text).put(out);
             }
             Done::Limited(kind, uid, text) => {
-                let code = limit::code(&self.shard.settings.imap, uid);
+                let code = limit::code(&self.shard.settings().imap, uid);
                 Status::tagged(tag, kind, text).with(code).put(out);
             }
             Done::Close => return Some(Goes::Close),
