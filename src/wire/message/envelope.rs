@@ -13,7 +13,8 @@ use super::lexer::{put_unfolded, trim};
 use super::mailboxes::{Scratch, put_addresses};
 use super::nstring::{Open, Reader, put_nil, put_value};
 
-/// Appends the ENVELOPE of the header `head` of `message`, parentheses included.
+/// Appends the ENVELOPE of the header `head` of `message`, parentheses included; see
+/// [`Head::more_values`] for where `message` may end.
 pub fn put_envelope(message: &[u8], head: &Head, out: &mut Vec<u8>) {
     let value = |kind| head.value(message, kind);
     out.push(b'(');
@@ -41,7 +42,7 @@ pub fn put_envelope(message: &[u8], head: &Head, out: &mut Vec<u8>) {
     }
     for kind in [FieldKind::To, FieldKind::Cc, FieldKind::Bcc] {
         out.push(b' ');
-        put_list(value(kind), &mut scratch, out);
+        put_all(message, head, kind, &mut scratch, out);
     }
     for kind in [FieldKind::InReplyTo, FieldKind::MessageId] {
         out.push(b' ');
@@ -62,6 +63,21 @@ fn put_list(value: Option<&[u8]>, scratch: &mut Scratch, out: &mut Vec<u8>) {
     if !value.is_some_and(|value| put_addresses(value, scratch, out)) {
         put_nil(out);
     }
+}
+
+/// The addresses of all fields of a kind, as if they were one (RFC 5322 §4.5.3).
+fn put_all(message: &[u8], head: &Head, kind: FieldKind, scratch: &mut Scratch, out: &mut Vec<u8>) {
+    let first = head.value(message, kind);
+    let mut more = head.more_values(message, kind).peekable();
+    if more.peek().is_none() {
+        return put_list(first, scratch, out);
+    }
+    let mut whole = first.unwrap_or_default().to_vec();
+    for value in more {
+        whole.push(b',');
+        whole.extend_from_slice(value);
+    }
+    put_list(Some(&whole), scratch, out);
 }
 
 /// Appends `text` with one space for each run of spaces, tabs and line ends; none around it.
@@ -214,6 +230,16 @@ mod tests {
         check(
             "Date:\r\nSubject:  \r\nFrom:\r\nReply-To: \r\nIn-Reply-To:\r\nMessage-ID: \r\n",
             expect![[r#"("" "" NIL NIL NIL NIL NIL NIL "" "")"#]],
+        );
+    }
+
+    #[test]
+    fn takes_the_recipients_of_every_field() {
+        check(
+            "To: a@b\r\nFrom: c@d\r\nto: e@f,\r\n g@h\r\nFrom: i@j\r\nCc:\r\nCc: k@l\r\n\r\nTo: m@n\r\n",
+            expect![[
+                r#"(NIL NIL ((NIL NIL "c" "d")) ((NIL NIL "c" "d")) ((NIL NIL "c" "d")) ((NIL NIL "a" "b")(NIL NIL "e" "f")(NIL NIL "g" "h")) ((NIL NIL "k" "l")) NIL NIL NIL)"#
+            ]],
         );
     }
 

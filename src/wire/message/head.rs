@@ -2,9 +2,10 @@
 //!
 //! [`super::fields`] walks over all fields; this knows twenty of them by name and keeps the value
 //! of the first of each, without allocating. A field that comes twice counts once: RFC 5322 §3.6
-//! allows one, and one reader must not see another than the next.
+//! allows one, and one reader must not see another than the next. Only the recipients of all fields
+//! are put together ([`Head::more_values`]), as RFC 5322 §4.5.3 asks.
 
-use super::fields::is_empty;
+use super::fields::{Field, fields, is_empty};
 use crate::bytes::codec::to_u32;
 use memchr::memchr;
 use std::ops::Range;
@@ -74,6 +75,8 @@ impl FieldKind {
 pub struct Head {
     /// Value of the first field of each kind; a value never begins at octet 0.
     values: [(u32, u32); KINDS],
+    /// One bit for each kind: there are more fields of it.
+    again: u32,
 }
 
 /// How a header ended.
@@ -136,6 +139,7 @@ impl Head {
         let len = line[..colon].iter().rposition(|octet| !matches!(octet, b' ' | b'\t'))? + 1;
         let index = usize::from(FieldKind::of(&line[..len])? as u8) - 1;
         if self.values[index].0 != 0 {
+            self.again |= 1 << index;
             return None;
         }
         self.values[index] = (to_u32(at + colon + 1), to_u32(at + content_len(line)));
@@ -153,6 +157,24 @@ impl Head {
     pub fn value<'a>(&self, message: &'a [u8], kind: FieldKind) -> Option<&'a [u8]> {
         message.get(self.range(kind)?)
     }
+
+    /// The values behind the first; `message` is the one that was scanned, and has this header's
+    /// empty line or ends with the header.
+    pub fn more_values<'a>(
+        &self,
+        message: &'a [u8],
+        kind: FieldKind,
+    ) -> impl Iterator<Item = &'a [u8]> {
+        let is_more = self.again & (1 << (kind as u8 - 1)) != 0;
+        let first = self.range(kind).filter(|_| is_more);
+        let rest = first.and_then(|first| {
+            let rest = message.get(first.end..)?;
+            rest.get(memchr(b'\n', rest)? + 1..)
+        });
+        let rest = rest.unwrap_or_default();
+        let is = move |field: &Field| FieldKind::of(&rest[field.name.clone()]) == Some(kind);
+        fields(rest).filter(is).map(|field| &rest[field.value])
+    }
 }
 
 /// Octets of `line` without its line end.
@@ -163,7 +185,7 @@ fn content_len(line: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fields::{fields, header_len};
+    use super::super::fields::header_len;
     use super::*;
 
     /// The walk over all fields is the oracle.
@@ -175,7 +197,9 @@ mod tests {
         for field in fields(message) {
             if let Some(kind) = FieldKind::of(&message[field.name]) {
                 let value = &mut first.values[usize::from(kind as u8) - 1];
-                if value.0 == 0 {
+                if value.0 != 0 {
+                    first.again |= 1 << (kind as u8 - 1);
+                } else {
                     let end = field.value.start + content_len(&message[field.value.clone()]);
                     *value = (to_u32(field.value.start), to_u32(end.max(field.value.start)));
                 }
@@ -189,6 +213,11 @@ mod tests {
         check(b"Received: x\r\nTO : a\r\n b\r\nTo: c\r\nContent-type:text/plain\n\nFrom: body");
         check(b"To:\r\nFrom: a\r\n");
         check(b"");
+        let message = b"To: a\r\n b\r\nCc: c\r\nTO: d\r\n e\r\nto:\r\n\r\nTo: f";
+        let head = Head::of(message).0;
+        let more = |kind| head.more_values(message, kind).collect::<Vec<_>>();
+        assert_eq!(more(FieldKind::To), [&b" d\r\n e"[..], b""]);
+        assert_eq!((more(FieldKind::Cc), more(FieldKind::Bcc)), (vec![], vec![]));
     }
 
     #[test]

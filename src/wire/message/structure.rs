@@ -140,7 +140,7 @@ impl Writer<'_> {
         for child in children(self.parts, index).take(1) {
             let head = self.head(child);
             out.push(b' ');
-            put_envelope(self.message, &head, out);
+            put_envelope(&self.message[..self.parts[child].header().end], &head, out);
             out.push(b' ');
             self.put_part(child, &head, out);
         }
