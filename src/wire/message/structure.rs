@@ -166,10 +166,9 @@ impl Writer<'_> {
         self.put_raw(head, FieldKind::ContentLocation, out);
     }
 
-    /// A field as it stands there, folds undone; NIL if it is missing or empty.
+    /// A field as it stands there, folds undone; NIL if it is missing (RFC 9051 §4.5).
     fn put_raw(&self, head: &Head, kind: FieldKind, out: &mut Vec<u8>) {
-        let value = head.value(self.message, kind).map(trim).filter(|value| !value.is_empty());
-        let Some(value) = value else { return put_nil(out) };
+        let Some(value) = head.value(self.message, kind).map(trim) else { return put_nil(out) };
         let open = Open::new(out);
         put_unfolded(value, out);
         open.close(out);
@@ -387,6 +386,12 @@ epilogue
             "Content-Type: image/png; name*0=a; name*1=b\nContent-Disposition: attachment;\n filename*=utf-8''x%20y\n\na",
             expect![[
                 r#"("image" "png" ("name" "ab") NIL NIL "7bit" 1 NIL ("attachment" ("filename*" "utf-8''x%20y")) NIL NIL)"#
+            ]],
+        );
+        check(
+            "Content-ID:\nContent-Description: \n\n",
+            expect![[
+                r#"("text" "plain" ("charset" "us-ascii") "" "" "7bit" 0 0 NIL NIL NIL NIL)"#
             ]],
         );
         check(
