@@ -6,8 +6,9 @@
 //! ```
 //!
 //! Everything is taken, and each octet looked at once. What has no `@` has the host
-//! `MISSING_DOMAIN`, since NIL there would begin a group; a comment behind an address is its name;
-//! words before an address without brackets are its name. Semicolons part addresses too.
+//! `MISSING_DOMAIN`, since NIL there would begin a group, and what is more than one atom then is a
+//! name, as Dovecot has it; a comment behind an address is its name; words before an address without
+//! brackets are its name. Semicolons part addresses too.
 
 use super::envelope::put_spaced;
 use super::lexer::{Lexer, trim};
@@ -29,12 +30,15 @@ struct Words {
     text: Vec<u8>,
     /// Where the last run of words begins that dots hold together.
     last_run: usize,
+    /// One of them at least was quoted.
+    is_quoted: bool,
 }
 
 impl Words {
     fn clear(&mut self) {
         self.text.clear();
         self.last_run = 0;
+        self.is_quoted = false;
     }
 
     /// Makes room for a word that begins with `first`; `spaced` if space came before it.
@@ -77,7 +81,7 @@ impl<'a> List<'a, '_> {
     /// Appends what stands before the next comma; false at the end of the field.
     fn put_next(&mut self, out: &mut Vec<u8>) -> bool {
         self.scratch.words.clear();
-        self.read_words(b",;:<@");
+        let comment = self.read_words(b",;:<@");
         match self.lexer.peek() {
             Some(b':') => {
                 self.lexer.skip();
@@ -86,34 +90,30 @@ impl<'a> List<'a, '_> {
             }
             Some(b'<') => self.put_angle(out),
             Some(b'@') => self.put_spec(out),
-            _ if !self.scratch.words.text.is_empty() => {
-                let Words { text, .. } = &self.scratch.words;
-                self.begin(out);
-                out.extend_from_slice(b"(NIL NIL ");
-                put_string(text, out);
-                put_host(None, out);
-            }
+            _ if !self.scratch.words.text.is_empty() => self.put_bare(comment, out),
             _ => {}
         }
         self.skip_to_next(out)
     }
 
-    /// Reads words into the scratch, up to one of `ends`.
-    fn read_words(&mut self, ends: &[u8]) {
+    /// Reads words into the scratch, up to one of `ends`; returns the last comment.
+    fn read_words(&mut self, ends: &[u8]) -> Option<&'a [u8]> {
         let words = &mut self.scratch.words;
+        let mut comment = None;
         loop {
             let before = self.lexer.rest().len();
-            self.lexer.skip_space();
+            comment = self.lexer.skip_space().or(comment);
             let spaced = self.lexer.rest().len() < before;
-            let Some(first) = self.lexer.peek() else { return };
+            let Some(first) = self.lexer.peek() else { return comment };
             if first == b'"' {
                 words.begin(first, spaced);
+                words.is_quoted = true;
                 self.lexer.quoted(&mut words.text);
                 continue;
             }
             let is_end = ends.contains(&first) && !(first == b':' && self.in_group);
             if is_end {
-                return;
+                return comment;
             }
             words.begin(first, spaced);
             words.text.push(first);
@@ -135,6 +135,20 @@ impl<'a> List<'a, '_> {
         put_string(&self.scratch.words.text, out);
         out.extend_from_slice(b" NIL)");
         self.in_group = true;
+    }
+
+    /// Words without an address.
+    fn put_bare(&self, comment: Option<&[u8]>, out: &mut Vec<u8>) {
+        let Words { text, is_quoted, .. } = &self.scratch.words;
+        let is_name = *is_quoted || text.contains(&b' ');
+        let (name, mailbox) =
+            if is_name { (&text[..], &b""[..]) } else { (comment.unwrap_or_default(), &text[..]) };
+        self.begin(out);
+        out.push(b'(');
+        put_name(name, out);
+        out.extend_from_slice(b" NIL ");
+        put_mailbox(mailbox, out);
+        put_host(None, out);
     }
 
     /// `name <@route:local@domain>`, the lexer at the bracket.
@@ -168,7 +182,7 @@ impl<'a> List<'a, '_> {
     fn put_spec(&mut self, out: &mut Vec<u8>) {
         self.lexer.skip();
         let comment = self.read_host();
-        let Words { text, last_run } = &self.scratch.words;
+        let Words { text, last_run, .. } = &self.scratch.words;
         let (name, local) = text.split_at(*last_run);
         self.begin(out);
         out.push(b'(');
@@ -236,7 +250,7 @@ fn is_special(octet: u8) -> bool {
 }
 
 fn put_name(name: &[u8], out: &mut Vec<u8>) {
-    if trim(name).is_empty() {
+    if name.is_empty() {
         return put_nil(out);
     }
     let open = Open::new(out);
@@ -339,13 +353,20 @@ mod tests {
         check("", expect![""]);
         check(" , ;(c)", expect![""]);
         check("someone", expect![[r#"((NIL NIL "someone" "MISSING_DOMAIN"))"#]]);
+        check("a (The Name)", expect![[r#"(("The Name" NIL "a" "MISSING_DOMAIN"))"#]]);
+        check("The Name", expect![[r#"(("The Name" NIL "MISSING_MAILBOX" "MISSING_DOMAIN"))"#]]);
+        check("\"Name\"", expect![[r#"(("Name" NIL "MISSING_MAILBOX" "MISSING_DOMAIN"))"#]]);
+        check("\" \" <a@b>", expect![[r#"(("" NIL "a" "b"))"#]]);
         check("<>", expect![[r#"((NIL NIL "MISSING_MAILBOX" "MISSING_DOMAIN"))"#]]);
         check("@b", expect![[r#"((NIL NIL "MISSING_MAILBOX" "b"))"#]]);
         check("a@", expect![[r#"((NIL NIL "a" "MISSING_DOMAIN"))"#]]);
         check("a@b (The Name)", expect![[r#"(("The Name" NIL "a" "b"))"#]]);
         check("John Doe john . doe@x", expect![[r#"(("John Doe" NIL "john.doe" "x"))"#]]);
         check("a@b c@d; e@f", expect![[r#"((NIL NIL "a" "b")(NIL NIL "e" "f"))"#]]);
-        check("\"open <a@b>", expect![[r#"((NIL NIL "open <a@b>" "MISSING_DOMAIN"))"#]]);
+        check(
+            "\"open <a@b>",
+            expect![[r#"(("open <a@b>" NIL "MISSING_MAILBOX" "MISSING_DOMAIN"))"#]],
+        );
         check("x <a@b, y <c@d>", expect![[r#"(("x" NIL "a" "b")("y" NIL "c" "d"))"#]]);
         check(
             "g: a@b, h: c@d",
