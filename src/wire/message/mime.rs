@@ -199,9 +199,8 @@ impl Parse<'_> {
                 continue;
             }
             // Boundaries that open nothing are passed over: epilogues begin behind them.
-            let mut body = to_usize(u64::from(self.tree.parts[index].body));
             loop {
-                let Some(found) = self.find(at, body) else {
+                let Some(found) = self.find(at) else {
                     self.end_down_to(0, self.message.len());
                     return;
                 };
@@ -209,7 +208,7 @@ impl Parse<'_> {
                 let depth = usize::from(self.tree.parts[parent].depth);
                 self.end_down_to(depth + 1, found.start);
                 self.bounds.truncate(found.bound + usize::from(!found.closes));
-                (at, body) = (found.next, found.next);
+                at = found.next;
                 if !found.closes {
                     break;
                 }
@@ -285,9 +284,8 @@ impl Parse<'_> {
         (kind, encoding)
     }
 
-    /// The first boundary line at or behind `at`, the begin of a line; `body` is where the text
-    /// before it begins.
-    fn find(&self, at: usize, body: usize) -> Option<Found> {
+    /// The first boundary line at or behind `at`, the begin of a line.
+    fn find(&self, at: usize) -> Option<Found> {
         if self.bounds.is_empty() || self.tree.parts.len() >= MIME_PARTS_MAX {
             return None;
         }
@@ -296,8 +294,7 @@ impl Parse<'_> {
             if let Some((bound, closes)) = self.bound_at(line) {
                 let rest = &self.message[line..];
                 let next = line + memchr(b'\n', rest).map_or(rest.len(), |lf| lf + 1);
-                let start = if line == at { body } else { self.before_line(line) };
-                return Some(Found { start, next, bound, closes });
+                return Some(Found { start: self.before_line(line), next, bound, closes });
             }
             line += DASHES.find(self.message.get(line..)?)? + 1;
         }
@@ -333,22 +330,30 @@ impl Parse<'_> {
         let count = u16::try_from(self.tree.parts.len()).expect("parts have a bound");
         while self.open.len() > depth {
             let Some(index) = self.open.pop() else { return };
-            // A part whose header runs into a boundary may begin behind the end of its parent.
-            end = end.max(self.tree.parts[index].body);
+            // A part whose header runs into a boundary may begin behind the end of its parent; but a
+            // message begins where the part that holds it has its body.
+            let outer = self.open.last().map(|&outer| self.tree.parts[outer]);
+            let holder = outer.filter(|outer| outer.kind == Kind::Message);
+            end = end.max(holder.map_or(self.tree.parts[index].header, |holder| holder.header));
             self.count(to_usize(u64::from(end)));
             let part = &mut self.tree.parts[index];
+            if part.body > end {
+                // The line end before the boundary is the empty line: the part has no body.
+                (part.header, part.body) = (part.header.min(end), end);
+                part.lines = self.lines;
+            }
             part.end = end;
             part.lines = self.lines - part.lines;
             part.skip = count;
         }
     }
 
-    /// Counts line ends up to `at`, which never goes back.
+    /// Counts line ends up to `at`, which goes back by one line end at most.
     fn count(&mut self, at: usize) {
-        if at > self.counted {
-            self.lines += to_u32(memchr_iter(b'\n', &self.message[self.counted..at]).count());
-            self.counted = at;
-        }
+        let (from, to) = (self.counted.min(at), self.counted.max(at));
+        let lines = to_u32(memchr_iter(b'\n', &self.message[from..to]).count());
+        self.lines = if at < self.counted { self.lines - lines } else { self.lines + lines };
+        self.counted = at;
     }
 }
 

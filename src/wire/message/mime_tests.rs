@@ -209,3 +209,30 @@ fn keeps_its_laws_on_any_octets() {
         Ok(())
     });
 }
+
+#[test]
+fn a_part_without_a_body_has_no_empty_line() {
+    // RFC 2046 §5.1.1: the line end before a boundary belongs to the boundary.
+    let message = "Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: a/b\n\n--b\n\n--b\n--b\n\n\n--b--\n";
+    let parts = Tree::of(message.as_bytes()).parts;
+    let text = |range| message.get(range).unwrap();
+    let texts = parts[1..].iter().map(|part| (text(part.header()), text(part.body())));
+    let want = [("Content-Type: a/b\n", ""), ("", ""), ("", ""), ("\n", "")];
+    assert_eq!(texts.collect::<Vec<_>>(), want);
+    check(
+        "Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: message/rfc822\n\nA: b\n\n--b--\n",
+        expect![[r"
+            Multipart 6 …
+              Message 1 A: b\n
+                Text 0 
+        "]],
+    );
+    check(
+        "Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: message/rfc822\n\n--b--\n",
+        expect![[r"
+            Multipart 4 …
+              Message 0 
+                Text 0 
+        "]],
+    );
+}
