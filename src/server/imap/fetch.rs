@@ -618,7 +618,9 @@ impl<'b> Message<'b> {
         let numbers: Vec<u32> = part.numbers().collect();
         let parts = self.parts();
         let range = range(parts, &numbers, Text::Body)?;
-        let leaf = parts.get(find(parts, &numbers)?)?;
+        let Some(leaf) = find(parts, &numbers).and_then(|leaf| parts.get(leaf)) else {
+            return Some((None, range));
+        };
         let holds_parts = leaf.is_multipart() || leaf.kind == mime::Kind::Message;
         Some(((!holds_parts).then_some(leaf.encoding), range))
     }

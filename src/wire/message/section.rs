@@ -43,9 +43,24 @@ pub fn find(parts: &[Part], numbers: &[u32]) -> Option<usize> {
     Some(at)
 }
 
+/// Where the one part lies of a multipart without any: every message has a part 1
+/// (RFC 9051 §6.4.5.1), and the structure shows it.
+fn empty_at(parts: &[Part], numbers: &[u32]) -> Option<usize> {
+    let (&last, outer) = numbers.split_last()?;
+    let at = find(parts, outer)?;
+    let container = match parts.get(at)?.kind {
+        Kind::Message => parts.get(children(parts, at).next()?)?,
+        _ => parts.get(at)?,
+    };
+    (last == 1 && container.is_multipart()).then(|| container.body().end)
+}
+
 /// The octets of a section.
 pub fn range(parts: &[Part], numbers: &[u32], text: Text) -> Option<Range<usize>> {
-    let index = find(parts, numbers)?;
+    let Some(index) = find(parts, numbers) else {
+        let end = empty_at(parts, numbers)?;
+        return matches!(text, Text::Body | Text::Mime).then_some(end..end);
+    };
     let part = parts.get(index)?;
     // The message that HEADER and TEXT are about.
     let message = || match part.kind {
@@ -204,6 +219,21 @@ Subject: plain
         assert_eq!(range(&tree.parts, &[1], Text::Body), Some(6..7));
         assert_eq!(range(&tree.parts, &[1], Text::Mime), Some(0..6));
         assert_eq!(range(&tree.parts, &[2], Text::Body), None);
+    }
+
+    #[test]
+    fn a_multipart_without_parts_has_an_empty_one() {
+        let plain = "Content-Type: multipart/mixed\n\nc";
+        let within = format!("Content-Type: message/rfc822\n\n{plain}");
+        for (message, numbers) in [(plain, &[1][..]), (&within, &[1, 1])] {
+            let parts = Tree::of(message.as_bytes()).parts;
+            let end = message.len();
+            assert_eq!(range(&parts, numbers, Text::Body), Some(end..end));
+            assert_eq!(range(&parts, numbers, Text::Mime), Some(end..end));
+            assert_eq!(range(&parts, numbers, Text::Text), None);
+            assert_eq!(range(&parts, &[numbers, &[1]].concat(), Text::Body), None);
+            assert_eq!(range(&parts, &[numbers, &[2]].concat(), Text::Body), None);
+        }
     }
 
     #[test]
