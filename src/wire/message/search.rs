@@ -97,23 +97,19 @@ impl<'n> MessageSearch<'n> {
         MessageSearch { search: Search::new(needle), text: String::new(), octets: Vec::new() }
     }
 
-    /// `SEARCH BODY`: the texts of all parts, decoded, and the headers of parts within it.
+    /// `SEARCH BODY`: the texts of all parts, decoded; no header of any (RFC 9051 §6.4.4).
     pub fn in_body(&mut self, message: &[u8], parts: &[Part]) -> bool {
-        for (index, part) in parts.iter().enumerate() {
-            if index > 0 && self.in_header(&message[part.header()]) {
-                return true;
-            }
-            if matches!(part.kind, Kind::Text | Kind::Status) && self.in_text(message, part) {
-                return true;
-            }
-        }
-        false
+        parts.iter().any(|part| self.in_part(message, part))
     }
 
-    /// `SEARCH TEXT`: the header of the message, and its body.
+    /// `SEARCH TEXT`: the headers of the message and of all parts, and their texts.
     pub fn in_message(&mut self, message: &[u8], parts: &[Part]) -> bool {
-        let header = parts.first().map_or(0..0, Part::header);
-        self.in_header(&message[header]) || self.in_body(message, parts)
+        let mut parts = parts.iter();
+        parts.any(|part| self.in_header(&message[part.header()]) || self.in_part(message, part))
+    }
+
+    fn in_part(&mut self, message: &[u8], part: &Part) -> bool {
+        matches!(part.kind, Kind::Text | Kind::Status) && self.in_text(message, part)
     }
 
     /// A whole header, folds undone, encoded words read; field names are searched too.
@@ -258,7 +254,7 @@ cmV0
         check("grüße FROM afar", message, false, true);
         check("güte word", message, true, true);
         check("secret", message, true, true);
-        check("note: inner", message, true, true);
+        check("note: inner", message, false, true);
         check("hidden", message, false, false);
         check("preamble", message, false, false);
         check("", message, true, true);
