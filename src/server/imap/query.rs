@@ -10,7 +10,7 @@
 
 use super::fetch::Source;
 use super::object::{email_blob, named_thread, thread_of};
-use super::selected::{NoSuchNumber, Selected};
+use super::selected::Selected;
 use crate::bytes::codec::{to_u64, to_usize};
 use crate::mailbox::summary::{Stored, Summary};
 use crate::mailbox::{Entry, Flags, Keywords};
@@ -111,16 +111,12 @@ pub(super) fn asks_mod_seq(keys: &[Key<'_>]) -> bool {
 
 impl Query {
     /// Makes keys ready, all of which must hold.
-    pub(super) fn new(
-        keys: &[Key<'_>],
-        selected: &Selected,
-        around: Surroundings<'_>,
-    ) -> Result<Query, NoSuchNumber> {
+    pub(super) fn new(keys: &[Key<'_>], selected: &Selected, around: Surroundings<'_>) -> Query {
         let mut making =
             Making { selected, around, needles: Vec::new(), len: 0, asks_summaries: false };
-        let root = Node::All(making.nodes(keys)?);
+        let root = Node::All(making.nodes(keys));
         let Making { needles, len, asks_summaries, .. } = making;
-        Ok(Query { root, needles, len, asks_summaries })
+        Query { root, needles, len, asks_summaries }
     }
 
     /// What the row alone says; `None`: the message has to be read.
@@ -144,22 +140,19 @@ struct Making<'s, 'a> {
 }
 
 impl Making<'_, '_> {
-    fn nodes(&mut self, keys: &[Key<'_>]) -> Result<Vec<Node>, NoSuchNumber> {
-        let mut nodes = Vec::with_capacity(keys.len());
-        for key in keys {
-            nodes.push(self.node(key)?);
-        }
+    fn nodes(&mut self, keys: &[Key<'_>]) -> Vec<Node> {
+        let mut nodes: Vec<Node> = keys.iter().map(|key| self.node(key)).collect();
         nodes.sort_by_key(Node::cost);
-        Ok(nodes)
+        nodes
     }
 
-    fn node(&mut self, key: &Key<'_>) -> Result<Node, NoSuchNumber> {
+    fn node(&mut self, key: &Key<'_>) -> Node {
         self.len += 1;
         let now = i64::from(self.around.now);
-        Ok(match key {
+        match key {
             Key::All | Key::SaveDateSupported => Node::Known(true),
-            Key::Numbers(which) => self.numbers(*which, false)?,
-            Key::Uids(which) => self.numbers(*which, true)?,
+            Key::Numbers(which) => self.numbers(*which, false),
+            Key::Uids(which) => self.numbers(*which, true),
             Key::UidAfter(uid) => Node::Uids(uid.saturating_add(1)..u32::MAX),
             Key::UidBefore(uid) => Node::Uids(0..*uid),
             Key::Has { mark, set } => has(*mark, *set),
@@ -202,18 +195,19 @@ impl Making<'_, '_> {
                 email_blob(self.around.log, id).map_or(Node::Known(false), Node::Blob)
             }
             Key::Contains { within, text } => self.contains(*within, *text),
-            Key::Not(inner) => Node::Not(Box::new(self.node(inner)?)),
-            Key::Or(inner) => Node::Any(self.nodes(inner)?),
-            Key::And(inner) => Node::All(self.nodes(inner)?),
-        })
+            Key::Not(inner) => Node::Not(Box::new(self.node(inner))),
+            Key::Or(inner) => Node::Any(self.nodes(inner)),
+            Key::And(inner) => Node::All(self.nodes(inner)),
+        }
     }
 
-    fn numbers(&self, which: Which<'_>, uid: bool) -> Result<Node, NoSuchNumber> {
-        // `1:*` is what clients ask of an empty mailbox, too.
+    /// A number that no message has is met by none: RFC 5182 §2.2 has such a search, and other
+    /// servers take them. `1:*` is what clients ask of an empty mailbox, too.
+    fn numbers(&self, which: Which<'_>, uid: bool) -> Node {
         if self.selected.count() == 0 {
-            return Ok(Node::Known(false));
+            return Node::Known(false);
         }
-        self.selected.numbers(which, uid).map(Node::Numbers)
+        Node::Numbers(self.selected.numbers_there(which, uid))
     }
 
     fn contains(&mut self, within: Within<'_>, text: Text<'_>) -> Node {

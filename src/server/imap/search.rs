@@ -171,10 +171,8 @@ impl<E: Env> Driver<E> {
         };
         let now = self.shard.env.wall().seconds();
         let around = Surroundings { log: self.shard.log.id(), now, charset: &charset };
-        let found = match Query::new(asked.keys, &selected, around) {
-            Ok(query) => self.hunt(conn, asked.tag, &selected, &query, wanted).await,
-            Err(_) => Ok(Err(Done::Bad("there is no message of this number"))),
-        };
+        let query = Query::new(asked.keys, &selected, around);
+        let found = self.hunt(conn, asked.tag, &selected, &query, wanted).await;
         if let Some(user) = &mut self.user {
             user.selected = Some(selected);
         }

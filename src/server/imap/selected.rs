@@ -110,18 +110,27 @@ impl Selected {
 
     /// The numbers of the messages that are meant, as spans that rise.
     pub(super) fn numbers(&self, which: Which<'_>, uid: bool) -> Result<Vec<Span>, NoSuchNumber> {
-        let set = match which {
-            Which::Saved => return Ok(self.numbers_of(&self.saved)),
-            Which::Set(set) if uid => return Ok(self.numbers_of(&set.spans(self.max_uid()))),
-            Which::Set(set) => set,
-        };
         let count = self.count();
         let too_high = |bound| matches!(bound, Bound::Number(number) if number > count);
-        if set.ranges().any(|range| too_high(range.start) || too_high(range.end)) {
+        if let Which::Set(set) = which
+            && !uid
+            && set.ranges().any(|range| too_high(range.start) || too_high(range.end))
+        {
             return Err(NoSuchNumber);
         }
-        let all = Span::new(1, count);
-        Ok(intersect(&set.spans(count), all.as_slice()))
+        Ok(self.numbers_there(which, uid))
+    }
+
+    /// The same, of those that are in use.
+    pub(super) fn numbers_there(&self, which: Which<'_>, uid: bool) -> Vec<Span> {
+        match which {
+            Which::Saved => self.numbers_of(&self.saved),
+            Which::Set(set) if uid => self.numbers_of(&set.spans(self.max_uid())),
+            Which::Set(set) => {
+                let all = Span::new(1, self.count());
+                intersect(&set.spans(self.count()), all.as_slice())
+            }
+        }
     }
 
     /// The numbers of the messages with these UIDs.
