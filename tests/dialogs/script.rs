@@ -453,7 +453,8 @@ async fn expect<W: Wire>(
             session.skips = false;
             return Ok(());
         }
-        let ended = line.split(' ').next() == want.split(' ').next() && !want.starts_with('*');
+        let tag = want.split(' ').next().filter(|tag| !matches!(*tag, "" | "*"));
+        let ended = tag.is_some() && line.split(' ').next() == tag;
         if !session.skips || ended {
             return Err(format!("wanted {want}"));
         }
