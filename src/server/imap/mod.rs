@@ -577,10 +577,7 @@ impl<E: Env> Driver<E> {
     ) -> Outcome {
         match command {
             Command::Close => self.close().await,
-            Command::Unselect => {
-                self.deselect();
-                Ok(Done::Ok("nothing is selected"))
-            }
+            Command::Unselect => Ok(self.unselect()),
             Command::Expunge => self.expunge(tag, None).await,
             Command::UidBatches { size, batches } => Ok(self.uid_batches(tag, size, batches)),
             Command::UidExpunge(which) => self.expunge(tag, Some(which)).await,

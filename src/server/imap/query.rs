@@ -109,6 +109,16 @@ pub(super) fn asks_mod_seq(keys: &[Key<'_>]) -> bool {
     })
 }
 
+/// Whether messages are named by their numbers.
+pub(super) fn names_numbers(keys: &[Key<'_>]) -> bool {
+    keys.iter().any(|key| match key {
+        Key::Numbers(Which::Set(_)) => true,
+        Key::Not(inner) => names_numbers(std::slice::from_ref(inner)),
+        Key::Or(inner) | Key::And(inner) => names_numbers(inner),
+        _ => false,
+    })
+}
+
 impl Query {
     /// Makes keys ready, all of which must hold.
     pub(super) fn new(keys: &[Key<'_>], selected: &Selected, around: Surroundings<'_>) -> Query {

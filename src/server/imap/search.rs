@@ -8,7 +8,7 @@
 //! PARTIAL up to its end. Others get their turn meanwhile, and the client hears how far it is.
 
 use super::fetch::{Reads, Source};
-use super::query::{Letter, Query, Reader, Surroundings, asks_mod_seq};
+use super::query::{Letter, Query, Reader, Surroundings, asks_mod_seq, names_numbers};
 use super::selected::Selected;
 use super::{Done, Driver, Outcome};
 use crate::env::Env;
@@ -157,8 +157,8 @@ impl<E: Env> Driver<E> {
         if asks_mod_seq(asked.keys) {
             self.count_changes();
         }
-        // No number may move under a search by numbers (RFC 9051 §7.5.1).
-        self.sync(asked.uid);
+        // No number may move under a search by numbers (RFC 9051 §7.5.1, RFC 7162 §3.2.10.2).
+        self.sync(asked.uid && !names_numbers(asked.keys));
         let charset = asked.charset.map(Text::octets).unwrap_or_default();
         if !charset.is_empty() && !charset::is_known(&charset) {
             let no = Status::tagged(asked.tag, Kind::No, "the charset is not known");

@@ -18,8 +18,12 @@ use crate::wire::imap::set::{Span, intersect, merge};
 
 impl<E: Env> Driver<E> {
     pub(super) fn select(&mut self, tag: &str, select: &Select<'_>, read_only: bool) -> Done {
-        // Also a SELECT that fails leaves nothing selected (RFC 9051 §6.3.2).
-        self.deselect();
+        // Also a SELECT that fails leaves nothing selected (RFC 9051 §6.3.2), and what follows is
+        // about another mailbox (RFC 7162 §3.2.11).
+        if self.user.as_mut().is_some_and(|user| user.selected.take().is_some()) {
+            let closed = Status::untagged(Kind::Ok, "nothing is selected");
+            closed.because(Word::Closed).put(&mut self.out);
+        }
         if select.qresync.is_some() && !self.enabled.qresync {
             return Done::Bad("ENABLE QRESYNC first");
         }
@@ -91,13 +95,12 @@ impl<E: Env> Driver<E> {
         }
     }
 
-    /// Leaves the mailbox; says so where the client may wait for it (RFC 7162 §3.2.11).
-    pub(super) fn deselect(&mut self) {
-        let Some(user) = &mut self.user else { return };
-        if user.selected.take().is_some() && (self.enabled.qresync || self.enabled.rev2) {
-            let closed = Status::untagged(Kind::Ok, "nothing is selected");
-            closed.because(Word::Closed).put(&mut self.out);
+    /// Leaves the mailbox.
+    pub(super) fn unselect(&mut self) -> Done {
+        if let Some(user) = &mut self.user {
+            user.selected = None;
         }
+        Done::Ok("nothing is selected")
     }
 
     /// Removes what has `\Deleted`, silently, and leaves.
