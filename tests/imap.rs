@@ -215,6 +215,10 @@ impl Stage for World {
         self.shard.draining.set();
     }
 
+    async fn wait(&self, time: Duration) {
+        self.env.sleep(time).await;
+    }
+
     fn user(&self) -> &str {
         &self.user
     }

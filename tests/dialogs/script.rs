@@ -16,6 +16,7 @@
 //! C2 b NOOP   S2 b OK …     the same in a second session of the same user
 //! @deflate                  from here on the first session is deflated, both ways
 //! @drain                    the server is told to stop (simulator only)
+//! @wait 60                  so many seconds pass (simulator only)
 //! closed                    the server hung up on the first session
 //! ```
 //!
@@ -29,6 +30,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub(crate) const PASSWORD: &str = "secret";
 
@@ -46,6 +48,8 @@ pub(crate) trait Stage {
     async fn connect(&self) -> io::Result<Self::Wire>;
     /// Tells the server to stop.
     fn drain(&self);
+    /// Lets time pass.
+    async fn wait(&self, time: Duration);
     /// The user's address.
     fn user(&self) -> &str;
 }
@@ -81,6 +85,7 @@ enum Event {
     Skip(usize),
     Deflate,
     Drain,
+    Wait(Duration),
     Closed,
 }
 
@@ -161,6 +166,7 @@ impl Dialog {
             "S..." | "S2..." => Event::Skip(session),
             "@deflate" => Event::Deflate,
             "@drain" => Event::Drain,
+            "@wait" => Event::Wait(Duration::from_secs(rest.parse().ok()?)),
             "closed" => Event::Closed,
             _ => return None,
         };
@@ -170,8 +176,8 @@ impl Dialog {
 
     /// Whether only a simulated machine can do what the dialog wants.
     pub(crate) fn is_simulated(&self) -> bool {
-        let drains = self.events.iter().any(|event| matches!(event, Event::Drain));
-        drains || self.slow_disk.is_some() || self.no_plaintext
+        let beyond = |event: &Event| matches!(event, Event::Drain | Event::Wait(_));
+        self.events.iter().any(beyond) || self.slow_disk.is_some() || self.no_plaintext
     }
 
     /// Octets behind which the longest line can be cut.
@@ -343,7 +349,11 @@ impl<S: Stage> Play<'_, S> {
                 | Event::SendRaw(session, _)
                 | Event::Skip(session)
                 | Event::Said { session, .. } => *session,
-                Event::Append(..) | Event::Deflate | Event::Drain | Event::Closed => 0,
+                Event::Append(..)
+                | Event::Deflate
+                | Event::Drain
+                | Event::Wait(_)
+                | Event::Closed => 0,
             };
             self.open(number).await.map_err(failed)?;
             let Some(session) = &mut self.sessions[number] else { continue };
@@ -364,6 +374,7 @@ impl<S: Stage> Play<'_, S> {
                     session.squeeze = Some((deflate, Decompress::new(false)));
                 }
                 Event::Drain => self.stage.drain(),
+                Event::Wait(time) => self.stage.wait(*time).await,
                 Event::Said { want, whole, .. } => {
                     expect(session, want, *whole, &mut values, heard).await?;
                 }

@@ -7,6 +7,7 @@ use futures_lite::future::block_on;
 use std::fmt::Write as _;
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
+use std::time::Duration;
 
 #[test]
 fn imap_dialogs_hold_over_a_real_socket() {
@@ -42,6 +43,10 @@ impl Stage for Real<'_> {
     }
 
     fn drain(&self) {
+        unreachable!("only on a simulated machine");
+    }
+
+    async fn wait(&self, _: Duration) {
         unreachable!("only on a simulated machine");
     }
 
