@@ -65,7 +65,8 @@ impl<E: Env> Driver<E> {
     /// What is hidden from whoever says this in ID; true if something else is offered now.
     pub(super) fn set_client(&mut self, told: &[IdPair<'_>]) -> bool {
         let settings = self.shard.settings();
-        let matching = settings.imap.clients.iter().filter(|client| client.matches(told));
+        let clients = settings.imap.clients.iter();
+        let matching = clients.filter(|client| client.matches(told));
         self.client = matching.fold(Capabilities::NONE, |all, client| all.and(client.hidden));
         let before = self.hidden;
         self.set_mask();
@@ -74,7 +75,7 @@ impl<E: Env> Driver<E> {
 
     /// To be called when the user or the client is another one.
     pub(super) fn set_mask(&mut self) {
-        let settings = &self.shard.settings();
+        let settings = self.shard.settings();
         let account = self.user.as_ref().map_or(Capabilities::NONE, |user| {
             let snapshot = self.shard.directory();
             let known = snapshot.login(&user.name, &settings.directory);
