@@ -264,6 +264,7 @@ impl<E: Env> Driver<E> {
                 self.coming.ended();
             }
             buffer.consume(used);
+            let goes = goes.or_else(|| self.session.takes_flush().then_some(Goes::Again));
             if let Some(goes) = goes {
                 return goes;
             }

@@ -164,12 +164,14 @@ pub struct Session {
     errors: u32,
     /// Since the last message: commands that bring none nearer, and replies of 4xx.
     junk: u32,
+    /// See [`Session::takes_flush`].
+    flush: bool,
 }
 
 impl Session {
     pub fn new(settings: Rc<Settings>) -> Session {
         let state = State::Command(Place::Ready);
-        Session { settings, state, hello: None, skipping: None, errors: 0, junk: 0 }
+        Session { settings, state, hello: None, skipping: None, errors: 0, junk: 0, flush: false }
     }
 
     /// Writes what a client hears first.
@@ -212,6 +214,12 @@ impl Session {
     /// Writes the last reply of a server that stops; then closes. Answers an open question too.
     pub fn shutting_down(&mut self, out: &mut Chain) {
         self.give_up(3, 2, "Going down, come back later", out);
+    }
+
+    /// What was answered since the last call must not wait in a buffer for what is pipelined behind
+    /// it (RFC 2920 §3.2, 5 and 6): the answers go out before the caller steps on.
+    pub fn takes_flush(&mut self) -> bool {
+        std::mem::take(&mut self.flush)
     }
 
     /// Advances by at most one line or one run of octets. Returns the octets of `input` used up,
@@ -376,8 +384,12 @@ impl Session {
                 let chunk = Chunk { len, last: false };
                 return self.drop_chunk(reply::BAD_ARGUMENT, chunk, place);
             }
-            Err(error) => return self.refuse(reply::to_error(error), out),
+            Err(error) => {
+                self.flush = true;
+                return self.refuse(reply::to_error(error), out);
+            }
         };
+        self.flush |= must_flush(&command);
         if command.is_junk() {
             self.count_junk();
             if self.errors > self.settings.errors_max {
@@ -670,6 +682,21 @@ impl Session {
             fault.reply().put(out);
         }
         if intake.is_spoilt() { Step::Continue } else { Step::Abort }
+    }
+}
+
+/// Commands that come last in what a client pipelines.
+const fn must_flush(command: &Command<'_>) -> bool {
+    match command {
+        Command::Hello(..)
+        | Command::Data
+        | Command::Vrfy(_)
+        | Command::Expn(_)
+        | Command::Quit
+        | Command::Noop => true,
+        Command::Help | Command::Rset | Command::Mail(_) | Command::Rcpt(_) | Command::Bdat(_) => {
+            false
+        }
     }
 }
 

@@ -441,7 +441,7 @@ impl<'b> Message<'b> {
     }
 
     /// Puts ranges of the message behind what was said, out of the log's block. A NUL, which none but
-    /// a BINARY item may send, becomes [`NO_NUL`] (docs/decisions/0009).
+    /// a BINARY item may send, becomes [`NO_NUL`] (docs/decisions/0010).
     fn link(&self, out: &mut Chain, ranges: &[Range<usize>]) {
         let Some(blob) = &self.source.blob else { return };
         let (owner, message) = blob.message();
