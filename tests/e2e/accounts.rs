@@ -53,6 +53,25 @@ fn links(port: u16, hello: &str) -> Vec<Link> {
     (0..8).map(|_| smtp(port, hello).unwrap()).collect()
 }
 
+/// Commands of an operator's script meet while no server runs: each has its turn.
+#[test]
+fn commands_that_meet_while_it_is_stopped_wait_for_each_other() {
+    let mut server = Server::set_up("");
+    server.pombal(&["domain", "add", "local.example"], "");
+    std::thread::scope(|scope| {
+        for user in ["a", "b", "c", "d"] {
+            let server = &server;
+            scope.spawn(move || server.add_user(user));
+        }
+    });
+    let users = server.pombal(&["user", "list", "local.example"], "");
+    assert!(["a@", "b@", "c@", "d@"].iter().all(|user| users.contains(user)), "{users}");
+    server.start();
+    let second = server.try_pombal(&["serve"], "");
+    assert!(!second.status.success(), "one server for a directory");
+    server.stop();
+}
+
 #[test]
 fn a_quota_holds_on_whichever_shard_the_mail_comes_in() {
     let server = Server::with_users("", &["a", "b"]);

@@ -254,7 +254,7 @@ impl Server {
             if new.lines().any(|line| line.contains("event=reload")) && new.ends_with('\n') {
                 return new;
             }
-            std::thread::sleep(Duration::from_millis(10));
+            std::thread::park_timeout(Duration::from_millis(10));
         }
     }
 
