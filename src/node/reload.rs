@@ -69,12 +69,14 @@ impl InForce {
         }
         // Lists of tables are no keys of their own.
         let (old, new) = (&self.plan.config, &loaded.config);
-        for (key, differs) in
-            [("route", old.routes != new.routes), ("tls.sni", old.tls.sni != new.tls.sni)]
-        {
+        for (key, differs) in [
+            ("imap.client", old.imap.clients != new.imap.clients),
+            ("route", old.routes != new.routes),
+            ("tls.sni", old.tls.sni != new.tls.sni),
+        ] {
             if differs {
                 let (from, to) = ("(a list)".into(), "(another list)".into());
-                changes.push(Change { key: key.into(), from, to, is_taken: false });
+                changes.push(Change { key: key.into(), from, to, is_taken: is_taken(key) });
             }
         }
         self.plan.config = with(old, new);
