@@ -158,6 +158,8 @@ pub struct Pop3 {
 pub struct Imap {
     /// Wait for the next command; at least 30 minutes by RFC 9051 §5.4.
     pub idle_timeout: Duration,
+    /// Pause after which IDLE says that it is there still; zero: never.
+    pub idle_keepalive: Duration,
     /// Wait for a command before login.
     pub login_timeout: Duration,
     pub max_errors: u32,

@@ -337,6 +337,11 @@ fn pop3(mut section: Section<'_, '_, '_>) -> Pop3 {
 fn imap(mut section: Section<'_, '_, '_>) -> Imap {
     let imap = Imap {
         idle_timeout: section.time("idle_timeout", limits::IMAP_IDLE_TIMEOUT, SECOND..=DAY),
+        idle_keepalive: section.time(
+            "idle_keepalive",
+            limits::IMAP_IDLE_KEEPALIVE,
+            Duration::ZERO..=DAY,
+        ),
         login_timeout: section.time("login_timeout", limits::IMAP_LOGIN_TIMEOUT, SECOND..=DAY),
         max_errors: section.count("max_errors", limits::IMAP_ERRORS_MAX, 1..=1_000_000),
         max_failed_logins: section.count(

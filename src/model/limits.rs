@@ -48,6 +48,9 @@ pub const POP3_ERRORS_MAX: u32 = 50;
 pub const IMAP_ERRORS_MAX: u32 = 20;
 /// Failed logins of one IMAP session before it is closed.
 pub const IMAP_LOGINS_FAILED_MAX: u8 = 3;
+/// Pause after which IDLE says something where nothing happens. Routers forget a quiet connection
+/// after some minutes.
+pub const IMAP_IDLE_KEEPALIVE: Duration = Duration::from_mins(2);
 /// Wait for the next command of an IMAP session (RFC 9051 §5.4).
 pub const IMAP_IDLE_TIMEOUT: Duration = Duration::from_mins(30);
 /// Wait for a command before login.

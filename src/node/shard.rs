@@ -97,6 +97,7 @@ impl Plan {
             imap: imap::Settings {
                 plaintext: config.auth.allow_plaintext,
                 idle_timeout: config.imap.idle_timeout,
+                idle_keepalive: Some(config.imap.idle_keepalive).filter(|pause| !pause.is_zero()),
                 login_timeout: config.imap.login_timeout,
                 errors_max: config.imap.max_errors,
                 logins_failed_max: config.imap.max_failed_logins,

@@ -3,6 +3,7 @@
 use crate::harness::Server;
 use crate::imap::Imap;
 use std::net::Shutdown;
+use std::time::Duration;
 
 /// Enough that the server takes many turns over them.
 const MESSAGES: usize = 3_000;
@@ -49,4 +50,32 @@ fn a_client_that_only_ends_its_side_gets_its_answer() {
     assert!(lines.contains(&"* SEARCH".into()), "{lines:?}");
     let line = server.await_log(&["event=logout", "protocol=imap"]);
     assert!(line.contains("why=closed"), "{line}");
+}
+
+/// The kernel's timer of a socket of the server, as /proc tells it.
+fn timer(server: &Server, imap: &Imap) -> String {
+    let end = |port: u16| format!("0100007F:{port:04X}");
+    let near = imap.link.writer().local_addr().unwrap().port();
+    let ends = [end(server.imap()), end(near)];
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let mut rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<&str>>());
+    let row = rows.find(|columns| columns[1..3] == ends).expect("it is open");
+    row[5].to_owned()
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "no shard stops, only this test")]
+fn silent_connections_are_kept_under_watch() {
+    let server = Server::with_users("", &["ann"]);
+    let imap = Imap::login(&server, "ann").unwrap();
+    // 1: what was sent is not acknowledged yet, 2: keepalive.
+    for _ in 0..1_000 {
+        match timer(&server, &imap) {
+            watched if watched.starts_with("02:") => return,
+            busy if busy.starts_with("01:") => {}
+            other => panic!("no keepalive: {other}"),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    panic!("nothing was ever acknowledged");
 }

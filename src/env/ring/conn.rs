@@ -16,7 +16,7 @@ use crate::env::Presence;
 use crate::model::time::Mono;
 use futures_lite::{AsyncRead as _, AsyncWrite as _};
 use glommio::net::TcpStream;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Shutdown, SocketAddr};
@@ -32,6 +32,11 @@ const SLICES_MAX: usize = 64;
 const LINGER_OCTETS_MAX: usize = 256 << 10;
 /// How long its end is awaited.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// Silence after which the kernel asks a peer whether it is there, and how it goes on asking.
+const KEEPALIVE: Duration = Duration::from_mins(5);
+const KEEPALIVE_PAUSE: Duration = Duration::from_secs(30);
+const KEEPALIVE_TRIES: u32 = 4;
 
 /// A connection of this shard; one word, so that the futures it moves through stay small.
 pub struct Conn(Box<Inner>);
@@ -120,6 +125,9 @@ impl Conn {
         let socket = SockRef::from(&descriptor);
         // Replies are gathered by us: what is sent is meant to go.
         socket.set_tcp_nodelay(true)?;
+        // A peer that lost its power says no goodbye; where nothing is sent, only this shows it.
+        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE_PAUSE);
+        socket.set_tcp_keepalive(&keepalive.with_retries(KEEPALIVE_TRIES))?;
         let not_ip = || io::Error::from(io::ErrorKind::AddrNotAvailable);
         let local = socket.local_addr()?.as_socket().ok_or_else(not_ip)?;
         let peer = match peer {

@@ -1,14 +1,15 @@
-//! IDLE (RFC 2177, RFC 9051 §6.3.13).
+//! IDLE (RFC 2177, RFC 9051 §6.3.13), with a line now and then where nothing happens.
 
 use super::{Done, Driver, Mode};
 use crate::env::Env;
+use crate::model::time::Mono;
 use crate::wire::imap::reply::status::{Kind, Status};
 
 impl<E: Env> Driver<E> {
     pub(super) fn idle(&mut self, tag: &str) -> Done {
         let heard = self.user.as_ref().map_or(0, |user| user.bell.rung());
         self.out.put(b"+ idling\r\n");
-        self.mode = Mode::Idle { tag: tag.into(), heard };
+        self.mode = Mode::Idle { tag: tag.into(), heard, until: self.timeout() };
         self.sync(true);
         Done::Said
     }
@@ -16,10 +17,22 @@ impl<E: Env> Driver<E> {
     /// Something of the account changed while the client waits for it.
     pub(super) fn news(&mut self) {
         let rung = self.user.as_ref().map_or(0, |user| user.bell.rung());
-        if let Mode::Idle { heard, .. } = &mut self.mode {
-            *heard = rung;
+        let timeout = self.timeout();
+        if let Mode::Idle { heard, until, .. } = &mut self.mode {
+            (*heard, *until) = (rung, timeout);
             self.sync(true);
         }
+    }
+
+    fn timeout(&self) -> Mono {
+        self.shard.env.now().after(self.shard.settings().imap.idle_timeout)
+    }
+
+    /// Whether the client idles, with no part of a line there, and may do so for longer (RFC 2177:
+    /// it has to say something at least every 29 minutes).
+    pub(super) fn idles_on(&self) -> bool {
+        let Mode::Idle { until, .. } = self.mode else { return false };
+        self.shard.env.now() < until && !self.framer.is_within_command()
     }
 
     /// A line while idling: DONE, or an error.

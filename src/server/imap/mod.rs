@@ -46,6 +46,7 @@ use crate::mailbox::{ChangeError, View};
 use crate::model::id::{AccountId, Uid};
 use crate::model::limits::{
     IMAP_COMMAND_OCTETS_BEFORE_LOGIN_MAX, IMAP_COMMAND_OCTETS_MAX, IMAP_ERRORS_MAX,
+    IMAP_IDLE_KEEPALIVE,
 };
 use crate::model::time::Mono;
 use crate::probe::event::{Level, Value, event};
@@ -71,6 +72,8 @@ pub struct Settings {
     pub plaintext: bool,
     /// Wait for a command of a client that has logged in; at least 30 minutes (RFC 9051 §5.4).
     pub idle_timeout: Duration,
+    /// Pause after which IDLE says that it is there still.
+    pub idle_keepalive: Option<Duration>,
     /// Wait for a command before that.
     pub login_timeout: Duration,
     /// A session with more commands in error is closed.
@@ -92,6 +95,7 @@ impl Default for Settings {
         Settings {
             plaintext: true,
             idle_timeout: Duration::from_mins(30),
+            idle_keepalive: Some(IMAP_IDLE_KEEPALIVE),
             login_timeout: Duration::from_mins(3),
             errors_max: IMAP_ERRORS_MAX,
             logins_failed_max: 3,
@@ -123,6 +127,8 @@ enum Mode {
     Idle {
         tag: Box<str>,
         heard: u64,
+        /// When the client has said nothing for too long.
+        until: Mono,
     },
 }
 
@@ -254,6 +260,9 @@ impl<E: Env> Driver<E> {
                     bye.because(Word::Unavailable).put(&mut self.out);
                     break "draining";
                 }
+                Err(error) if error.kind() == io::ErrorKind::TimedOut && self.idles_on() => {
+                    Status::untagged(Kind::Ok, "still here").put(&mut self.out);
+                }
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                     Status::untagged(Kind::Bye, "idle for too long").put(&mut self.out);
                     break "timeout";
@@ -316,6 +325,12 @@ impl<E: Env> Driver<E> {
             None => self.begun.after(settings.imap.login_timeout),
         };
         self.pace = self.appending.is_some().then(|| self.pace.unwrap_or(Pace::new(now)));
+        if let Mode::Idle { until, .. } = self.mode
+            && self.idles_on()
+        {
+            let keepalive = settings.imap.idle_keepalive.map(|pause| now.after(pause));
+            deadline = keepalive.map_or(until, |next| next.min(until));
+        }
         if let Some(pace) = &self.pace {
             deadline = pace.deadline(&settings, now.after(settings.data_timeout));
         } else {
