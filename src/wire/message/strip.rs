@@ -54,6 +54,14 @@ impl Strip {
     /// Octets by which a copy can be longer than the message.
     pub const GROWTH: usize = GAP.len();
 
+    /// Octets by which what follows can still make the copy longer than the message.
+    pub const fn growth(&self) -> usize {
+        match self.place {
+            Place::Top | Place::Line { is_first: true, .. } => Self::GROWTH,
+            Place::Line { .. } | Place::Begin | Place::Body => 0,
+        }
+    }
+
     pub const fn new() -> Strip {
         Strip { place: Place::Top, leaves_out: false }
     }
