@@ -63,9 +63,10 @@ pub(super) fn leave(
 }
 
 /// Removes those of `uids` that are there, as one atomic change: queued in the log before this
-/// returns, durable when the future resolves. Says how many were removed.
+/// returns, durable when the future resolves. Says how many were removed. Not while another change
+/// of the account is on its way: by the desk only, or where there is none any more.
 /// Dropping the future does not stop the removal.
-pub fn expunge<E: Env>(
+pub(super) fn expunge<E: Env>(
     log: &Log<E>,
     accounts: &Rc<RefCell<Accounts>>,
     account: AccountId,

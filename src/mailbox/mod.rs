@@ -39,7 +39,7 @@ pub use account::INBOX;
 pub use accounts::{Accounts, Listed};
 pub use deliver::{Judge, Message, Recipient, deliver};
 pub use desk::{Brought, ChangeError, Desk, Placed, SEPARATOR, Stored};
-pub use expunge::{ExpungeError, delete_account, expunge};
+pub use expunge::{ExpungeError, delete_account};
 pub use keywords::Keywords;
 pub use lock::{Guard, Locks};
 pub use quota::{Quota, Refused, Usage};

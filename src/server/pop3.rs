@@ -12,7 +12,7 @@ use crate::bytes::buffer::Buffer;
 use crate::bytes::chain::Chain;
 use crate::bytes::hash::Map;
 use crate::env::{Conn as _, Env};
-use crate::mailbox::{Entry, ExpungeError, Guard, INBOX, Marks, View, expunge};
+use crate::mailbox::{ChangeError, Entry, Guard, INBOX, Marks, View};
 use crate::mesh::Full;
 use crate::model::id::{AccountId, ShardId, Uid};
 use crate::probe::event::{Level, Value, event};
@@ -370,15 +370,13 @@ impl<E: Env> Driver<E> {
         };
         let removed = match (&self.account, uids.is_empty()) {
             (_, true) => Ok(0),
-            (Some((account, _)), false) => {
-                let (log, accounts) = (&self.shard.log, &self.shard.accounts);
-                expunge(log, accounts, *account, INBOX, &uids).await
-            }
-            (None, false) => Err(ExpungeError::Busy),
+            // In the account's turn: an IMAP session may be moving the same messages away.
+            (Some((account, _)), false) => self.shard.desk.expunge(*account, INBOX, &uids).await,
+            (None, false) => Err(ChangeError::Missing),
         };
         match removed {
             Ok(count) => self.shard.figures.removed.add(count as u64),
-            Err(ExpungeError::Append(AppendError::Uncertain(why))) => {
+            Err(ChangeError::Append(AppendError::Uncertain(why))) => {
                 return Err(io::Error::other(why));
             }
             Err(_) => {}
