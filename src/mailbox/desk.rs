@@ -267,7 +267,10 @@ impl<E: Env> Desk<E> {
             mailbox
         };
         self.commit(turn, group).await?;
-        self.empty(account, mailbox).await
+        // It is gone, whatever becomes of its messages: what cannot be done now is done at the next
+        // start.
+        drop(self.empty(account, mailbox).await);
+        Ok(())
     }
 
     /// Takes the messages out of a mailbox that was removed. To be called again for those of
