@@ -176,6 +176,7 @@ impl<E: Env> Driver<E> {
                     let source = sources.next().flatten();
                     if source.is_none() && needs.reads > Reads::Nothing {
                         gone = true;
+                        self.put_marked(*number, entry, &marked);
                         continue;
                     }
                     let sent = self.put_message(*number, entry, fetch, source.as_ref(), &marked);
@@ -301,6 +302,14 @@ impl<E: Env> Driver<E> {
         if let Some(view) = view {
             let own = Own { uids, counters: false };
             selected.sync_but(view, false, self.enabled, &mut self.out, own);
+        }
+    }
+
+    /// Of a message that cannot be read: that it was marked as seen all the same.
+    fn put_marked(&mut self, number: u32, entry: &Entry, marked: &[Uid]) {
+        let selected = self.user.as_ref().and_then(|user| user.selected.as_deref());
+        if let Some(selected) = selected.filter(|_| marked.binary_search(&entry.uid).is_ok()) {
+            selected.put_state(number, entry, self.enabled, &mut self.out);
         }
     }
 
