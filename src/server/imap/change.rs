@@ -4,7 +4,7 @@ use super::select::deleted;
 use super::selected::Own;
 use super::{Done, Driver, Outcome, refused};
 use crate::env::Env;
-use crate::mailbox::{ChangeError, Entry, FlagChange, Flags, Mode, Placed};
+use crate::mailbox::{ChangeError, Entry, FlagChange, Flags, Mode, Placed, View};
 use crate::model::id::{ModSeq, Uid};
 use crate::wire::imap::capability::Capabilities;
 use crate::wire::imap::command::store::{Change, Flag, Store};
@@ -124,9 +124,8 @@ impl<E: Env> Driver<E> {
         let Some(view) = view else { return };
         let old = &selected.view;
         let is_own = |uid: &&Uid| {
-            let known = || Some((old.find(**uid)?.1, view.find(**uid)?.1));
-            let explains = |(old, new): (Entry, Entry)| explains(change, &old, &new);
-            modified.binary_search(uid).is_err() && (!store.silent || known().is_none_or(explains))
+            modified.binary_search(uid).is_err()
+                && (!store.silent || explains(change, old, &view, **uid).unwrap_or(true))
         };
         let own: Vec<Uid> = uids.iter().filter(is_own).copied().collect();
         let own = Own { uids: &own, counters: store.silent };
@@ -247,7 +246,9 @@ impl<E: Env> Driver<E> {
         text: &'static str,
     ) -> Done {
         let modseq = self.selected().map(|selected| selected.view.modseq().0);
-        let Some(modseq) = modseq.filter(|_| any && self.enabled.qresync) else {
+        // 0: the mailbox itself was removed meanwhile.
+        let Some(modseq) = modseq.filter(|&modseq| any && modseq > 0 && self.enabled.qresync)
+        else {
             return Done::limited(lowest, text);
         };
         self.put_limited(lowest);
@@ -305,13 +306,15 @@ impl<E: Env> Driver<E> {
     }
 }
 
-/// Whether a client that knows the old flags knows the new ones, having asked for this change.
-fn explains(change: &FlagChange<'_>, old: &Entry, new: &Entry) -> bool {
-    let system = match change.mode {
-        Mode::Add => old.flags.with(change.flags),
-        Mode::Remove => old.flags.without(change.flags),
-        Mode::Replace => change.flags,
-    };
-    let keywords = change.mode == Mode::Replace || !change.keywords.is_empty();
-    new.flags == system && (keywords || new.keywords == old.keywords)
+/// Whether a client that knows the old flags of a message knows the new ones, having asked for this
+/// change; `None`: the message is not in both.
+fn explains(change: &FlagChange<'_>, old: &View, new: &View, uid: Uid) -> Option<bool> {
+    let (_, before) = old.find(uid)?;
+    let (_, after) = new.find(uid)?;
+    // Bits of keywords stay what they are.
+    let mask = |entry: &Entry| new.keywords().map_or(0, |known| known.mask(entry.keywords));
+    let bit = |name: &&str| new.keywords().map_or(0, |known| known.bit(name));
+    let named = change.keywords.iter().map(bit).fold(0, |mask, bit| mask | bit);
+    let outcome = change.outcome(before.flags, mask(&before), named);
+    Some(outcome == (after.flags, mask(&after)))
 }
