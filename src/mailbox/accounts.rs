@@ -17,6 +17,7 @@ use super::page::{HEAD_MINOR, Part, decode_head, decode_part};
 use super::quota::{Quota, Refused, Usage};
 use super::record::catalog::Use;
 use super::record::{Change, Create, Deliver, Expunge};
+use super::vanished::Vanished;
 use super::view::View;
 use crate::bytes::hash::Map;
 use crate::env::bell::Bell;
@@ -70,8 +71,18 @@ pub struct Accounts {
     /// Volatile: accounts whose deletion is on its way into the log. Nothing may be queued for them
     /// behind it.
     shut: BTreeSet<AccountId>,
-    /// See [`Accounts::plant_uid_reuse`].
-    reuses_uids: bool,
+    planted: Planted,
+}
+
+/// Faults that tests plant to show that they are found. [`Planted::Nothing`] outside tests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Planted {
+    #[default]
+    Nothing,
+    /// The UIDs of the last messages of a mailbox are given again once those are removed.
+    ReuseUids,
+    /// What left a mailbox before the last checkpoint is not known after a start.
+    ForgetVanished,
 }
 
 impl Accounts {
@@ -79,10 +90,9 @@ impl Accounts {
         Accounts::default()
     }
 
-    /// Plants a fault, for the tests that show that such a fault is found: the UIDs of the last
-    /// messages of a mailbox are given again once those are removed.
-    pub fn plant_uid_reuse(&mut self) {
-        self.reuses_uids = true;
+    /// Plants a fault.
+    pub fn plant(&mut self, planted: Planted) {
+        self.planted = planted;
     }
 
     /// Accounts that ever got mail, deleted ones included.
@@ -418,7 +428,7 @@ impl Accounts {
 
     fn apply_expunge(&mut self, id: AccountId, expunge: &Expunge<'_>) -> Result<(), Damaged> {
         self.known(id)?.apply_expunge(expunge)?;
-        if self.reuses_uids
+        if self.planted == Planted::ReuseUids
             && let Some(folder) = self.known(id)?.folder_mut(expunge.mailbox)
         {
             folder.reuse_uids();
@@ -496,7 +506,10 @@ impl Machine for Accounts {
     fn load(&mut self, major: u32, minor: u64, at: Lsn, octets: &[u8]) -> Result<(), Damaged> {
         let id = AccountId(major);
         if minor != HEAD_MINOR {
-            let (mailbox, part) = decode_part(minor, octets)?;
+            let (mailbox, mut part) = decode_part(minor, octets)?;
+            if let (Part::Memo(memo), Planted::ForgetVanished) = (&mut part, self.planted) {
+                memo.vanished = Vanished::default();
+            }
             match self.by_id.get_mut(&id) {
                 Some(account) => account.load_part(mailbox, part),
                 None => self.early.entry(id).or_default().push((mailbox, part)),

@@ -244,7 +244,7 @@ impl Folder {
         Some(chunk.find(uid)?.unpack(chunk.base))
     }
 
-    /// See [`super::Accounts::plant_uid_reuse`].
+    /// See [`super::Planted::ReuseUids`].
     pub(super) fn reuse_uids(&mut self) {
         self.uidnext = Uid(self.slots.last().map_or(0, |slot| slot.chunk.last_uid().0) + 1);
         self.assign = self.uidnext;

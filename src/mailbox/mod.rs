@@ -36,7 +36,7 @@ mod vanished;
 mod view;
 
 pub use account::INBOX;
-pub use accounts::{Accounts, Listed};
+pub use accounts::{Accounts, Listed, Planted};
 pub use deliver::{Judge, Message, Recipient, deliver};
 pub use desk::{Brought, ChangeError, Desk, Placed, SEPARATOR, Stored};
 pub use expunge::{ExpungeError, delete_account};

@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::directory::{self, Ledger};
 use crate::env::Env;
 use crate::mailbox::promise::{Promised, promise};
-use crate::mailbox::{Accounts, Desk, Locks};
+use crate::mailbox::{Accounts, Desk, Locks, Planted};
 use crate::mesh::{self, Gone, Inbox, Mesh};
 use crate::model::id::{LogId, ShardId};
 use crate::model::limits::TRACE_OCTETS_MAX;
@@ -41,8 +41,8 @@ pub struct Plan {
     pub pool: Pool,
     /// For the keys of remembered credentials; made anew by each process.
     pub key: [u8; 32],
-    /// Plants a fault ([`Accounts::plant_uid_reuse`]).
-    pub reuses_uids: bool,
+    /// A fault of our own, for the tests that show that such a fault is found.
+    pub planted: Planted,
 }
 
 impl Plan {
@@ -57,7 +57,7 @@ impl Plan {
             may_create: false,
             ..crate::store::Settings::default()
         };
-        Plan { config, store, store_id, shards, pool, key, reuses_uids: false }
+        Plan { config, store, store_id, shards, pool, key, planted: Planted::Nothing }
     }
 
     /// Where a log lies.
@@ -189,9 +189,7 @@ pub async fn open_state<E: Env>(
     log: LogId,
 ) -> Result<(State<E>, Report), OpenError> {
     let accounts = Rc::new(RefCell::new(Accounts::new()));
-    if plan.reuses_uids {
-        accounts.borrow_mut().plant_uid_reuse();
-    }
+    accounts.borrow_mut().plant(plan.planted);
     let spool = Rc::new(RefCell::new(Spool::new()));
     let ledger = Ledger::new();
     let mailboxes: Rc<RefCell<dyn Machine>> = Rc::<RefCell<Accounts>>::clone(&accounts);
