@@ -8,7 +8,11 @@
 //! I6 what QUIT removed stays removed, all of it or nothing; I8 octets as they were sent; I9 no
 //! reference is lost or left over; I13 recovery gives the same state again and again.
 //!
-//! `SEEDS` says how many seeds are run (200). `SEED` runs one and prints what happened.
+//! Sessions of IMAP have seeds of their own (`sim/imap`), with the same machine; there the model also
+//! holds I4 change counters rise and tell of every change; I7 EMAILID is for ever; I10 counters and
+//! quota are what there is; I12 what is one command is made as a whole.
+//!
+//! `SEEDS` says how many seeds are run of each (200). `SEED` runs one and prints what happened.
 
 #![expect(clippy::print_stdout, reason = "a run of seeds tells what it did")]
 
@@ -18,6 +22,9 @@ mod accounts;
 #[cfg(test)]
 #[path = "sim/case.rs"]
 mod case;
+#[cfg(test)]
+#[path = "sim/imap/mod.rs"]
+mod imap;
 #[cfg(test)]
 #[path = "sim/life.rs"]
 mod life;
@@ -41,7 +48,8 @@ mod smtp_client;
 mod world;
 
 use case::Bug;
-use life::{Told, run};
+use std::fmt::{Debug, Display};
+use std::ops::AddAssign;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -56,6 +64,7 @@ const PLANTED_SEEDS: u64 = 100;
 
 /// Seeds that found a bug once.
 const REGRESSIONS: &[u64] = &[];
+const IMAP_REGRESSIONS: &[u64] = &[];
 
 /// A number out of the environment.
 fn asked(name: &str) -> Option<u64> {
@@ -63,8 +72,11 @@ fn asked(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| unreachable!("{name}={text} is no number")))
 }
 
+/// Runs one seed of one of the simulations, with a journal or not.
+type Run<T> = fn(u64, Bug, bool) -> Result<T, String>;
+
 /// Runs one seed; a panic is as wrong as anything else.
-fn try_seed(seed: u64, bug: Bug, keeps_journal: bool) -> Result<Told, String> {
+fn try_seed<T>(run: Run<T>, seed: u64, bug: Bug, keeps_journal: bool) -> Result<T, String> {
     let run = catch_unwind(AssertUnwindSafe(|| run(seed, bug, keeps_journal)));
     run.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
@@ -74,24 +86,24 @@ fn try_seed(seed: u64, bug: Bug, keeps_journal: bool) -> Result<Told, String> {
 }
 
 /// Runs seeds on all threads; returns what they told together, and the failures.
-fn try_seeds(seeds: &[u64]) -> (Told, Vec<(u64, String)>) {
+fn try_seeds<T: Default + AddAssign + Send>(run: Run<T>, seeds: &[u64]) -> (T, Vec<(u64, String)>) {
     let next = AtomicU64::new(0);
     let work = || {
-        let mut told = Told::default();
+        let mut told = T::default();
         let mut failures = Vec::new();
         while failures.len() < FAILURES_MAX {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(&seed) = usize::try_from(index).ok().and_then(|index| seeds.get(index)) else {
                 break;
             };
-            match try_seed(seed, Bug::None, false) {
+            match try_seed(run, seed, Bug::None, false) {
                 Ok(one) => told += one,
                 Err(what) => failures.push((seed, what)),
             }
         }
         (told, failures)
     };
-    let mut all = (Told::default(), Vec::new());
+    let mut all = (T::default(), Vec::new());
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(work)).collect();
         for thread in threads {
@@ -104,37 +116,51 @@ fn try_seeds(seeds: &[u64]) -> (Told, Vec<(u64, String)>) {
     all
 }
 
-#[test]
-fn keeps_its_promises_whatever_fails() {
+/// Runs the seeds that are asked for, and those that found a bug once. `name` is the test's.
+fn hold<T: Default + AddAssign + Send + Display>(run: Run<T>, name: &str, regressions: &[u64]) {
     if let Some(seed) = asked("SEED") {
-        println!("{}", try_seed(seed, Bug::None, true).expect("the seed holds"));
+        println!("{}", try_seed(run, seed, Bug::None, true).expect("the seed holds"));
         return;
     }
     let seeds: Vec<u64> =
-        REGRESSIONS.iter().copied().chain(1..=asked("SEEDS").unwrap_or(SEEDS)).collect();
-    let (told, failures) = try_seeds(&seeds);
+        regressions.iter().copied().chain(1..=asked("SEEDS").unwrap_or(SEEDS)).collect();
+    let (told, failures) = try_seeds(run, &seeds);
     println!("{} seeds: {told}", seeds.len());
     for (seed, what) in &failures {
         println!("seed {seed}: {what}");
-        println!("  SEED={seed} cargo test --profile sim --test sim -- --nocapture promises");
+        println!("  SEED={seed} cargo test --profile sim --test sim -- --nocapture {name}");
     }
     assert!(failures.is_empty(), "{} seeds failed", failures.len());
+}
+
+#[test]
+fn keeps_its_promises_whatever_fails() {
+    hold(life::run, "promises", REGRESSIONS);
+}
+
+#[test]
+fn imap_sessions_are_told_the_truth() {
+    hold(imap::run, "imap_sessions", IMAP_REGRESSIONS);
 }
 
 /// The same seed takes the same course: a failure can be replayed.
 #[test]
 fn replays_a_seed_to_the_last_step() {
-    for seed in 1..=4 {
-        let first = try_seed(seed, Bug::None, false).expect("the seed holds");
-        let again = try_seed(seed, Bug::None, true).expect("the seed holds");
-        assert_eq!(first, again, "seed {seed}");
+    fn check<T: PartialEq + Debug>(run: Run<T>) {
+        for seed in 1..=4 {
+            let first = try_seed(run, seed, Bug::None, false).expect("the seed holds");
+            let again = try_seed(run, seed, Bug::None, true).expect("the seed holds");
+            assert_eq!(first, again, "seed {seed}");
+        }
     }
+    check(life::run);
+    check(imap::run);
 }
 
 /// Runs seeds until one finds the bug; says how.
-fn found(bug: Bug) -> String {
+fn found<T>(run: Run<T>, bug: Bug) -> String {
     let found =
-        (1..=PLANTED_SEEDS).find_map(|seed| Some((seed, try_seed(seed, bug, false).err()?)));
+        (1..=PLANTED_SEEDS).find_map(|seed| Some((seed, try_seed(run, seed, bug, false).err()?)));
     let (seed, what) = found.expect("a planted bug is found");
     println!("{bug:?}: seed {seed}: {what}");
     what
@@ -142,7 +168,7 @@ fn found(bug: Bug) -> String {
 
 #[test]
 fn finds_an_answer_before_the_sync() {
-    let what = found(Bug::AnswerBeforeSync);
+    let what = found(life::run, Bug::AnswerBeforeSync);
     // Either mail is missing, or the log itself finds a batch gone that a later one vouches for.
     let missing = ["I1", "I3", "was durable"];
     assert!(missing.iter().any(|sign| what.contains(sign)), "{what}");
@@ -150,7 +176,7 @@ fn finds_an_answer_before_the_sync() {
 
 #[test]
 fn finds_a_lost_reference() {
-    let what = found(Bug::LostReference);
+    let what = found(life::run, Bug::LostReference);
     assert!(
         what.contains("I9") || what.contains("cannot be read") || what.contains("RETR"),
         "{what}"
@@ -159,8 +185,29 @@ fn finds_a_lost_reference() {
 
 #[test]
 fn finds_a_uid_that_is_used_again() {
-    let what = found(Bug::ReusedUid);
+    let what = found(life::run, Bug::ReusedUid);
     // Either a client sees it, or the log itself refuses a UID that does not rise.
     let signs = ["I3", "I6", "the log is damaged"];
+    assert!(signs.iter().any(|sign| what.contains(sign)), "{what}");
+}
+
+#[test]
+fn finds_removals_that_are_forgotten_with_a_checkpoint() {
+    let what = found(imap::run, Bug::ForgottenVanished);
+    assert!(what.contains("I4") && what.contains("leads to"), "{what}");
+}
+
+#[test]
+fn finds_a_session_that_is_told_before_the_sync() {
+    let what = found(imap::run, Bug::AnswerBeforeSync);
+    // A session knows of what is not there, or the log itself finds a batch gone.
+    let signs = ["I1", "I3", "I4", "I5", "I6", "I12", "was durable"];
+    assert!(signs.iter().any(|sign| what.contains(sign)), "{what}");
+}
+
+#[test]
+fn finds_a_uid_that_is_used_again_by_imap() {
+    let what = found(imap::run, Bug::ReusedUid);
+    let signs = ["I3", "I6", "I7", "the log is damaged"];
     assert!(signs.iter().any(|sign| what.contains(sign)), "{what}");
 }

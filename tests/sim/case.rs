@@ -3,6 +3,7 @@
 use pombal::auth::{Cost, Pool, hash};
 use pombal::config::Config;
 use pombal::env::sim::{Chance, Faults};
+use pombal::mailbox;
 use pombal::node::shard::Plan;
 use pombal::store::Planted;
 use std::path::Path;
@@ -19,6 +20,7 @@ pub(crate) enum Bug {
     AnswerBeforeSync,
     LostReference,
     ReusedUid,
+    ForgottenVanished,
 }
 
 /// What one seed stands for.
@@ -63,9 +65,13 @@ impl Case {
         plan.store.planted = match bug {
             Bug::AnswerBeforeSync => Planted::AnswerBeforeSync,
             Bug::LostReference => Planted::LoseReference,
-            Bug::None | Bug::ReusedUid => Planted::Nothing,
+            _ => Planted::Nothing,
         };
-        plan.reuses_uids = bug == Bug::ReusedUid;
+        plan.planted = match bug {
+            Bug::ReusedUid => mailbox::Planted::ReuseUids,
+            Bug::ForgottenVanished => mailbox::Planted::ForgetVanished,
+            _ => mailbox::Planted::Nothing,
+        };
         Case {
             seed,
             plan,
@@ -79,6 +85,18 @@ impl Case {
             sweeps: chance.coin(),
             quota: if chance.below(4) == 0 { chance.between(4 << 10, 64 << 10) } else { 0 },
         }
+    }
+
+    /// For sessions of IMAP: few users, small logs, checkpoints all the time.
+    pub(crate) fn of_imap(seed: u64, bug: Bug) -> Case {
+        let mut case = Case::new(seed, bug);
+        let chance = Chance::new(!seed);
+        case.users = 1 + chance.index(2);
+        case.plan.shards = 1 + u16::from(chance.below(4) == 0);
+        case.plan.store.checkpoint_octets = chance.between(4 << 10, 64 << 10);
+        case.plan.store.checkpoint_pause = Duration::from_millis(chance.between(2, 40));
+        case.lives = chance.between(1, 3);
+        case
     }
 
     /// Octets that a user may keep; 0 is no bound.

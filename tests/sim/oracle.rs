@@ -300,7 +300,7 @@ impl Oracle {
 }
 
 /// Where the trace lines that the server put in front end.
-fn trace_octets(octets: &[u8]) -> Option<usize> {
+pub(crate) fn trace_octets(octets: &[u8]) -> Option<usize> {
     let mut at = 0;
     for start in ["Return-Path: <", "Received: from "] {
         if !octets[at..].starts_with(start.as_bytes()) {

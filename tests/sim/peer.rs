@@ -52,6 +52,37 @@ impl Peer {
         }
     }
 
+    /// So many octets.
+    pub(crate) async fn octets(&mut self, count: usize) -> io::Result<Vec<u8>> {
+        let deadline = self.env.now().after(PATIENCE);
+        let mut octets = Vec::with_capacity(count);
+        loop {
+            let filled = self.buffer.filled();
+            let taken = filled.len().min(count - octets.len());
+            octets.extend_from_slice(&filled[..taken]);
+            self.buffer.consume(taken);
+            if octets.len() == count {
+                return Ok(octets);
+            }
+            if self.conn.read(&mut self.buffer, deadline).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
+    /// Whether something comes within this time.
+    pub(crate) async fn hears(&mut self, time: Duration) -> io::Result<bool> {
+        if !self.buffer.filled().is_empty() {
+            return Ok(true);
+        }
+        match self.conn.read(&mut self.buffer, self.env.now().after(time)).await {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The lines up to the one that is a dot, as they were before they were stuffed.
     pub(crate) async fn lines(&mut self) -> io::Result<Vec<Vec<u8>>> {
         let mut lines = Vec::new();
