@@ -37,6 +37,7 @@ impl Names {
             Change::Rename(_, to) if has(to) => return None,
             Change::Rename("INBOX", to) => after.make(to),
             Change::Rename(from, to) => after.rename(from, to)?,
+            Change::Subscribe(name, true) if !has(name) && !self.has_below(name) => return None,
             Change::Subscribe(name, true) => {
                 after.subscribed.insert(name.to_owned());
             }
@@ -45,6 +46,11 @@ impl Names {
             }
         }
         Some(after)
+    }
+
+    fn has_below(&self, name: &str) -> bool {
+        let mut rests = self.mailboxes.keys().filter_map(|known| known.strip_prefix(name));
+        rests.any(|rest| rest.starts_with('/'))
     }
 
     /// A mailbox, and those above it.
