@@ -183,13 +183,6 @@ def wrong_size(case):
     return sizes and case.ours == str(len(our)) and case.theirs != str(len(their))
 
 
-@rule("NUL", "RFC 9051 §4.3.1", "only BINARY may show it; where Dovecot shows 0x80 elsewhere, ours was given 0x80")
-def nul(case):
-    return case.name.startswith("BINARY") and isinstance(case.theirs, bytes) and b"\0" in case.theirs and (
-        case.theirs.replace(b"\0", b"\x80") == case.ours
-    )
-
-
 @rule("BINARY of a body that is broken", "RFC 9051 §6.4.5", "NO with UNKNOWN-CTE; Dovecot says NO with PARSE, or BYE")
 def broken_body(case):
     if not case.name.startswith("BINARY") or case.ours != "NO UNKNOWN-CTE":
