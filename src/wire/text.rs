@@ -18,6 +18,12 @@ pub enum TextFault {
     LongLine,
 }
 
+impl TextFault {
+    const fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}
+
 /// The look at one text, over any cuts.
 #[derive(Clone, Copy, Debug)]
 pub struct TextScan {
@@ -25,13 +31,14 @@ pub struct TextScan {
     line_len: u32,
     line_max: u32,
     after_cr: bool,
-    fault: Option<TextFault>,
+    /// One bit for each kind.
+    faults: u8,
 }
 
 impl TextScan {
     /// For lines of `line_max` octets with CRLF (RFC 5321 §4.5.3.1.6).
     pub const fn new(line_max: u32) -> TextScan {
-        TextScan { line_len: 0, line_max, after_cr: false, fault: None }
+        TextScan { line_len: 0, line_max, after_cr: false, faults: 0 }
     }
 
     /// Looks at the next octets of the text.
@@ -59,11 +66,17 @@ impl TextScan {
 
     /// The gravest fault so far.
     pub fn fault(&self) -> Option<TextFault> {
-        self.fault
+        let all = [TextFault::BareLineEnd, TextFault::Nul, TextFault::LongLine];
+        all.into_iter().find(|&fault| self.has(fault))
+    }
+
+    /// Whether there was such a fault.
+    pub fn has(&self, fault: TextFault) -> bool {
+        self.faults & fault.bit() != 0
     }
 
     fn found(&mut self, fault: TextFault) {
-        self.fault = Some(self.fault.map_or(fault, |known| known.min(fault)));
+        self.faults |= fault.bit();
     }
 
     /// Follows the length of the line; true if one is too long.

@@ -50,12 +50,23 @@ pub(super) enum Taken {
     Hopeless,
 }
 
+/// What a message may hold.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    /// Lines with CRLF: another end of data than ours must not come through.
+    Data,
+    /// Nothing but the count ends anything. Lines of any kind are taken; what has others than DATA
+    /// may have is kept as if it were binary.
+    Chunks,
+    /// With BODY=BINARYMIME: every octet.
+    Binary,
+}
+
 /// See the header of this file.
 #[derive(Clone, Copy, Debug)]
 pub struct Intake {
     text: TextScan,
-    /// The message may be anything: it comes by BDAT with BODY=BINARYMIME.
-    binary: bool,
+    kind: Kind,
     hops: Hops,
     octets: u64,
     spoilt: bool,
@@ -65,13 +76,13 @@ impl Intake {
     /// For DATA: an end of data that others see elsewhere must not come through.
     pub(super) const fn by_data(settings: &Settings) -> Intake {
         let text = TextScan::new(settings.text_line_max);
-        Intake { text, binary: false, hops: Hops::new(), octets: 0, spoilt: false }
+        Intake { text, kind: Kind::Data, hops: Hops::new(), octets: 0, spoilt: false }
     }
 
-    /// For BDAT: nothing but the count ends anything. Without BODY=BINARYMIME it is text, as by DATA
-    /// (RFC 3030 §2); with it all octets are kept (§3).
+    /// For BDAT (RFC 3030 §2); `binary` with BODY=BINARYMIME (§3).
     pub(super) const fn by_chunks(settings: &Settings, binary: bool) -> Intake {
-        Intake { binary, ..Intake::by_data(settings) }
+        let kind = if binary { Kind::Binary } else { Kind::Chunks };
+        Intake { kind, ..Intake::by_data(settings) }
     }
 
     /// Octets so far, without stuffed dots (RFC 1870 §5).
@@ -104,8 +115,12 @@ impl Intake {
         if self.octets > settings.max_message_size {
             return Some(Fault::TooLarge);
         }
-        let text = self.text.fault().filter(|_| !self.binary).map(Fault::Text);
-        text.or_else(|| (self.hops.count() > settings.hops_max).then_some(Fault::Looping))
+        let text = match self.kind {
+            Kind::Data => self.text.fault(),
+            Kind::Chunks => self.text.has(TextFault::Nul).then_some(TextFault::Nul),
+            Kind::Binary => None,
+        };
+        text.map(Fault::Text).or_else(|| (self.hops.count() > settings.hops_max).then_some(Fault::Looping))
     }
 
     /// Nothing follows: the last word on the message.

@@ -59,7 +59,7 @@ pub enum Step<'a> {
     /// over; the place of its reply is here, whatever is written behind it meanwhile.
     Commit {
         /// All lines end with CRLF, and no NUL or overlong line is in it. A message that is no
-        /// text came with BODY=BINARYMIME; it must never be sent on by DATA (the next server could see an end
+        /// text came by BDAT; it must never be sent on by DATA (the next server could see an end
         /// where there is none).
         is_text: bool,
     },
