@@ -320,6 +320,17 @@ pub(crate) fn ok(link: &mut Link) -> io::Result<String> {
     }
 }
 
+/// Whether a message begins with a field, the empty line, or what separates mails in a file: others
+/// are parted from our trace fields by an empty line (docs/decisions/0005).
+pub(crate) fn has_header(octets: &[u8]) -> bool {
+    let first = octets.split(|&octet| octet == b'\n').next().unwrap_or_default();
+    let name = first.iter().position(|octet| !(33..=126).contains(octet) || *octet == b':');
+    let is_field =
+        name.is_some_and(|len| len > 0 && first[len..].trim_ascii_start().starts_with(b":"));
+    let separates = first.starts_with(b"From ") || first.starts_with(b">From ");
+    is_field || separates || matches!(first, b"" | b"\r")
+}
+
 /// The message below our own Return-Path and Received; `None` where they are not as they must be.
 pub(crate) fn without_trace(stored: &[u8]) -> Option<&[u8]> {
     let rest = stored.strip_prefix(b"Return-Path: <")?;

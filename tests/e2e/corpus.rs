@@ -8,7 +8,7 @@
 //!
 //! The corpus is not part of this repository; without it the test says so and passes.
 
-use crate::client::{Link, Maildrop, find, smtp, stuff, without_trace};
+use crate::client::{Link, Maildrop, find, has_header, smtp, stuff, without_trace};
 use crate::harness::Server;
 use pombal::wire::text::{TextFault, TextScan};
 use std::collections::BTreeMap;
@@ -401,16 +401,7 @@ fn compare(mail: &Mail, got: &[u8], when: &str) {
 
 /// The mail as it stands behind our trace fields: an empty line parts one without a header from them.
 fn as_delivered(octets: &[u8]) -> Vec<u8> {
-    let first = octets.split(|&octet| octet == b'\n').next().unwrap_or_default();
-    let name = first.iter().position(|octet| !(33..=126).contains(octet) || *octet == b':');
-    let is_field =
-        name.is_some_and(|len| len > 0 && first[len..].trim_ascii_start().starts_with(b":"));
-    let is_header =
-        is_field || first == b"\r" || first.starts_with(b"From ") || first.starts_with(b">From ");
-    if octets.is_empty() || octets.starts_with(b"\n") || is_header {
-        return without_return_path(octets);
-    }
-    [b"\r\n", octets].concat()
+    if has_header(octets) { without_return_path(octets) } else { [b"\r\n", octets].concat() }
 }
 
 /// The mail without the Return-Path fields of its header.
