@@ -42,6 +42,9 @@ mod imap_dialogs;
 #[path = "e2e/imap_gone.rs"]
 mod imap_gone;
 #[cfg(test)]
+#[path = "e2e/imap_large.rs"]
+mod imap_large;
+#[cfg(test)]
 #[path = "e2e/imap_limit.rs"]
 mod imap_limit;
 #[cfg(test)]

@@ -69,6 +69,8 @@ pub const IMAP_SEARCH_DEPTH_MAX: usize = 100;
 pub const IMAP_SEARCH_KEYS_MAX: usize = 10_000;
 /// Keys times messages that a search holds against each other before others get a turn.
 pub const IMAP_SEARCH_STEPS: usize = 16 << 10;
+/// A message with more octets is searched piece by piece, others having their turn in between.
+pub const IMAP_SEARCH_OCTETS_AT_ONCE: usize = 256 << 10;
 /// Messages that FETCH, SEARCH, SORT or THREAD read at once,
 pub const IMAP_READS_AT_ONCE: usize = 16;
 /// and how many octets they may have together; one is read in any case.

@@ -23,7 +23,7 @@ use crate::wire::message::charset::to_utf8;
 use crate::wire::message::fields::fields;
 use crate::wire::message::head::{FieldKind, Head};
 use crate::wire::message::mime::{Part, Tree};
-use crate::wire::message::search::{MessageSearch, Needle};
+use crate::wire::message::search::{Hunt, MessageSearch, Needle};
 use crate::wire::message::sent::{Sent, sent};
 use std::ops::Range;
 
@@ -93,6 +93,8 @@ enum Cost {
 pub(super) struct Query {
     root: Node,
     needles: Vec<Needle>,
+    /// Needles that are looked for in bodies, and whether in the header of the message too.
+    words: Vec<(usize, bool)>,
     /// Keys, those that hold others included.
     pub len: usize,
     /// Some keys ask for what summaries know.
@@ -122,11 +124,17 @@ pub(super) fn names_numbers(keys: &[Key<'_>]) -> bool {
 impl Query {
     /// Makes keys ready, all of which must hold.
     pub(super) fn new(keys: &[Key<'_>], selected: &Selected, around: Surroundings<'_>) -> Query {
-        let mut making =
-            Making { selected, around, needles: Vec::new(), len: 0, asks_summaries: false };
+        let mut making = Making {
+            selected,
+            around,
+            needles: Vec::new(),
+            words: Vec::new(),
+            len: 0,
+            asks_summaries: false,
+        };
         let root = Node::All(making.nodes(keys));
-        let Making { needles, len, asks_summaries, .. } = making;
-        Query { root, needles, len, asks_summaries }
+        let Making { needles, words, len, asks_summaries, .. } = making;
+        Query { root, needles, words, len, asks_summaries }
     }
 
     /// What the row alone says; `None`: the message has to be read.
@@ -145,6 +153,7 @@ struct Making<'s, 'a> {
     selected: &'s Selected,
     around: Surroundings<'a>,
     needles: Vec<Needle>,
+    words: Vec<(usize, bool)>,
     len: usize,
     asks_summaries: bool,
 }
@@ -233,8 +242,11 @@ impl Making<'_, '_> {
             Within::Subject => field(b"Subject"),
             Within::To => field(b"To"),
             Within::Header(name) => field(&name.octets()),
-            Within::Body => Node::Words { header: false, needle },
-            Within::Text => Node::Words { header: true, needle },
+            Within::Body | Within::Text => {
+                let header = matches!(within, Within::Text);
+                self.words.push((needle, header));
+                Node::Words { header, needle }
+            }
         }
     }
 }
@@ -328,6 +340,8 @@ pub(super) struct Reader<'q> {
     query: &'q Query,
     /// One for each needle.
     searches: Vec<MessageSearch<'q>>,
+    /// Of a large message: what was found in it before, by needle.
+    found: Vec<(usize, bool)>,
     parts: Vec<Part>,
 }
 
@@ -357,12 +371,41 @@ impl<'a> Letter<'a> {
 impl<'q> Reader<'q> {
     pub(super) fn new(query: &'q Query) -> Reader<'q> {
         let searches = query.needles.iter().map(MessageSearch::new).collect();
-        Reader { query, searches, parts: Vec::new() }
+        Reader { query, searches, found: Vec::new(), parts: Vec::new() }
     }
 
     /// Whether the summaries alone may decide.
     pub(super) fn wants_summaries(&self) -> bool {
         self.query.asks_summaries
+    }
+
+    /// What is to be looked for in the body of a message, with [`Reader::hunt`] and
+    /// [`Reader::note`], before it is asked whether it matches. Forgets the message before.
+    pub(super) fn words(&mut self, letter: Letter<'_>) -> &'q [(usize, bool)] {
+        self.found.clear();
+        let Some(octets) = letter.octets else { return &[] };
+        let mut open = Open { octets: Some(octets), summary: letter.read(), has_parts: false };
+        open.fill(octets, &mut self.parts);
+        &self.query.words
+    }
+
+    /// A look through this message for one of its words.
+    pub(super) fn hunt<'r, 'm: 'r>(
+        &'r mut self,
+        octets: &'m [u8],
+        (needle, header): (usize, bool),
+    ) -> Option<Hunt<'r, 'q, 'r>> {
+        let search = self.searches.get_mut(needle)?;
+        Some(search.hunt(octets, &self.parts, header))
+    }
+
+    pub(super) fn note(&mut self, needle: usize, found: bool) {
+        self.found.push((needle, found));
+    }
+
+    /// To be called for a message that was not looked through before.
+    pub(super) fn forget(&mut self) {
+        self.found.clear();
     }
 
     /// Whether a message is what is looked for; `None`: its octets are needed.
@@ -393,6 +436,10 @@ impl<'q> Reader<'q> {
             }
             Node::Words { header, needle } => {
                 let octets = open.octets?;
+                let noted = self.found.iter().find(|(noted, _)| noted == needle);
+                if let Some((_, found)) = noted {
+                    return Some(*found);
+                }
                 open.fill(octets, &mut self.parts);
                 let (search, parts) = (self.searches.get_mut(*needle)?, &self.parts);
                 Some(match header {

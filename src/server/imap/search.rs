@@ -16,7 +16,8 @@ use crate::env::together::together;
 use crate::mailbox::Entry;
 use crate::model::id::Uid;
 use crate::model::limits::{
-    IMAP_PROGRESS_INTERVAL, IMAP_READ_OCTETS_AT_ONCE, IMAP_READS_AT_ONCE, IMAP_SEARCH_STEPS,
+    IMAP_PROGRESS_INTERVAL, IMAP_READ_OCTETS_AT_ONCE, IMAP_READS_AT_ONCE,
+    IMAP_SEARCH_OCTETS_AT_ONCE, IMAP_SEARCH_STEPS,
 };
 use crate::model::time::Mono;
 use crate::wire::imap::capability::Capabilities;
@@ -273,7 +274,8 @@ impl<E: Env> Driver<E> {
                 return Ok(Err(done));
             }
             progress.done += u32::try_from(group.open.len()).unwrap_or(u32::MAX);
-            left = left.saturating_sub(self.judge(selected, reader, hits, group.open).await);
+            let found = self.judge(conn, selected, reader, hits, group.open).await?;
+            left = left.saturating_sub(found);
         }
         Ok(Ok(()))
     }
@@ -281,30 +283,61 @@ impl<E: Env> Driver<E> {
     /// Reads as much of these messages as it takes to tell whether they are meant; how many are.
     /// What cannot be read is in the log of the operator, and is not found.
     async fn judge(
-        &self,
+        &mut self,
+        conn: &mut E::Conn,
         selected: &Selected,
         reader: &mut Reader<'_>,
         hits: &mut [Hit],
         mut open: Vec<(usize, Entry)>,
-    ) -> u32 {
+    ) -> io::Result<u32> {
         let known = selected.view.keywords();
         let mut found = 0;
         let stages = [(Reads::Summary, reader.wants_summaries()), (Reads::Message, true)];
         for (reads, _) in stages.into_iter().filter(|(_, wanted)| *wanted) {
             let sources = self.read_all(open.iter().map(|(_, entry)| entry), reads).await;
-            let mut sources = sources.into_iter();
-            open.retain(|(at, entry)| {
-                let Some(hit) = hits.get_mut(*at) else { return false };
-                let verdict = match sources.next().flatten() {
-                    Some(source) => reader.matches(hit.number, entry, known, Letter::of(&source)),
+            let mut left = Vec::new();
+            for ((at, entry), source) in open.into_iter().zip(sources) {
+                let Some(hit) = hits.get_mut(at) else { continue };
+                let verdict = match &source {
+                    Some(source) => {
+                        let letter = Letter::of(source);
+                        self.look_through(conn, reader, letter).await?;
+                        reader.matches(hit.number, &entry, known, letter)
+                    }
                     None => Some(false),
                 };
                 hit.state = if verdict == Some(true) { State::Found } else { State::Missed };
                 found += u32::from(verdict == Some(true));
-                verdict.is_none()
-            });
+                if verdict.is_none() {
+                    left.push((at, entry));
+                }
+            }
+            open = left;
         }
-        found
+        Ok(found)
+    }
+
+    /// Looks for words in a large message, others having their turn between its pieces.
+    async fn look_through(
+        &mut self,
+        conn: &mut E::Conn,
+        reader: &mut Reader<'_>,
+        letter: Letter<'_>,
+    ) -> io::Result<()> {
+        reader.forget();
+        let large = |octets: &&[u8]| octets.len() > IMAP_SEARCH_OCTETS_AT_ONCE;
+        let Some(octets) = letter.octets.filter(large) else { return Ok(()) };
+        for &word in reader.words(letter) {
+            let Some(mut hunt) = reader.hunt(octets, word) else { continue };
+            let found = loop {
+                if let Some(found) = hunt.step() {
+                    break found;
+                }
+                self.take_turns(conn).await?;
+            };
+            reader.note(word.0, found);
+        }
+        Ok(())
     }
 
     /// Reads messages side by side.

@@ -99,17 +99,22 @@ impl<'n> MessageSearch<'n> {
 
     /// `SEARCH BODY`: the texts of all parts, decoded; no header of any (RFC 9051 §6.4.4).
     pub fn in_body(&mut self, message: &[u8], parts: &[Part]) -> bool {
-        parts.iter().any(|part| self.in_part(message, part))
+        self.hunt(message, parts, false).end()
     }
 
     /// `SEARCH TEXT`: the headers of the message and of all parts, and their texts.
     pub fn in_message(&mut self, message: &[u8], parts: &[Part]) -> bool {
-        let mut parts = parts.iter();
-        parts.any(|part| self.in_header(&message[part.header()]) || self.in_part(message, part))
+        self.hunt(message, parts, true).end()
     }
 
-    fn in_part(&mut self, message: &[u8], part: &Part) -> bool {
-        matches!(part.kind, Kind::Text | Kind::Status) && self.in_text(message, part)
+    /// The same piece by piece; with `headers`, in those of all parts too.
+    pub fn hunt<'s, 'm>(
+        &'s mut self,
+        message: &'m [u8],
+        parts: &'m [Part],
+        headers: bool,
+    ) -> Hunt<'s, 'n, 'm> {
+        Hunt { search: self, message, parts, headers, part: 0, text: None }
     }
 
     /// A whole header, folds undone, encoded words read; field names are searched too.
@@ -145,22 +150,59 @@ impl<'n> MessageSearch<'n> {
         self.search.feed(&self.text);
         self.search.found()
     }
+}
 
-    /// The text of one part, its encodings undone.
-    fn in_text(&mut self, message: &[u8], part: &Part) -> bool {
-        self.search.restart();
-        let body = &message[part.body()];
-        let mut reader = TextReader::new(message, part);
-        let mut pieces = body.chunks(PIECE_OCTETS).peekable();
-        while let Some(piece) = pieces.next() {
-            let last = pieces.peek().is_none();
-            let search = &mut self.search;
-            reader.feed(piece, last, &mut |text| search.feed(text));
-            if self.search.found() {
-                break;
+/// A look through one message under way.
+pub struct Hunt<'s, 'n, 'm> {
+    search: &'s mut MessageSearch<'n>,
+    message: &'m [u8],
+    parts: &'m [Part],
+    headers: bool,
+    /// The part that comes next.
+    part: usize,
+    /// The text of that part, its encodings undone, and how much of its body was read.
+    text: Option<(TextReader, usize)>,
+}
+
+impl Hunt<'_, '_, '_> {
+    /// Looks at one header or at [`PIECE_OCTETS`] of a text; `None` if there may be more.
+    pub fn step(&mut self) -> Option<bool> {
+        let Some(part) = self.parts.get(self.part) else { return Some(false) };
+        let Some((reader, read)) = &mut self.text else {
+            let header = &self.message[part.header()];
+            if self.headers && self.search.in_header(header) {
+                return Some(true);
+            }
+            if matches!(part.kind, Kind::Text | Kind::Status) {
+                self.search.search.restart();
+                self.text = Some((TextReader::new(self.message, part), 0));
+            } else {
+                self.part += 1;
+            }
+            return None;
+        };
+        let body = &self.message[part.body()];
+        let end = (*read + PIECE_OCTETS).min(body.len());
+        if let Some(piece) = body.get(*read..end).filter(|piece| !piece.is_empty()) {
+            let search = &mut self.search.search;
+            reader.feed(piece, end == body.len(), &mut |text| search.feed(text));
+        }
+        *read = end;
+        if self.search.search.found() {
+            return Some(true);
+        }
+        if end == body.len() {
+            (self.text, self.part) = (None, self.part + 1);
+        }
+        None
+    }
+
+    fn end(mut self) -> bool {
+        loop {
+            if let Some(found) = self.step() {
+                return found;
             }
         }
-        self.search.found()
     }
 }
 
@@ -221,6 +263,30 @@ mod tests {
         let mut search = MessageSearch::new(&needle);
         assert_eq!(search.in_body(message, &parts), in_body);
         assert_eq!(search.in_message(message, &parts), in_message);
+    }
+
+    /// However large a message is, one step looks at one piece of it.
+    #[test]
+    fn looks_through_a_large_message_step_by_step() {
+        let line = "c29tZSB0ZXh0IHRoYXQgZ29lcyBvbiBhbmQgb24gYW5kIG9uIGZvciBhIHdoaWxlLiAK\n";
+        let head = "Subject: x\nContent-Type: text/plain\nContent-Transfer-Encoding: base64\n\n";
+        let message = format!("{head}{}ZW5kCg==\n", line.repeat(20_000));
+        let parts = Tree::of(message.as_bytes()).parts;
+        for (text, is_there) in [("end", true), ("none", false)] {
+            let needle = Needle::new(text);
+            let mut search = MessageSearch::new(&needle);
+            let mut hunt = search.hunt(message.as_bytes(), &parts, true);
+            let mut steps = 1;
+            let found = loop {
+                if let Some(found) = hunt.step() {
+                    break found;
+                }
+                steps += 1;
+            };
+            assert_eq!(found, is_there);
+            let pieces = message.len() / PIECE_OCTETS;
+            assert!((pieces..pieces + 4).contains(&steps), "{steps} steps, {pieces} pieces");
+        }
     }
 
     #[test]
