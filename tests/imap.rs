@@ -10,8 +10,6 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by panic")]
 
-#[path = "dialogs/drip.rs"]
-mod drip;
 #[path = "dialogs/script.rs"]
 mod script;
 

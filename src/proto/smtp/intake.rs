@@ -120,7 +120,8 @@ impl Intake {
             Kind::Chunks => self.text.has(TextFault::Nul).then_some(TextFault::Nul),
             Kind::Binary => None,
         };
-        text.map(Fault::Text).or_else(|| (self.hops.count() > settings.hops_max).then_some(Fault::Looping))
+        text.map(Fault::Text)
+            .or_else(|| (self.hops.count() > settings.hops_max).then_some(Fault::Looping))
     }
 
     /// Nothing follows: the last word on the message.
