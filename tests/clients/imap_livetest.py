@@ -30,7 +30,7 @@ try:
     import imapclient.livetest
 except ImportError:
     print("IMAPClient is not installed")
-    sys.exit(0)
+    sys.exit(int(os.environ.get("CLIENTS_REQUIRED", 0)))
 
 with open("live.ini", "w", encoding="ascii") as ini:
     ini.write("[DEFAULT]\nhost = {HOST}\nport = {IMAP_PORT}\nusername = {USER_ADDRESS}\n"

@@ -7,6 +7,7 @@ that FETCH gives.
 
 import imaplib
 import os
+import sys
 import time
 
 HOST = os.environ["HOST"]
@@ -106,5 +107,6 @@ try:
     import imapclient
 except ImportError:
     print("IMAPClient is not installed")
+    sys.exit(int(os.environ.get("CLIENTS_REQUIRED", 0)))
 else:
     imap_client()
