@@ -30,7 +30,7 @@ use crate::server::listener::{self, Protocol};
 use crate::server::shard::{Call, Figures, Shard};
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -92,7 +92,9 @@ pub(super) fn serve(loaded: &Loaded, named: Option<&Path>) -> Result<(), Failure
     let (news, _heard) = unbounded();
     let running = start(config.clone(), news)?;
     let mesh = running.mesh.clone();
-    let named = named.map(Path::to_owned);
+    // A file that is gone is no reason to fall back on the defaults.
+    let read = (loaded.source != config::EMBEDDED_NAME).then(|| PathBuf::from(&loaded.source));
+    let named = named.map(Path::to_owned).or(read);
     let mut in_force = InForce::new(running.plan.clone(), loaded.settings.clone());
     std::thread::Builder::new()
         .name("signals".into())

@@ -112,6 +112,16 @@ crate::figures! {
         pub retrieved: Counter = "pombal_pop3_messages_total",
         /// Messages removed by POP3.
         pub removed: Counter = "pombal_pop3_removed_total",
+        /// IMAP logins that succeeded.
+        pub imap_logins: Counter = "pombal_imap_logins_total",
+        /// IMAP logins that failed.
+        pub imap_logins_failed: Counter = "pombal_imap_logins_failed_total",
+        /// IMAP commands.
+        pub imap_commands: Counter = "pombal_imap_commands_total",
+        /// Messages of which something was sent by FETCH.
+        pub imap_fetched: Counter = "pombal_imap_fetched_total",
+        /// Messages that came by APPEND and REPLACE.
+        pub imap_appended: Counter = "pombal_imap_appended_total",
         /// Tasks that panicked.
         pub panics: Counter = "pombal_panics_total",
         /// Syncs of the log.

@@ -95,6 +95,15 @@ pub enum ReadError {
     Damaged(String),
 }
 
+impl fmt::Display for ReadError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ReadError::Unknown => out.write_str("there is no such blob"),
+            ReadError::Damaged(why) => out.write_str(why),
+        }
+    }
+}
+
 /// Kinds of records and who understands them.
 pub type Registry = Vec<(RangeInclusive<u8>, Rc<RefCell<dyn Machine>>)>;
 
@@ -771,6 +780,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         shared.stopped.wait().await;
         let saved = self.checkpoint().await;
         shared.checkpoint_due.set();
+        self.prepared().await;
         shared.segments.close().await?;
         saved.map_err(|error| io::Error::other(error.to_string()))
     }

@@ -81,15 +81,26 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         self.shared.env.spawn(async move {
             let shared = &log.shared;
             while !shared.stopping.get() {
-                let prepared = shared.segments.prepare(log.reserve() + 1).await;
+                // One by one: a stop waits for the file that is being made.
+                let wanted = (shared.segments.free_slots() + 1).min(log.reserve() + 1);
+                let prepared = shared.segments.prepare(wanted).await;
                 log.set_crowded(prepared.as_ref().err());
-                if prepared.is_ok() {
+                if prepared.is_err() {
+                    shared.env.sleep(ROOM_PAUSE).await;
+                } else if shared.segments.free_slots() > log.reserve() {
                     break;
                 }
-                shared.env.sleep(ROOM_PAUSE).await;
             }
             shared.preparing.set(false);
         });
+    }
+
+    /// Waits until no file is being made any more: a machine that ends while its disk still works
+    /// for it cannot take the answer.
+    pub(super) async fn prepared(&self) {
+        while self.shared.preparing.get() {
+            self.shared.env.sleep(PREPARING_PAUSE).await;
+        }
     }
 
     /// Notes whether the disk gives room, and tells when that changed.

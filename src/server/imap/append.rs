@@ -223,6 +223,7 @@ impl<E: Env> Driver<E> {
             }
             Err(error) => return refused(error),
         };
+        self.shard.figures.imap_appended.add(super::to_u64(placed.uids.len()));
         let uids: Vec<Span> = runs(placed.uids.iter().map(|(_, uid)| uid.0)).collect();
         let code = Code::AppendUid { uid_validity: placed.uidvalidity.0, uids: &uids };
         if let Some(replaced) = replaces {

@@ -11,8 +11,8 @@ use crate::mailbox::summary::{Stored, Summary};
 use crate::mailbox::{Entry, FlagChange, Flags, Marks, Mode};
 use crate::model::id::{BlobId, LogId, ModSeq, Uid};
 use crate::model::limits::{IMAP_READ_OCTETS_AT_ONCE, IMAP_READS_AT_ONCE};
-use crate::probe::event::{Level, event};
-use crate::store::BlobView;
+use crate::probe::event::{Level, Value, event};
+use crate::store::{BlobView, ReadError};
 use crate::wire::imap::command::fetch::{Content, Fetch, Item, Page, Part, Partial, Section};
 use crate::wire::imap::reply::fetch::FetchLine;
 use crate::wire::imap::reply::search::put_vanished;
@@ -96,11 +96,31 @@ impl Needs {
 }
 
 /// How the items of a message came out.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Sent {
     Whole,
     /// Its encoding cannot be undone (RFC 3516 §4.3).
     UnknownEncoding,
+    /// It is there, and the disk does not give it.
+    Unreadable,
+}
+
+/// Why a message cannot be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// Somebody removed it, and the client was not told yet.
+    Gone,
+    /// See [`Sent::Unreadable`].
+    Unreadable,
+}
+
+impl From<Lost> for Sent {
+    fn from(lost: Lost) -> Sent {
+        match lost {
+            Lost::Gone => Sent::Whole,
+            Lost::Unreadable => Sent::Unreadable,
+        }
+    }
 }
 
 impl<E: Env> Driver<E> {
@@ -109,8 +129,7 @@ impl<E: Env> Driver<E> {
         if fetch.partial.is_some() && !fetch.uid {
             return Err(Done::Bad("PARTIAL goes with UID FETCH only"));
         }
-        let too_many =
-            |page: Page| to_usize((page.last - page.first).into()) >= self.message_limit();
+        let too_many = |page: Page| to_usize(page.size().into()) > self.message_limit();
         if fetch.partial.is_some_and(too_many) {
             return Err(Done::Limited(Kind::No, None, "the page has too many messages"));
         }
@@ -157,6 +176,7 @@ impl<E: Env> Driver<E> {
         let needs = Needs::of(&fetch.items);
         let mut gone = false;
         let mut worst = Sent::Whole;
+        let mut count = 0;
         let mut since_pause = 0;
         for some in all.chunks(SEEN_AT_ONCE) {
             let marked = if needs.marks { self.mark_seen(some).await? } else { Vec::new() };
@@ -173,28 +193,37 @@ impl<E: Env> Driver<E> {
                 rows = later;
                 let mut sources = self.sources(few, needs.reads).await.into_iter();
                 for (number, entry) in few {
-                    let source = sources.next().flatten();
-                    if source.is_none() && needs.reads > Reads::Nothing {
-                        gone = true;
-                        self.put_marked(*number, entry, &marked);
-                        continue;
-                    }
+                    let source = match sources.next().transpose() {
+                        Ok(source) => source,
+                        Err(lost) => {
+                            gone |= lost == Lost::Gone;
+                            worst = worst.max(lost.into());
+                            self.put_marked(*number, entry, &marked);
+                            continue;
+                        }
+                    };
                     let sent = self.put_message(*number, entry, fetch, source.as_ref(), &marked);
-                    if sent != Sent::Whole {
-                        worst = sent;
-                    }
+                    worst = worst.max(sent);
                     if self.out.len() > self.shard.settings().reply_octets_max {
                         self.flush(conn).await?;
                     }
                 }
                 since_pause += few.len();
+                count += few.len();
             }
         }
-        if worst == Sent::UnknownEncoding || gone {
+        self.shard.figures.imap_fetched.add(to_u64(count));
+        if worst > Sent::Whole || gone {
             self.put_limited(lowest);
         }
-        if worst == Sent::UnknownEncoding {
-            return Ok(Done::No(Some(Word::UnknownCte), "an encoding cannot be undone"));
+        match worst {
+            Sent::Whole => {}
+            Sent::UnknownEncoding => {
+                return Ok(Done::No(Some(Word::UnknownCte), "an encoding cannot be undone"));
+            }
+            Sent::Unreadable => {
+                return Ok(Done::No(Some(Word::ServerBug), "some of the messages cannot be read"));
+            }
         }
         if gone {
             let ok = Status::tagged(tag, Kind::Ok, "some of the messages are no more");
@@ -227,7 +256,7 @@ impl<E: Env> Driver<E> {
 
     /// What is needed of these messages, in their order; nothing where rows say it all. `None` for
     /// one that cannot be read.
-    async fn sources(&self, rows: &[(u32, Entry)], reads: Reads) -> Vec<Option<Source>> {
+    async fn sources(&self, rows: &[(u32, Entry)], reads: Reads) -> Vec<Result<Source, Lost>> {
         match reads {
             Reads::Nothing => Vec::new(),
             Reads::Summary => {
@@ -236,7 +265,7 @@ impl<E: Env> Driver<E> {
                 let mut sources = Vec::with_capacity(rows.len());
                 for ((_, entry), summary) in rows.iter().zip(summaries) {
                     sources.push(match summary.filter(|summary| is_complete(summary)) {
-                        Some(summary) => Some(Source { summary, blob: None }),
+                        Some(summary) => Ok(Source { summary, blob: None }),
                         None => self.read(entry, reads).await,
                     });
                 }
@@ -313,12 +342,12 @@ impl<E: Env> Driver<E> {
         }
     }
 
-    pub(super) async fn read(&self, entry: &Entry, reads: Reads) -> Option<Source> {
+    pub(super) async fn read(&self, entry: &Entry, reads: Reads) -> Result<Source, Lost> {
         let mut error = None;
         if reads == Reads::Summary {
             match self.shard.log.summary(entry.blob).await {
                 Ok(summary) if is_complete(&summary) => {
-                    return Some(Source { summary, blob: None });
+                    return Ok(Source { summary, blob: None });
                 }
                 Ok(_) => {}
                 Err(problem) => error = Some(problem),
@@ -329,14 +358,33 @@ impl<E: Env> Driver<E> {
             None => self.shard.log.read(entry.blob).await,
         };
         match read {
-            Ok(blob) => Some(Source { summary: blob.shared_summary(), blob: Some(blob) }),
+            Ok(blob) => Ok(Source { summary: blob.shared_summary(), blob: Some(blob) }),
+            // Somebody else removed it, and its octets went with it.
+            Err(ReadError::Unknown) if !self.still_holds(entry.uid) => Err(Lost::Gone),
             Err(error) => {
-                let why = format!("{error:?}");
-                let fields = [("blob", entry.blob.0.into()), ("why", why.as_str().into())];
-                event(Level::Error, "message_unreadable", &fields);
-                None
+                self.tell_unreadable(entry, &error);
+                Err(Lost::Unreadable)
             }
         }
+    }
+
+    /// Whether the selected mailbox, as it is now and not as it is shown, has the message.
+    fn still_holds(&self, uid: Uid) -> bool {
+        let Some(user) = &self.user else { return false };
+        let Some(selected) = &user.selected else { return false };
+        let view = self.shard.accounts.borrow().open_view(user.account, selected.mailbox);
+        view.is_some_and(|view| view.find(uid).is_some())
+    }
+
+    fn tell_unreadable(&self, entry: &Entry, error: &ReadError) {
+        let fields = [
+            ("log", u64::from(self.shard.log.id().0).into()),
+            ("account", u64::from(self.user.as_ref().map_or(0, |user| user.account.0)).into()),
+            ("uid", u64::from(entry.uid.0).into()),
+            ("blob", entry.blob.0.into()),
+            ("why", Value::Shown(error)),
+        ];
+        event(Level::Error, "message_unreadable", &fields);
     }
 
     fn put_message(

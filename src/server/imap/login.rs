@@ -181,7 +181,7 @@ impl<E: Env> Driver<E> {
     }
 
     fn refuse_login(&mut self, user: &str) -> Done {
-        self.shard.figures.logins_failed.one();
+        self.shard.figures.imap_logins_failed.one();
         let peer = self.peer;
         let fields =
             [("protocol", "imap".into()), ("peer", Value::Shown(&peer)), ("user", user.into())];
@@ -200,7 +200,7 @@ impl<E: Env> Driver<E> {
         if let Err(error) = shard.desk.prepare(account, &USUAL).await {
             return super::refused(error);
         }
-        shard.figures.logins.one();
+        shard.figures.imap_logins.one();
         let peer = self.peer;
         let fields =
             [("protocol", "imap".into()), ("peer", Value::Shown(&peer)), ("user", (&*user).into())];

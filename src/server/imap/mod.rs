@@ -512,6 +512,7 @@ impl<E: Env> Driver<E> {
     }
 
     async fn execute(&mut self, conn: &mut E::Conn, tag: &str, command: Command<'_>) -> Outcome {
+        self.shard.figures.imap_commands.one();
         if self.hides(&command) {
             return Ok(mask::HIDDEN);
         }

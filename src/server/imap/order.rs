@@ -99,7 +99,7 @@ impl<E: Env> Driver<E> {
         let wanted = entries.iter().map(|(_, entry)| entry).filter(|_| reads);
         let mut sources = self.read_all(wanted, Reads::Summary).await.into_iter();
         let known = entries.into_iter().map(|(hit, entry)| {
-            let source = sources.next().flatten();
+            let source = sources.next().and_then(Result::ok);
             (hit, entry, source.as_ref().map_or_else(Known::default, Known::new))
         });
         Ok(Ok(known.collect()))

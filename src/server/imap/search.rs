@@ -7,7 +7,7 @@
 //! Only as many messages are read as the answer needs: for MIN the first that fits, for a page of
 //! PARTIAL up to its end. Others get their turn meanwhile, and the client hears how far it is.
 
-use super::fetch::{Reads, Source};
+use super::fetch::{Lost, Reads, Source};
 use super::query::{Letter, Query, Reader, Surroundings, asks_mod_seq, names_numbers};
 use super::selected::Selected;
 use super::{Done, Driver, Outcome};
@@ -299,12 +299,12 @@ impl<E: Env> Driver<E> {
             for ((at, entry), source) in open.into_iter().zip(sources) {
                 let Some(hit) = hits.get_mut(at) else { continue };
                 let verdict = match &source {
-                    Some(source) => {
+                    Ok(source) => {
                         let letter = Letter::of(source);
                         self.look_through(conn, reader, letter).await?;
                         reader.matches(hit.number, &entry, known, letter)
                     }
-                    None => Some(false),
+                    Err(_) => Some(false),
                 };
                 hit.state = if verdict == Some(true) { State::Found } else { State::Missed };
                 found += u32::from(verdict == Some(true));
@@ -345,7 +345,7 @@ impl<E: Env> Driver<E> {
         &self,
         entries: impl Iterator<Item = &Entry>,
         reads: Reads,
-    ) -> Vec<Option<Source>> {
+    ) -> Vec<Result<Source, Lost>> {
         together(entries.map(|entry| self.read(entry, reads))).await
     }
 

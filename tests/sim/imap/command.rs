@@ -383,6 +383,7 @@ impl Session {
                 self.view = None;
                 Ok(())
             }
+            Does::Fetch { .. } if self.is_unread(status) => Ok(()),
             Does::Fetch { .. } | Does::Search { .. } | Does::Expunge { .. } | Does::Leave => {
                 if is_for_now(status) {
                     Ok(())
@@ -393,7 +394,15 @@ impl Session {
         }
     }
 
+    /// What a disk that fails does not give. On a good one there is no such answer.
+    fn is_unread(&self, status: &Status) -> bool {
+        status.code("SERVERBUG").is_some() && self.shared.world.is_bad_disk()
+    }
+
     fn was_listed(&mut self, command: &Command, status: &Status) -> Verdict {
+        if self.is_unread(status) {
+            return Ok(());
+        }
         let Some(view) = &self.view else { return Ok(()) };
         let mut account = self.shared.account.borrow_mut();
         let now = account.tick();

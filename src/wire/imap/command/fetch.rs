@@ -137,6 +137,11 @@ impl Page {
         if self.from_end { count - upto..count - before } else { before..upto }
     }
 
+    /// How many results it has at most.
+    pub fn size(self) -> u32 {
+        self.first.abs_diff(self.last).saturating_add(1)
+    }
+
     /// How many results it takes to know it.
     pub fn reach(self) -> u32 {
         self.first.max(self.last)
