@@ -15,6 +15,7 @@
 //! S...                      any lines, up to one that fits the next S
 //! C2 b NOOP   S2 b OK …     the same in a second session of the same user
 //! @deflate                  from here on the first session is deflated, both ways
+//! @inflate                  from here on it is not
 //! @drain                    the server is told to stop (simulator only)
 //! @wait 60                  so many seconds pass (simulator only)
 //! closed                    the server hung up on the first session
@@ -84,6 +85,7 @@ enum Event {
     Said { session: usize, want: String, whole: bool },
     Skip(usize),
     Deflate,
+    Inflate,
     Drain,
     Wait(Duration),
     Closed,
@@ -165,6 +167,7 @@ impl Dialog {
             "S*" | "S2*" => said(false),
             "S..." | "S2..." => Event::Skip(session),
             "@deflate" => Event::Deflate,
+            "@inflate" => Event::Inflate,
             "@drain" => Event::Drain,
             "@wait" => Event::Wait(Duration::from_secs(rest.parse().ok()?)),
             "closed" => Event::Closed,
@@ -290,7 +293,10 @@ impl<W: Wire> Session<W> {
             plain = Vec::with_capacity(1 << 18);
             inflate.decompress_vec(&octets, &mut plain, FlushDecompress::Sync).unwrap();
         }
-        self.held.extend_from_slice(&plain);
+        // The end of what was deflated may come behind its last line; no line begins so.
+        let is_first = self.held.is_empty() && self.squeeze.is_none();
+        let mark = plain.iter().take_while(|octet| is_first && matches!(octet, 0 | 0xff)).count();
+        self.held.extend_from_slice(&plain[mark..]);
         Ok(!octets.is_empty())
     }
 
@@ -351,6 +357,7 @@ impl<S: Stage> Play<'_, S> {
                 | Event::Said { session, .. } => *session,
                 Event::Append(..)
                 | Event::Deflate
+                | Event::Inflate
                 | Event::Drain
                 | Event::Wait(_)
                 | Event::Closed => 0,
@@ -369,6 +376,7 @@ impl<S: Stage> Play<'_, S> {
                     session.send(&octets, self.cut).await.map_err(failed)?;
                 }
                 Event::Skip(_) => session.skips = true,
+                Event::Inflate => session.squeeze = None,
                 Event::Deflate => {
                     let deflate = Compress::new(Compression::best(), false);
                     session.squeeze = Some((deflate, Decompress::new(false)));

@@ -1,6 +1,5 @@
 //! LOGIN and AUTHENTICATE, and the way to the shard that owns the account.
 
-use super::squeeze::Squeeze;
 use super::{Done, Driver, Goes, Mode, Outcome, User, offer};
 use crate::auth;
 use crate::env::{Conn, Env};
@@ -39,19 +38,16 @@ pub struct Moving<C: Conn> {
     errors: u32,
     /// What is hidden from this client.
     client: Capabilities,
-    /// Compression outlives UNAUTHENTICATE (RFC 8437), so a session may move with it.
-    squeeze: Option<Box<Squeeze>>,
 }
 
 /// Goes on with a session of another shard, whose user lives here.
 pub async fn adopt<E: Env>(shard: Rc<Shard<E>>, moving: Moving<E::Conn>) {
-    let Moving { conn, unread, account, user, tag, errors, client, squeeze } = moving;
+    let Moving { conn, unread, account, user, tag, errors, client } = moving;
     let Ok(mut conn) = shard.env.attach(conn) else { return };
     let peer = conn.peer().ip();
     let mut driver = Driver::new(Rc::clone(&shard), peer);
     driver.errors = errors;
     driver.client = client;
-    driver.squeeze = squeeze;
     let Some(admitted) = Admitted::new(&shard, peer) else {
         shard.figures.turned_away.one();
         let no = Status::tagged(&tag, Kind::No, "too many connections, try again later");
@@ -223,7 +219,7 @@ impl<E: Env> Driver<E> {
         conn: E::Conn,
         account: AccountId,
     ) -> Option<(Box<Driver<E>>, E::Conn)> {
-        let Driver { shard, peer, user, mode, buffer, errors, client, squeeze, .. } = self;
+        let Driver { shard, peer, user, mode, buffer, errors, client, .. } = self;
         let Mode::Sasl { tag } = mode else { return None };
         let moving = Moving {
             conn: conn.detach().ok()?,
@@ -233,7 +229,6 @@ impl<E: Env> Driver<E> {
             tag,
             errors,
             client,
-            squeeze,
         };
         let owner = ShardId(shard.owner(account).0);
         let Err(Full(Call::Imap(moving))) = shard.mesh.send(owner, Call::Imap(Box::new(moving)))
@@ -246,19 +241,25 @@ impl<E: Env> Driver<E> {
         driver.buffer = buffer;
         driver.client = moving.client;
         driver.set_mask();
-        driver.squeeze = moving.squeeze;
         let no = Status::tagged(&moving.tag, Kind::No, "try again later");
         no.because(Word::Unavailable).put(&mut driver.out);
         Some((driver, conn))
     }
 
     /// RFC 8437: as if the connection were new.
-    pub(super) fn unauthenticate(&mut self) -> Done {
+    pub(super) async fn unauthenticate(&mut self, conn: &mut E::Conn, tag: &str) -> Outcome {
         self.tell("unauthenticate");
         self.user = None;
         self.begun = self.shard.env.now();
         self.enabled = offer::Enabled::default();
+        self.errors = 0;
         self.set_mask();
-        Done::Ok("nobody is logged in")
+        Status::tagged(tag, Kind::Ok, "nobody is logged in").put(&mut self.out);
+        if self.squeeze.is_some() {
+            // The answer is the last that is deflated, the command was the last of the client.
+            self.flush(conn).await?;
+            self.buffer = self.squeeze.take().map(|squeeze| squeeze.raw).unwrap_or_default();
+        }
+        Ok(Done::Said)
     }
 }

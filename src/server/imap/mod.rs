@@ -154,6 +154,8 @@ struct Driver<E: Env> {
     begun: Mono,
     /// COMPRESS was given.
     squeeze: Option<Box<Squeeze>>,
+    /// Compression has just ended: its last octets may be still to come.
+    seam: bool,
     /// It was asked whether it is there still: see [`Driver::take_turns`].
     asked: bool,
     errors: u32,
@@ -226,6 +228,7 @@ impl<E: Env> Driver<E> {
             coming: Coming::default(),
             begun,
             squeeze: None,
+            seam: false,
             asked: false,
             errors: 0,
             logins_failed: 0,
@@ -368,6 +371,11 @@ impl<E: Env> Driver<E> {
     async fn work(&mut self, conn: &mut E::Conn) -> io::Result<Goes> {
         loop {
             self.flush_if_much(conn).await?;
+            if self.seam {
+                let Some(end) = squeeze::seam(self.buffer.filled()) else { return Ok(Goes::Read) };
+                self.buffer.consume(end);
+                self.seam = false;
+            }
             // Taken out, so that the command can be read where it lies while it is carried out.
             let buffer = std::mem::take(&mut self.buffer);
             let mut framer = std::mem::replace(&mut self.framer, Framer::new(0));
@@ -378,11 +386,15 @@ impl<E: Env> Driver<E> {
             let was_plain = self.squeeze.is_none();
             let taken = Box::pin(self.take(conn, event)).await;
             self.framer = framer;
-            self.buffer = buffer;
+            let behind = std::mem::replace(&mut self.buffer, buffer);
             self.buffer.consume(used);
             if let Some(squeeze) = self.squeeze.as_mut().filter(|_| was_plain) {
                 // What follows COMPRESS is deflated.
                 squeeze.raw = std::mem::take(&mut self.buffer);
+            } else if self.squeeze.is_none() && !was_plain {
+                // What follows UNAUTHENTICATE is not.
+                self.buffer = behind;
+                self.seam = true;
             }
             if !self.framer.is_within_command() {
                 self.coming.ended();
@@ -492,7 +504,11 @@ impl<E: Env> Driver<E> {
         let out = &mut self.out;
         match done {
             Done::Said => {}
-            Done::Ok(text) => Status::tagged(tag, Kind::Ok, text).put(out),
+            Done::Ok(text) => {
+                // A client may live for weeks: only what goes wrong in a row counts.
+                self.errors = 0;
+                Status::tagged(tag, Kind::Ok, text).put(out);
+            }
             Done::No(None, text) => Status::tagged(tag, Kind::No, text).put(out),
             Done::No(Some(word), text) => {
                 Status::tagged(tag, Kind::No, text).because(word).put(out);
@@ -576,7 +592,7 @@ impl<E: Env> Driver<E> {
                 Ok(Done::No(Some(Word::NoPerm), "quotas are the operator's"))
             }
             Command::Compress { deflate } => self.compress(conn, tag, deflate).await,
-            Command::Unauthenticate => Ok(self.unauthenticate()),
+            Command::Unauthenticate => self.unauthenticate(conn, tag).await,
             other if self.selected().is_none() => {
                 drop(other);
                 Ok(Done::Bad("no mailbox is selected"))

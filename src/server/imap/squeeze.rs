@@ -50,6 +50,23 @@ impl<E: Env> Driver<E> {
     }
 }
 
+/// What a flush ends with: an empty block, stored, which begins at an octet (RFC 1951 §3.2.4).
+const MARK: [u8; 4] = [0, 0, 0xff, 0xff];
+/// Octets of the shortest command.
+const COMMAND_OCTETS_MIN: usize = 8;
+
+/// Where plain text begins behind the last deflated line: behind [`MARK`], if that was not read with
+/// the line, and what bits of its block are in front of it. `None` if more has to come to tell.
+pub(super) fn seam(octets: &[u8]) -> Option<usize> {
+    let front = &octets[..octets.len().min(COMMAND_OCTETS_MIN)];
+    if let Some(at) = front.windows(MARK.len()).position(|four| four == MARK) {
+        return Some(at + MARK.len());
+    }
+    // The last octets of a mark of which the rest was read.
+    let rest = (1..MARK.len()).rev().find(|&len| octets.starts_with(&MARK[MARK.len() - len..]));
+    (octets.len() >= COMMAND_OCTETS_MIN).then(|| rest.unwrap_or(0))
+}
+
 impl Squeeze {
     fn new() -> Squeeze {
         Squeeze {
@@ -150,6 +167,17 @@ mod tests {
         let mut out = Vec::with_capacity(1 << 20);
         inflate.decompress_vec(octets, &mut out, FlushDecompress::Sync).unwrap();
         out
+    }
+
+    #[test]
+    fn finds_where_plain_text_goes_on() {
+        let plain = b"a LOGIN b c\r\n";
+        for front in [&b""[..], &MARK, &MARK[1..], &MARK[3..], b"\x02\x00\x00\x00\xff\xff"] {
+            let octets = [front, plain].concat();
+            assert_eq!(seam(&octets), Some(front.len()), "{front:?}");
+        }
+        assert_eq!(seam(b"\x00\x00\xff"), None);
+        assert_eq!(seam(b""), None);
     }
 
     #[test]

@@ -126,6 +126,7 @@ impl<'n> MessageSearch<'n> {
                 put_decoded(line, &mut self.text);
                 self.text.push('\n');
             }
+            spaces_for_tabs(&mut self.text);
             self.search.feed(&self.text);
         } else if memchr::memmem::find(header, b"\n ").is_none()
             && memchr::memmem::find(header, b"\n\t").is_none()
@@ -137,6 +138,9 @@ impl<'n> MessageSearch<'n> {
                 put_unfolded(line, &mut self.octets);
                 self.octets.push(b'\n');
             }
+            for octet in self.octets.iter_mut().filter(|octet| **octet == b'\t') {
+                *octet = b' ';
+            }
             self.search.feed_octets(&self.octets);
         }
         self.search.found()
@@ -147,8 +151,16 @@ impl<'n> MessageSearch<'n> {
         self.search.restart();
         self.text.clear();
         put_decoded(value, &mut self.text);
+        spaces_for_tabs(&mut self.text);
         self.search.feed(&self.text);
         self.search.found()
+    }
+}
+
+/// A line that was folded at a TAB reads as one that was folded at a space, as it is shown.
+fn spaces_for_tabs(text: &mut String) {
+    if memchr::memchr(b'\t', text.as_bytes()).is_some() {
+        *text = text.replace('\t', " ");
     }
 }
 
