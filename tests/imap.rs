@@ -12,6 +12,9 @@
 
 #[path = "dialogs/script.rs"]
 mod script;
+#[cfg(test)]
+#[path = "imap/slices.rs"]
+mod slices;
 
 use pombal::auth::{Cost, Pool, hash};
 use pombal::bytes::buffer::Buffer;
@@ -35,6 +38,8 @@ use std::time::Duration;
 
 /// Far longer than a server takes that does its work: waiting longer is a hang.
 const PATIENCE: Duration = Duration::from_mins(5);
+/// Less than the least that can be set, so that an answer of some lines goes in slices.
+const REPLY_OCTETS: usize = 4 << 10;
 /// Longer than a segment is under way, and what it leads to takes.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -169,6 +174,7 @@ async fn boot(env: &SimEnv, dialog: &Dialog, users: usize) -> (Rc<Shard<SimEnv>>
     config.store.cache_size = if dialog.slow_disk.is_some() { 0 } else { 1 << 20 };
     let mut plan = Plan::new(config, 77, 1, Pool::inline(Cost::LEAST), [7; 32]);
     plan.config.auth.allow_plaintext = !dialog.no_plaintext;
+    plan.config.limits.reply_memory = REPLY_OCTETS as u64;
     plan.store.may_create = true;
     let (mesh, mut inboxes) = Mesh::with_capacity(1, 8);
     let inbox = inboxes.remove(0);

@@ -271,6 +271,11 @@ impl Sim {
         self.world.disk_events.get()
     }
 
+    /// Octets of the longest chain that anybody gave to a connection at once.
+    pub fn longest_write(&self) -> usize {
+        self.world.net.longest_write.get()
+    }
+
     /// The power goes with the `event`th start or end of a disk operation: the run ends with
     /// [`Halt::PowerCut`]. For going through all moments at which a small program can be hit.
     pub fn cut_power_at(&self, event: u64) {

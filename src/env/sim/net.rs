@@ -46,6 +46,8 @@ pub(super) struct Network {
     lost: Arc<SegQueue<u64>>,
     listen_port: Cell<u16>,
     source_port: Cell<u16>,
+    /// Octets of the longest chain that was ever given to a write.
+    pub(super) longest_write: Cell<usize>,
     pub(super) chance: Chance,
 }
 
@@ -58,6 +60,7 @@ impl Network {
             lost: Arc::default(),
             listen_port: Cell::new(LISTEN_PORT_FIRST),
             source_port: Cell::new(SOURCE_PORT_FIRST),
+            longest_write: Cell::new(0),
             chance,
         }
     }
@@ -320,6 +323,8 @@ impl Conn for SimConn {
         let mut alarm = self.env.alarm();
         let faults = self.env.faults();
         self.env.trace(&[12, chain.len() as u64]);
+        let longest = &self.env.world().net.longest_write;
+        longest.set(longest.get().max(chain.len()));
         if self.chance().happens(faults.resets) {
             self.link.borrow_mut().reset(self.env.moment(), self.chance(), &faults);
         }

@@ -180,18 +180,22 @@ impl<E: Env> Driver<E> {
     }
 
     /// The command is whole.
-    pub(super) async fn on_messages_end(&mut self, text: &[u8]) -> io::Result<()> {
+    pub(super) async fn on_messages_end(
+        &mut self,
+        conn: &mut E::Conn,
+        text: &[u8],
+    ) -> io::Result<()> {
         let Some(appending) = self.appending.take() else { return Ok(()) };
         let tag = appending.tag.clone();
         let done = match append::parse_end(text, appending.utf8) {
-            Ok(()) => self.append(*appending).await?,
+            Ok(()) => self.append(conn, *appending).await?,
             Err(what) => Done::Bad(what),
         };
         self.end(&tag, done);
         Ok(())
     }
 
-    async fn append(&mut self, appending: Appending) -> super::Outcome {
+    async fn append(&mut self, conn: &mut E::Conn, appending: Appending) -> super::Outcome {
         let Some(user) = &self.user else { return Ok(Done::Bad("log in first")) };
         let account = user.account;
         let Appending { tag, target, replaces, messages, .. } = appending;
@@ -234,10 +238,10 @@ impl<E: Env> Driver<E> {
             {
                 return refused(error);
             }
-            self.sync(true);
+            self.sync(conn, true).await?;
             return Ok(self.removed(&tag, true, None, "replaced"));
         }
-        self.sync(true);
+        self.sync(conn, true).await?;
         if self.hidden.meets(Capabilities::UIDPLUS) {
             return Ok(Done::Ok("appended"));
         }

@@ -79,7 +79,7 @@ impl<E: Env> Driver<E> {
         }
     }
 
-    pub(super) async fn delete(&mut self, mailbox: Text<'_>) -> Outcome {
+    pub(super) async fn delete(&mut self, conn: &mut E::Conn, mailbox: Text<'_>) -> Outcome {
         let Some(user) = &self.user else { return Ok(Done::Bad("log in first")) };
         let Some(name) = self.name(mailbox) else { return Ok(MISSING) };
         let account = user.account;
@@ -93,7 +93,7 @@ impl<E: Env> Driver<E> {
         }
         match self.shard.desk.delete(account, &name).await {
             Ok(()) => {
-                self.sync(true);
+                self.sync(conn, true).await?;
                 Ok(Done::Ok("gone"))
             }
             Err(error) => refused(error),
@@ -149,23 +149,28 @@ impl<E: Env> Driver<E> {
         }
     }
 
-    pub(super) fn status(&mut self, mailbox: Text<'_>, items: &[StatusItem]) -> Done {
+    pub(super) async fn status(
+        &mut self,
+        conn: &mut E::Conn,
+        mailbox: Text<'_>,
+        items: &[StatusItem],
+    ) -> Outcome {
         // What it tells of the selected mailbox, the client knows then.
-        self.sync(true);
+        self.sync(conn, true).await?;
         if items.contains(&StatusItem::HighestModSeq) {
             self.count_changes();
         }
-        let Some(user) = &self.user else { return Done::Bad("log in first") };
-        let Some(name) = self.name(mailbox) else { return MISSING };
+        let Some(user) = &self.user else { return Ok(Done::Bad("log in first")) };
+        let Some(name) = self.name(mailbox) else { return Ok(MISSING) };
         let account = user.account;
         let found = {
             let state = self.shard.accounts.borrow();
             let id = state.named(account, &name);
             id.and_then(|id| Some((id, state.open_view(account, id)?)))
         };
-        let Some((id, view)) = found else { return MISSING };
+        let Some((id, view)) = found else { return Ok(MISSING) };
         self.put_status(&name, id, &view, items);
-        Done::Ok("that is how it stands")
+        Ok(Done::Ok("that is how it stands"))
     }
 
     pub(super) fn put_status(

@@ -13,6 +13,7 @@ use crate::wire::imap::reply::fetch::FetchLine;
 use crate::wire::imap::reply::status::{Code, Kind, Status, Word};
 use crate::wire::imap::scan::{Text, Which};
 use crate::wire::imap::set::{Span, runs};
+use std::io;
 
 /// Splits flags as they are named into those of the system and keywords.
 pub(super) fn split<'a>(flags: &[Flag<'a>]) -> (Flags, Vec<&'a str>) {
@@ -83,7 +84,7 @@ impl<E: Env> Driver<E> {
         };
         let modified = &stored.modified;
         // What this command did is told below, or not at all.
-        self.sync_own(store, &uids, modified, &change);
+        self.sync_own(conn, store, &uids, modified, &change).await?;
         if !store.silent {
             if lowest.is_some() {
                 uids.reverse();
@@ -111,17 +112,16 @@ impl<E: Env> Driver<E> {
     /// Takes the mailbox as it is now. After STORE .SILENT change counters are told all the same
     /// (RFC 7162 §3.1.3), and flags where somebody else changed them too (RFC 9051 §6.4.6); else
     /// [`Driver::put_stored`] tells everything of the messages that were stored.
-    fn sync_own(
+    async fn sync_own(
         &mut self,
+        conn: &mut E::Conn,
         store: &Store<'_>,
         uids: &[Uid],
         modified: &[Uid],
         change: &FlagChange<'_>,
-    ) {
-        let Some(user) = &mut self.user else { return };
-        let Some(selected) = &mut user.selected else { return };
-        let view = self.shard.accounts.borrow().open_view(user.account, selected.mailbox);
-        let Some(view) = view else { return };
+    ) -> io::Result<()> {
+        let Some(view) = self.view_now() else { return Ok(()) };
+        let Some(selected) = self.selected() else { return Ok(()) };
         let old = &selected.view;
         let is_own = |uid: &&Uid| {
             modified.binary_search(uid).is_err()
@@ -129,7 +129,7 @@ impl<E: Env> Driver<E> {
         };
         let own: Vec<Uid> = uids.iter().filter(is_own).copied().collect();
         let own = Own { uids: &own, counters: store.silent };
-        selected.sync_but(view, false, self.enabled, &mut self.out, own);
+        self.sync_to(conn, view, false, own).await
     }
 
     /// The flags of each message after a STORE.
@@ -157,6 +157,7 @@ impl<E: Env> Driver<E> {
 
     pub(super) async fn copy(
         &mut self,
+        conn: &mut E::Conn,
         tag: &str,
         uid: bool,
         messages: Which<'_>,
@@ -181,7 +182,7 @@ impl<E: Env> Driver<E> {
         }
         let quota = self.quota();
         let placed = self.shard.desk.copy(account, from, target, &uids, quota).await;
-        self.sync(uid);
+        self.sync(conn, uid).await?;
         match placed {
             Ok(placed) if placed.uids.is_empty() => Ok(Done::Ok("nothing to copy")),
             Ok(placed) => {
@@ -204,6 +205,7 @@ impl<E: Env> Driver<E> {
 
     pub(super) async fn shift(
         &mut self,
+        conn: &mut E::Conn,
         tag: &str,
         uid: bool,
         messages: Which<'_>,
@@ -229,7 +231,7 @@ impl<E: Env> Driver<E> {
                 if !placed.uids.is_empty() {
                     self.put_placed(&placed, None, "moved");
                 }
-                self.sync(true);
+                self.sync(conn, true).await?;
                 Ok(self.removed(tag, !placed.uids.is_empty(), lowest, "moved"))
             }
             Err(error) => self.not_placed(to, error),
@@ -258,8 +260,13 @@ impl<E: Env> Driver<E> {
     }
 
     /// All that have `\Deleted`, or those of them that are named (RFC 4315 §2.1).
-    pub(super) async fn expunge(&mut self, tag: &str, which: Option<Which<'_>>) -> Outcome {
-        self.sync(true);
+    pub(super) async fn expunge(
+        &mut self,
+        conn: &mut E::Conn,
+        tag: &str,
+        which: Option<Which<'_>>,
+    ) -> Outcome {
+        self.sync(conn, true).await?;
         let Some(user) = &self.user else { return Ok(Done::Bad("log in first")) };
         let Some(selected) = &user.selected else { return Ok(Done::Bad("nothing is selected")) };
         if selected.read_only {
@@ -281,7 +288,7 @@ impl<E: Env> Driver<E> {
         {
             return refused(error);
         }
-        self.sync(true);
+        self.sync(conn, true).await?;
         Ok(self.removed(tag, !uids.is_empty(), lowest, "expunged"))
     }
 

@@ -2,6 +2,7 @@
 //! blocks.
 
 use super::object::{email_id, thread_id, thread_of};
+use super::search::Found;
 use super::selected::{Own, Selected};
 use super::{Done, Driver, Outcome};
 use crate::bytes::chain::Chain;
@@ -15,7 +16,6 @@ use crate::probe::event::{Level, Value, event};
 use crate::store::{BlobView, ReadError};
 use crate::wire::imap::command::fetch::{Content, Fetch, Item, Page, Part, Partial, Section};
 use crate::wire::imap::reply::fetch::FetchLine;
-use crate::wire::imap::reply::search::put_vanished;
 use crate::wire::imap::reply::status::{Kind, Status, Word};
 use crate::wire::imap::reply::string::{put_literal, put_literal8};
 use crate::wire::imap::set::{Span, intersect, merge};
@@ -25,6 +25,7 @@ use crate::wire::message::mime::{self, Tree};
 use crate::wire::message::preview::put_preview;
 use crate::wire::message::section::{Text, find, range, select_fields};
 use crate::wire::message::structure::{put_body, put_body_of, put_bodystructure};
+use std::io;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -125,25 +126,32 @@ impl From<Lost> for Sent {
 
 impl<E: Env> Driver<E> {
     /// The numbers of the messages that are wanted, and the UID at which the limit cut them off.
-    fn wanted(&mut self, fetch: &Fetch<'_>) -> Result<(Vec<u32>, Option<Uid>), Done> {
+    async fn wanted(
+        &mut self,
+        conn: &mut E::Conn,
+        fetch: &Fetch<'_>,
+    ) -> Found<(Vec<u32>, Option<Uid>)> {
         if fetch.partial.is_some() && !fetch.uid {
-            return Err(Done::Bad("PARTIAL goes with UID FETCH only"));
+            return Ok(Err(Done::Bad("PARTIAL goes with UID FETCH only")));
         }
         let too_many = |page: Page| to_usize(page.size().into()) > self.message_limit();
         if fetch.partial.is_some_and(too_many) {
-            return Err(Done::Limited(Kind::No, None, "the page has too many messages"));
+            return Ok(Err(Done::Limited(Kind::No, None, "the page has too many messages")));
         }
         if fetch.vanished && !self.enabled.qresync {
-            return Err(Done::Bad("ENABLE QRESYNC first"));
+            return Ok(Err(Done::Bad("ENABLE QRESYNC first")));
         }
         if fetch.items.contains(&Item::ModSeq) || fetch.changed_since.is_some() {
             self.count_changes();
         }
         // What others did may be told now, but for messages that went (RFC 9051 §7.5.1).
-        self.sync(fetch.uid);
-        let selected = self.selected().ok_or(Done::Bad("nothing is selected"))?;
-        let numbers = selected.numbers(fetch.messages, fetch.uid);
-        let numbers = numbers.map_err(|_| Done::Bad("there is no message of this number"))?;
+        self.sync(conn, fetch.uid).await?;
+        let Some(selected) = self.selected() else {
+            return Ok(Err(Done::Bad("nothing is selected")));
+        };
+        let Ok(numbers) = selected.numbers(fetch.messages, fetch.uid) else {
+            return Ok(Err(Done::Bad("there is no message of this number")));
+        };
         let mut all = numbers.iter().flat_map(|span| span.first..=span.last).collect::<Vec<u32>>();
         if let Some(page) = fetch.partial {
             all.retain(|&number| selected.entry(number).is_some_and(|(_, is_there)| is_there));
@@ -151,13 +159,13 @@ impl<E: Env> Driver<E> {
         }
         let surplus = all.len().saturating_sub(self.message_limit());
         if surplus == 0 {
-            return Ok((all, None));
+            return Ok(Ok((all, None)));
         }
         // From the highest on: where the limit cut off, that is how far the client got.
         all.drain(..surplus);
         all.reverse();
         let lowest = all.last().and_then(|&number| selected.entry(number));
-        Ok((all, lowest.map(|(entry, _)| entry.uid)))
+        Ok(Ok((all, lowest.map(|(entry, _)| entry.uid))))
     }
 
     pub(super) async fn fetch(
@@ -166,12 +174,12 @@ impl<E: Env> Driver<E> {
         tag: &str,
         fetch: &Fetch<'_>,
     ) -> Outcome {
-        let (all, lowest) = match self.wanted(fetch) {
+        let (all, lowest) = match self.wanted(conn, fetch).await? {
             Ok(wanted) => wanted,
             Err(done) => return Ok(done),
         };
         if fetch.vanished {
-            self.put_vanished_since(fetch);
+            self.tell_vanished_since(conn, fetch).await?;
         }
         let needs = Needs::of(&fetch.items);
         let mut gone = false;
@@ -179,7 +187,7 @@ impl<E: Env> Driver<E> {
         let mut count = 0;
         let mut since_pause = 0;
         for some in all.chunks(SEEN_AT_ONCE) {
-            let marked = if needs.marks { self.mark_seen(some).await? } else { Vec::new() };
+            let marked = if needs.marks { self.mark_seen(conn, some).await? } else { Vec::new() };
             let rows = self.rows(some, fetch.changed_since, &mut gone);
             let mut rows = rows.as_slice();
             while !rows.is_empty() {
@@ -204,9 +212,7 @@ impl<E: Env> Driver<E> {
                     };
                     let sent = self.put_message(*number, entry, fetch, source.as_ref(), &marked);
                     worst = worst.max(sent);
-                    if self.out.len() > self.shard.settings().reply_octets_max {
-                        self.flush(conn).await?;
-                    }
+                    self.flush_if_much(conn).await?;
                 }
                 since_pause += few.len();
                 count += few.len();
@@ -276,27 +282,33 @@ impl<E: Env> Driver<E> {
     }
 
     /// VANISHED (EARLIER) of the UIDs that were asked for (RFC 7162 §3.2.6).
-    fn put_vanished_since(&mut self, fetch: &Fetch<'_>) {
-        let Some(user) = &self.user else { return };
-        let Some(selected) = &user.selected else { return };
+    async fn tell_vanished_since(
+        &mut self,
+        conn: &mut E::Conn,
+        fetch: &Fetch<'_>,
+    ) -> io::Result<()> {
+        let Some(user) = &self.user else { return Ok(()) };
+        let Some(selected) = &user.selected else { return Ok(()) };
         let since = ModSeq(fetch.changed_since.unwrap_or(0));
-        let state = self.shard.accounts.borrow();
-        let gone = match state.vanished_since(user.account, selected.mailbox, since) {
+        let (account, mailbox) = (user.account, selected.mailbox);
+        let runs = self.shard.accounts.borrow().vanished_since(account, mailbox, since);
+        let gone = match runs {
             Some(runs) => {
                 let spans = runs.iter().filter_map(|&(first, last)| Span::new(first.0, last.0));
                 merge(spans.collect())
             }
             None => super::select::complement(&selected.view),
         };
-        drop(state);
         let last = selected.view.uidnext().0.saturating_sub(1);
         if let crate::wire::imap::scan::Which::Set(set) = fetch.messages {
-            put_vanished(&mut self.out, true, intersect(&gone, &set.spans(last)));
+            let gone = intersect(&gone, &set.spans(last));
+            self.tell_vanished(conn, true, gone).await?;
         }
+        Ok(())
     }
 
     /// Sets `\Seen` on those of the messages that lack it; says which.
-    async fn mark_seen(&mut self, numbers: &[u32]) -> std::io::Result<Vec<Uid>> {
+    async fn mark_seen(&mut self, conn: &mut E::Conn, numbers: &[u32]) -> io::Result<Vec<Uid>> {
         let Some(user) = &self.user else { return Ok(Vec::new()) };
         let Some(selected) = &user.selected else { return Ok(Vec::new()) };
         if selected.read_only {
@@ -313,9 +325,9 @@ impl<E: Env> Driver<E> {
         let (account, mailbox) = (user.account, selected.mailbox);
         let stored = self.shard.desk.store(account, mailbox, &uids, &change, None).await;
         match stored {
-            Ok(_) => self.sync_quietly(&uids),
+            Ok(_) => self.sync_quietly(conn, &uids).await?,
             Err(crate::mailbox::ChangeError::Append(crate::store::AppendError::Uncertain(why))) => {
-                return Err(std::io::Error::other(why));
+                return Err(io::Error::other(why));
             }
             // The message can be read all the same.
             Err(_) => return Ok(Vec::new()),
@@ -324,14 +336,9 @@ impl<E: Env> Driver<E> {
     }
 
     /// Takes the mailbox as it is, and says nothing of what this command itself says.
-    pub(super) fn sync_quietly(&mut self, uids: &[Uid]) {
-        let Some(user) = &mut self.user else { return };
-        let Some(selected) = &mut user.selected else { return };
-        let view = self.shard.accounts.borrow().open_view(user.account, selected.mailbox);
-        if let Some(view) = view {
-            let own = Own { uids, counters: false };
-            selected.sync_but(view, false, self.enabled, &mut self.out, own);
-        }
+    async fn sync_quietly(&mut self, conn: &mut E::Conn, uids: &[Uid]) -> io::Result<()> {
+        let Some(view) = self.view_now() else { return Ok(()) };
+        self.sync_to(conn, view, false, Own { uids, counters: false }).await
     }
 
     /// Of a message that cannot be read: that it was marked as seen all the same.

@@ -1,27 +1,29 @@
 //! IDLE (RFC 2177, RFC 9051 §6.3.13), with a line now and then where nothing happens.
 
-use super::{Done, Driver, Mode};
+use super::{Done, Driver, Mode, Outcome};
 use crate::env::Env;
 use crate::model::time::Mono;
 use crate::wire::imap::reply::status::{Kind, Status};
+use std::io;
 
 impl<E: Env> Driver<E> {
-    pub(super) fn idle(&mut self, tag: &str) -> Done {
+    pub(super) async fn idle(&mut self, conn: &mut E::Conn, tag: &str) -> Outcome {
         let heard = self.user.as_ref().map_or(0, |user| user.bell.rung());
         self.out.put(b"+ idling\r\n");
         self.mode = Mode::Idle { tag: tag.into(), heard, until: self.timeout() };
-        self.sync(true);
-        Done::Said
+        self.sync(conn, true).await?;
+        Ok(Done::Said)
     }
 
     /// Something of the account changed while the client waits for it.
-    pub(super) fn news(&mut self) {
+    pub(super) async fn news(&mut self, conn: &mut E::Conn) -> io::Result<()> {
         let rung = self.user.as_ref().map_or(0, |user| user.bell.rung());
         let timeout = self.timeout();
         if let Mode::Idle { heard, until, .. } = &mut self.mode {
             (*heard, *until) = (rung, timeout);
-            self.sync(true);
+            self.sync(conn, true).await?;
         }
+        Ok(())
     }
 
     fn timeout(&self) -> Mono {
@@ -36,16 +38,17 @@ impl<E: Env> Driver<E> {
     }
 
     /// A line while idling: DONE, or an error.
-    pub(super) fn on_idle_line(&mut self, line: &[u8]) {
+    pub(super) async fn on_idle_line(&mut self, conn: &mut E::Conn, line: &[u8]) -> io::Result<()> {
         let Mode::Idle { tag, .. } = std::mem::replace(&mut self.mode, Mode::Command) else {
-            return;
+            return Ok(());
         };
         if line.eq_ignore_ascii_case(b"DONE") {
-            self.sync(true);
+            self.sync(conn, true).await?;
             Status::tagged(&tag, Kind::Ok, "no longer idling").put(&mut self.out);
         } else {
             self.errors += 1;
             Status::tagged(&tag, Kind::Bad, "DONE was expected").put(&mut self.out);
         }
+        Ok(())
     }
 }

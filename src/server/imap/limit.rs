@@ -5,7 +5,7 @@
 //! highest down, and says how far it came. What is done in full or not at all, or has to see all
 //! messages, is refused instead: COPY, APPEND, SORT, THREAD.
 
-use super::{Done, Driver, Settings};
+use super::{Done, Driver, Outcome, Settings};
 use crate::bytes::codec::to_usize;
 use crate::env::Env;
 use crate::model::id::Uid;
@@ -73,29 +73,30 @@ impl<E: Env> Driver<E> {
     }
 
     /// From the newest message down, without gaps, so that the last batch ends at UID 1.
-    pub(super) fn uid_batches(
+    pub(super) async fn uid_batches(
         &mut self,
+        conn: &mut E::Conn,
         tag: &str,
         size: u32,
         batches: Option<(u32, u32)>,
-    ) -> Done {
+    ) -> Outcome {
         if size < BATCH_MIN {
-            return Done::No(Some(Word::TooFew), "a batch has 500 messages or more");
+            return Ok(Done::No(Some(Word::TooFew), "a batch has 500 messages or more"));
         }
         let (first, last) = batches.unwrap_or((1, u32::MAX));
         if first > last {
             let bad = Status::tagged(tag, Kind::Bad, "the range of batches is in the wrong order");
             bad.because(Word::ClientBug).put(&mut self.out);
             self.errors += 1;
-            return Done::Said;
+            return Ok(Done::Said);
         }
         let wanted = u64::from(last - first).saturating_add(1).saturating_mul(size.into());
         if batches.is_some() && wanted > BATCHES_MESSAGES_MAX {
-            return Done::No(Some(Word::TooMany), "no more than 100000 messages at once");
+            return Ok(Done::No(Some(Word::TooMany), "no more than 100000 messages at once"));
         }
-        self.sync(true);
+        self.sync(conn, true).await?;
         let Some(selected) = self.user.as_ref().and_then(|user| user.selected.as_deref()) else {
-            return Done::Bad("no mailbox is selected");
+            return Ok(Done::Bad("no mailbox is selected"));
         };
         let view = &selected.view;
         let count = u64::from(view.count());
@@ -113,6 +114,6 @@ impl<E: Env> Driver<E> {
             Span::new(below.map_or(1, |below| below + 1), highest(batch)?)
         });
         put_uid_batches(&mut self.out, tag, spans);
-        Done::Ok("those are the batches")
+        Ok(Done::Ok("those are the batches"))
     }
 }

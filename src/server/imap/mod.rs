@@ -22,6 +22,7 @@ mod limit;
 mod list;
 mod login;
 mod mask;
+mod news;
 mod object;
 mod offer;
 mod order;
@@ -42,7 +43,7 @@ use crate::bytes::chain::Chain;
 use crate::bytes::codec::to_u64;
 use crate::env::bell::Bell;
 use crate::env::{Conn as _, Env, Presence};
-use crate::mailbox::{ChangeError, View};
+use crate::mailbox::ChangeError;
 use crate::model::id::{AccountId, Uid};
 use crate::model::limits::{
     IMAP_COMMAND_OCTETS_BEFORE_LOGIN_MAX, IMAP_COMMAND_OCTETS_MAX, IMAP_ERRORS_MAX,
@@ -257,7 +258,11 @@ impl<E: Env> Driver<E> {
             match self.receive(&mut conn).await {
                 Ok(Heard::Octets(0)) => break "closed",
                 Ok(Heard::Octets(_)) => {}
-                Ok(Heard::Bell) => self.news(),
+                Ok(Heard::Bell) => {
+                    if Box::pin(self.news(&mut conn)).await.is_err() {
+                        break "lost";
+                    }
+                }
                 Ok(Heard::Draining) => {
                     let bye = Status::untagged(Kind::Bye, "the server stops, come back in a while");
                     bye.because(Word::Unavailable).put(&mut self.out);
@@ -316,6 +321,7 @@ impl<E: Env> Driver<E> {
     async fn flush_if_much(&mut self, conn: &mut E::Conn) -> io::Result<()> {
         if self.out.len() > self.shard.settings().reply_octets_max {
             self.flush(conn).await?;
+            self.shard.env.breathe().await;
         }
         Ok(())
     }
@@ -437,7 +443,7 @@ impl<E: Env> Driver<E> {
                 Mode::Command => self.on_command(conn, text).await?,
                 Mode::Sasl { .. } => self.on_sasl(text).await?,
                 Mode::Idle { .. } => {
-                    self.on_idle_line(text);
+                    self.on_idle_line(conn, text).await?;
                     None
                 }
             },
@@ -453,7 +459,7 @@ impl<E: Env> Driver<E> {
                 None
             }
             Event::MessagesEnd(text) => {
-                self.on_messages_end(text).await?;
+                self.on_messages_end(conn, text).await?;
                 None
             }
             Event::Bad { head, fault } => {
@@ -541,7 +547,7 @@ impl<E: Env> Driver<E> {
                 if matches!(command, Command::Check) && self.selected().is_none() {
                     return Ok(Done::Bad("no mailbox is selected"));
                 }
-                self.sync(true);
+                self.sync(conn, true).await?;
                 Ok(Done::Ok("done"))
             }
             Command::Logout => {
@@ -571,10 +577,10 @@ impl<E: Env> Driver<E> {
     ) -> Outcome {
         match command {
             Command::Enable(names) => Ok(self.enable(&names)),
-            Command::Select(select) => Ok(self.select(tag, &select, false)),
-            Command::Examine(select) => Ok(self.select(tag, &select, true)),
+            Command::Select(select) => self.select(conn, tag, &select, false).await,
+            Command::Examine(select) => self.select(conn, tag, &select, true).await,
             Command::Create { mailbox, uses } => self.create(tag, mailbox, &uses).await,
-            Command::Delete(mailbox) => self.delete(mailbox).await,
+            Command::Delete(mailbox) => self.delete(conn, mailbox).await,
             Command::Rename { from, to } => self.rename(from, to).await,
             Command::Subscribe(mailbox) => self.subscribe(mailbox, true).await,
             Command::Unsubscribe(mailbox) => self.subscribe(mailbox, false).await,
@@ -584,8 +590,8 @@ impl<E: Env> Driver<E> {
                 crate::wire::imap::reply::put_namespace(&mut self.out, "", "/", self.enabled.utf8);
                 Ok(Done::Ok("one namespace"))
             }
-            Command::Status { mailbox, items } => Ok(self.status(mailbox, &items)),
-            Command::Idle => Ok(self.idle(tag)),
+            Command::Status { mailbox, items } => self.status(conn, mailbox, &items).await,
+            Command::Idle => self.idle(conn, tag).await,
             Command::GetQuota(root) => Ok(self.get_quota(root)),
             Command::GetQuotaRoot(mailbox) => Ok(self.get_quota_root(mailbox)),
             Command::SetQuota { .. } => {
@@ -610,16 +616,18 @@ impl<E: Env> Driver<E> {
         match command {
             Command::Close => self.close().await,
             Command::Unselect => Ok(self.unselect()),
-            Command::Expunge => self.expunge(tag, None).await,
-            Command::UidBatches { size, batches } => Ok(self.uid_batches(tag, size, batches)),
-            Command::UidExpunge(which) => self.expunge(tag, Some(which)).await,
+            Command::Expunge => self.expunge(conn, tag, None).await,
+            Command::UidBatches { size, batches } => {
+                self.uid_batches(conn, tag, size, batches).await
+            }
+            Command::UidExpunge(which) => self.expunge(conn, tag, Some(which)).await,
             Command::Fetch(fetch) => self.fetch(conn, tag, &fetch).await,
             Command::Store(store) => self.store(conn, tag, &store).await,
             Command::Copy { uid, messages, mailbox } => {
-                self.copy(tag, uid, messages, mailbox).await
+                self.copy(conn, tag, uid, messages, mailbox).await
             }
             Command::Move { uid, messages, mailbox } => {
-                self.shift(tag, uid, messages, mailbox).await
+                self.shift(conn, tag, uid, messages, mailbox).await
             }
             Command::Search(search) => self.search(conn, tag, &search).await,
             Command::Sort(sort) => self.sort(conn, tag, &sort).await,
@@ -632,14 +640,8 @@ impl<E: Env> Driver<E> {
         self.user.as_ref()?.selected.as_deref()
     }
 
-    /// Tells what changed in the selected mailbox; messages that went only where the client
-    /// expects it.
-    fn sync(&mut self, expunges: bool) {
-        let Some(user) = &mut self.user else { return };
-        let Some(selected) = &mut user.selected else { return };
-        // Of a mailbox that somebody removed all messages are gone.
-        let view = self.shard.accounts.borrow().open_view(user.account, selected.mailbox);
-        selected.sync(view.unwrap_or_else(View::empty), expunges, self.enabled, &mut self.out);
+    fn selected_mut(&mut self) -> Option<&mut Selected> {
+        self.user.as_mut()?.selected.as_deref_mut()
     }
 
     fn tell(&self, why: &str) {

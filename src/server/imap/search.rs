@@ -159,7 +159,7 @@ impl<E: Env> Driver<E> {
             self.count_changes();
         }
         // No number may move under a search by numbers (RFC 9051 §7.5.1, RFC 7162 §3.2.10.2).
-        self.sync(asked.uid && !names_numbers(asked.keys));
+        self.sync(conn, asked.uid && !names_numbers(asked.keys)).await?;
         let charset = asked.charset.map(Text::octets).unwrap_or_default();
         if !charset.is_empty() && !charset::is_known(&charset) {
             let no = Status::tagged(asked.tag, Kind::No, "the charset is not known");

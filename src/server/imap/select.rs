@@ -1,9 +1,8 @@
 //! SELECT and EXAMINE, CLOSE and UNSELECT (RFC 3691).
 
 use super::object::mailbox_id;
-use super::selected::Selected;
+use super::selected::{Own, Selected};
 use super::{Done, Driver, Outcome};
-use crate::bytes::chain::Chain;
 use crate::env::Env;
 use crate::mailbox::{Flags, View};
 use crate::model::id::{ModSeq, Uid};
@@ -12,12 +11,17 @@ use crate::wire::imap::command::select::{Qresync, Select};
 use crate::wire::imap::mailbox;
 use crate::wire::imap::reply::list::ListLine;
 use crate::wire::imap::reply::put_count;
-use crate::wire::imap::reply::search::put_vanished;
 use crate::wire::imap::reply::status::{Code, Kind, Status, Word};
 use crate::wire::imap::set::{Span, intersect, merge};
 
 impl<E: Env> Driver<E> {
-    pub(super) fn select(&mut self, tag: &str, select: &Select<'_>, read_only: bool) -> Done {
+    pub(super) async fn select(
+        &mut self,
+        conn: &mut E::Conn,
+        tag: &str,
+        select: &Select<'_>,
+        read_only: bool,
+    ) -> Outcome {
         // Also a SELECT that fails leaves nothing selected (RFC 9051 §6.3.2), and what follows is
         // about another mailbox (RFC 7162 §3.2.11).
         if self.user.as_mut().is_some_and(|user| user.selected.take().is_some()) {
@@ -25,16 +29,16 @@ impl<E: Env> Driver<E> {
             closed.because(Word::Closed).put(&mut self.out);
         }
         if select.qresync.is_some() && !self.enabled.qresync {
-            return Done::Bad("ENABLE QRESYNC first");
+            return Ok(Done::Bad("ENABLE QRESYNC first"));
         }
         if select.condstore || select.qresync.is_some() {
             self.count_changes();
         }
         let octets = select.mailbox.octets();
         let Ok(name) = mailbox::name(&octets, self.enabled.utf8) else {
-            return Done::No(Some(Word::NonExistent), "there is no such mailbox");
+            return Ok(Done::No(Some(Word::NonExistent), "there is no such mailbox"));
         };
-        let Some(user) = &mut self.user else { return Done::Bad("log in first") };
+        let Some(user) = &mut self.user else { return Ok(Done::Bad("log in first")) };
         let account = user.account;
         let found = {
             let state = self.shard.accounts.borrow();
@@ -42,7 +46,7 @@ impl<E: Env> Driver<E> {
             id.and_then(|id| Some((id, state.open_view(account, id)?)))
         };
         let Some((id, view)) = found else {
-            return Done::No(Some(Word::NonExistent), "there is no such mailbox");
+            return Ok(Done::No(Some(Word::NonExistent), "there is no such mailbox"));
         };
         let selected = Selected::new(id, read_only, view);
         let out = &mut self.out;
@@ -70,17 +74,20 @@ impl<E: Env> Driver<E> {
         if self.enabled.rev2 {
             ListLine { name: &name, ..ListLine::default() }.put(out, self.enabled.utf8);
         }
-        if let Some(qresync) = &select.qresync
-            && qresync.uid_validity == view.uidvalidity().0
-        {
+        let resumes = select.qresync.filter(|it| it.uid_validity == view.uidvalidity().0);
+        let missed = resumes.map(|qresync| {
             let since = ModSeq(qresync.mod_seq);
             let runs = self.shard.accounts.borrow().vanished_since(account, id, since);
-            put_changes(&selected, qresync, runs, self.enabled, out);
-        }
+            Missed::of(view, &qresync, runs)
+        });
         user.selected = Some(Box::new(selected));
+        if let Some(missed) = missed {
+            self.tell_vanished(conn, true, missed.gone).await?;
+            self.tell_changed(conn, &missed.changed, Own::NONE).await?;
+        }
         let word = if read_only { Word::ReadOnly } else { Word::ReadWrite };
         Status::tagged(tag, Kind::Ok, "selected").because(word).put(&mut self.out);
-        Done::Said
+        Ok(Done::Said)
     }
 
     /// Change counters go with flags from here on. Where that comes with a mailbox selected, the
@@ -131,36 +138,37 @@ pub(super) fn deleted(view: &View) -> Vec<Uid> {
 }
 
 /// What a client that comes back has missed (RFC 7162 §3.2.5.1).
-fn put_changes(
-    selected: &Selected,
-    qresync: &Qresync<'_>,
-    runs: Option<Vec<(Uid, Uid)>>,
-    enabled: super::offer::Enabled,
-    out: &mut Chain,
-) {
-    let view = &selected.view;
-    let since = ModSeq(qresync.mod_seq);
-    let all = Span::new(1, view.uidnext().0.saturating_sub(1));
-    let known = match qresync.known {
-        Some(known) => intersect(&known.spans(view.uidnext().0), all.as_slice()),
-        None => all.into_iter().collect(),
-    };
-    let gone = if let Some(runs) = runs {
-        let spans = runs.iter().filter_map(|&(first, last)| Span::new(first.0, last.0));
-        merge(spans.collect())
-    } else {
-        // Forgotten: all that is not there, above what the client can prove to know.
-        let unproven = Span::new(proven(view, qresync).saturating_add(1), u32::MAX);
-        intersect(&complement(view), unproven.as_slice())
-    };
-    put_vanished(out, true, intersect(&gone, &known));
-    let mut spans = known.iter().peekable();
-    for (index, entry) in (0..).zip(view.iter()) {
-        while spans.next_if(|span| span.last < entry.uid.0).is_some() {}
-        let is_known = spans.peek().is_some_and(|span| span.contains(entry.uid.0));
-        if entry.modseq > since && is_known {
-            selected.put_state(index + 1, &entry, enabled, out);
-        }
+struct Missed {
+    gone: Vec<Span>,
+    /// Messages that changed, by rising UID.
+    changed: Vec<Uid>,
+}
+
+impl Missed {
+    /// `runs`: what went since, `None` if that is forgotten.
+    fn of(view: &View, qresync: &Qresync<'_>, runs: Option<Vec<(Uid, Uid)>>) -> Missed {
+        let since = ModSeq(qresync.mod_seq);
+        let all = Span::new(1, view.uidnext().0.saturating_sub(1));
+        let known = match qresync.known {
+            Some(known) => intersect(&known.spans(view.uidnext().0), all.as_slice()),
+            None => all.into_iter().collect(),
+        };
+        let gone = if let Some(runs) = runs {
+            let spans = runs.iter().filter_map(|&(first, last)| Span::new(first.0, last.0));
+            merge(spans.collect())
+        } else {
+            // All that is not there, above what the client can prove to know.
+            let unproven = Span::new(proven(view, qresync).saturating_add(1), u32::MAX);
+            intersect(&complement(view), unproven.as_slice())
+        };
+        let mut spans = known.iter().peekable();
+        let mut is_known = |uid: u32| {
+            while spans.next_if(|span| span.last < uid).is_some() {}
+            spans.peek().is_some_and(|span| span.contains(uid))
+        };
+        let changed = view.iter().filter(|entry| entry.modseq > since && is_known(entry.uid.0));
+        let changed = changed.map(|entry| entry.uid).collect();
+        Missed { gone: intersect(&gone, &known), changed }
     }
 }
 

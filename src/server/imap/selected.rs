@@ -8,11 +8,10 @@ use crate::bytes::chain::Chain;
 use crate::mailbox::{Entry, Flags, View};
 use crate::model::id::{MailboxId, ModSeq, Uid};
 use crate::wire::imap::reply::fetch::FetchLine;
-use crate::wire::imap::reply::search::put_vanished;
 use crate::wire::imap::reply::status::{Code, Kind, Status};
 use crate::wire::imap::reply::{put_count, put_flags};
 use crate::wire::imap::scan::Which;
-use crate::wire::imap::set::{Bound, Span, intersect, runs};
+use crate::wire::imap::set::{Bound, Span, intersect};
 use std::cmp::Ordering;
 
 /// See the header.
@@ -49,6 +48,20 @@ pub(super) struct Own<'a> {
     pub uids: &'a [Uid],
     /// Their change counters are to be told all the same.
     pub counters: bool,
+}
+
+impl Own<'_> {
+    pub(super) const NONE: Own<'static> = Own { uids: &[], counters: false };
+}
+
+/// What there is to tell of a mailbox as it became.
+pub(super) struct News {
+    /// Messages came.
+    pub has_more: bool,
+    /// Keywords that no message had before.
+    pub has_new_names: bool,
+    /// Messages with other flags, by rising UID.
+    pub changed: Vec<Uid>,
 }
 
 /// A message number that is not in use.
@@ -200,79 +213,69 @@ impl Selected {
         line.end();
     }
 
-    /// Takes the mailbox as it is now, and tells what changed.
-    pub(super) fn sync(&mut self, view: View, expunges: bool, enabled: Enabled, out: &mut Chain) {
-        self.sync_but(view, expunges, enabled, out, Own { uids: &[], counters: false });
-    }
-
-    /// The same, but says nothing of the flags of messages that the command itself changed.
-    pub(super) fn sync_but(
-        &mut self,
-        view: View,
-        expunges: bool,
-        enabled: Enabled,
-        out: &mut Chain,
-        own: Own<'_>,
-    ) {
+    /// Takes the mailbox as it is now; what there is to tell of that, but for ghosts, which tell of
+    /// themselves. `None` if there is nothing, not even ghosts.
+    pub(super) fn take(&mut self, view: View) -> Option<News> {
         if view.modseq() == self.view.modseq() && self.ghosts.is_empty() {
-            return;
+            return None;
         }
         let changes = view.changes_since(&self.view);
         let had = self.count();
         let names = |view: &View| view.keywords().map_or(0, |known| known.names().len());
-        let new_names = names(&view) > names(&self.view);
+        let has_new_names = names(&view) > names(&self.view);
         if !changes.vanished.is_empty() {
             self.before_ghosts = self.told();
             self.ghosts.extend(changes.vanished);
             self.ghosts.sort_unstable_by_key(|ghost| ghost.uid);
         }
         self.view = view;
-        let mut told = had;
-        if expunges && !self.ghosts.is_empty() {
-            told -= small(self.ghosts.len());
-            self.put_ghosts(enabled, out);
+        Some(News { has_more: self.count() > had, has_new_names, changed: changes.changed })
+    }
+
+    /// The change counter before the first ghost went, if there are any.
+    pub(super) fn before_ghosts(&self) -> Option<ModSeq> {
+        (!self.ghosts.is_empty()).then_some(self.before_ghosts)
+    }
+
+    /// The UIDs of messages that went, which are told with that.
+    pub(super) fn take_ghosts(&mut self) -> Vec<Uid> {
+        std::mem::take(&mut self.ghosts).iter().map(|ghost| ghost.uid).collect()
+    }
+
+    /// Tells of up to so many messages that went; false if none are left.
+    pub(super) fn put_ghosts(&mut self, count: usize, out: &mut Chain) -> bool {
+        // From the end, so that no number moves before it is told.
+        for _ in 0..count {
+            let Some(ghost) = self.ghosts.pop() else { return false };
+            let before = small(self.ghosts.len());
+            put_count(out, self.view.lower_bound(ghost.uid) + before + 1, "EXPUNGE");
         }
-        if !self.ghosts.is_empty() && enabled.qresync {
-            // RFC 7162 §3.2: the counters that follow are higher than those of the removals.
-            let ok = Status::untagged(Kind::Ok, "messages went that are not told yet");
-            ok.with(Code::HighestModSeq(self.before_ghosts.0.max(1))).put(out);
-        }
-        if self.count() > told {
-            put_count(out, self.count(), "EXISTS");
-        }
-        if new_names {
-            self.put_flags(out);
-        }
-        for uid in changes.changed {
+        true
+    }
+
+    /// Tells the flags of these messages, and of its own those that a command has to tell.
+    pub(super) fn put_changed(
+        &self,
+        uids: &[Uid],
+        own: Own<'_>,
+        enabled: Enabled,
+        out: &mut Chain,
+    ) {
+        for &uid in uids {
             let is_own = own.uids.binary_search(&uid).is_ok();
             if is_own && !(enabled.condstore && own.counters) {
                 continue;
             }
-            if let Some((_, entry)) = self.view.find(uid) {
-                let number = self.number(uid);
-                if is_own {
-                    let mut line = FetchLine::new(out, number);
-                    line.uid(uid.0);
-                    line.mod_seq(entry.modseq.0);
-                    line.end();
-                } else {
-                    self.put_state(number, &entry, enabled, out);
-                }
+            let Some((_, entry)) = self.view.find(uid) else { continue };
+            let number = self.number(uid);
+            if is_own {
+                let mut line = FetchLine::new(out, number);
+                line.uid(uid.0);
+                line.mod_seq(entry.modseq.0);
+                line.end();
+            } else {
+                self.put_state(number, &entry, enabled, out);
             }
-        }
-    }
-
-    /// Tells of the messages that went.
-    fn put_ghosts(&mut self, enabled: Enabled, out: &mut Chain) {
-        if enabled.qresync {
-            put_vanished(out, false, runs(self.ghosts.iter().map(|ghost| ghost.uid.0)));
-            self.ghosts.clear();
-            return;
-        }
-        // From the end, so that no number moves before it is told.
-        while let Some(ghost) = self.ghosts.pop() {
-            let before = small(self.ghosts.len());
-            put_count(out, self.view.lower_bound(ghost.uid) + before + 1, "EXPUNGE");
         }
     }
 }

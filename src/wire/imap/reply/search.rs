@@ -27,15 +27,9 @@ pub fn put_found(
     out.put(b"\r\n");
 }
 
-/// `* VANISHED [(EARLIER)] uids` (RFC 7162 §3.2.10); nothing for none.
-pub fn put_vanished(out: &mut Chain, earlier: bool, uids: impl IntoIterator<Item = Span>) {
-    let mut uids = uids.into_iter().peekable();
-    if uids.peek().is_none() {
-        return;
-    }
+/// `* VANISHED [(EARLIER)] ` (RFC 7162 §3.2.10); a set of UIDs and the line end must follow.
+pub fn begin_vanished(out: &mut Chain, earlier: bool) {
     out.put(if earlier { b"* VANISHED (EARLIER) " } else { b"* VANISHED " });
-    put_spans(out, uids);
-    out.put(b"\r\n");
 }
 
 /// `* UIDBATCHES (TAG "tag") high:low...`, newest first (RFC 10022).

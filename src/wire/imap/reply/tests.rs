@@ -2,14 +2,14 @@
 
 use super::fetch::FetchLine;
 use super::list::{ListLine, StatusLine};
-use super::search::{Esearch, put_found, put_uid_batches, put_vanished};
+use super::search::{Esearch, begin_vanished, put_found, put_uid_batches};
 use super::status::{Code, Kind, Status, Word};
 use super::string::{put_astring, put_string};
 use super::*;
 use crate::wire::imap::command::fetch::{Item, Page};
 use crate::wire::imap::command::list::StatusItem;
 use crate::wire::imap::command::{Command, parse};
-use crate::wire::imap::set::Span;
+use crate::wire::imap::set::{Span, put_spans};
 use expect_test::{Expect, expect};
 use imap_codec::ResponseCodec;
 use imap_codec::decode::Decoder;
@@ -237,8 +237,9 @@ fn writes_what_was_found() {
         put_found(out, "SEARCH", [2, 84, 882], None);
         put_found(out, "SORT", [], None);
         put_found(out, "SEARCH", [2, 5], Some(917_162_500));
-        put_vanished(out, true, spans("300:310,405,411"));
-        put_vanished(out, false, []);
+        begin_vanished(out, true);
+        put_spans(out, spans("300:310,405,411"));
+        out.put(b"\r\n");
         let batches = [Span { first: 99_696, last: 215_295 }, Span { first: 1, last: 1 }];
         put_uid_batches(out, "A143", batches);
         let mut line = Esearch::new(out, "A1", true);
