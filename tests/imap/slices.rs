@@ -12,6 +12,9 @@ const MESSAGES: u32 = 2_048;
 /// Over the bound goes what is put between two looks at it.
 const SLICE_OCTETS_MAX: usize = REPLY_OCTETS + (6 << 10);
 
+/// Of a message of one part.
+const HEAD: &str = "Content-Type: image/png\r\nContent-Transfer-Encoding: base64\r\n\r\n";
+
 /// A session, and what came and was not looked at yet.
 struct Session {
     peer: Peer,
@@ -42,6 +45,16 @@ impl Session {
         }
     }
 
+    async fn octets(&mut self, count: usize) -> Vec<u8> {
+        while self.held.len() < count {
+            let octets = self.peer.receive().await.unwrap();
+            assert!(!octets.is_empty(), "hung up");
+            self.held.extend(octets);
+        }
+        let rest = self.held.split_off(count);
+        std::mem::replace(&mut self.held, rest)
+    }
+
     async fn send(&mut self, text: &str) {
         self.peer.send(text.as_bytes()).await.unwrap();
     }
@@ -58,6 +71,16 @@ impl Session {
             }
             lines.push(line);
         }
+    }
+
+    /// Appends a large message, no more of it at once than of an answer.
+    async fn append(&mut self, message: &str) {
+        self.send(&format!("tag APPEND INBOX {{{}+}}\r\n", message.len())).await;
+        for piece in message.as_bytes().chunks(REPLY_OCTETS) {
+            self.peer.send(piece).await.unwrap();
+        }
+        self.send("\r\n").await;
+        assert!(self.line().await.starts_with("tag OK"));
     }
 
     async fn lines(&mut self, count: usize) -> Vec<String> {
@@ -168,5 +191,65 @@ fn what_a_client_missed_is_told_in_slices() {
         let fetch = format!("UID FETCH 1:* (FLAGS) (CHANGEDSINCE {since} VANISHED)");
         let lines = counter.command(&fetch).await;
         assert_eq!((lines.len(), &lines[0]), (want.len() + 1, &vanished));
+    });
+}
+
+/// Octets that a body stands for; every 251st is NUL where `with_nul`.
+fn octets(with_nul: bool) -> Vec<u8> {
+    let octet = |at: u32| if with_nul && at % 251 == 250 { 0 } else { b'a' + (at % 23) as u8 };
+    (0..400_000).map(octet).collect()
+}
+
+fn encoded(octets: &[u8]) -> String {
+    const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for (at, three) in octets.chunks(3).enumerate() {
+        let mut group = [0; 4];
+        group[1..=three.len()].copy_from_slice(three);
+        let bits = u32::from_be_bytes(group);
+        for (place, shift) in [18, 12, 6, 0].into_iter().enumerate() {
+            let letter = LETTERS[(bits >> shift & 63) as usize];
+            text.push(if place <= three.len() { char::from(letter) } else { '=' });
+        }
+        if at % 19 == 18 {
+            text.push_str("\r\n");
+        }
+    }
+    text + "\r\n"
+}
+
+#[test]
+fn a_large_part_is_decoded_in_slices() {
+    play(async |env, address, mut session| {
+        session.command("UNSELECT").await;
+        let mut reader = Session::new(env, address).await;
+        for with_nul in [false, true] {
+            let plain = octets(with_nul);
+            session.append(&format!("{HEAD}{}", encoded(&plain))).await;
+            reader.command("EXAMINE INBOX").await;
+            let len = plain.len();
+            let size = reader.command("FETCH * BINARY.SIZE[1]").await;
+            assert!(size[0].ends_with(&format!("(BINARY.SIZE[1] {len})")), "{size:?}");
+            let twice = "FETCH * (BINARY.PEEK[1] UID BINARY.PEEK[1]<70000.200000>)";
+            reader.send(&format!("tag {twice}\r\n")).await;
+            let tilde = if with_nul { "~" } else { "" };
+            let line = reader.line().await;
+            assert!(line.ends_with(&format!("FETCH (BINARY[1] {tilde}{{{len}}}")), "{line}");
+            assert_eq!(reader.octets(len).await, plain);
+            let line = reader.line().await;
+            assert!(line.ends_with(&format!("BINARY[1]<70000> {tilde}{{200000}}")), "{line}");
+            assert_eq!(reader.octets(200_000).await, plain[70_000..270_000]);
+            assert_eq!(reader.line().await, ")");
+            assert!(reader.line().await.starts_with("tag OK"));
+        }
+        // What is broken far behind is found before anything is said.
+        session.append(&format!("{HEAD}{}*", encoded(&octets(false)))).await;
+        reader.command("EXAMINE INBOX").await;
+        for item in ["BINARY.PEEK[1]", "BINARY.SIZE[1]"] {
+            reader.send(&format!("tag FETCH * ({item} UID)\r\n")).await;
+            let line = reader.line().await;
+            assert!(line.contains("FETCH (UID "), "{line}");
+            assert!(reader.line().await.starts_with("tag NO [UNKNOWN-CTE]"));
+        }
     });
 }

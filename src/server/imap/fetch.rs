@@ -1,6 +1,7 @@
 //! FETCH: what rows say without a read, what summaries say, and parts of messages out of the log's
 //! blocks.
 
+use super::binary::Body;
 use super::object::{email_id, thread_id, thread_of};
 use super::search::Found;
 use super::selected::{Own, Selected};
@@ -17,9 +18,8 @@ use crate::store::{BlobView, ReadError};
 use crate::wire::imap::command::fetch::{Content, Fetch, Item, Page, Part, Partial, Section};
 use crate::wire::imap::reply::fetch::FetchLine;
 use crate::wire::imap::reply::status::{Kind, Status, Word};
-use crate::wire::imap::reply::string::{put_literal, put_literal8};
+use crate::wire::imap::reply::string::put_literal;
 use crate::wire::imap::set::{Span, intersect, merge};
-use crate::wire::message::decode::{decode, decoded_len};
 use crate::wire::message::envelope::put_envelope;
 use crate::wire::message::mime::{self, Tree};
 use crate::wire::message::preview::put_preview;
@@ -98,7 +98,7 @@ impl Needs {
 
 /// How the items of a message came out.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Sent {
+pub(super) enum Sent {
     Whole,
     /// Its encoding cannot be undone (RFC 3516 §4.3).
     UnknownEncoding,
@@ -210,7 +210,9 @@ impl<E: Env> Driver<E> {
                             continue;
                         }
                     };
-                    let sent = self.put_message(*number, entry, fetch, source.as_ref(), &marked);
+                    let source = source.as_ref();
+                    let sent =
+                        self.put_message(conn, *number, entry, fetch, source, &marked).await?;
                     worst = worst.max(sent);
                     self.flush_if_much(conn).await?;
                 }
@@ -394,17 +396,18 @@ impl<E: Env> Driver<E> {
         event(Level::Error, "message_unreadable", &fields);
     }
 
-    fn put_message(
+    async fn put_message(
         &mut self,
+        conn: &mut E::Conn,
         number: u32,
         entry: &Entry,
         fetch: &Fetch<'_>,
         source: Option<&Source>,
         marked: &[Uid],
-    ) -> Sent {
+    ) -> io::Result<Sent> {
         let (log, enabled) = (self.shard.log.id(), self.enabled);
         let Some(selected) = self.user.as_ref().and_then(|user| user.selected.as_deref()) else {
-            return Sent::Whole;
+            return Ok(Sent::Whole);
         };
         let mut message = source.map(|source| Message::new(source, entry.marks));
         let mut line = FetchLine::new(&mut self.out, number);
@@ -421,19 +424,31 @@ impl<E: Env> Driver<E> {
         if counted && !items.contains(&Item::ModSeq) {
             line.mod_seq(entry.modseq.0);
         }
-        let mut sent = Sent::Whole;
+        let mut open = line.pause();
+        let mut worst = Sent::Whole;
         for item in items {
-            if put_row_item(&mut line, item, entry, selected, log) {
+            if let Item::Binary { part, .. } | Item::BinarySize(part) = item
+                && let Some(message) = &mut message
+            {
+                let body = message.body(*part);
+                let (later, sent) = Box::pin(self.put_binary(conn, open, item, body)).await?;
+                open = later;
+                if sent != Sent::Whole {
+                    worst = sent;
+                }
                 continue;
             }
-            if let Some(message) = &mut message
-                && let Err(problem) = message.put(&mut line, item, enabled.utf8)
+            let selected = self.user.as_ref().and_then(|user| user.selected.as_deref());
+            let mut line = FetchLine::resume(&mut self.out, open);
+            if !selected.is_some_and(|it| put_row_item(&mut line, item, entry, it, log))
+                && let Some(message) = &mut message
             {
-                sent = problem;
+                message.put(&mut line, item, enabled.utf8);
             }
+            open = line.pause();
         }
-        line.end();
-        sent
+        FetchLine::resume(&mut self.out, open).end();
+        Ok(worst)
     }
 }
 
@@ -529,7 +544,7 @@ impl<'b> Message<'b> {
         })
     }
 
-    fn put(&mut self, line: &mut FetchLine<'_>, item: &Item<'_>, utf8: bool) -> Result<(), Sent> {
+    fn put(&mut self, line: &mut FetchLine<'_>, item: &Item<'_>, utf8: bool) {
         match item {
             Item::Envelope => {
                 let out = line.item("ENVELOPE");
@@ -567,22 +582,8 @@ impl<'b> Message<'b> {
                 self.put_range(line.item("RFC822.TEXT"), range);
             }
             Item::Section { section, partial, .. } => self.put_section(line, section, *partial),
-            Item::Binary { part, partial, .. } => return self.put_binary(line, *part, *partial),
-            Item::BinarySize(part) => {
-                let Some((encoding, range)) = self.body(*part) else {
-                    line.binary_size(*part, 0);
-                    return Ok(());
-                };
-                let octets = self.octets().get(range).unwrap_or_default();
-                let size = match encoding {
-                    Some(encoding) => decoded_len(encoding, octets).ok_or(Sent::UnknownEncoding)?,
-                    None => to_u64(octets.len()),
-                };
-                line.binary_size(*part, size);
-            }
             _ => {}
         }
-        Ok(())
     }
 
     /// A text that the summary has ready, or that is made now.
@@ -674,49 +675,20 @@ impl<'b> Message<'b> {
         ranges.into_iter().map(|range| range.start + start..range.end + start).collect()
     }
 
-    /// Encoding and place of the body of a part; no encoding for what holds other parts.
-    fn body(&mut self, part: Part<'_>) -> Option<(Option<mime::Encoding>, Range<usize>)> {
+    /// The body of a part; what holds other parts has no encoding.
+    fn body(&mut self, part: Part<'_>) -> Option<Body<'b>> {
+        let octets = self.octets();
+        let plain = mime::Encoding::Identity;
         if part.is_whole() {
-            return Some((None, 0..self.octets().len()));
+            return Some(Body { encoding: plain, octets });
         }
         let numbers: Vec<u32> = part.numbers().collect();
         let parts = self.parts();
         let range = range(parts, &numbers, Text::Body)?;
-        let Some(leaf) = find(parts, &numbers).and_then(|leaf| parts.get(leaf)) else {
-            return Some((None, range));
-        };
-        let holds_parts = leaf.is_multipart() || leaf.kind == mime::Kind::Message;
-        Some(((!holds_parts).then_some(leaf.encoding), range))
-    }
-
-    fn put_binary(
-        &mut self,
-        line: &mut FetchLine<'_>,
-        part: Part<'_>,
-        partial: Option<Partial>,
-    ) -> Result<(), Sent> {
-        let body = self.body(part);
-        let first = partial.map(|partial| partial.first);
-        let Some((encoding, range)) = body else {
-            line.binary(part, first).put(b"NIL");
-            return Ok(());
-        };
-        let octets = self.octets().get(range).unwrap_or_default();
-        let decoded = match encoding {
-            Some(encoding) => decode(encoding, octets).ok_or(Sent::UnknownEncoding)?,
-            None => octets.to_vec(),
-        };
-        let whole = 0..decoded.len();
-        let wanted = cut(&[whole], partial).into_iter().next().unwrap_or(0..0);
-        let wanted = decoded.get(wanted).unwrap_or_default();
-        let out = line.binary(part, first);
-        if memchr::memchr(0, wanted).is_some() {
-            put_literal8(out, to_u64(wanted.len()));
-        } else {
-            put_literal(out, to_u64(wanted.len()));
-        }
-        out.put(wanted);
-        Ok(())
+        let leaf = find(parts, &numbers).and_then(|leaf| parts.get(leaf));
+        let leaf = leaf.filter(|leaf| !leaf.is_multipart() && leaf.kind != mime::Kind::Message);
+        let encoding = leaf.map_or(plain, |leaf| leaf.encoding);
+        Some(Body { encoding, octets: octets.get(range).unwrap_or_default() })
     }
 }
 

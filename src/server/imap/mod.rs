@@ -14,6 +14,7 @@
 //!   - memory is bounded: replies wait for a slow reader, messages are sent out of the log's blocks
 
 mod append;
+mod binary;
 mod catalog;
 mod change;
 mod fetch;

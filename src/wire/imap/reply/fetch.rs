@@ -14,6 +14,12 @@ pub struct FetchLine<'o> {
     first: bool,
 }
 
+/// How far a line is that goes on later.
+#[derive(Clone, Copy, Debug)]
+pub struct Open {
+    first: bool,
+}
+
 impl<'o> FetchLine<'o> {
     /// `* n FETCH (`.
     pub fn new(out: &'o mut Chain, number: u32) -> FetchLine<'o> {
@@ -21,6 +27,16 @@ impl<'o> FetchLine<'o> {
         put_number(out, u64::from(number));
         out.put(b" FETCH (");
         FetchLine { out, first: true }
+    }
+
+    /// Lets go of the chain, so that what was written can be sent.
+    pub fn pause(self) -> Open {
+        Open { first: self.first }
+    }
+
+    /// Goes on where [`FetchLine::pause`] left off.
+    pub fn resume(out: &'o mut Chain, open: Open) -> FetchLine<'o> {
+        FetchLine { out, first: open.first }
     }
 
     /// The name of an item and a space. Its value must follow, written to what is returned: a
