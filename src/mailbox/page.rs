@@ -160,62 +160,60 @@ pub(super) fn encode_head(head: &AccountHeadV2) -> Vec<u8> {
     archive::encode(HEAD_VERSION, head)
 }
 
+/// Reads what both versions of a mailbox's head have; `uses` and `removed` came with the second.
+macro_rules! mailbox_head {
+    ($one:ident, uses: $uses:expr, removed: $removed:expr) => {
+        MailboxHeadV2 {
+            id: $one.id.to_native(),
+            uidvalidity: $one.uidvalidity.to_native(),
+            uidnext: $one.uidnext.to_native(),
+            next_chunk: $one.next_chunk.to_native(),
+            modseq: $one.modseq.to_native(),
+            octets: $one.octets.to_native(),
+            count: $one.count.to_native(),
+            uses: $uses,
+            removed: $removed,
+            name: $one.name.to_string(),
+            chunks: $one.chunks.iter().map(chunk_ref).collect(),
+        }
+    };
+}
+
+fn chunk_ref(one: &ArchivedChunkRefV1) -> ChunkRefV1 {
+    ChunkRefV1 { number: one.number.to_native(), rows: one.rows.to_native() }
+}
+
 /// The head of an account, of this version or the one before.
 pub(super) fn decode_head(octets: &[u8]) -> Result<AccountHeadV2, Damaged> {
-    let refs = |chunks: &rkyv::vec::ArchivedVec<ArchivedChunkRefV1>| {
-        let plain = |one: &ArchivedChunkRefV1| ChunkRefV1 {
-            number: one.number.to_native(),
-            rows: one.rows.to_native(),
-        };
-        chunks.iter().map(plain).collect()
-    };
     if octets.first() == Some(&VERSION) {
-        let archived = Archived::new(VERSION, octets)?;
-        let head: &ArchivedAccountHeadV1 = archived.access()?;
-        let mailbox = |one: &ArchivedMailboxHeadV1| MailboxHeadV2 {
-            id: one.id.to_native(),
-            uidvalidity: one.uidvalidity.to_native(),
-            uidnext: one.uidnext.to_native(),
-            next_chunk: one.next_chunk.to_native(),
-            modseq: one.modseq.to_native(),
-            octets: one.octets.to_native(),
-            count: one.count.to_native(),
-            uses: 0,
-            removed: false,
-            name: one.name.to_string(),
-            chunks: refs(&one.chunks),
-        };
-        return Ok(AccountHeadV2 {
-            modseq: head.modseq.to_native(),
-            uidvalidity_last: head.uidvalidity_last.to_native(),
-            mailbox_last: head.mailboxes.iter().map(|one| one.id.to_native()).max().unwrap_or(0),
-            closed: head.closed,
-            subscriptions: Vec::new(),
-            mailboxes: head.mailboxes.iter().map(mailbox).collect(),
-        });
+        return decode_old_head(octets);
     }
     let archived = Archived::new(HEAD_VERSION, octets)?;
     let head: &ArchivedAccountHeadV2 = archived.access()?;
-    let mailbox = |one: &ArchivedMailboxHeadV2| MailboxHeadV2 {
-        id: one.id.to_native(),
-        uidvalidity: one.uidvalidity.to_native(),
-        uidnext: one.uidnext.to_native(),
-        next_chunk: one.next_chunk.to_native(),
-        modseq: one.modseq.to_native(),
-        octets: one.octets.to_native(),
-        count: one.count.to_native(),
-        uses: one.uses,
-        removed: one.removed,
-        name: one.name.to_string(),
-        chunks: refs(&one.chunks),
-    };
+    let mailboxes = head.mailboxes.iter();
+    let mailboxes = mailboxes.map(|one| mailbox_head!(one, uses: one.uses, removed: one.removed));
     Ok(AccountHeadV2 {
         modseq: head.modseq.to_native(),
         uidvalidity_last: head.uidvalidity_last.to_native(),
         mailbox_last: head.mailbox_last.to_native(),
         closed: head.closed,
         subscriptions: head.subscriptions.iter().map(ToString::to_string).collect(),
-        mailboxes: head.mailboxes.iter().map(mailbox).collect(),
+        mailboxes: mailboxes.collect(),
+    })
+}
+
+fn decode_old_head(octets: &[u8]) -> Result<AccountHeadV2, Damaged> {
+    let archived = Archived::new(VERSION, octets)?;
+    let head: &ArchivedAccountHeadV1 = archived.access()?;
+    let mailboxes = head.mailboxes.iter();
+    let mailboxes = mailboxes.map(|one| mailbox_head!(one, uses: 0, removed: false));
+    Ok(AccountHeadV2 {
+        modseq: head.modseq.to_native(),
+        uidvalidity_last: head.uidvalidity_last.to_native(),
+        mailbox_last: head.mailboxes.iter().map(|one| one.id.to_native()).max().unwrap_or(0),
+        closed: head.closed,
+        subscriptions: Vec::new(),
+        mailboxes: mailboxes.collect(),
     })
 }
 
