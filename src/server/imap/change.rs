@@ -5,7 +5,7 @@ use super::selected::Own;
 use super::{Done, Driver, Outcome, refused};
 use crate::env::Env;
 use crate::mailbox::{ChangeError, Entry, FlagChange, Flags, Mode, Placed, View};
-use crate::model::id::{ModSeq, Uid};
+use crate::model::id::{AccountId, MailboxId, ModSeq, Uid};
 use crate::wire::imap::capability::Capabilities;
 use crate::wire::imap::command::store::{Change, Flag, Store};
 use crate::wire::imap::mailbox;
@@ -41,6 +41,16 @@ const STORED_AT_ONCE: usize = 512;
 
 const NO_NUMBER: Done = Done::Bad("there is no message of this number");
 const READ_ONLY: Done = Done::No(Some(Word::NoPerm), "the mailbox is open for reading only");
+
+/// Messages on their way to another mailbox.
+struct Transfer {
+    account: AccountId,
+    from: MailboxId,
+    target: MailboxId,
+    uids: Vec<Uid>,
+    /// The limit cut off all below this one.
+    lowest: Option<Uid>,
+}
 
 impl<E: Env> Driver<E> {
     /// Messages that a command names and that are there.
@@ -155,6 +165,26 @@ impl<E: Env> Driver<E> {
         }
     }
 
+    /// Of COPY and MOVE; the latter `changes` the selected mailbox, too.
+    fn transfer(
+        &self,
+        uid: bool,
+        messages: Which<'_>,
+        to: Text<'_>,
+        changes: bool,
+    ) -> Result<Transfer, Done> {
+        let mut uids = self.named(messages, uid)?;
+        let user = self.user.as_ref().ok_or(Done::Bad("log in first"))?;
+        let selected = user.selected.as_ref().ok_or(Done::Bad("nothing is selected"))?;
+        if changes && selected.read_only {
+            return Err(READ_ONLY);
+        }
+        let missing = Done::No(Some(Word::TryCreate), "there is no such mailbox");
+        let target = self.target(to).ok_or(missing)?;
+        let lowest = self.limit(&mut uids);
+        Ok(Transfer { account: user.account, from: selected.mailbox, target, uids, lowest })
+    }
+
     pub(super) async fn copy(
         &mut self,
         conn: &mut E::Conn,
@@ -163,22 +193,14 @@ impl<E: Env> Driver<E> {
         messages: Which<'_>,
         to: Text<'_>,
     ) -> Outcome {
-        let mut uids = match self.named(messages, uid) {
-            Ok(uids) => uids,
-            Err(done) => return Ok(done),
-        };
-        let Some(user) = &self.user else { return Ok(Done::Bad("log in first")) };
-        let Some(selected) = &user.selected else { return Ok(Done::Bad("nothing is selected")) };
-        let (account, from) = (user.account, selected.mailbox);
-        let Some(target) = self.target(to) else {
-            return Ok(Done::No(Some(Word::TryCreate), "there is no such mailbox"));
-        };
-        if let Some(lowest) = self.limit(&mut uids) {
-            return Ok(Done::Limited(
-                Kind::No,
-                Some(lowest),
-                "too many messages, copy some of them",
-            ));
+        let Transfer { account, from, target, uids, lowest } =
+            match self.transfer(uid, messages, to, false) {
+                Ok(transfer) => transfer,
+                Err(done) => return Ok(done),
+            };
+        if lowest.is_some() {
+            let text = "too many messages, copy some of them";
+            return Ok(Done::Limited(Kind::No, lowest, text));
         }
         let quota = self.quota();
         let placed = self.shard.desk.copy(account, from, target, &uids, quota).await;
@@ -211,20 +233,11 @@ impl<E: Env> Driver<E> {
         messages: Which<'_>,
         to: Text<'_>,
     ) -> Outcome {
-        let mut uids = match self.named(messages, uid) {
-            Ok(uids) => uids,
-            Err(done) => return Ok(done),
-        };
-        let Some(user) = &self.user else { return Ok(Done::Bad("log in first")) };
-        let Some(selected) = &user.selected else { return Ok(Done::Bad("nothing is selected")) };
-        if selected.read_only {
-            return Ok(READ_ONLY);
-        }
-        let (account, from) = (user.account, selected.mailbox);
-        let Some(target) = self.target(to) else {
-            return Ok(Done::No(Some(Word::TryCreate), "there is no such mailbox"));
-        };
-        let lowest = self.limit(&mut uids);
+        let Transfer { account, from, target, uids, lowest } =
+            match self.transfer(uid, messages, to, true) {
+                Ok(transfer) => transfer,
+                Err(done) => return Ok(done),
+            };
         match self.shard.desk.shift(account, from, target, &uids).await {
             Ok(placed) => {
                 // COPYUID comes before the messages are told to be gone (RFC 6851 §4.3).
@@ -305,7 +318,7 @@ impl<E: Env> Driver<E> {
     }
 
     /// The mailbox of a name that a client sent.
-    pub(super) fn target(&self, name: Text<'_>) -> Option<crate::model::id::MailboxId> {
+    pub(super) fn target(&self, name: Text<'_>) -> Option<MailboxId> {
         let octets = name.octets();
         let name = mailbox::name(&octets, self.enabled.utf8).ok()?;
         let account = self.user.as_ref()?.account;
