@@ -194,6 +194,37 @@ fn what_a_client_missed_is_told_in_slices() {
     });
 }
 
+#[test]
+fn what_was_found_is_told_in_slices() {
+    play(async |_, _, mut session| {
+        let found = odd().map(|number| number.to_string()).collect::<Vec<_>>();
+        let (words, set) = (found.join(" "), found.join(","));
+        // They have one subject.
+        let threads = found.join(")(");
+        let count = found.len();
+        for (command, want) in [
+            ("SEARCH DELETED", format!("* SEARCH {words}")),
+            ("UID SEARCH MODSEQ 1 DELETED", format!("* SEARCH {words} (MODSEQ ")),
+            ("SORT (ARRIVAL) UTF-8 DELETED", format!("* SORT {words}")),
+            (
+                "SEARCH RETURN (MIN ALL COUNT) DELETED",
+                format!("* ESEARCH (TAG \"tag\") MIN 1 COUNT {count} ALL {set}"),
+            ),
+            (
+                "UID SEARCH RETURN (PARTIAL 1:2000) DELETED",
+                format!("* ESEARCH (TAG \"tag\") UID PARTIAL (1:2000 {set})"),
+            ),
+            ("THREAD REFERENCES UTF-8 DELETED", format!("* THREAD (({threads}))")),
+        ] {
+            let lines = session.command(command).await;
+            let line = lines.last().unwrap();
+            assert!(line.starts_with(&want), "{command}: {line:.200}");
+            assert!(line.len() == want.len() || want.ends_with("(MODSEQ "), "{command}");
+        }
+        assert_eq!(session.command("SEARCH RETURN () SEEN").await.len(), 1);
+    });
+}
+
 /// Octets that a body stands for; every 251st is NUL where `with_nul`.
 fn octets(with_nul: bool) -> Vec<u8> {
     let octet = |at: u32| if with_nul && at % 251 == 250 { 0 } else { b'a' + (at % 23) as u8 };

@@ -15,8 +15,8 @@ use crate::wire::imap::reply::status::{Code, Kind, Status};
 use crate::wire::imap::set::{Span, put_spans, runs};
 use std::io;
 
-/// Lines, or spans of a set, between two looks at how much waits to be sent.
-const TOLD_AT_ONCE: usize = 64;
+/// Lines, numbers, or spans of a set, between two looks at how much waits to be sent.
+pub(super) const TOLD_AT_ONCE: usize = 64;
 
 impl<E: Env> Driver<E> {
     /// Tells what changed in the selected mailbox; messages that went only where the client

@@ -19,6 +19,9 @@ use crate::wire::message::sort::{Criterion, Facts, Row, SortKey, sort};
 use crate::wire::message::subject::base_subject;
 use crate::wire::message::thread::{self, Message, put_threads};
 
+/// Octets of threads that are put before the reader is waited for.
+const THREADS_OCTETS_AT_ONCE: usize = 1 << 10;
+
 impl<E: Env> Driver<E> {
     pub(super) async fn sort(&mut self, conn: &mut E::Conn, tag: &str, sort: &Sort<'_>) -> Outcome {
         let Sort { uid, returns, ref order, charset, ref keys } = *sort;
@@ -32,7 +35,7 @@ impl<E: Env> Driver<E> {
             Ok(hits) => hits,
             Err(done) => return Ok(self.unsaved(returns, done)),
         };
-        self.answer(&asked, "SORT", &Hits { hits, lowest: None });
+        self.answer(conn, &asked, "SORT", &Hits { hits, lowest: None }).await?;
         Ok(Done::Ok("sorted"))
     }
 
@@ -136,10 +139,15 @@ impl<E: Env> Driver<E> {
         let messages: Vec<Message<'_>> = messages.collect();
         let mut text = Vec::new();
         put_threads(of(algorithm), &messages, &mut text);
+        drop(messages);
+        drop(known);
         self.out.put(b"* THREAD");
         if !text.is_empty() {
             self.out.put(b" ");
-            self.out.put(&text);
+        }
+        for piece in text.chunks(THREADS_OCTETS_AT_ONCE) {
+            self.out.put(piece);
+            self.flush_if_much(conn).await?;
         }
         self.out.put(b"\r\n");
         Ok(Done::Ok("threaded"))

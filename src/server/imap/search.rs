@@ -8,6 +8,7 @@
 //! PARTIAL up to its end. Others get their turn meanwhile, and the client hears how far it is.
 
 use super::fetch::{Lost, Reads, Source};
+use super::news::TOLD_AT_ONCE;
 use super::query::{Letter, Query, Reader, Surroundings, asks_mod_seq, names_numbers};
 use super::selected::Selected;
 use super::{Done, Driver, Outcome};
@@ -22,7 +23,7 @@ use crate::model::limits::{
 use crate::model::time::Mono;
 use crate::wire::imap::capability::Capabilities;
 use crate::wire::imap::command::search::{Key, Returns, Search};
-use crate::wire::imap::reply::search::{Esearch, put_found};
+use crate::wire::imap::reply::search::{Esearch, end_found, put_numbers};
 use crate::wire::imap::reply::status::{Code, Kind, Status, Word};
 use crate::wire::imap::scan::Text;
 use crate::wire::imap::set::{Span, merge, runs};
@@ -132,7 +133,7 @@ impl<E: Env> Driver<E> {
             Ok(found) => found,
             Err(done) => return Ok(self.unsaved(returns, done)),
         };
-        self.answer(&asked, "SEARCH", &found);
+        self.answer(conn, &asked, "SEARCH", &found).await?;
         Ok(Done::limited(found.lowest, "searched"))
     }
 
@@ -373,7 +374,13 @@ impl<E: Env> Driver<E> {
     }
 
     /// Tells what was found, in this order, and saves it if that was asked for.
-    pub(super) fn answer(&mut self, asked: &Asked<'_>, what: &'static str, found: &Hits) {
+    pub(super) async fn answer(
+        &mut self,
+        conn: &mut E::Conn,
+        asked: &Asked<'_>,
+        what: &'static str,
+        found: &Hits,
+    ) -> io::Result<()> {
         let hits = &*found.hits;
         let number = |hit: &Hit| if asked.uid { hit.uid.0 } else { hit.number };
         let asks = asks_mod_seq(asked.keys);
@@ -384,7 +391,14 @@ impl<E: Env> Driver<E> {
             if found.lowest.is_some() {
                 numbers.reverse();
             }
-            return put_found(&mut self.out, what, numbers, highest);
+            self.out.put(b"* ");
+            self.out.put(what.as_bytes());
+            for some in numbers.chunks(TOLD_AT_ONCE) {
+                put_numbers(&mut self.out, some.iter().copied());
+                self.flush_if_much(conn).await?;
+            }
+            end_found(&mut self.out, highest);
+            return Ok(());
         }
         let returns = asked.returns.unwrap_or(Returns { all: true, ..Returns::default() });
         let told = told(returns, hits);
@@ -394,9 +408,11 @@ impl<E: Env> Driver<E> {
             let uids = told.iter().filter_map(|hit| Span::new(hit.uid.0, hit.uid.0));
             selected.saved = merge(uids.collect());
         }
+        let highest = told.iter().map(|hit| hit.mod_seq).max().filter(|_| asks);
+        drop(told);
         // RFC 5182 §2.1: SAVE alone is answered by the tagged line alone.
         if returns == (Returns { save: true, ..Returns::default() }) {
-            return;
+            return Ok(());
         }
         let mut line = Esearch::new(&mut self.out, asked.tag, asked.uid);
         if let Some(first) = hits.first().filter(|_| returns.min) {
@@ -408,17 +424,25 @@ impl<E: Env> Driver<E> {
         if returns.count {
             line.count(u32::try_from(hits.len()).unwrap_or(u32::MAX));
         }
-        if returns.all {
-            line.all(runs(hits.iter().map(number)));
+        if returns.all && !hits.is_empty() {
+            line.begin_all();
+            self.put_set(conn, runs(hits.iter().map(number))).await?;
         }
         if let Some(page) = returns.partial {
+            Esearch::resume(&mut self.out).begin_partial(page);
             let some = hits.get(page.cut(hits.len())).unwrap_or_default();
-            line.partial(page, runs(some.iter().map(number)));
+            if some.is_empty() {
+                self.out.put(b"NIL");
+            }
+            self.put_set(conn, runs(some.iter().map(number))).await?;
+            Esearch::resume(&mut self.out).end_partial();
         }
-        if let Some(highest) = told.iter().map(|hit| hit.mod_seq).max().filter(|_| asks) {
+        let mut line = Esearch::resume(&mut self.out);
+        if let Some(highest) = highest {
             line.mod_seq(highest);
         }
         line.end();
+        Ok(())
     }
 }
 

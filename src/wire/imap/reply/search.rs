@@ -2,23 +2,20 @@
 
 use crate::bytes::chain::Chain;
 use crate::wire::imap::command::fetch::Page;
-use crate::wire::imap::set::{Span, put_spans};
+use crate::wire::imap::set::Span;
 use crate::wire::pop3::put_number;
 
-/// `* SEARCH n...` or `* SORT n...`, with the largest mod-sequence of what was found if mod-sequences
-/// were asked for (RFC 7162 §3.1.5).
-pub fn put_found(
-    out: &mut Chain,
-    what: &str,
-    numbers: impl IntoIterator<Item = u32>,
-    mod_seq: Option<u64>,
-) {
-    out.put(b"* ");
-    out.put(what.as_bytes());
+/// ` n...`, as it stands behind `* SEARCH` and `* SORT`.
+pub fn put_numbers(out: &mut Chain, numbers: impl IntoIterator<Item = u32>) {
     for number in numbers {
         out.put(b" ");
         put_number(out, u64::from(number));
     }
+}
+
+/// The end of such a line, with the largest mod-sequence of what was found if mod-sequences were
+/// asked for (RFC 7162 §3.1.5).
+pub fn end_found(out: &mut Chain, mod_seq: Option<u64>) {
     if let Some(mod_seq) = mod_seq {
         out.put(b" (MODSEQ ");
         put_number(out, mod_seq);
@@ -80,17 +77,18 @@ impl<'o> Esearch<'o> {
         self.number(b" COUNT ", count.into());
     }
 
-    /// Left out where nothing was found.
-    pub fn all(&mut self, spans: impl IntoIterator<Item = Span>) {
-        let mut spans = spans.into_iter().peekable();
-        if spans.peek().is_some() {
-            self.out.put(b" ALL ");
-            put_spans(self.out, spans);
-        }
+    /// Goes on with a line that was let go of, to write a set.
+    pub fn resume(out: &'o mut Chain) -> Esearch<'o> {
+        Esearch { out }
     }
 
-    /// The page and what lies in it, or NIL (RFC 9394 §3.1).
-    pub fn partial(&mut self, page: Page, spans: impl IntoIterator<Item = Span>) {
+    /// A set must follow; left out where nothing was found.
+    pub fn begin_all(&mut self) {
+        self.out.put(b" ALL ");
+    }
+
+    /// The page (RFC 9394 §3.1); a set, or NIL, and [`Esearch::end_partial`] must follow.
+    pub fn begin_partial(&mut self, page: Page) {
         let sign: &[u8] = if page.from_end { b"-" } else { b"" };
         for (before, number) in [(&b" PARTIAL ("[..], page.first), (b":", page.last)] {
             self.out.put(before);
@@ -98,11 +96,9 @@ impl<'o> Esearch<'o> {
             put_number(self.out, number.into());
         }
         self.out.put(b" ");
-        let mut spans = spans.into_iter().peekable();
-        if spans.peek().is_none() {
-            self.out.put(b"NIL");
-        }
-        put_spans(self.out, spans);
+    }
+
+    pub fn end_partial(&mut self) {
         self.out.put(b")");
     }
 

@@ -2,7 +2,7 @@
 
 use super::fetch::FetchLine;
 use super::list::{ListLine, StatusLine};
-use super::search::{Esearch, begin_vanished, put_found, put_uid_batches};
+use super::search::{Esearch, begin_vanished, end_found, put_numbers, put_uid_batches};
 use super::status::{Code, Kind, Status, Word};
 use super::string::{put_astring, put_string};
 use super::*;
@@ -234,9 +234,10 @@ fn writes_listings() {
 #[test]
 fn writes_what_was_found() {
     let write = |out: &mut Chain| {
-        put_found(out, "SEARCH", [2, 84, 882], None);
-        put_found(out, "SORT", [], None);
-        put_found(out, "SEARCH", [2, 5], Some(917_162_500));
+        put_numbers(out, [2, 84, 882]);
+        end_found(out, None);
+        put_numbers(out, [2, 5]);
+        end_found(out, Some(917_162_500));
         begin_vanished(out, true);
         put_spans(out, spans("300:310,405,411"));
         out.put(b"\r\n");
@@ -246,25 +247,27 @@ fn writes_what_was_found() {
         line.min(2);
         line.max(47);
         line.count(25);
-        line.all(spans("1:17,21"));
+        line.begin_all();
+        put_spans(out, spans("1:17,21"));
+        let mut line = Esearch::resume(out);
         line.mod_seq(12);
         line.end();
         let mut line = Esearch::new(out, "A2", false);
-        line.partial(Page { from_end: true, first: 1, last: 100 }, []);
-        line.partial(Page { from_end: false, first: 1, last: 2 }, spans("4,9"));
-        line.all([]);
+        line.begin_partial(Page { from_end: true, first: 1, last: 100 });
+        out.put(b"NIL");
+        let mut line = Esearch::resume(out);
+        line.end_partial();
         line.end();
     };
     check(
         write,
         expect![[r#"
-        * SEARCH 2 84 882
-        * SORT
-        * SEARCH 2 5 (MODSEQ 917162500)
+         2 84 882
+         2 5 (MODSEQ 917162500)
         * VANISHED (EARLIER) 300:310,405,411
         * UIDBATCHES (TAG "A143") 215295:99696,1:1
         * ESEARCH (TAG "A1") UID MIN 2 MAX 47 COUNT 25 ALL 1:17,21 MODSEQ 12
-        * ESEARCH (TAG "A2") PARTIAL (-1:-100 NIL) PARTIAL (1:2 4,9)
+        * ESEARCH (TAG "A2") PARTIAL (-1:-100 NIL)
     "#]],
     );
 }
