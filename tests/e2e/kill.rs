@@ -1,15 +1,16 @@
 //! A server that is killed, or told to stop, in the middle of its work keeps every promise.
 //!
-//! `loadgen audit` sends with 64 sessions and writes down every 250; the server ends at a moment
-//! nobody chose and comes back; then every maildrop is read. Nothing acknowledged may be missing,
-//! doubled or changed. `KILL_ROUNDS` says how often (3); `SEED` repeats the moments.
+//! `loadgen audit` sends with 64 sessions and writes down every 250, and beside it another acts over
+//! IMAP with 8 and writes down every OK; the server ends at a moment nobody chose and comes back;
+//! then every maildrop and every mailbox is read. Nothing acknowledged may be missing, doubled or
+//! changed. `KILL_ROUNDS` says how often (3); `SEED` repeats the moments.
 
 use crate::client::{Maildrop, smtp, without_trace};
 use crate::harness::{PASSWORD, PATIENCE, Server};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::mpsc::channel;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 const USERS: usize = 32;
@@ -81,11 +82,11 @@ fn run(rounds: u64, how: &str, end_and_start: fn(&mut Server)) {
     let mut done = 0;
     while done < rounds {
         let mut server = Server::with_users("", &names);
-        let journal = server.dir().join("journal");
         for _ in 0..ROUNDS_PER_STORE.min(rounds - done) {
             let at = moment();
-            round(&mut server, &loadgen, &journal, at, end_and_start);
-            let verdict = verify(&server, &loadgen, &journal);
+            round(&mut server, &loadgen, at, end_and_start);
+            let verdicts = Audit::ALL.map(|audit| audit.verify(&server, &loadgen));
+            let verdict = verdicts.join(" ");
             done += 1;
             println!("round {done}, {how} after {} ms: {verdict}", at.as_millis());
         }
@@ -96,77 +97,118 @@ fn run(rounds: u64, how: &str, end_and_start: fn(&mut Server)) {
 }
 
 /// Load, in the middle of which the server ends and comes back.
-fn round(
-    server: &mut Server,
-    loadgen: &Path,
-    journal: &Path,
-    at: Duration,
-    end_and_start: fn(&mut Server),
-) {
-    let report = server.dir().join("sent");
-    let mut sending = audit(server, loadgen, journal, "send")
-        .args([
-            "--duration",
-            &format!("{}ms", LOAD.as_millis()),
-            "--size",
-            "4K",
-            "--pop3-delete",
-            "2",
-            "--quiet",
-        ])
-        .stdout(fs::File::options().create(true).truncate(true).write(true).open(&report).unwrap())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let errors = sending.stderr.take().unwrap();
-    let (tell, ended) = channel();
-    // Its stderr ends when it does.
-    std::thread::Builder::new()
-        .spawn(move || {
-            let said = std::io::read_to_string(errors).unwrap_or_default();
-            drop(tell.send(said));
-        })
-        .unwrap();
+fn round(server: &mut Server, loadgen: &Path, at: Duration, end_and_start: fn(&mut Server)) {
+    let mut loads = Audit::ALL.map(|audit| audit.send(server, loadgen));
     // Nothing comes this early; the wait is the moment.
-    if let Ok(said) = ended.recv_timeout(at) {
+    if let Ok(said) = loads[0].ended.recv_timeout(at) {
         panic!("the load ended by itself: {said}");
     }
-    end_and_start(server);
-    let said = ended.recv_timeout(PATIENCE);
-    if said.is_err() {
-        sending.kill().unwrap();
+    if let Ok(said) = loads[1].ended.try_recv() {
+        panic!("the load over IMAP ended by itself: {said}");
     }
-    let status = sending.wait().unwrap();
-    let said = said.expect("the load comes to its end");
-    assert!(status.success(), "audit send: {status}\n{said}");
+    end_and_start(server);
+    for load in &mut loads {
+        load.end();
+    }
     server.assert_alive();
-    let sent = fs::read_to_string(report).unwrap();
-    // A server that dies breaks connections; one that lives answers them all.
-    assert!(!sent.contains("\"timeout\""), "somebody was left without an answer: {sent}");
 }
 
-/// What the journal and the maildrops say together, as one line of JSON.
-fn verify(server: &Server, loadgen: &Path, journal: &Path) -> String {
-    let output =
-        audit(server, loadgen, journal, "verify").args(["--json", "--quiet"]).output().unwrap();
-    let shown = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "audit verify: {}\n{shown}\n{said}", output.status);
-    // All recipients are users: whoever is refused was asked before the server knew them.
-    assert!(shown.contains("\"refused\":0,"), "{shown}");
-    shown
+/// What a round does and reads back. Each has a journal of its own; they share the users, but no
+/// mailbox.
+#[derive(Clone, Copy, Debug)]
+enum Audit {
+    /// SMTP, and POP3 that deletes.
+    Mail,
+    /// APPEND, COPY, MOVE, STORE and EXPUNGE.
+    Imap,
 }
 
-fn audit(server: &Server, loadgen: &Path, journal: &Path, phase: &str) -> Command {
-    let mut command = Command::new(loadgen);
-    command
-        .args(["audit", "--phase", phase, "--sessions", "64", "--password", PASSWORD])
-        .args(["--users", &USERS.to_string(), "--user-format", "user%04d@local.example"])
-        .args(["--smtp", &format!("127.0.0.1:{}", server.smtp())])
-        .args(["--pop3", &format!("127.0.0.1:{}", server.pop3())])
-        .arg("--journal")
-        .arg(journal);
-    command
+impl Audit {
+    const ALL: [Audit; 2] = [Audit::Mail, Audit::Imap];
+
+    /// Begins to send.
+    fn send(self, server: &Server, loadgen: &Path) -> Load {
+        let report = server.dir().join(format!("sent {self:?}"));
+        let out = fs::File::create(&report).unwrap();
+        let mut sending = self
+            .command(server, loadgen, "send")
+            .args(["--duration", &format!("{}ms", LOAD.as_millis()), "--size", "4K", "--quiet"])
+            .stdout(out)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let errors = sending.stderr.take().unwrap();
+        let (tell, ended) = channel();
+        // Its stderr ends when it does.
+        std::thread::Builder::new()
+            .spawn(move || {
+                let said = std::io::read_to_string(errors).unwrap_or_default();
+                drop(tell.send(said));
+            })
+            .unwrap();
+        Load { sending, ended, report }
+    }
+
+    /// What the journal and the mailboxes say together, as one line of JSON.
+    fn verify(self, server: &Server, loadgen: &Path) -> String {
+        let mut command = self.command(server, loadgen, "verify");
+        let output = command.args(["--json", "--quiet"]).output().unwrap();
+        let shown = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        let said = String::from_utf8_lossy(&output.stderr);
+        let status = output.status;
+        assert!(status.success(), "audit verify, {self:?}: {status}\n{shown}\n{said}");
+        // All recipients are users: whoever is refused was asked before the server knew them.
+        assert!(shown.contains("\"refused\":0,"), "{shown}");
+        shown
+    }
+
+    fn command(self, server: &Server, loadgen: &Path, phase: &str) -> Command {
+        let journal = server.dir().join(format!("journal {self:?}"));
+        let mut command = Command::new(loadgen);
+        command
+            .args(["audit", "--phase", phase, "--password", PASSWORD])
+            .args(["--users", &USERS.to_string(), "--user-format", "user%04d@local.example"])
+            .arg("--journal")
+            .arg(journal);
+        let local = |port: u16| format!("127.0.0.1:{port}");
+        match self {
+            Audit::Mail => {
+                let (smtp, pop3) = (local(server.smtp()), local(server.pop3()));
+                command.args(["--smtp", &smtp, "--pop3", &pop3, "--sessions", "64"]);
+                if phase == "send" {
+                    command.args(["--pop3-delete", "2"]);
+                }
+            }
+            Audit::Imap => {
+                command.args(["--imap", &local(server.imap()), "--sessions", "8"]);
+            }
+        }
+        command
+    }
+}
+
+/// An audit that sends.
+struct Load {
+    sending: Child,
+    /// What it said on stderr, at its end.
+    ended: Receiver<String>,
+    report: PathBuf,
+}
+
+impl Load {
+    /// Waits for its end, which is a good one.
+    fn end(&mut self) {
+        let said = self.ended.recv_timeout(PATIENCE);
+        if said.is_err() {
+            self.sending.kill().unwrap();
+        }
+        let status = self.sending.wait().unwrap();
+        let said = said.expect("the load comes to its end");
+        assert!(status.success(), "audit send: {status}\n{said}");
+        let sent = fs::read_to_string(&self.report).unwrap();
+        // A server that dies breaks connections; one that lives answers them all.
+        assert!(!sent.contains("\"timeout\""), "somebody was left without an answer: {sent}");
+    }
 }
 
 fn number(name: &str) -> Option<u64> {

@@ -22,6 +22,8 @@ def make(name, options):
         return Serve(name, options)
     if name == "serve-answers-from-later":
         return Serve(name, options, answers_from_later=True)
+    if name == "serve-imap":
+        return Serve(name, options, over_imap=True)
     raise SystemExit(f"rig: no such program: {name}")
 
 
@@ -82,6 +84,7 @@ shards = 2
 [listen]
 smtp = ["127.0.0.1:{smtp}"]
 pop3 = ["127.0.0.1:{pop3}"]
+imap = ["127.0.0.1:{imap}"]
 [auth]
 allow_plaintext = true
 argon2_memory = "8K"
@@ -100,20 +103,21 @@ checkpoint_interval = "2s"
 class Serve:
     """`pombal serve` under `loadgen audit`."""
 
-    def __init__(self, name, options, answers_from_later=False):
-        self.name = name
+    def __init__(self, name, options, answers_from_later=False, over_imap=False):
+        self.name, self.over_imap = name, over_imap
         # Answers that were given after the image was taken count as well: the audit must miss them.
         self.must_lose = self.answers_from_later = answers_from_later
         self.pombal, self.loadgen, self.work = options.pombal, options.loadgen, options.work
-        self.held = [reserve(), reserve()]
-        self.smtp, self.pop3 = (f"127.0.0.1:{one.getsockname()[1]}" for one in self.held)
+        self.held = [reserve(), reserve(), reserve()]
+        ports = [one.getsockname()[1] for one in self.held]
+        self.smtp, self.pop3, self.imap = (f"127.0.0.1:{port}" for port in ports)
         self.server = self.sender = None
 
     def config(self, directory):
         path = f"{self.work}/pombal.toml"
-        ports = [one.getsockname()[1] for one in self.held]
+        smtp, pop3, imap = (one.getsockname()[1] for one in self.held)
         with open(path, "w", encoding="utf-8") as out:
-            out.write(CONFIG.format(data=f"{directory}/data", smtp=ports[0], pop3=ports[1]))
+            out.write(CONFIG.format(data=f"{directory}/data", smtp=smtp, pop3=pop3, imap=imap))
         return path
 
     def boot(self, directory):
@@ -122,7 +126,7 @@ class Serve:
         with open(f"{self.work}/server.log", "wb") as log:
             self.server = subprocess.Popen(command, stderr=log, stdout=log)
         until = time.monotonic() + PATIENCE
-        for address in (self.smtp, self.pop3):
+        for address in (self.smtp, self.pop3, self.imap):
             while not greets(address):
                 if self.server.poll() is not None or time.monotonic() > until:
                     raise RuntimeError(f"the server does not come up: {self.log()}")
@@ -141,7 +145,7 @@ class Serve:
             *self.audit(journal, "send"),
             "--sessions=32",
             "--size=4K",
-            "--pop3-delete=2",
+            *([] if self.over_imap else ["--pop3-delete=2"]),
             "--duration=120s",
             "--rate=1500/s",
         ]
@@ -154,11 +158,11 @@ class Serve:
         )
 
     def audit(self, journal, phase):
+        mail = [f"--smtp={self.smtp}", f"--pop3={self.pop3}"]
         return [
             self.loadgen,
             "audit",
-            f"--smtp={self.smtp}",
-            f"--pop3={self.pop3}",
+            *([f"--imap={self.imap}"] if self.over_imap else mail),
             f"--journal={journal}",
             f"--phase={phase}",
             f"--users={USERS}",

@@ -10,13 +10,14 @@
 #       store                     the log as it is
 #       serve-answers-from-later  the server, held to answers that it gave too late: must be caught
 #       serve                     the server as it is, under loadgen audit with POP3 deletions
+#       serve-imap                the same under loadgen audit --imap
 #
 # Prints a line for each image and a summary for each program. Exit 1 if a program lost an answer,
 # or if one that must be caught was not.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-IMAGES=30 SECONDS_MAX=900 SEED=$RANDOM PROGRAMS="store-without-sync store serve-answers-from-later serve" PROFILE=release
+IMAGES=30 SECONDS_MAX=900 SEED=$RANDOM PROGRAMS="store-without-sync store serve-answers-from-later serve serve-imap" PROFILE=release
 for setting in "$@"; do
     case $setting in
     IMAGES=* | SECONDS_MAX=* | SEED=* | PROGRAMS=* | PROFILE=*) declare "$setting" ;;
