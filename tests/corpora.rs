@@ -24,9 +24,13 @@ const TARGETS: &[Target] = &[
     ("line", pombal::wire::line::fuzz_line),
     ("mime", pombal::wire::message::structure::fuzz_structure),
     ("path", pombal::wire::address::fuzz_path),
+    ("pop3_session", pombal::proto::pop3::replay::fuzz_session),
     ("request", pombal::admin::http::fuzz_request),
     ("search", pombal::wire::message::search::fuzz_search),
     ("smtp_session", pombal::proto::smtp::replay::fuzz_session),
+    ("store_batch", pombal::store::fuzz::fuzz_batch),
+    ("store_record", pombal::store::fuzz::fuzz_record),
+    ("store_superblock", pombal::store::fuzz::fuzz_superblock),
     ("summary", pombal::mailbox::summary::fuzz_summary),
     ("words", pombal::wire::message::words::fuzz_words),
 ];

@@ -217,6 +217,7 @@ pub(super) fn open_meta<'a>(
     if xxh3_64_with_seed(meta, seed) != header.meta_check {
         return Err(broken());
     }
+    let batch_end = u64::from(header.blocks) * to_u64(BLOCK_OCTETS);
     let mut reader = Reader::new(meta);
     let mut blobs = Vec::new();
     for _ in 0..header.blob_count {
@@ -227,7 +228,13 @@ pub(super) fn open_meta<'a>(
                 octets: to_usize(reader.u64()?),
             })
         };
-        blobs.push(line().map_err(|_| broken())?);
+        let line = line().map_err(|_| broken())?;
+        // Whoever has it may add: it lies in its batch.
+        let blob_end = line.offset.checked_add(line.octets).map(to_u64);
+        if blob_end.is_none_or(|end| end > batch_end) {
+            return Err(broken());
+        }
+        blobs.push(line);
     }
     let at = end - reader.rest().len();
     Ok(Meta { blobs, records: reader, count: header.record_count, seed, at })
