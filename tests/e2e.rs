@@ -51,6 +51,9 @@ mod imap_limit;
 #[path = "e2e/imap_mask.rs"]
 mod imap_mask;
 #[cfg(test)]
+#[path = "e2e/imap_room.rs"]
+mod imap_room;
+#[cfg(test)]
 #[path = "e2e/kill.rs"]
 mod kill;
 #[cfg(test)]

@@ -200,6 +200,9 @@ pub struct Limits {
     /// Octets of messages being received by the whole process. Each shard has its share, and room
     /// for one largest message in any case.
     pub draft_memory: u64,
+    /// Octets that IMAP commands which are not whole, and COMPRESS, hold of the whole process. Each
+    /// shard has its share, and room for one longest command in any case.
+    pub command_memory: u64,
     /// Octets of replies that may wait for one slow reader.
     pub reply_memory: u64,
     /// How long a write may wait for a reader that takes nothing.

@@ -454,6 +454,11 @@ fn process_limits(mut section: Section<'_, '_, '_>) -> Limits {
             limits::DRAFT_OCTETS_MAX as u64,
             1 << 20..=1 << 40,
         ),
+        command_memory: section.size(
+            "command_memory",
+            limits::COMMAND_OCTETS_MAX as u64,
+            1 << 20..=1 << 40,
+        ),
         reply_memory: section.size(
             "reply_memory",
             limits::REPLY_OCTETS_PENDING_MAX as u64,

@@ -59,6 +59,8 @@ pub const IMAP_LOGIN_TIMEOUT: Duration = Duration::from_mins(3);
 pub const IMAP_COMMAND_OCTETS_MAX: usize = 2 << 20;
 /// The same before login.
 pub const IMAP_COMMAND_OCTETS_BEFORE_LOGIN_MAX: usize = 64 << 10;
+/// The same that a session holds without asking for room, whatever the others hold.
+pub const IMAP_COMMAND_OCTETS_FREE: usize = 64 << 10;
 /// Octets of a tag; clients use a dozen.
 pub const IMAP_TAG_OCTETS_MAX: usize = 256;
 /// Elements of one list in an IMAP command: flags, items, header fields, patterns.
@@ -95,6 +97,9 @@ pub const REPLY_OCTETS_PENDING_MAX: usize = 256 << 10;
 pub const WRITE_TIMEOUT: Duration = Duration::from_mins(5);
 /// Octets of messages being received, all sessions and shards together; over it 452 4.3.1.
 pub const DRAFT_OCTETS_MAX: usize = 512 << 20;
+/// Octets that IMAP commands which are not whole, and COMPRESS, hold beyond what each session has for
+/// nothing, all sessions and shards together; over it NO [LIMIT].
+pub const COMMAND_OCTETS_MAX: usize = 256 << 20;
 
 /// Octets of one batch that the gatherer aims at; one larger message makes a larger batch.
 pub const BATCH_OCTETS_TARGET: usize = 4 << 20;

@@ -9,7 +9,7 @@ use crate::mailbox::promise::{Promised, promise};
 use crate::mailbox::{Accounts, Desk, Locks, Planted};
 use crate::mesh::{self, Gone, Inbox, Mesh};
 use crate::model::id::{LogId, ShardId};
-use crate::model::limits::TRACE_OCTETS_MAX;
+use crate::model::limits::{IMAP_COMMAND_OCTETS_MAX, TRACE_OCTETS_MAX};
 use crate::mta::Intake;
 use crate::probe::event::{Level, event};
 use crate::proto::{pop3, smtp};
@@ -144,6 +144,13 @@ impl Plan {
         Room::new(share, message.saturating_add(TRACE_OCTETS_MAX))
     }
 
+    /// A shard's share of the memory for commands; the longest command fits in any case, in a vector
+    /// that grows by doubling.
+    fn commands(&self) -> Rc<Room> {
+        let share = self.config.limits.command_memory.div_ceil(u64::from(self.shards));
+        Room::new(usize::try_from(share).unwrap_or(usize::MAX), 2 * IMAP_COMMAND_OCTETS_MAX)
+    }
+
     fn auth(&self) -> auth::Settings {
         let config = &self.config.auth;
         auth::Settings {
@@ -236,6 +243,7 @@ pub fn assemble<E: Env>(
         draining: Flag::default(),
         sessions: Cell::new(0),
         drafts: plan.drafts(),
+        commands: plan.commands(),
         by_address: RefCell::default(),
         published: Cell::new(0),
         next_message: Cell::new(1),

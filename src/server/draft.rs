@@ -5,7 +5,8 @@
 //! promise is believed, so that most messages are moved once at most and take no more than they
 //! need.
 //!
-//! Invariant: `used` of a [`Room`] is the sum of what its drafts hold, and never over `max`.
+//! Invariant: `used` of a [`Room`] is the sum of what its drafts, or its leases, hold, and never over
+//! `max`.
 
 use crate::wire::message::strip::Strip;
 use std::cell::Cell;
@@ -16,7 +17,8 @@ const DRAFT_OCTETS_MIN: usize = 2_560;
 /// A promise is believed when it is no more than this many times what has come.
 const PROMISE_FACTOR_MAX: usize = 4;
 
-/// The memory of one shard for drafts.
+/// The memory of one shard for one purpose: drafts, or what commands hold (see
+/// [`Lease`](super::lease::Lease)).
 #[derive(Debug)]
 pub struct Room {
     used: Cell<usize>,
@@ -31,14 +33,24 @@ impl Room {
         Rc::new(Room { used: Cell::new(0), max: max.max(message_max), message_max })
     }
 
-    /// Octets that drafts hold.
+    /// Octets that are held.
     pub fn used(&self) -> usize {
         self.used.get()
     }
 
+    /// Octets that there are.
+    pub(super) fn max(&self) -> usize {
+        self.max
+    }
+
     fn take(&self, octets: usize) -> bool {
-        let used = self.used.get() + octets;
-        let fits = used <= self.max;
+        self.exchange(0, octets)
+    }
+
+    /// Gives `old` octets back for `new` ones. False, and nothing changes: the room is full.
+    pub(super) fn exchange(&self, old: usize, new: usize) -> bool {
+        let used = self.used.get() - old + new;
+        let fits = new <= old || used <= self.max;
         if fits {
             self.used.set(used);
         }

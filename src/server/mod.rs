@@ -8,6 +8,7 @@
 pub mod draft;
 pub mod flag;
 pub mod imap;
+pub mod lease;
 pub mod listener;
 pub mod owner;
 mod pace;

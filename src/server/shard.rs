@@ -102,6 +102,8 @@ crate::figures! {
         pub stored_octets: Counter = "pombal_message_octets_total",
         /// Octets of messages that are being received.
         pub drafts: Gauge = "pombal_draft_octets",
+        /// Octets that IMAP commands hold which are not whole, and COMPRESS.
+        pub commands: Gauge = "pombal_imap_command_octets",
         /// Microseconds from the end of a message to its commit.
         pub commit_micros: Histogram = "pombal_commit_microseconds",
         /// POP3 logins that succeeded.
@@ -189,6 +191,8 @@ pub struct Shard<E: Env> {
     pub sessions: Cell<usize>,
     /// For messages that are being received.
     pub drafts: Rc<Room>,
+    /// For IMAP commands that are not whole, and COMPRESS.
+    pub commands: Rc<Room>,
     pub by_address: RefCell<crate::bytes::hash::Sorted<IpAddr, usize>>,
     /// How often the figures were brought up to date.
     pub published: Cell<u32>,
@@ -277,5 +281,6 @@ impl<E: Env> Shard<E> {
             self.figures.index_octets.set(signed(octets as u64));
         }
         self.figures.drafts.set(signed(self.drafts.used() as u64));
+        self.figures.commands.set(signed(self.commands.used() as u64));
     }
 }

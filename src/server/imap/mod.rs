@@ -35,7 +35,8 @@ mod squeeze;
 
 use self::offer::Enabled;
 use self::selected::Selected;
-use self::squeeze::Squeeze;
+use self::squeeze::{SQUEEZE_OCTETS, Squeeze};
+use super::lease::Lease;
 use super::listener::Admitted;
 use super::pace::{Coming, Pace};
 use super::shard::Shard;
@@ -47,8 +48,8 @@ use crate::env::{Conn as _, Env, Presence};
 use crate::mailbox::ChangeError;
 use crate::model::id::{AccountId, Uid};
 use crate::model::limits::{
-    IMAP_COMMAND_OCTETS_BEFORE_LOGIN_MAX, IMAP_COMMAND_OCTETS_MAX, IMAP_ERRORS_MAX,
-    IMAP_IDLE_KEEPALIVE,
+    IMAP_COMMAND_OCTETS_BEFORE_LOGIN_MAX, IMAP_COMMAND_OCTETS_FREE, IMAP_COMMAND_OCTETS_MAX,
+    IMAP_ERRORS_MAX, IMAP_IDLE_KEEPALIVE,
 };
 use crate::model::time::Mono;
 use crate::probe::event::{Level, Value, event};
@@ -158,6 +159,8 @@ struct Driver<E: Env> {
     squeeze: Option<Box<Squeeze>>,
     /// Compression has just ended: its last octets may be still to come.
     seam: bool,
+    /// What it and the command under way hold of the shard's room for commands.
+    lease: Lease,
     /// It was asked whether it is there still: see [`Driver::take_turns`].
     asked: bool,
     errors: u32,
@@ -214,6 +217,7 @@ impl<E: Env> Driver<E> {
     fn new(shard: Rc<Shard<E>>, peer: IpAddr) -> Box<Driver<E>> {
         let begun = shard.env.now();
         let hidden = shard.settings().imap.hidden().with_dependants();
+        let lease = Lease::new(&shard.commands);
         Box::new(Driver {
             shard,
             peer,
@@ -231,6 +235,7 @@ impl<E: Env> Driver<E> {
             begun,
             squeeze: None,
             seam: false,
+            lease,
             asked: false,
             errors: 0,
             logins_failed: 0,
@@ -386,6 +391,7 @@ impl<E: Env> Driver<E> {
             // Taken out, so that the command can be read where it lies while it is carried out.
             let buffer = std::mem::take(&mut self.buffer);
             let mut framer = std::mem::replace(&mut self.framer, Framer::new(0));
+            self.make_room(&mut framer, buffer.len());
             let (used, event) = match self.mode {
                 Mode::Command => framer.step(buffer.filled()),
                 Mode::Sasl { .. } | Mode::Idle { .. } => framer.step_line(buffer.filled()),
@@ -425,6 +431,16 @@ impl<E: Env> Driver<E> {
                 return Ok(Goes::Close);
             }
         }
+    }
+
+    /// Takes room for what a command will hold once so many more octets of it are there; without
+    /// room the framer holds no more of it than it has.
+    fn make_room(&mut self, framer: &mut Framer, coming: usize) {
+        let squeezed = if self.squeeze.is_some() { SQUEEZE_OCTETS } else { 0 };
+        let asked = framer.held_with(coming).saturating_sub(IMAP_COMMAND_OCTETS_FREE);
+        let fits = self.lease.hold(squeezed + asked);
+        let held = self.lease.held().saturating_sub(squeezed);
+        framer.set_room(if fits { usize::MAX } else { IMAP_COMMAND_OCTETS_FREE + held });
     }
 
     async fn take(
@@ -476,12 +492,19 @@ impl<E: Env> Driver<E> {
     }
 
     fn on_bad(&mut self, head: &[u8], fault: Fault) {
-        self.errors += 1;
         self.appending = None;
+        if fault == Fault::NoRoom && matches!(self.mode, Mode::Command) {
+            let tag = split_tag(head).map(|(tag, _)| tag);
+            let text = "no room for a command of this length now, try again later";
+            let no = Status { tag, kind: Kind::No, code: None, text };
+            return no.because(Word::Limit).put(&mut self.out);
+        }
+        self.errors += 1;
         let text = match fault {
             Fault::BareLineFeed => "a line ends with CRLF",
             Fault::TooLong => "the command is too long",
             Fault::LiteralTooLong => "the literal is too long",
+            Fault::NoRoom => "no room for a line of this length now",
         };
         if let Mode::Sasl { tag } | Mode::Idle { tag, .. } =
             std::mem::replace(&mut self.mode, Mode::Command)

@@ -19,6 +19,10 @@ use std::io;
 /// Octets of a reply that are deflated before they are sent.
 const PIECE_OCTETS: usize = 64 << 10;
 
+/// What both directions hold, about: windows of 32 KiB, chains of hashes and what waits for a block
+/// to become whole.
+pub(super) const SQUEEZE_OCTETS: usize = 384 << 10;
+
 /// Both directions of one connection.
 pub(super) struct Squeeze {
     inflate: Decompress,
@@ -42,6 +46,10 @@ impl<E: Env> Driver<E> {
         }
         if self.squeeze.is_some() {
             return Ok(Done::No(Some(Word::CompressionActive), "compression is on"));
+        }
+        // Commands can not do without room, and sessions can without this.
+        if !self.lease.hold_more_of_half(SQUEEZE_OCTETS) {
+            return Ok(Done::No(Some(Word::Limit), "no room for compression now"));
         }
         Reply::tagged(tag, Kind::Ok, "compression is on from here").put(&mut self.out);
         self.flush(conn).await?;

@@ -62,6 +62,8 @@ pub enum Fault {
     TooLong,
     /// A literal is longer than a command may be, or than it may be without being asked for.
     LiteralTooLong,
+    /// No fault of the command: more came of it than there is room for now.
+    NoRoom,
 }
 
 /// An announced literal.
@@ -166,6 +168,7 @@ pub struct Framer {
     /// A message came; lines belong to the command that brought it.
     after_message: bool,
     command_octets_max: usize,
+    room: usize,
     unasked_octets_max: u64,
     skip: Skip,
 }
@@ -190,6 +193,7 @@ impl Framer {
             delivered: false,
             after_message: false,
             command_octets_max,
+            room: usize::MAX,
             unasked_octets_max: u64::MAX,
             skip: Skip { tail: Tail::NEW, line_octets_left: 0, literal_octets_left: 0 },
         }
@@ -198,6 +202,20 @@ impl Framer {
     /// Another bound for commands: the one before login is small.
     pub fn set_command_octets_max(&mut self, octets: usize) {
         self.command_octets_max = octets;
+    }
+
+    /// Octets that there is room for in memory: of a command that is not whole when so many are
+    /// held, no more is. At first there is no such bound.
+    pub fn set_room(&mut self, octets: usize) {
+        self.room = octets;
+    }
+
+    /// Octets of memory that are held once `count` more have come, at most.
+    pub fn held_with(&self, count: usize) -> usize {
+        let (len, held) =
+            if self.delivered { (0, 0) } else { (self.held.len(), self.held.capacity()) };
+        // As a vector grows.
+        if len + count <= held { held } else { (held * 2).max(len + count) }
     }
 
     /// The longest literal that may come without being asked for: 4,096 under LITERAL- (RFC 7888
@@ -333,14 +351,19 @@ impl Framer {
     /// Keeps what came of a command that is not whole.
     fn hold(&mut self, input: &[u8], start: usize) -> (usize, Found) {
         self.held.extend_from_slice(&input[start..]);
-        if self.held.len() <= self.command_octets_max {
+        if self.held.len() <= self.command_octets_max.min(self.room) {
             return (input.len(), Found::More);
         }
-        let over = self.held.len() - self.command_octets_max;
-        let found = self.bad(Place::Held(self.held.len()), Fault::TooLong);
+        let over = self.held.len().saturating_sub(self.command_octets_max);
+        let fault = if over > 0 { Fault::TooLong } else { Fault::NoRoom };
+        let found = self.bad(Place::Held(self.held.len()), fault);
         self.skip.tail = Tail::NEW;
-        self.skip.tail.push(self.held.get(self.line_start..).unwrap_or_default());
-        self.leave(Rest::Line, over);
+        if let State::Literal(left) = self.state {
+            self.leave(Rest::Literal(left), 0);
+        } else {
+            self.skip.tail.push(self.held.get(self.line_start..).unwrap_or_default());
+            self.leave(Rest::Line, over);
+        }
         (input.len(), found)
     }
 

@@ -122,6 +122,28 @@ fn stays_in_step_after_what_is_too_long() {
 }
 
 #[test]
+fn refuses_what_there_is_no_room_for_and_stays_in_step() {
+    let commands = ["a NOOP ".to_owned() + &"x".repeat(40), "b LOGIN {60}\r\n".to_owned()];
+    for (command, rest) in commands.iter().zip(["y\r\n", &("z".repeat(60) + " {3+}\r\nb\r\n\r\n")])
+    {
+        let mut framer = Framer::new(1_000);
+        assert!(matches!(framer.step(command.as_bytes()).1, Event::More | Event::Literal { .. }));
+        framer.accept();
+        assert!(framer.held_with(1_000) >= 1_000);
+        framer.set_room(command.len());
+        let (more, rest) = rest.as_bytes().split_at(1);
+        let (used, event) = framer.step(more);
+        assert_eq!(used, 1);
+        assert!(matches!(event, Event::Bad { head, fault: Fault::NoRoom }
+            if head == [command.as_bytes(), more].concat()));
+        assert_eq!(framer.held_with(0), 0);
+        let rest = [rest, b"c NOOP\r\n"].concat();
+        let (used, event) = framer.step(&rest);
+        assert_eq!((used, event), (rest.len(), Event::Command(b"c NOOP")));
+    }
+}
+
+#[test]
 fn gives_up_where_nothing_leads_back() {
     check(
         &format!("a NOOP {}\r\nb NOOP\r\n", "x".repeat(60)),
