@@ -122,6 +122,13 @@ impl Accounts {
         (!folder.removed).then(|| folder.view())
     }
 
+    /// The same, for a session that is told of all that came: nothing of it is recent for others
+    /// (RFC 3501 §2.3.2).
+    pub fn take_view(&mut self, account: AccountId, mailbox: MailboxId) -> Option<View> {
+        let folder = self.by_id.get_mut(&account)?.folder_mut(mailbox)?;
+        (!folder.removed).then(|| folder.take_view())
+    }
+
     /// Whether a message is about to go.
     pub(super) fn leaves(&self, account: AccountId, mailbox: MailboxId, uid: Uid) -> bool {
         !self.leaving.is_empty() && self.leaving.contains(&(account, mailbox, uid))

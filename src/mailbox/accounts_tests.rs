@@ -322,6 +322,38 @@ fn a_view_stays_as_it_was() {
 }
 
 #[test]
+fn what_came_is_recent_until_it_is_taken_and_after_a_start_since_the_checkpoint() {
+    let mut world = World::default();
+    let mut u = Unstructured::new(&[]);
+    let mut deliver = |world: &mut World| {
+        world.deliver(&[1], 5);
+        world.flush(&mut u).unwrap();
+    };
+    let recent_from =
+        |accounts: &Accounts| accounts.open_view(AccountId(1), INBOX).unwrap().recent_from();
+    let take = |world: &World| {
+        let view = world.accounts.borrow_mut().take_view(AccountId(1), INBOX);
+        view.unwrap().recent_from()
+    };
+    deliver(&mut world);
+    deliver(&mut world);
+    assert_eq!(recent_from(&world.accounts.borrow()), Uid(1), "a look takes nothing");
+    assert_eq!(take(&world), Uid(1));
+    assert_eq!(take(&world), Uid(3));
+    deliver(&mut world);
+    assert_eq!(take(&world), Uid(3));
+    let mut loaded = Accounts::new();
+    let dirty = world.accounts.borrow().dirty();
+    for major in dirty {
+        let at = Lsn(world.lsn);
+        world.accounts.borrow_mut().save(major, at, &mut |minor, octets| {
+            loaded.load(major, minor, at, &octets.unwrap()).unwrap();
+        });
+    }
+    assert_eq!(recent_from(&loaded), Uid(4));
+}
+
+#[test]
 fn counts_what_is_on_its_way_against_the_quota() {
     let accounts = Rc::new(RefCell::new(Accounts::new()));
     let quota = Quota { octets: 100, messages: 10 };

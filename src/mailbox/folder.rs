@@ -44,6 +44,8 @@ pub(super) struct Folder {
     pub uidnext: Uid,
     /// The UID that the next delivery is given; runs ahead of `uidnext`.
     pub assign: Uid,
+    /// Volatile: the first UID that no session was told of (RFC 3501 §2.3.2).
+    recent_from: Uid,
     pub count: u32,
     next_chunk: u32,
     pub modseq: ModSeq,
@@ -68,6 +70,7 @@ impl Folder {
             uidvalidity: create.uidvalidity,
             uidnext: Uid(1),
             assign: Uid(1),
+            recent_from: Uid(1),
             count: 0,
             next_chunk: 0,
             modseq: create.modseq,
@@ -285,10 +288,18 @@ impl Folder {
         let facts = Facts {
             uidvalidity: self.uidvalidity,
             uidnext: self.uidnext,
+            recent_from: self.recent_from,
             modseq: self.modseq,
             octets: self.octets,
         };
         View::new(facts, self.keywords.clone(), chunks)
+    }
+
+    /// The same, for a session that is told of all of it: nothing is recent for others.
+    pub(super) fn take_view(&mut self) -> View {
+        let view = self.view();
+        self.recent_from = self.uidnext;
+        view
     }
 
     /// Every message, by rising UID.
@@ -367,6 +378,8 @@ impl Folder {
             uidvalidity: UidValidity(head.uidvalidity),
             uidnext: Uid(head.uidnext),
             assign: Uid(head.uidnext),
+            // Who was told of what before is not known any more.
+            recent_from: Uid(head.uidnext),
             count: head.count,
             next_chunk: head.next_chunk,
             modseq: ModSeq(head.modseq),

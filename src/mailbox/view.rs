@@ -57,6 +57,7 @@ pub struct Changes {
 pub(super) struct Facts {
     pub uidvalidity: UidValidity,
     pub uidnext: Uid,
+    pub recent_from: Uid,
     pub modseq: ModSeq,
     pub octets: u64,
 }
@@ -73,8 +74,13 @@ pub struct View {
 impl View {
     /// Of an account that never got mail.
     pub fn empty() -> View {
-        let facts =
-            Facts { uidvalidity: UidValidity(0), uidnext: Uid(1), modseq: ModSeq(0), octets: 0 };
+        let facts = Facts {
+            uidvalidity: UidValidity(0),
+            uidnext: Uid(1),
+            recent_from: Uid(1),
+            modseq: ModSeq(0),
+            octets: 0,
+        };
         View::new(facts, None, std::iter::empty())
     }
 
@@ -100,6 +106,18 @@ impl View {
 
     pub fn uidnext(&self) -> Uid {
         self.facts.uidnext
+    }
+
+    /// The first UID that no session was told of before this view was made (RFC 3501 §2.3.2).
+    pub fn recent_from(&self) -> Uid {
+        self.facts.recent_from
+    }
+
+    /// The same messages, all of which somebody was told of.
+    #[must_use]
+    pub fn without_recent(mut self) -> View {
+        self.facts.recent_from = self.facts.uidnext;
+        self
     }
 
     /// How many messages.
@@ -233,8 +251,13 @@ mod tests {
     }
 
     fn view(uidnext: u32, modseq: u64, chunks: &[Rc<Chunk>]) -> View {
-        let modseq = ModSeq(modseq);
-        let facts = Facts { uidvalidity: UidValidity(1), uidnext: Uid(uidnext), modseq, octets: 0 };
+        let facts = Facts {
+            uidvalidity: UidValidity(1),
+            uidnext: Uid(uidnext),
+            recent_from: Uid(1),
+            modseq: ModSeq(modseq),
+            octets: 0,
+        };
         View::new(facts, None, chunks.iter().cloned())
     }
 

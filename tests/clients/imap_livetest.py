@@ -1,6 +1,6 @@
 """IMAPClient's own live test, where IMAPClient is installed: its cases by UID, and by number.
 
-What fails must be named here; against Dovecot the same fails, but for \\Recent.
+What fails must be named here; against Dovecot the same fails.
 """
 # needs: python3
 
@@ -11,7 +11,6 @@ import sys
 
 # Of IMAPClient 4.1.
 KNOWN = {
-    "test_status": "wants \\Recent, which IMAP4rev2 took away and this server does not keep",
     "test_fetch": "asks an Envelope for its length, which is none any more",
     "test_move": "without UIDs: imaplib has no MOVE",
     "test_small_connection_timeout_fail": "wants a connection that takes over a millisecond",

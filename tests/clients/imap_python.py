@@ -79,7 +79,8 @@ def imap_client():
     assert found[1][b"ENVELOPE"].from_[0].mailbox == b"ann"
     assert found[1][b"RFC822.SIZE"] == len(MESSAGE)
     assert found[1][b"BODYSTRUCTURE"][0] == b"text", found
-    assert client.add_flags([1], [imapclient.FLAGGED])[1] == (b"\\Answered", b"\\Flagged", b"\\Seen")
+    flags = client.add_flags([1], [imapclient.FLAGGED])[1]
+    assert flags == (b"\\Answered", b"\\Flagged", b"\\Seen", b"\\Recent")
     client.move([1], "Trash")
     assert client.folder_status("Trash", [b"MESSAGES", b"UIDNEXT"])[b"MESSAGES"] == 1
     client.idle()

@@ -1,4 +1,5 @@
-# mutt in batch: reads the index by IMAP, saves a message into another mailbox, marks and removes.
+# mutt in batch: reads the index by IMAP, where mail is new at first and old the next time, saves a
+# message into another mailbox, marks and removes.
 # needs: mutt curl script
 set -eu
 imap="imap://$HOST:$IMAP_PORT"
@@ -6,7 +7,8 @@ say() { echo "mutt: $*" >&2; cat log >&2; exit 1; }
 curl_() { curl -sS --max-time 60 -u "$USER_ADDRESS:$PASSWORD" "$@"; }
 for number in 1 2 3; do
     printf 'From: a@other.example\r\nSubject: number %s\r\n\r\ntext\r\n' "$number" >mail
-    curl_ "$imap/INBOX" -T mail || say "not appended"
+    curl_ "smtp://$HOST:$SMTP_PORT" --mail-from a@other.example --mail-rcpt "$USER_ADDRESS" -T mail ||
+        say "not delivered"
 done
 cat >rc <<END
 set folder = "imap://$HOST:$IMAP_PORT/"
@@ -20,11 +22,17 @@ set confirmcreate = no
 set delete = yes
 set quit = yes
 set move = no
-set mark_old = no
+set index_format = "<%Z>%s"
 set header_cache = "$PWD/cache"
 push "<first-entry><save-message>=Archive<enter><next-entry><flag-message><sync-mailbox><quit>"
 END
-TERM=vt100 timeout 60 script -qec "mutt -F rc" /dev/null </dev/null >log 2>&1 || say "it ended with $?"
+mutt_() { TERM=vt100 timeout 60 script -qec "mutt -F rc" /dev/null </dev/null >log 2>&1 || say "it ended with $?"; }
+mutt_
+# RFC 3501 §2.3.2: nobody was told of them before.
+grep -q '<N.*>number 2' log || say "number 2 is not new"
 status() { curl_ "$imap/" -X "STATUS $1 (MESSAGES)" | sed -n 's/.*MESSAGES \([0-9]*\).*/\1/p'; }
 [ "$(status INBOX)" = 2 ] || say "INBOX has $(status INBOX)"
 [ "$(status Archive)" = 1 ] || say "Archive has $(status Archive)"
+sed -i 's/^push .*/push "<quit>"/' rc
+mutt_
+grep -q '<O.*>number 3' log || say "number 3 is not old"

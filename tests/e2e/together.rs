@@ -17,6 +17,7 @@ fn each_protocol_sees_what_the_others_did_when_it_may() {
     for number in 1..=3 {
         deliver(&server, number).unwrap();
         assert_eq!(imap.line().unwrap(), format!("* {number} EXISTS"));
+        assert_eq!(imap.line().unwrap(), format!("* {number} RECENT"));
     }
     imap.link.send("DONE\r\n").unwrap();
     assert_eq!(imap.answer("i").unwrap().len(), 1);
@@ -54,6 +55,12 @@ fn each_protocol_sees_what_the_others_did_when_it_may() {
     pop3.link.body().unwrap();
     pop3.quit().unwrap();
     assert_eq!(imap.ok("STATUS INBOX (MESSAGES)").unwrap(), ["* STATUS INBOX (MESSAGES 1)"]);
+
+    // POP3 knows nothing of \Recent, and leaves it to IMAP.
+    imap.ok("UNSELECT").unwrap();
+    deliver(&server, 5).unwrap();
+    Maildrop::open_filled(server.pop3(), "bob", 2).unwrap().quit().unwrap();
+    assert_eq!(imap.ok("STATUS INBOX (RECENT)").unwrap(), ["* STATUS INBOX (RECENT 1)"]);
 }
 
 fn deliver(server: &Server, number: u32) -> io::Result<()> {

@@ -31,6 +31,10 @@ impl World {
         }
     }
 
+    pub(crate) fn life(&self) -> u64 {
+        self.life.get()
+    }
+
     pub(crate) fn begin_life(&self, life: u64, bad_net: bool, bad_disk: bool) {
         self.life.set(life);
         self.bad_net.set(bad_net);

@@ -182,6 +182,12 @@ impl<E: Env> Driver<E> {
     ) {
         let Some(user) = &self.user else { return };
         let limit = self.shard.settings().imap.append_octets_max;
+        let selected = user.selected.as_ref().filter(|selected| selected.mailbox == id);
+        let recent = match selected {
+            Some(selected) => selected.recent.count(view),
+            None if self.enabled.rev2 => 0,
+            None => view.count() - view.lower_bound(view.recent_from()),
+        };
         let mut line = StatusLine::new(&mut self.out, name, self.enabled.utf8);
         for &item in items {
             let number = match item {
@@ -192,7 +198,7 @@ impl<E: Env> Driver<E> {
                 StatusItem::Deleted => u64::from(view.deleted()),
                 // No less than all RFC822.SIZE together (RFC 8438 §3): the sum.
                 StatusItem::Size => view.octets(),
-                StatusItem::Recent => 0,
+                StatusItem::Recent => u64::from(recent),
                 StatusItem::HighestModSeq => view.modseq().0.max(1),
                 StatusItem::DeletedStorage => {
                     let deleted = view.iter().filter(|entry| entry.flags.has(Flags::DELETED));

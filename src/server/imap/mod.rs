@@ -28,6 +28,7 @@ mod object;
 mod offer;
 mod order;
 mod query;
+mod recent;
 mod search;
 mod select;
 mod selected;

@@ -27,12 +27,6 @@ impl<E: Env> Driver<E> {
         self.sync_to(conn, view, expunges, Own::NONE).await
     }
 
-    /// The selected mailbox as it is now; `None` if it is no more.
-    pub(super) fn view_now(&self) -> Option<View> {
-        let user = self.user.as_ref()?;
-        self.shard.accounts.borrow().open_view(user.account, user.selected.as_ref()?.mailbox)
-    }
-
     /// Takes the mailbox as it is now, and tells what changed; but says nothing of the flags of
     /// messages that the command itself changed.
     pub(super) async fn sync_to(
@@ -59,6 +53,9 @@ impl<E: Env> Driver<E> {
         }
         if news.has_more {
             put_count(out, selected.count(), "EXISTS");
+            if news.has_recent {
+                put_count(out, selected.recent.count(&selected.view), "RECENT");
+            }
         }
         if news.has_new_names {
             selected.put_flags(out);

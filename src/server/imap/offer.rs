@@ -1,5 +1,6 @@
 //! What is offered, and what a client switched on.
 
+use super::recent::Recent;
 use super::{Done, Driver, Settings};
 use crate::env::Env;
 use crate::wire::imap::capability::Capabilities;
@@ -92,6 +93,9 @@ impl<E: Env> Driver<E> {
                 enabled.push("UTF8=ACCEPT");
             } else if is("IMAP4rev2") && !on.rev2 {
                 (on.rev2, on.utf8) = (true, true);
+                if let Some(selected) = self.user.as_mut().and_then(|user| user.selected.as_mut()) {
+                    selected.recent = Recent::default();
+                }
                 enabled.push("IMAP4rev2");
             }
         }

@@ -18,7 +18,7 @@ use crate::model::id::{BlobId, LogId};
 use crate::store::BlobView;
 use crate::wire::imap::command::search::{Dated, Key, Mark, When, Within};
 use crate::wire::imap::scan::{Text, Which};
-use crate::wire::imap::set::Span;
+use crate::wire::imap::set::{Span, is_among};
 use crate::wire::message::charset::to_utf8;
 use crate::wire::message::fields::fields;
 use crate::wire::message::head::{FieldKind, Head};
@@ -46,6 +46,8 @@ enum Node {
     /// Message numbers, in spans that rise.
     Numbers(Vec<Span>),
     Uids(Range<u32>),
+    /// `\Recent`: UIDs, in spans that rise.
+    Recent(Vec<Span>),
     Flags {
         flags: Flags,
         set: bool,
@@ -174,9 +176,8 @@ impl Making<'_, '_> {
             Key::Uids(which) => self.numbers(*which, true),
             Key::UidAfter(uid) => Node::Uids(uid.saturating_add(1)..u32::MAX),
             Key::UidBefore(uid) => Node::Uids(0..*uid),
-            Key::Has { mark, set } => has(*mark, *set),
-            // No message is \Recent here, which is any server's right (RFC 3501 §2.3.2).
-            Key::New => Node::Known(false),
+            Key::Has { mark, set } => self.has(*mark, *set),
+            Key::New => Node::All(vec![self.has(Mark::Recent, true), self.has(Mark::Seen, false)]),
             Key::ThreadId(id) => match named_thread(id) {
                 Some(thread) => {
                     self.asks_summaries = true;
@@ -229,6 +230,21 @@ impl Making<'_, '_> {
         Node::Numbers(self.selected.numbers_there(which, uid))
     }
 
+    fn has(&self, mark: Mark, set: bool) -> Node {
+        let flags = match mark {
+            Mark::Answered => Flags::ANSWERED,
+            Mark::Deleted => Flags::DELETED,
+            Mark::Draft => Flags::DRAFT,
+            Mark::Flagged => Flags::FLAGGED,
+            Mark::Seen => Flags::SEEN,
+            Mark::Recent => {
+                let recent = Node::Recent(self.selected.recent.spans().to_vec());
+                return if set { recent } else { Node::Not(Box::new(recent)) };
+            }
+        };
+        Node::Flags { flags, set }
+    }
+
     fn contains(&mut self, within: Within<'_>, text: Text<'_>) -> Node {
         let mut wanted = String::new();
         to_utf8(self.around.charset, &text.octets(), &mut wanted);
@@ -249,18 +265,6 @@ impl Making<'_, '_> {
             }
         }
     }
-}
-
-fn has(mark: Mark, set: bool) -> Node {
-    let flags = match mark {
-        Mark::Answered => Flags::ANSWERED,
-        Mark::Deleted => Flags::DELETED,
-        Mark::Draft => Flags::DRAFT,
-        Mark::Flagged => Flags::FLAGGED,
-        Mark::Seen => Flags::SEEN,
-        Mark::Recent => return Node::Known(!set),
-    };
-    Node::Flags { flags, set }
 }
 
 /// What the mailbox knows of a message.
@@ -297,11 +301,9 @@ impl Node {
         let entry = row.entry;
         Some(match self {
             Node::Known(holds) => *holds,
-            Node::Numbers(spans) => {
-                let at = spans.partition_point(|span| span.last < row.number);
-                spans.get(at).is_some_and(|span| span.first <= row.number)
-            }
+            Node::Numbers(spans) => is_among(spans, row.number),
             Node::Uids(uids) => uids.contains(&entry.uid.0),
+            Node::Recent(spans) => is_among(spans, entry.uid.0),
             Node::Flags { flags, set } => entry.flags.has(*flags) == *set,
             Node::Keyword { bit, set } => {
                 let mask = row.known.map_or(0, |known| known.mask(entry.keywords));

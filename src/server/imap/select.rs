@@ -38,13 +38,10 @@ impl<E: Env> Driver<E> {
         let Ok(name) = mailbox::name(&octets, self.enabled.utf8) else {
             return Ok(Done::No(Some(Word::NonExistent), "there is no such mailbox"));
         };
-        let Some(user) = &mut self.user else { return Ok(Done::Bad("log in first")) };
+        let Some(user) = &self.user else { return Ok(Done::Bad("log in first")) };
         let account = user.account;
-        let found = {
-            let state = self.shard.accounts.borrow();
-            let id = state.named(account, &name);
-            id.and_then(|id| Some((id, state.open_view(account, id)?)))
-        };
+        let id = self.shard.accounts.borrow().named(account, &name);
+        let found = id.and_then(|id| Some((id, self.take_view(account, id, read_only)?)));
         let Some((id, view)) = found else {
             return Ok(Done::No(Some(Word::NonExistent), "there is no such mailbox"));
         };
@@ -52,7 +49,7 @@ impl<E: Env> Driver<E> {
         let out = &mut self.out;
         put_count(out, selected.count(), "EXISTS");
         if !self.enabled.rev2 {
-            put_count(out, 0, "RECENT");
+            put_count(out, selected.recent.count(&selected.view), "RECENT");
         }
         selected.put_flags(out);
         let ok = |text: &'static str| Status::untagged(Kind::Ok, text);
@@ -80,7 +77,9 @@ impl<E: Env> Driver<E> {
             let runs = self.shard.accounts.borrow().vanished_since(account, id, since);
             Missed::of(view, &qresync, runs)
         });
-        user.selected = Some(Box::new(selected));
+        if let Some(user) = &mut self.user {
+            user.selected = Some(Box::new(selected));
+        }
         if let Some(missed) = missed {
             self.tell_vanished(conn, true, missed.gone).await?;
             self.tell_changed(conn, &missed.changed, Own::NONE).await?;

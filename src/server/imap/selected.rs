@@ -4,6 +4,7 @@
 //! yet, are kept beside it as ghosts and have their numbers still (RFC 9051 §7.5.1).
 
 use super::offer::Enabled;
+use super::recent::Recent;
 use crate::bytes::chain::Chain;
 use crate::mailbox::{Entry, Flags, View};
 use crate::model::id::{MailboxId, ModSeq, Uid};
@@ -25,6 +26,7 @@ pub(super) struct Selected {
     before_ghosts: ModSeq,
     /// `$`: UIDs (RFC 5182).
     pub saved: Vec<Span>,
+    pub recent: Recent,
 }
 
 /// The system flags, with their names.
@@ -58,6 +60,8 @@ impl Own<'_> {
 pub(super) struct News {
     /// Messages came.
     pub has_more: bool,
+    /// Some of them are `\Recent`.
+    pub has_recent: bool,
     /// Keywords that no message had before.
     pub has_new_names: bool,
     /// Messages with other flags, by rising UID.
@@ -70,7 +74,9 @@ pub(super) struct NoSuchNumber;
 impl Selected {
     pub(super) fn new(mailbox: MailboxId, read_only: bool, view: View) -> Selected {
         let before_ghosts = view.modseq();
-        Selected { mailbox, read_only, view, ghosts: Vec::new(), before_ghosts, saved: Vec::new() }
+        let (ghosts, saved, mut recent) = (Vec::new(), Vec::new(), Recent::default());
+        recent.learn(&view, Uid(1));
+        Selected { mailbox, read_only, view, ghosts, before_ghosts, saved, recent }
     }
 
     /// Up to which change counter the client knows everything.
@@ -185,7 +191,8 @@ impl Selected {
         let system = SYSTEM.iter().filter(move |(flag, _)| flags.has(*flag)).map(|(_, name)| *name);
         let set = entry.keywords;
         let keywords = self.view.keywords().into_iter().flat_map(move |known| known.of(set));
-        system.chain(keywords)
+        let recent = self.recent.has(entry.uid).then_some("\\Recent");
+        system.chain(recent).chain(keywords)
     }
 
     /// FLAGS and PERMANENTFLAGS (RFC 9051 §7.3.5, §7.1).
@@ -228,8 +235,14 @@ impl Selected {
             self.ghosts.extend(changes.vanished);
             self.ghosts.sort_unstable_by_key(|ghost| ghost.uid);
         }
+        let has_recent = self.recent.learn(&view, self.view.uidnext());
         self.view = view;
-        Some(News { has_more: self.count() > had, has_new_names, changed: changes.changed })
+        Some(News {
+            has_more: self.count() > had,
+            has_recent,
+            has_new_names,
+            changed: changes.changed,
+        })
     }
 
     /// The change counter before the first ghost went, if there are any.

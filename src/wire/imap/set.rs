@@ -139,6 +139,12 @@ pub fn merge(mut spans: Vec<Span>) -> Vec<Span> {
     spans
 }
 
+/// Whether a number is in one of some ascending spans.
+pub fn is_among(spans: &[Span], number: u32) -> bool {
+    let at = spans.partition_point(|span| span.last < number);
+    spans.get(at).is_some_and(|span| span.contains(number))
+}
+
 /// What is in both of two lists of ascending spans, for sets against what a mailbox has.
 pub fn intersect(mut left: &[Span], mut right: &[Span]) -> Vec<Span> {
     let mut both = Vec::new();

@@ -55,6 +55,8 @@ pub(super) struct Message {
     pub(super) gone: Option<Tick>,
     pub(super) email: Option<String>,
     pub(super) content: Option<usize>,
+    /// The life, and the number of the SELECT, in which it was `\Recent`.
+    recent: Option<(u64, u64)>,
     /// It is a copy of one that may be marked as deleted.
     deletable: bool,
     /// Copies of it that were asked for.
@@ -196,6 +198,18 @@ impl Mailbox {
         message.state(modseq, Flags::MAX, flags).map_err(|what| format!("UID {uid}: {what}"))?;
         message.news.push((now, modseq));
         Ok(())
+    }
+
+    /// A message is `\Recent` for who may change the mailbox, since a SELECT in this life: for one at
+    /// most (RFC 3501 §2.3.2).
+    pub(super) fn recent(&mut self, uid: u32, (life, opened): (u64, u64)) -> Verdict {
+        let message = self.message(uid);
+        match message.recent.replace((life, opened)) {
+            Some((then, other)) if then == life && other != opened => {
+                Err(format!("UID {uid} is \\Recent since commands {other} and {opened}"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A message was brought with these flags.

@@ -255,6 +255,7 @@ impl Session {
         }
         match (response, front, &mut self.view) {
             (Response::Exists(count), _, Some(view)) => view.exists(count),
+            (Response::Recent(count), _, Some(view)) => view.recent(count),
             (Response::Expunge(_), ..) if self.qresync => Err("EXPUNGE after QRESYNC".to_owned()),
             (Response::Vanished { .. }, ..) if !self.qresync => {
                 Err("VANISHED without QRESYNC".to_owned())
@@ -275,16 +276,8 @@ impl Session {
                 Ok(())
             }
             (Response::Fetch(fetched), front, Some(view)) => {
-                let uid = view.fetched(&fetched)?;
-                let Some(uid) = uid else { return Ok(()) };
-                learn(&mut account, view.uidvalidity, uid, &fetched, (sent, now))?;
-                if let Some(front) = front {
-                    let told = front.told.entry(uid).or_default();
-                    told.0 = fetched.modseq.or(told.0);
-                    told.1 = fetched.flags.or(told.1);
-                    front.fetched.push(fetched);
-                }
-                Ok(())
+                let life = self.shared.world.life();
+                take_fetched(&mut account, life, view, front, fetched, (sent, now))
             }
             (Response::Search(hits), Some(front), _) => {
                 front.hits = Some(hits);
@@ -358,7 +351,7 @@ impl Session {
             None => Ok(vec![super::view::Slot::default(); opening.exists]),
         };
         match slots {
-            Ok(slots) => self.view = Some(View::new(&opening, read_only, slots)),
+            Ok(slots) => self.view = Some(View::new(&opening, read_only, command.number, slots)),
             Err(what) => self.fail(what),
         }
         self.shared.world.verdict().map_err(io::Error::other)?;
@@ -420,6 +413,29 @@ fn may_have_gone(mailbox: &Mailbox, uids: &[u32]) -> Verdict {
         Some(uid) => Err(format!("I3: UID {uid} is said to have vanished, which nobody asked for")),
         None => Ok(()),
     }
+}
+
+/// A FETCH response, which may be one that the first command asked for.
+fn take_fetched(
+    account: &mut Account,
+    life: u64,
+    view: &mut View,
+    front: Option<&mut Command>,
+    fetched: Fetched,
+    (sent, now): (Tick, Tick),
+) -> Verdict {
+    let Some(uid) = view.fetched(&fetched)? else { return Ok(()) };
+    learn(account, view.uidvalidity, uid, &fetched, (sent, now))?;
+    if fetched.recent == Some(true) && !view.read_only {
+        account.mailbox(view.uidvalidity).recent(uid, (life, view.opened))?;
+    }
+    if let Some(front) = front {
+        let told = front.told.entry(uid).or_default();
+        told.0 = fetched.modseq.or(told.0);
+        told.1 = fetched.flags.or(told.1);
+        front.fetched.push(fetched);
+    }
+    Ok(())
 }
 
 /// What a FETCH response says of the account.

@@ -3,6 +3,7 @@
 //! ```text
 //! EXISTS    never falls (RFC 9051 §7.4.1)       EXPUNGE   in range; see the client for when
 //! FETCH     in range, UIDs rise with numbers    VANISHED  names what is there (RFC 7162 §3.2.10)
+//! RECENT    no more than there are          \Recent   stays while it is selected (RFC 3501 §2.3.2)
 //! HIGHESTMODSEQ   no change up to it is told later (RFC 7162 §3.2, §6)
 //! ```
 
@@ -16,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) struct Slot {
     pub(super) uid: Option<u32>,
     pub(super) flags: Option<Flags>,
+    pub(super) recent: Option<bool>,
     pub(super) modseq: Option<u64>,
 }
 
@@ -24,6 +26,8 @@ pub(super) struct View {
     pub(super) uidvalidity: u32,
     pub(super) uidnext: u32,
     pub(super) read_only: bool,
+    /// The number of the command that opened it.
+    pub(super) opened: u64,
     pub(super) slots: Vec<Slot>,
     /// What the client would come back with.
     pub(super) highest: u64,
@@ -46,11 +50,12 @@ pub(super) struct Opening {
 }
 
 impl View {
-    pub(super) fn new(opening: &Opening, read_only: bool, slots: Vec<Slot>) -> View {
+    pub(super) fn new(opening: &Opening, read_only: bool, opened: u64, slots: Vec<Slot>) -> View {
         View {
             uidvalidity: opening.uidvalidity,
             uidnext: opening.uidnext,
             read_only,
+            opened,
             slots,
             highest: opening.highest,
             said: opening.highest,
@@ -65,6 +70,13 @@ impl View {
             return Err(format!("EXISTS fell from {known} to {count}"));
         }
         self.slots.resize(count, Slot::default());
+        Ok(())
+    }
+
+    pub(super) fn recent(&self, count: u32) -> Verdict {
+        if count as usize > self.slots.len() {
+            return Err(format!("RECENT {count} of {} messages", self.slots.len()));
+        }
         Ok(())
     }
 
@@ -130,6 +142,10 @@ impl View {
             slot.modseq = Some(modseq);
             self.told = self.told.max(modseq);
         }
+        if fetched.recent.is_some() && slot.recent.is_some_and(|was| fetched.recent != Some(was)) {
+            return Err(format!("number {}: \\Recent is {:?} now", index + 1, fetched.recent));
+        }
+        slot.recent = fetched.recent.or(slot.recent);
         slot.flags = fetched.flags.or(slot.flags);
         Ok(slot.uid)
     }
@@ -176,8 +192,9 @@ pub(super) fn resynced(
     opening: &Opening,
 ) -> Result<Vec<Slot>, String> {
     let known = memory.messages.iter();
-    let known = known
-        .map(|(&uid, &flags)| (uid, Slot { uid: Some(uid), flags: Some(flags), modseq: None }));
+    let known = known.map(|(&uid, &flags)| {
+        (uid, Slot { uid: Some(uid), flags: Some(flags), ..Slot::default() })
+    });
     let mut slots: BTreeMap<u32, Slot> = known.collect();
     for uid in &opening.vanished {
         slots.remove(uid);
@@ -187,7 +204,8 @@ pub(super) fn resynced(
         if opening.vanished.contains(&uid) {
             return Err(format!("QRESYNC: UID {uid} vanished and is there"));
         }
-        slots.insert(uid, Slot { uid: Some(uid), flags: fetched.flags, modseq: fetched.modseq });
+        let (flags, recent, modseq) = (fetched.flags, fetched.recent, fetched.modseq);
+        slots.insert(uid, Slot { uid: Some(uid), flags, recent, modseq });
     }
     let mut slots: Vec<Slot> = slots.into_values().collect();
     let count = slots.len();

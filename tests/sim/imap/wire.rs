@@ -53,6 +53,8 @@ pub(super) struct Fetched {
     pub(super) number: u32,
     pub(super) uid: Option<u32>,
     pub(super) flags: Option<Flags>,
+    /// Whether `\Recent` is among them.
+    pub(super) recent: Option<bool>,
     pub(super) modseq: Option<u64>,
     pub(super) email: Option<String>,
     pub(super) size: Option<u64>,
@@ -63,6 +65,7 @@ pub(super) struct Fetched {
 pub(super) enum Response {
     Continue,
     Exists(u32),
+    Recent(u32),
     Expunge(u32),
     Vanished {
         earlier: bool,
@@ -157,7 +160,9 @@ fn fetched(tokens: &[Token]) -> Option<Fetched> {
             },
             Some("FLAGS") => {
                 let names = tokens[at + 2..].iter().take_while(|token| **token != Token::Close);
-                let bits = names.map(|token| match token {
+                let is_recent = |token: &&Token| **token == Token::Word("\\Recent".to_owned());
+                found.recent = Some(names.clone().any(|token| is_recent(&token)));
+                let bits = names.filter(|token| !is_recent(token)).map(|token| match token {
                     Token::Word(name) => bit(name),
                     _ => None,
                 });
@@ -190,6 +195,7 @@ fn plain(text: &str) -> Option<Response> {
     let words: Vec<&str> = rest.split(' ').collect();
     Some(match words.as_slice() {
         [number, "EXISTS"] => Response::Exists(number.parse().ok()?),
+        [number, "RECENT"] => Response::Recent(number.parse().ok()?),
         [number, "EXPUNGE"] => Response::Expunge(number.parse().ok()?),
         [_, "FETCH", ..] => Response::Fetch(fetched(&tokens_of(text))?),
         ["VANISHED", "(EARLIER)", set] => Response::Vanished { earlier: true, uids: numbers(set)? },
