@@ -136,7 +136,8 @@ crate::figures! {
         pub blobs: Gauge = "pombal_store_blobs",
         /// Writes and syncs that failed.
         pub failures: Gauge = "pombal_store_failures_total",
-        /// 1 while the disk gives no room for another segment of the log.
+        /// 1 while the disk gives no room for another segment of the log, unless what was removed is room
+        /// for mail again.
         pub crowded: Gauge = "pombal_store_crowded",
         /// Messages that were promised and wait for another shard.
         pub spooled: Gauge = "pombal_spool_messages",

@@ -20,6 +20,7 @@ use super::batch::{self, BlobLine, Place};
 use super::cache::Cache;
 use super::format::{Identity, Reached, SegmentHeader, Stream};
 use super::record::{Group, Record};
+use super::reserve::Told;
 use super::segments::{Local, SegmentStore, SuperblockFile};
 use super::stats::Stats;
 use super::table::{BLOB_OCTETS_MAX, BlobTable};
@@ -77,7 +78,8 @@ pub struct Figures {
     pub hot_segments: u64,
     pub index_segments: u64,
     pub queued_octets: u64,
-    /// The disk gives no room for another segment: soon only removals are taken.
+    /// The disk gives no room for another segment: soon, or now, only removals are taken. Not so
+    /// once what was removed is room again.
     pub crowded: bool,
     pub cache_octets: u64,
     pub cache_hits: u64,
@@ -253,6 +255,7 @@ pub(super) struct Inner<E: Env, S: SegmentStore> {
     pub checkpointing: Cell<bool>,
     /// The next checkpoint writes every page there is.
     pub renewing: Cell<bool>,
+    pub told_room: Cell<Told>,
     pub stopping: Cell<bool>,
     pub stopped: Signal,
     queue: RefCell<VecDeque<Waiting>>,
@@ -318,6 +321,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
                 stopping: Cell::new(false),
                 stopped: Signal::default(),
                 queue: RefCell::default(),
+                told_room: Cell::default(),
                 queued_octets: Cell::new(0),
                 in_flight: RefCell::default(),
                 last_batch_octets: Cell::new(0),
@@ -357,7 +361,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
             hot_segments: to_u64(shared.hot.borrow().len()),
             index_segments: to_u64(shared.index.borrow().segments.len()),
             queued_octets: to_u64(shared.queued_octets.get()),
-            crowded: shared.crowded.get(),
+            crowded: shared.told_room.get().is_short(),
             cache_octets: to_u64(cache.held()),
             cache_hits: cache.hits(),
             cache_misses: cache.misses(),

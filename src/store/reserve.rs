@@ -12,7 +12,8 @@
 //!
 //! That takes two slots, and one for the pages of checkpoints while those that live fill less than
 //! half a segment; beyond that two more for each segment of them. A segment with blobs is free again
-//! when the last blob in it is gone: only then is mail taken again. A reserve that was never there
+//! when the last blob in it is gone and a checkpoint was made, which is soon: only then is mail taken
+//! again. A reserve that was never there
 //! (the disk was full when the log was made or grew) helps nobody.
 
 use super::log::Log;
@@ -29,6 +30,37 @@ const RESERVE_SLOTS: usize = 3;
 const ROOM_PAUSE: Duration = Duration::from_secs(1);
 /// Wait for a file that is being made.
 const PREPARING_PAUSE: Duration = Duration::from_millis(5);
+
+/// What the operator was told last of the room for mail.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Told {
+    /// The disk gives what is asked for.
+    #[default]
+    Plenty,
+    /// It gives no more, and blobs are taken still.
+    Ending,
+    /// Blobs are refused.
+    Full,
+    /// It gives no more, and what was removed is room again.
+    Again,
+}
+
+impl Told {
+    /// Whether somebody has to see to it.
+    pub(super) fn is_short(self) -> bool {
+        matches!(self, Told::Ending | Told::Full)
+    }
+
+    fn next(self, crowded: bool, refuses: bool) -> Told {
+        match (crowded, refuses, self) {
+            (false, ..) => Told::Plenty,
+            (true, true, _) => Told::Full,
+            (true, false, Told::Plenty) => Told::Ending,
+            (true, false, Told::Full) => Told::Again,
+            (true, false, Told::Ending | Told::Again) => self,
+        }
+    }
+}
 
 impl<E: Env, S: SegmentStore> Log<E, S> {
     /// Free slots that no blob may take.
@@ -86,6 +118,9 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
                 let prepared = shared.segments.prepare(wanted).await;
                 log.set_crowded(prepared.as_ref().err());
                 if prepared.is_err() {
+                    if log.has_dead_segment() {
+                        shared.checkpoint_due.set();
+                    }
                     shared.env.sleep(ROOM_PAUSE).await;
                 } else if shared.segments.free_slots() > log.reserve() {
                     break;
@@ -103,13 +138,26 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         }
     }
 
-    /// Notes whether the disk gives room, and tells when that changed.
+    /// Whether a checkpoint would give a segment back: nothing in it is alive, nor is it written.
+    fn has_dead_segment(&self) -> bool {
+        let shared = &self.shared;
+        let (table, applied) = (shared.table.borrow(), shared.applied.get());
+        let hot = shared.hot.borrow();
+        hot.iter().any(|one| one.segment < applied.segment && table.live_octets(one.slot) == 0)
+    }
+
+    /// Notes whether the disk gives room, and tells when that, or what comes of it, changed.
     pub(super) fn set_crowded(&self, error: Option<&io::Error>) {
-        let was = self.shared.crowded.replace(error.is_some());
+        let shared = &self.shared;
+        shared.crowded.set(error.is_some());
+        let now = shared.told_room.get().next(error.is_some(), self.refuses_blobs());
+        let was = shared.told_room.replace(now);
         let number = ("log", self.id().0.into());
         match error {
-            Some(error) if !was => event(Level::Error, "no_room", &[number, ("why", error.into())]),
-            None if was => event(Level::Info, "room_again", &[number]),
+            Some(error) if now.is_short() && !was.is_short() => {
+                event(Level::Error, "no_room", &[number, ("why", error.into())]);
+            }
+            _ if was.is_short() && !now.is_short() => event(Level::Info, "room_again", &[number]),
             _ => {}
         }
     }

@@ -5,9 +5,13 @@ use super::*;
 type Opened = (Sim, Log<SimEnv>, Rc<RefCell<Shelf>>);
 
 fn start() -> Opened {
+    start_with(settings(Planted::Nothing))
+}
+
+fn start_with(settings: Settings) -> Opened {
     let sim = Sim::with_disk(5, Faults::none(), Disk::new());
     sim.allow_leaks();
-    let opened = sim.run_until(open(sim.env(0), Planted::Nothing)).expect("opening ends");
+    let opened = sim.run_until(open_with(sim.env(0), settings)).expect("opening ends");
     let (log, shelf) = opened.expect("a new log opens");
     sim.run_for(Duration::from_millis(100)).ok();
     (sim, log, shelf)
@@ -91,6 +95,30 @@ fn all_can_be_removed_and_then_mail_is_taken_again() {
         sim.run_for(Duration::from_secs(5)).ok();
         assert!(shelf.borrow().keys.is_empty());
         assert!(log.has_room(9_000), "round {round}: {:?}", log.figures());
+    }
+}
+
+/// It does not wait for the next checkpoint, nor is the operator left to believe that it is full.
+#[test]
+fn what_is_removed_is_room_soon() {
+    let never = Duration::from_hours(24);
+    let seldom = Settings {
+        checkpoint_pause: never,
+        checkpoint_octets: u64::MAX,
+        ..settings(Planted::Nothing)
+    };
+    let (sim, log, _) = start_with(seldom);
+    for round in 0..5 {
+        let there = fill(&sim, &log);
+        // Looked at while it is full, as it is every second.
+        sim.run_for(Duration::from_secs(2)).ok();
+        assert!(log.figures().crowded, "round {round}");
+        for one in there {
+            assert!(sim.run_until(take_off(&log, one)).expect("it ends").is_ok(), "round {round}");
+        }
+        sim.run_for(Duration::from_secs(3)).ok();
+        let figures = log.figures();
+        assert!(log.has_room(9_000) && !figures.crowded, "round {round}: {figures:?}");
     }
 }
 
