@@ -155,8 +155,17 @@ fn not_opened(path: &Path, error: &io::Error) -> Failure {
 }
 
 fn read(path: &Path, text: &str) -> Result<Described, Failure> {
-    let found: Described = toml::from_str(text)
-        .map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))?;
+    let found: Described = toml::from_str(text).map_err(|error| {
+        let what = match text.trim_ascii() {
+            "" => "empty".into(),
+            _ => format!("damaged ({})", error.message()),
+        };
+        Failure::Failed(format!(
+            "{} is {what}: it said which store this is; put it back from a backup, the logs are as \
+             they were",
+            path.display()
+        ))
+    })?;
     if found.format != crate::store::format::FORMAT {
         return Err(Failure::Failed(format!(
             "{}: format {} is of another release",
@@ -314,5 +323,16 @@ mod tests {
         let text = why(hold_existing(dir.path(), NOT));
         assert!(text.contains("log-001 but no store.toml"), "{text}");
         assert!(!dir.path().join("store.toml").exists());
+    }
+
+    #[test]
+    fn says_in_words_that_the_description_is_no_more() {
+        for (text, word) in [("", "is empty: "), ("\n", "is empty: "), ("\0\0", "is damaged (")] {
+            let Err(Failure::Failed(why)) = read(Path::new("store.toml"), text) else {
+                panic!("{text:?} describes no store")
+            };
+            assert!(why.contains(word) && why.contains("backup"), "{why}");
+            assert!(!why.contains('\n'), "{why}");
+        }
     }
 }

@@ -15,6 +15,7 @@ use crossbeam::channel::bounded;
 use std::future::Future;
 use std::io::Write;
 use std::num::NonZeroU16;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 /// Runs `work` on one shard of its own and hands its result out.
@@ -103,6 +104,13 @@ pub(super) fn store(
     json: bool,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
+    // A server does not end by itself: waiting for it is in vain.
+    if UnixStream::connect(config.admin_socket()).is_ok() {
+        return Err(Failure::Failed(format!(
+            "a server runs on {}: stop it first, the whole store is read while nobody writes to it",
+            config.data_dir.display()
+        )));
+    }
     let held = data_dir::hold_existing(&config.data_dir, LOCK_PATIENCE)?;
     let plan = plan(config, &held);
     let logs = (0..held.logs).map(LogId);

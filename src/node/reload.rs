@@ -44,7 +44,12 @@ fn is_taken(key: &str) -> bool {
 }
 
 fn shown(setting: Option<&Setting>) -> String {
-    setting.and_then(|one| one.value.clone()).unwrap_or_else(|| "(none)".into())
+    let value = setting.and_then(|one| one.value.clone()).unwrap_or_else(|| "(none)".into());
+    // The log has quotes of its own.
+    match value.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
+        Some(text) if !text.contains(['"', '\\']) => text.into(),
+        _ => value,
+    }
 }
 
 impl InForce {

@@ -248,6 +248,7 @@ impl<E: Env> Driver<E> {
         shard.figures.logins_failed.one();
         let peer = self.peer;
         let fields = [
+            ("protocol", "pop3".into()),
             ("peer", Value::Shown(&peer)),
             ("user", user.into()),
             ("method", method.name().into()),
@@ -302,6 +303,7 @@ impl<E: Env> Driver<E> {
             Level::Info,
             "login",
             &[
+                ("protocol", "pop3".into()),
                 ("peer", Value::Shown(&peer)),
                 ("user", (&*user).into()),
                 ("method", method.name().into()),
@@ -339,9 +341,8 @@ impl<E: Env> Driver<E> {
         let blob = match self.shard.log.read(entry.blob).await {
             Ok(blob) => blob,
             Err(error) => {
-                let why = format!("{error:?}");
-                let fields = [("blob", entry.blob.0.into()), ("why", why.as_str().into())];
-                event(Level::Error, "message_unreadable", &fields);
+                let account = self.account.as_ref().map_or(AccountId(0), |(account, _)| *account);
+                self.shard.tell_unreadable(account, &entry, &error);
                 unavailable(&mut self.out);
                 return Ok(());
             }
@@ -392,6 +393,7 @@ impl<E: Env> Driver<E> {
             Level::Info,
             "logout",
             &[
+                ("protocol", "pop3".into()),
                 ("peer", Value::Shown(&peer)),
                 ("user", (&**user).into()),
                 ("why", why.into()),

@@ -8,12 +8,13 @@ use super::owner::{self, Question, Told};
 use crate::auth::Authenticator;
 use crate::directory::{self, Snapshot};
 use crate::env::{Conn, Env};
-use crate::mailbox::{Accounts, Desk, Locks};
+use crate::mailbox::{Accounts, Desk, Entry, Locks};
 use crate::mesh::{self, Inbox, Mesh};
 use crate::model::id::{AccountId, LogId, ShardId};
 use crate::mta::{Answer, Intake, Peers, Request, Unreachable};
+use crate::probe::event::{Level, Value, event};
 use crate::proto::{pop3, smtp};
-use crate::store::Log;
+use crate::store::{Log, ReadError};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::net::IpAddr;
@@ -224,6 +225,18 @@ impl<E: Env> Shard<E> {
         self.next_message.set(number + 1);
         let start = self.env.wall().0 / 1_000_000;
         format!("{start:x}.{:x}.{number:x}", self.id.0)
+    }
+
+    /// Tells the operator of a message that cannot be read from the log.
+    pub(super) fn tell_unreadable(&self, account: AccountId, entry: &Entry, error: &ReadError) {
+        let fields = [
+            ("log", self.log.id().0.into()),
+            ("account", account.0.into()),
+            ("uid", entry.uid.0.into()),
+            ("blob", entry.blob.0.into()),
+            ("why", Value::Shown(error)),
+        ];
+        event(Level::Error, "message_unreadable", &fields);
     }
 
     /// Serves what other shards ask, until the process ends.

@@ -65,7 +65,12 @@ impl fmt::Display for OpenError {
 
 impl From<io::Error> for OpenError {
     fn from(error: io::Error) -> OpenError {
-        OpenError::Io(error)
+        use io::ErrorKind::{InvalidData, NotFound, UnexpectedEof};
+        match error.kind() {
+            // The disk did what it was asked for: what the log needs is not there, or cut.
+            NotFound | UnexpectedEof | InvalidData => OpenError::Damaged(error.to_string()),
+            _ => OpenError::Io(error),
+        }
     }
 }
 

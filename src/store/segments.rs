@@ -116,9 +116,10 @@ impl<E: Env> Local<E> {
             let (len, is_empty) = (file.len(), is_empty(&file).await?);
             file.close().await?;
             if len > segment_octets || !is_empty {
-                return Err(io::Error::other(format!(
+                let what = format!(
                     "{name} has {len} octets and not {segment_octets}, and holds a segment"
-                )));
+                );
+                return Err(io::Error::new(io::ErrorKind::InvalidData, what));
             }
             env.remove(&path).await?;
         }

@@ -27,6 +27,11 @@ fn store_verify_finds_every_turned_bit() {
     fill(&server);
     server.restart();
     fill(&server);
+    // Not in vain, for as long as it may run.
+    let beside = server.try_pombal(&["store", "verify"], "");
+    let said = String::from_utf8_lossy(&beside.stderr);
+    assert!(!beside.status.success() && said.contains("stop it first"), "{said}");
+    assert!(!said.contains("waiting"), "{said}");
     server.stop();
     server.pombal(&["store", "verify"], "");
     let whole = read_all(&server.dir().join("data"));

@@ -9,7 +9,8 @@ fn sighup_takes_over_what_it_can_and_names_the_rest() {
     let mut server = Server::with_users(extra, &["a"]);
     let mut open = smtp(server.smtp(), "EHLO").unwrap();
     let log = server.reload("hostname = \"mx.local.example\"", "hostname = \"mx2.local.example\"");
-    assert!(log.contains("event=setting_changed key=hostname"), "{log}");
+    let changed = "event=setting_changed key=hostname from=mx.local.example to=mx2.local.example";
+    assert!(log.contains(changed), "{log}");
     assert!(log.contains("changed=1 need_restart=0"), "{log}");
     for _ in 0..20 {
         // Some of them on each shard, as soon as it has heard.

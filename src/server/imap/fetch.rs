@@ -11,9 +11,8 @@ use crate::bytes::codec::{to_u64, to_usize};
 use crate::env::Env;
 use crate::mailbox::summary::{Stored, Summary};
 use crate::mailbox::{Entry, FlagChange, Flags, Marks, Mode};
-use crate::model::id::{BlobId, LogId, ModSeq, Uid};
+use crate::model::id::{AccountId, BlobId, LogId, ModSeq, Uid};
 use crate::model::limits::{IMAP_READ_OCTETS_AT_ONCE, IMAP_READS_AT_ONCE};
-use crate::probe::event::{Level, Value, event};
 use crate::store::{BlobView, ReadError};
 use crate::wire::imap::command::fetch::{Content, Fetch, Item, Page, Part, Partial, Section};
 use crate::wire::imap::reply::fetch::FetchLine;
@@ -371,7 +370,8 @@ impl<E: Env> Driver<E> {
             // Somebody else removed it, and its octets went with it.
             Err(ReadError::Unknown) if !self.still_holds(entry.uid) => Err(Lost::Gone),
             Err(error) => {
-                self.tell_unreadable(entry, &error);
+                let account = self.user.as_ref().map_or(AccountId(0), |user| user.account);
+                self.shard.tell_unreadable(account, entry, &error);
                 Err(Lost::Unreadable)
             }
         }
@@ -383,17 +383,6 @@ impl<E: Env> Driver<E> {
         let Some(selected) = &user.selected else { return false };
         let view = self.shard.accounts.borrow().open_view(user.account, selected.mailbox);
         view.is_some_and(|view| view.find(uid).is_some())
-    }
-
-    fn tell_unreadable(&self, entry: &Entry, error: &ReadError) {
-        let fields = [
-            ("log", u64::from(self.shard.log.id().0).into()),
-            ("account", u64::from(self.user.as_ref().map_or(0, |user| user.account.0)).into()),
-            ("uid", u64::from(entry.uid.0).into()),
-            ("blob", entry.blob.0.into()),
-            ("why", Value::Shown(error)),
-        ];
-        event(Level::Error, "message_unreadable", &fields);
     }
 
     async fn put_message(

@@ -69,7 +69,8 @@ fn a_segment_that_is_gone_or_cut_is_missed() {
         }
         let cut = disk.fork();
         assert!(cut.cut(&path, 8192));
-        assert!(reopen(cut, &model).is_err(), "{} was cut", path.display());
+        let refused = reopen(cut, &model).expect_err("it is missed").to_string();
+        assert!(refused.starts_with("the log is damaged: "), "{}: {refused}", path.display());
     }
     for path in segments(&disk) {
         let octets = disk.read(&path).expect("it is there");
@@ -79,6 +80,7 @@ fn a_segment_that_is_gone_or_cut_is_missed() {
         let gone = disk.fork();
         assert!(gone.forget(&path));
         let refused = reopen(gone, &model).expect_err("it is missed").to_string();
+        assert!(refused.starts_with("the log is damaged: "), "{refused}");
         assert!(refused.contains("not there") || refused.contains("there is no"), "{refused}");
     }
 }
