@@ -482,7 +482,8 @@ impl<E: Env> Desk<E> {
         Ok(placed)
     }
 
-    /// The records of a copy, or of a move where there is no quota to keep.
+    /// The records of a copy, or of a move where there is no quota to keep. Keywords that find no
+    /// place in the target stay behind: mail must come into a full Trash.
     fn transfer(
         &self,
         account: AccountId,
@@ -491,18 +492,8 @@ impl<E: Env> Desk<E> {
         quota: Option<Quota>,
     ) -> Result<(Group, Placed), ChangeError> {
         let mut state = self.accounts.borrow_mut();
-        let from = state.open_view(account, way.0).ok_or(ChangeError::Missing)?;
         let to = state.open_view(account, way.1).ok_or(ChangeError::Missing)?;
         let entries = there(&state, account, way.0, uids)?;
-        let mut names: Vec<&str> = Vec::new();
-        if let Some(keywords) = from.keywords() {
-            let mask = entries.iter().fold(0, |mask, entry| mask | keywords.mask(entry.keywords));
-            let used = keywords.names().iter().enumerate().filter(|(bit, _)| mask >> bit & 1 == 1);
-            names.extend(used.map(|(_, name)| &**name));
-        }
-        if to.keywords().is_some_and(|known| !known.has_room(names.iter().copied())) {
-            return Err(ChangeError::Limit("keywords of a mailbox"));
-        }
         if let Some(quota) = quota {
             let octets = entries.iter().map(|entry| u64::from(entry.size)).sum();
             state.room_for(account, quota, octets, entries.len() as u64)?;
@@ -521,7 +512,8 @@ impl<E: Env> Desk<E> {
         Ok((group, Placed { uidvalidity: to.uidvalidity(), uids }))
     }
 
-    /// Puts messages into a mailbox, all of them or none (RFC 3502 §6.3.11). The `Placed` has the
+    /// Puts messages into a mailbox, all of them or none (RFC 3502 §6.3.11). Keywords that find no
+    /// place are left out. The `Placed` has the
     /// place of each in the list, from 1, for where it came from.
     pub async fn append(
         &self,
@@ -543,7 +535,7 @@ impl<E: Env> Desk<E> {
                     names.push(name);
                 }
             }
-            check_keywords(view.keywords(), &names)?;
+            check_keyword_lens(&names)?;
             let mut uids = Vec::with_capacity(messages.len());
             for (at, brought) in (1..).zip(messages) {
                 let uid = self.put_brought(&mut state, &mut group, account, mailbox, brought)?;
@@ -639,10 +631,15 @@ fn there(
 /// Whether a change would make any difference to a message.
 /// Whether a record can hold the names and the mailbox can learn those that are new to it: a
 /// record that cannot be read would end the log.
-fn check_keywords(known: Option<&Keywords>, names: &[&str]) -> Result<(), ChangeError> {
+fn check_keyword_lens(names: &[&str]) -> Result<(), ChangeError> {
     if names.iter().any(|name| name.is_empty() || name.len() > KEYWORD_OCTETS_MAX) {
         return Err(ChangeError::Limit("octets of a keyword"));
     }
+    Ok(())
+}
+
+fn check_keywords(known: Option<&Keywords>, names: &[&str]) -> Result<(), ChangeError> {
+    check_keyword_lens(names)?;
     let none = Keywords::default();
     if known.unwrap_or(&none).has_room(names.iter().copied()) {
         return Ok(());

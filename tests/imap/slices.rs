@@ -8,7 +8,7 @@ use pombal::env::sim::{Faults, Sim, SimEnv};
 use std::net::SocketAddr;
 
 /// A power of two.
-const MESSAGES: u32 = 2_048;
+const MESSAGES: u32 = 8_192;
 /// Over the bound goes what is put between two looks at it.
 const SLICE_OCTETS_MAX: usize = REPLY_OCTETS + (6 << 10);
 
@@ -211,8 +211,8 @@ fn what_was_found_is_told_in_slices() {
                 format!("* ESEARCH (TAG \"tag\") MIN 1 COUNT {count} ALL {set}"),
             ),
             (
-                "UID SEARCH RETURN (PARTIAL 1:2000) DELETED",
-                format!("* ESEARCH (TAG \"tag\") UID PARTIAL (1:2000 {set})"),
+                "UID SEARCH RETURN (PARTIAL 1:5000) DELETED",
+                format!("* ESEARCH (TAG \"tag\") UID PARTIAL (1:5000 {set})"),
             ),
             ("THREAD REFERENCES UTF-8 DELETED", format!("* THREAD (({threads}))")),
         ] {
