@@ -492,6 +492,7 @@ impl<E: Env> Desk<E> {
         quota: Option<Quota>,
     ) -> Result<(Group, Placed), ChangeError> {
         let mut state = self.accounts.borrow_mut();
+        state.open_view(account, way.0).ok_or(ChangeError::Missing)?;
         let to = state.open_view(account, way.1).ok_or(ChangeError::Missing)?;
         let entries = there(&state, account, way.0, uids)?;
         if let Some(quota) = quota {

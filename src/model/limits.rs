@@ -98,7 +98,7 @@ pub const WRITE_TIMEOUT: Duration = Duration::from_mins(5);
 /// Octets of messages being received, all sessions and shards together; over it 452 4.3.1.
 pub const DRAFT_OCTETS_MAX: usize = 512 << 20;
 /// Octets that IMAP commands which are not whole, and COMPRESS, hold beyond what each session has for
-/// nothing, all sessions and shards together; over it NO [LIMIT].
+/// nothing, all sessions and shards together; over it `NO [LIMIT]`.
 pub const COMMAND_OCTETS_MAX: usize = 256 << 20;
 
 /// Octets of one batch that the gatherer aims at; one larger message makes a larger batch.
