@@ -3,7 +3,7 @@
 //! Message octets are shared out of the store's blocks and never copied on their way to the
 //! socket; status lines and the like are copied together, so that a write has few slices.
 
-use std::collections::VecDeque;
+use std::collections::{VecDeque, vec_deque};
 use std::fmt;
 use std::ops::Deref;
 use std::rc::Rc;
@@ -108,12 +108,8 @@ impl Chain {
 
     /// The unsent slices from the front, for one vectored write.
     #[inline]
-    pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
-        let sent = self.sent;
-        self.parts.iter().enumerate().map(move |(index, part)| {
-            let octets = part.octets();
-            if index == 0 { &octets[sent..] } else { octets }
-        })
+    pub fn slices(&self) -> Slices<'_> {
+        Slices { parts: self.parts.iter(), sent: self.sent }
     }
 
     /// Forgets `count` octets at the front: they were sent.
@@ -137,6 +133,23 @@ impl Chain {
         let mut octets = Vec::with_capacity(self.len);
         self.slices().for_each(|slice| octets.extend_from_slice(slice));
         octets
+    }
+}
+
+/// See [`Chain::slices`].
+pub struct Slices<'c> {
+    parts: vec_deque::Iter<'c, Part>,
+    /// Octets of the next part that were sent already.
+    sent: usize,
+}
+
+impl<'c> Iterator for Slices<'c> {
+    type Item = &'c [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'c [u8]> {
+        let octets = self.parts.next()?.octets();
+        Some(&octets[std::mem::take(&mut self.sent)..])
     }
 }
 
