@@ -44,7 +44,8 @@ pub const POP3_IDLE_TIMEOUT: Duration = Duration::from_mins(10);
 /// Bad commands in one POP3 session before it is closed.
 pub const POP3_ERRORS_MAX: u32 = 50;
 
-/// Commands in error that an IMAP session may give before it is closed.
+/// Commands in error that an IMAP session may give, with none that goes well between them, before it
+/// is closed.
 pub const IMAP_ERRORS_MAX: u32 = 20;
 /// Failed logins of one IMAP session before it is closed.
 pub const IMAP_LOGINS_FAILED_MAX: u8 = 3;

@@ -53,7 +53,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
 
 impl<E: Env, S: SegmentStore> Log<E, S> {
     /// The summary of a blob if it is in memory.
-    pub fn summary_at_hand(&self, id: BlobId) -> Option<Rc<[u8]>> {
+    fn summary_at_hand(&self, id: BlobId) -> Option<Rc<[u8]>> {
         self.shared.cache.borrow_mut().summary(id)
     }
 

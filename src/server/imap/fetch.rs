@@ -422,9 +422,7 @@ impl<E: Env> Driver<E> {
                 let body = message.body(*part);
                 let (later, sent) = Box::pin(self.put_binary(conn, open, item, body)).await?;
                 open = later;
-                if sent != Sent::Whole {
-                    worst = sent;
-                }
+                worst = worst.max(sent);
                 continue;
             }
             let selected = self.user.as_ref().and_then(|user| user.selected.as_deref());
