@@ -22,13 +22,11 @@ import os
 import shutil
 import signal
 import statistics
-import subprocess
-import sys
-import time
 
-from server import PASSWORD, ROOT, Server, add_options, loadgen
+import peers
+from peers import DOMAIN, Peers, drop_caches
+from server import PASSWORD, Server, add_options, loadgen
 
-DOMAIN = "example.test"
 # Name, mailboxes, users, sessions, operations, times as many for Pombal, what it may cost.
 BIG, WORD, MANY = "big", "word", "u%02d"
 ROWS = [
@@ -50,18 +48,20 @@ IDLE_GOAL_MS = 5
 
 
 class Pombal:
+    factor = True
+
     def __init__(self, options):
         self.options = options
-        self.factor = True
         options.cache = "256M"
         self.server = Server(options, "imap")
         names = [BIG, WORD, "watch"] + [MANY % number for number in range(64)]
         self.server.add_users(names, DOMAIN)
         self.server.start()
-        self.to = f"127.0.0.1:{self.server.imap}"
+        self.imap = f"127.0.0.1:{self.server.imap}"
 
     def pids(self):
-        return [str(self.server.process.pid)]
+        """The words that make loadgen count the process."""
+        return ["--server-pid", str(self.server.process.pid)]
 
     def chill(self):
         self.server.end(signal.SIGTERM)
@@ -74,63 +74,11 @@ class Pombal:
         shutil.rmtree(self.server.dir, ignore_errors=True)
 
 
-class Dovecot:
-    def __init__(self, options):
-        self.options = options
-        self.factor = False
-        self.state = os.path.join(options.dir, "peers-23000")
-        self.environment = dict(os.environ, PEERS_STATE=self.state, PEERS_PORT="23000")
-        self.run("clean")
-        self.run("up")
-        self.to = "127.0.0.1:23143"
-
-    def run(self, verb):
-        with open(os.path.join(self.options.dir, "peers.log"), "a") as log:
-            command = [os.path.join(self.options.peers, "peers"), verb]
-            done = subprocess.run(command, env=self.environment, stdout=log, stderr=log)
-        if done.returncode and verb == "up":
-            sys.exit(f"the peers do not start: see {log.name}")
-
-    def pids(self):
-        found = []
-        for number in filter(str.isdigit, os.listdir("/proc")):
-            try:
-                with open(f"/proc/{number}/cmdline", "rb") as file:
-                    words = file.read().split(b"\0")
-            except OSError:
-                continue
-            if words[0].endswith(b"dovecot") and any(self.state.encode() in word for word in words):
-                found.append(number)
-        return found or sys.exit("Dovecot's process is not found")
-
-    def chill(self):
-        self.run("down")
-        for folder, _, files in os.walk(self.state):
-            for file in files:
-                if file.startswith("dovecot.index.cache"):
-                    os.remove(os.path.join(folder, file))
-        drop_caches()
-        self.run("up")
-
-    def end(self):
-        self.run("clean")
-
-
-def drop_caches():
-    os.sync()
-    try:
-        with open("/proc/sys/vm/drop_caches", "w") as file:
-            file.write("3")
-    except OSError as error:
-        print(f"the page cache stays as it is: {error}", flush=True)
-    time.sleep(1)
-
-
 def imap(server, mix, user_format, users, sessions, *words):
-    pids = [word for pid in server.pids() for word in ("--server-pid", pid)]
     return loadgen(
-        server.options, "imap", "--to", server.to, "--mix", mix, "--users", str(users), "--user-format",
-        f"{user_format}@{DOMAIN}", "--sessions", str(sessions), "--password", PASSWORD, "--quiet", *pids, *words,
+        server.options, "imap", "--to", server.imap, "--mix", mix, "--users", str(users), "--user-format",
+        f"{user_format}@{DOMAIN}", "--sessions", str(sessions), "--password", PASSWORD, "--quiet",
+        *server.pids(), *words,
     )
 
 
@@ -158,11 +106,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_options(parser)
-    parser.add_argument("--peers", default=os.path.join(ROOT, "..", "shared", "peers", "servers"))
-    parser.add_argument("--no-peer", action="store_true")
-    parser.add_argument("--only", help="rows, by their first word, with commas between")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--shards", type=int, default=1)
+    peers.add_options(parser)
     parser.add_argument("--scale", type=float, default=1, help="of the mailboxes")
     options = parser.parse_args()
     os.makedirs(options.dir, exist_ok=True)
@@ -171,7 +115,7 @@ def main():
     try:
         servers.append(Pombal(options))
         if not options.no_peer:
-            servers.append(Dovecot(options))
+            servers.append(Peers(options))
         for server in servers:
             prepare(server)
         print(f"{'row':16} {'wanted':>10} {'Pombal':>10} {'spread':>19} {'Dovecot':>11} {'ratio':>7}")
