@@ -47,4 +47,4 @@ pub use record::catalog::Use;
 pub use record::flags::{FlagChange, Mode};
 pub use row::{Entry, Flags, Marks};
 pub use summary_v1::{FieldV1, SummaryV1};
-pub use view::{Changes, View};
+pub use view::{Changes, Lookup, View};

@@ -208,6 +208,11 @@ impl View {
         run.chunk.entry(usize::try_from(index - run.first).ok()?)
     }
 
+    /// Looks messages up one after the other.
+    pub fn lookup(&self) -> Lookup<'_> {
+        Lookup { runs: &self.runs, here: &[], first: 0, base: 0 }
+    }
+
     /// The messages from `index` on, in order.
     pub fn iter_from(&self, index: u32) -> impl Iterator<Item = Entry> {
         let at = self.runs.partition_point(|run| run.first <= index).saturating_sub(1);
@@ -221,6 +226,33 @@ impl View {
     pub fn iter(&self) -> impl Iterator<Item = Entry> {
         let chunks = self.runs.iter().map(|run| &run.chunk);
         chunks.flat_map(|chunk| chunk.rows.iter().map(|row| row.unpack(chunk.base)))
+    }
+}
+
+/// See [`View::lookup`]: neighbours of the message before cost no search.
+#[derive(Debug)]
+pub struct Lookup<'v> {
+    runs: &'v [Run],
+    /// The rows among which the last one was found, the index of the first of them, and what their
+    /// counters are counted from.
+    here: &'v [Row],
+    first: u32,
+    base: u64,
+}
+
+impl Lookup<'_> {
+    /// As [`View::get`].
+    #[inline]
+    pub fn get(&mut self, index: u32) -> Option<Entry> {
+        let near = |first: u32| index.checked_sub(first).and_then(|at| usize::try_from(at).ok());
+        let found = near(self.first).and_then(|at| self.here.get(at));
+        if let Some(row) = found {
+            return Some(row.unpack(self.base));
+        }
+        let at = self.runs.partition_point(|run| run.first <= index).checked_sub(1)?;
+        let Run { first, chunk } = self.runs.get(at)?;
+        (self.here, self.first, self.base) = (&chunk.rows, *first, chunk.base);
+        chunk.entry(near(*first)?)
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::binary::Body;
 use super::object::{email_id, thread_id, thread_of};
+use super::offer::Enabled;
 use super::search::Found;
 use super::selected::{Own, Selected};
 use super::{Done, Driver, Outcome};
@@ -16,6 +17,7 @@ use crate::model::limits::{IMAP_READ_OCTETS_AT_ONCE, IMAP_READS_AT_ONCE};
 use crate::store::{BlobView, ReadError};
 use crate::wire::imap::command::fetch::{Content, Fetch, Item, Page, Part, Partial, Section};
 use crate::wire::imap::reply::fetch::FetchLine;
+use crate::wire::imap::reply::put_list;
 use crate::wire::imap::reply::status::{Kind, Status, Word};
 use crate::wire::imap::reply::string::put_literal;
 use crate::wire::imap::set::{Span, intersect, merge};
@@ -198,25 +200,30 @@ impl<E: Env> Driver<E> {
                 }
                 let (few, later) = rows.split_at(needs.at_once(rows));
                 rows = later;
+                since_pause += few.len();
+                count += few.len();
+                if needs.reads == Reads::Nothing {
+                    self.put_rows(few, fetch);
+                    self.flush_if_much(conn).await?;
+                    continue;
+                }
                 let mut sources = self.sources(few, needs.reads).await.into_iter();
                 for (number, entry) in few {
-                    let source = match sources.next().transpose() {
-                        Ok(source) => source,
-                        Err(lost) => {
+                    let source = match sources.next() {
+                        Some(Ok(source)) => source,
+                        None => continue,
+                        Some(Err(lost)) => {
                             gone |= lost == Lost::Gone;
                             worst = worst.max(lost.into());
                             self.put_marked(*number, entry, &marked);
                             continue;
                         }
                     };
-                    let source = source.as_ref();
                     let sent =
-                        self.put_message(conn, *number, entry, fetch, source, &marked).await?;
+                        self.put_message(conn, *number, entry, fetch, &source, &marked).await?;
                     worst = worst.max(sent);
                     self.flush_if_much(conn).await?;
                 }
-                since_pause += few.len();
-                count += few.len();
             }
         }
         self.shard.figures.imap_fetched.add(to_u64(count));
@@ -247,8 +254,7 @@ impl<E: Env> Driver<E> {
             return Vec::new();
         };
         let mut rows = Vec::with_capacity(numbers.len());
-        for &number in numbers {
-            let Some((entry, is_there)) = selected.entry(number) else { continue };
+        for (number, entry, is_there) in selected.look_up(numbers) {
             if since.is_some_and(|since| entry.modseq.0 <= since) {
                 continue;
             }
@@ -385,40 +391,54 @@ impl<E: Env> Driver<E> {
         view.is_some_and(|view| view.find(uid).is_some())
     }
 
+    /// Messages of which the rows say all that is wanted.
+    fn put_rows(&mut self, rows: &[(u32, Entry)], fetch: &Fetch<'_>) {
+        let log = self.shard.log.id();
+        let Some(selected) = self.user.as_ref().and_then(|user| user.selected.as_deref()) else {
+            return;
+        };
+        // Most messages have the flags of the one before.
+        let (mut before, mut names) = (None, Chain::new());
+        for (number, entry) in rows {
+            let out = &mut self.out;
+            let mut line = open_line(out, selected, (*number, entry), fetch, false, self.enabled);
+            for item in &fetch.items {
+                if *item == Item::Flags {
+                    let now = (entry.flags, entry.keywords, selected.recent.has(entry.uid));
+                    if before.replace(now) != Some(now) {
+                        names = Chain::new();
+                        put_list(&mut names, selected.flags(entry));
+                    }
+                    names.slices().for_each(|slice| line.item("FLAGS").put(slice));
+                } else {
+                    put_row_item(&mut line, item, entry, selected, log);
+                }
+            }
+            line.end();
+        }
+    }
+
     async fn put_message(
         &mut self,
         conn: &mut E::Conn,
         number: u32,
         entry: &Entry,
         fetch: &Fetch<'_>,
-        source: Option<&Source>,
+        source: &Source,
         marked: &[Uid],
     ) -> io::Result<Sent> {
         let (log, enabled) = (self.shard.log.id(), self.enabled);
         let Some(selected) = self.user.as_ref().and_then(|user| user.selected.as_deref()) else {
             return Ok(Sent::Whole);
         };
-        let mut message = source.map(|source| Message::new(source, entry.marks));
-        let mut line = FetchLine::new(&mut self.out, number);
-        let items = &fetch.items;
+        let mut message = Message::new(source, entry.marks);
         let was_marked = marked.binary_search(&entry.uid).is_ok();
-        // With counters, news of flags have the UID too (RFC 7162 §3.2.4).
-        if (fetch.uid || (was_marked && enabled.condstore)) && !items.contains(&Item::Uid) {
-            line.uid(entry.uid.0);
-        }
-        if was_marked && !items.contains(&Item::Flags) {
-            line.flags(selected.flags(entry));
-        }
-        let counted = fetch.changed_since.is_some() || (was_marked && enabled.condstore);
-        if counted && !items.contains(&Item::ModSeq) {
-            line.mod_seq(entry.modseq.0);
-        }
+        let out = &mut self.out;
+        let line = open_line(out, selected, (number, entry), fetch, was_marked, enabled);
         let mut open = line.pause();
         let mut worst = Sent::Whole;
-        for item in items {
-            if let Item::Binary { part, .. } | Item::BinarySize(part) = item
-                && let Some(message) = &mut message
-            {
+        for item in &fetch.items {
+            if let Item::Binary { part, .. } | Item::BinarySize(part) = item {
                 let body = message.body(*part);
                 let (later, sent) = Box::pin(self.put_binary(conn, open, item, body)).await?;
                 open = later;
@@ -427,9 +447,7 @@ impl<E: Env> Driver<E> {
             }
             let selected = self.user.as_ref().and_then(|user| user.selected.as_deref());
             let mut line = FetchLine::resume(&mut self.out, open);
-            if !selected.is_some_and(|it| put_row_item(&mut line, item, entry, it, log))
-                && let Some(message) = &mut message
-            {
+            if !selected.is_some_and(|it| put_row_item(&mut line, item, entry, it, log)) {
                 message.put(&mut line, item, enabled.utf8);
             }
             open = line.pause();
@@ -437,6 +455,31 @@ impl<E: Env> Driver<E> {
         FetchLine::resume(&mut self.out, open).end();
         Ok(worst)
     }
+}
+
+/// Begins the answer about a message with what goes with it unasked.
+fn open_line<'o>(
+    out: &'o mut Chain,
+    selected: &Selected,
+    (number, entry): (u32, &Entry),
+    fetch: &Fetch<'_>,
+    was_marked: bool,
+    enabled: Enabled,
+) -> FetchLine<'o> {
+    let mut line = FetchLine::new(out, number);
+    let items = &fetch.items;
+    // With counters, news of flags have the UID too (RFC 7162 §3.2.4).
+    if (fetch.uid || (was_marked && enabled.condstore)) && !items.contains(&Item::Uid) {
+        line.uid(entry.uid.0);
+    }
+    if was_marked && !items.contains(&Item::Flags) {
+        line.flags(selected.flags(entry));
+    }
+    let counted = fetch.changed_since.is_some() || (was_marked && enabled.condstore);
+    if counted && !items.contains(&Item::ModSeq) {
+        line.mod_seq(entry.modseq.0);
+    }
+    line
 }
 
 /// Writes an item that the row knows; false if it is none.

@@ -6,7 +6,7 @@
 use super::offer::Enabled;
 use super::recent::Recent;
 use crate::bytes::chain::Chain;
-use crate::mailbox::{Entry, Flags, View};
+use crate::mailbox::{Entry, Flags, Lookup, View};
 use crate::model::id::{MailboxId, ModSeq, Uid};
 use crate::wire::imap::reply::fetch::FetchLine;
 use crate::wire::imap::reply::status::{Code, Kind, Status};
@@ -97,9 +97,23 @@ impl Selected {
 
     /// The message of a number, from 1, and whether it is still there.
     pub(super) fn entry(&self, number: u32) -> Option<(Entry, bool)> {
+        self.entry_by(&mut self.view.lookup(), number)
+    }
+
+    /// The same of many, one after the other, of those numbers that are in use.
+    pub(super) fn look_up(&self, numbers: &[u32]) -> impl Iterator<Item = (u32, Entry, bool)> {
+        let mut lookup = self.view.lookup();
+        numbers.iter().filter_map(move |&number| {
+            let (entry, is_there) = self.entry_by(&mut lookup, number)?;
+            Some((number, entry, is_there))
+        })
+    }
+
+    #[inline]
+    fn entry_by(&self, lookup: &mut Lookup<'_>, number: u32) -> Option<(Entry, bool)> {
         let index = number.checked_sub(1)?;
         if self.ghosts.is_empty() {
-            return Some((self.view.get(index)?, true));
+            return Some((lookup.get(index)?, true));
         }
         // The ghosts in front of it are those whose own number is lower; these rise.
         let (mut before, mut behind) = (0, self.ghosts.len());
@@ -112,7 +126,7 @@ impl Selected {
                 Ordering::Greater => behind = middle,
             }
         }
-        Some((self.view.get(index - small(before))?, true))
+        Some((lookup.get(index - small(before))?, true))
     }
 
     /// The number of a message that is there.
@@ -165,8 +179,9 @@ impl Selected {
     /// The messages of these numbers that are there, by rising UID.
     pub(super) fn entries(&self, numbers: &[Span]) -> impl Iterator<Item = (u32, Entry)> {
         let all = numbers.iter().flat_map(|span| span.first..=span.last);
+        let mut lookup = self.view.lookup();
         let there = all.filter_map(|number| {
-            let (entry, is_there) = self.entry(number)?;
+            let (entry, is_there) = self.entry_by(&mut lookup, number)?;
             is_there.then_some((number, entry))
         });
         there.collect::<Vec<_>>().into_iter()
