@@ -166,8 +166,10 @@ impl View {
 
     /// Index and entry of a message.
     pub fn find(&self, uid: Uid) -> Option<(u32, Entry)> {
-        let index = self.lower_bound(uid);
-        self.get(index).filter(|entry| entry.uid == uid).map(|entry| (index, entry))
+        let run = self.runs.get(self.runs.partition_point(|run| run.chunk.last_uid() < uid))?;
+        let at = run.chunk.rows.partition_point(|row| row.uid < uid.0);
+        let entry = run.chunk.entry(at).filter(|entry| entry.uid == uid)?;
+        Some((run.first + to_u32(at), entry))
     }
 
     /// What is otherwise here than in `old`, an earlier view of the same mailbox. Costs a look at

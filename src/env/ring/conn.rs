@@ -157,15 +157,22 @@ impl Conn {
 
     /// Sends one gathered piece; `WouldBlock` if nothing fits.
     fn send(&mut self, chain: &Chain) -> io::Result<usize> {
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        let descriptor = borrow(self.stream());
+        let socket = SockRef::from(&descriptor);
+        let mut whole = chain.slices().filter(|slice| !slice.is_empty());
+        let (front, second) = (whole.next().unwrap_or_default(), whole.next());
+        let Some(second) = second else {
+            // Most replies are one: the kernel has less to copy in.
+            return socket.send_with_flags(front, flags);
+        };
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
         let mut count = 0;
-        let whole = chain.slices().filter(|slice| !slice.is_empty());
-        for (place, slice) in slices.iter_mut().zip(whole) {
+        for (place, slice) in slices.iter_mut().zip([front, second].into_iter().chain(whole)) {
             *place = IoSlice::new(slice);
             count += 1;
         }
-        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        SockRef::from(&borrow(self.stream())).send_vectored_with_flags(&slices[..count], flags)
+        socket.send_vectored_with_flags(&slices[..count], flags)
     }
 }
 

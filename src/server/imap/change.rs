@@ -4,7 +4,7 @@ use super::select::deleted;
 use super::selected::Own;
 use super::{Done, Driver, Outcome, refused};
 use crate::env::Env;
-use crate::mailbox::{ChangeError, Entry, FlagChange, Flags, Mode, Placed, View};
+use crate::mailbox::{ChangeError, Entry, FlagChange, Flags, Mode, Placed, Stored, View};
 use crate::model::id::{AccountId, MailboxId, ModSeq, Uid};
 use crate::wire::imap::capability::Capabilities;
 use crate::wire::imap::command::store::{Change, Flag, Store};
@@ -94,7 +94,7 @@ impl<E: Env> Driver<E> {
         };
         let modified = &stored.modified;
         // What this command did is told below, or not at all.
-        self.sync_own(conn, store, &uids, modified, &change).await?;
+        self.sync_own(conn, store, &uids, &stored, &change).await?;
         if !store.silent {
             if lowest.is_some() {
                 uids.reverse();
@@ -127,12 +127,20 @@ impl<E: Env> Driver<E> {
         conn: &mut E::Conn,
         store: &Store<'_>,
         uids: &[Uid],
-        modified: &[Uid],
+        stored: &Stored,
         change: &FlagChange<'_>,
     ) -> io::Result<()> {
-        let Some(view) = self.view_now() else { return Ok(()) };
-        let Some(selected) = self.selected() else { return Ok(()) };
-        let old = &selected.view;
+        let Some(mut view) = self.view_now() else { return Ok(()) };
+        let counts = store.silent && self.enabled.condstore;
+        let Some(selected) = self.selected_mut() else { return Ok(()) };
+        // New keywords have to be told.
+        if !counts && change.keywords.is_empty() {
+            match selected.take_own(view, stored.modseq) {
+                Ok(()) => return Ok(()),
+                Err(with_more) => view = with_more,
+            }
+        }
+        let (old, modified) = (&selected.view, &stored.modified);
         let is_own = |uid: &&Uid| {
             modified.binary_search(uid).is_err()
                 && (!store.silent || explains(change, old, &view, **uid).unwrap_or(true))

@@ -198,15 +198,18 @@ impl<E: Env> Driver<E> {
                     since_pause = 0;
                     self.take_turns(conn).await?;
                 }
+                if needs.reads == Reads::Nothing {
+                    let put = self.put_rows(rows, fetch);
+                    since_pause += put;
+                    count += put;
+                    rows = rows.get(put..).unwrap_or_default();
+                    self.flush_if_much(conn).await?;
+                    continue;
+                }
                 let (few, later) = rows.split_at(needs.at_once(rows));
                 rows = later;
                 since_pause += few.len();
                 count += few.len();
-                if needs.reads == Reads::Nothing {
-                    self.put_rows(few, fetch);
-                    self.flush_if_much(conn).await?;
-                    continue;
-                }
                 let mut sources = self.sources(few, needs.reads).await.into_iter();
                 for (number, entry) in few {
                     let source = match sources.next() {
@@ -227,24 +230,29 @@ impl<E: Env> Driver<E> {
             }
         }
         self.shard.figures.imap_fetched.add(to_u64(count));
+        Ok(self.fetched(tag, worst, gone, lowest))
+    }
+
+    /// The answer to a FETCH.
+    fn fetched(&mut self, tag: &str, worst: Sent, gone: bool, lowest: Option<Uid>) -> Done {
         if worst > Sent::Whole || gone {
             self.put_limited(lowest);
         }
         match worst {
             Sent::Whole => {}
             Sent::UnknownEncoding => {
-                return Ok(Done::No(Some(Word::UnknownCte), "an encoding cannot be undone"));
+                return Done::No(Some(Word::UnknownCte), "an encoding cannot be undone");
             }
             Sent::Unreadable => {
-                return Ok(Done::No(Some(Word::ServerBug), "some of the messages cannot be read"));
+                return Done::No(Some(Word::ServerBug), "some of the messages cannot be read");
             }
         }
         if gone {
             let ok = Status::tagged(tag, Kind::Ok, "some of the messages are no more");
             ok.because(Word::ExpungeIssued).put(&mut self.out);
-            return Ok(Done::Said);
+            return Done::Said;
         }
-        Ok(Done::limited(lowest, "fetched"))
+        Done::limited(lowest, "fetched")
     }
 
     /// The messages of these numbers that are there and changed `since`; `gone` if one is not
@@ -391,16 +399,20 @@ impl<E: Env> Driver<E> {
         view.is_some_and(|view| view.find(uid).is_some())
     }
 
-    /// Messages of which the rows say all that is wanted.
-    fn put_rows(&mut self, rows: &[(u32, Entry)], fetch: &Fetch<'_>) {
+    /// Messages of which the rows say all that is wanted, until there is much to send; how many.
+    fn put_rows(&mut self, rows: &[(u32, Entry)], fetch: &Fetch<'_>) -> usize {
         let log = self.shard.log.id();
+        let much = self.shard.settings().reply_octets_max;
         let Some(selected) = self.user.as_ref().and_then(|user| user.selected.as_deref()) else {
-            return;
+            return rows.len();
         };
         // Most messages have the flags of the one before.
         let (mut before, mut names) = (None, Chain::new());
-        for (number, entry) in rows {
+        for (put, (number, entry)) in rows.iter().enumerate() {
             let out = &mut self.out;
+            if out.len() > much {
+                return put;
+            }
             let mut line = open_line(out, selected, (*number, entry), fetch, false, self.enabled);
             for item in &fetch.items {
                 if *item == Item::Flags {
@@ -416,6 +428,7 @@ impl<E: Env> Driver<E> {
             }
             line.end();
         }
+        rows.len()
     }
 
     async fn put_message(

@@ -260,6 +260,18 @@ impl Selected {
         })
     }
 
+    /// Takes the mailbox as it is now if nothing happened to it but the change of flags `modseq`, which
+    /// this session made itself; else gives it back. Spares the look at what changed.
+    pub(super) fn take_own(&mut self, view: View, modseq: Option<ModSeq>) -> Result<(), View> {
+        let before = view.modseq().0.checked_sub(1).map(ModSeq);
+        let is_own = modseq == Some(view.modseq()) && before == Some(self.view.modseq());
+        if !is_own || !self.ghosts.is_empty() {
+            return Err(view);
+        }
+        self.view = view;
+        Ok(())
+    }
+
     /// The change counter before the first ghost went, if there are any.
     pub(super) fn before_ghosts(&self) -> Option<ModSeq> {
         (!self.ghosts.is_empty()).then_some(self.before_ghosts)
