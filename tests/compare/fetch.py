@@ -5,17 +5,20 @@ import quopri
 import re
 
 FIELDS = "(SUBJECT FROM TO RECEIVED CONTENT-TYPE X-NONE)"
-WHOLE = f"""RFC822.SIZE ENVELOPE BODYSTRUCTURE BODY RFC822 RFC822.HEADER RFC822.TEXT BODY.PEEK[]
-BODY.PEEK[HEADER] BODY.PEEK[TEXT] BODY.PEEK[HEADER.FIELDS {FIELDS}]
-BODY.PEEK[HEADER.FIELDS.NOT {FIELDS}] BODY.PEEK[]<0.100> BODY.PEEK[]<50.1000>
-BODY.PEEK[TEXT]<0.100> BODY.PEEK[TEXT]<50.1000> BODY.PEEK[99] BODY.PEEK[1.1.1.99.MIME]""".replace("\n", " ")
-PART = "BODY.PEEK[{0}] BODY.PEEK[{0}.MIME] BODY.PEEK[{0}]<0.100> BODY.PEEK[{0}]<50.1000>"
-MESSAGE = f" BODY.PEEK[{{0}}.HEADER] BODY.PEEK[{{0}}.TEXT] BODY.PEEK[{{0}}.HEADER.FIELDS {FIELDS}]"
+WHOLE = [
+    "RFC822.SIZE", "ENVELOPE", "BODYSTRUCTURE", "BODY", "RFC822", "RFC822.HEADER", "RFC822.TEXT",
+    "BODY.PEEK[]", "BODY.PEEK[HEADER]", "BODY.PEEK[TEXT]", f"BODY.PEEK[HEADER.FIELDS {FIELDS}]",
+    f"BODY.PEEK[HEADER.FIELDS.NOT {FIELDS}]", "BODY.PEEK[]<0.100>", "BODY.PEEK[]<50.1000>",
+    "BODY.PEEK[TEXT]<0.100>", "BODY.PEEK[TEXT]<50.1000>", "BODY.PEEK[99]", "BODY.PEEK[1.1.1.99.MIME]",
+]
+PART = ["BODY.PEEK[{0}]", "BODY.PEEK[{0}.MIME]", "BODY.PEEK[{0}]<0.100>", "BODY.PEEK[{0}]<50.1000>"]
+MESSAGE = ["BODY.PEEK[{0}.HEADER]", "BODY.PEEK[{0}.TEXT]", f"BODY.PEEK[{{0}}.HEADER.FIELDS {FIELDS}]"]
 BINARY = ["BINARY.PEEK[{0}]", "BINARY.SIZE[{0}]", "BINARY.PEEK[{0}]<0.100>", "BINARY.PEEK[{0}]<50.1000>"]
 # What tells that a message was seen.
 UNASKED = ("FLAGS", "UID")
-# Of one mail; each costs Dovecot a pass over all of it, for BINARY of each.
-PARTS_MAX = 50
+# Of the items of one FETCH. Each FETCH costs Dovecot a pass over the mail, so few of many items are
+# asked; it takes no line of more than 64 KiB.
+LINE_OCTETS_MAX = 16_000
 
 ENVELOPE = ["date", "subject", "from", "sender", "reply-to", "to", "cc", "bcc", "in-reply-to", "message-id"]
 MULTIPART = ["subtype", "params", "disposition", "language", "location"]
@@ -225,28 +228,15 @@ class Comparison:
 
     def __init__(self, ours, theirs):
         self.clients = ours, theirs
-        self.parts = self.left_out = 0
 
     def mails(self, first, octets):
         """Some mails that follow each other, from the number of the first."""
         mails = {first + index: Mail(one) for index, one in enumerate(octets)}
         for number, items in self.asked([(number, WHOLE) for number in mails]).items():
             mails[number].take(items)
-        for mail in mails.values():
-            self.parts += len(mail.parts)
-            self.left_out += max(len(mail.parts) - PARTS_MAX, 0)
-            mail.parts = dict(list(mail.parts.items())[:PARTS_MAX])
-        wanted = [
-            (number, (PART + (MESSAGE if kind == "message" else "")).format(part))
-            for number, mail in mails.items() for part, kind in mail.parts.items()
-        ]
-        wanted_alone = [
-            (number, form.format(part))
-            for number, mail in mails.items() for part in ["", *mail.parts] for form in BINARY
-        ]
-        for some in (wanted, wanted_alone):
-            for number, items in self.asked(some).items():
-                mails[number].items.update(items)
+        wanted = [some for number, mail in mails.items() for some in of_parts(number, mail)]
+        for number, items in self.asked(wanted).items():
+            mails[number].items.update(items)
         return mails
 
     def asked(self, wanted):
@@ -259,19 +249,47 @@ class Comparison:
         return items
 
 
-def answers(client, wanted):
-    """Number and name of each item with its value; for a command that failed, its status and code.
+def of_parts(number, mail):
+    """The number of a mail, and what is asked of all its parts by one FETCH, for some of them.
 
-    Dovecot may send what belongs to a command before the end of the one before it."""
+    Items that may fail have a FETCH of their own."""
+    plain = [
+        form.format(part) for part, kind in mail.parts.items()
+        for form in PART + (MESSAGE if kind == "message" else [])
+    ]
+    binary = [form.format(part) for part in ["", *mail.parts] for form in BINARY]
+    for items in (plain, binary):
+        some, octets = [], 0
+        for item in items:
+            if octets + len(item) > LINE_OCTETS_MAX and some:
+                yield number, some
+                some, octets = [], 0
+            some.append(item)
+            octets += len(item) + 1
+        if some:
+            yield number, some
+
+
+def answers(client, wanted):
+    """Number and name of each item with its value; of one that cannot be had, status and code.
+
+    A FETCH that fails is asked in halves, until it is known which of its items fail. Dovecot may
+    send what belongs to a command before the end of the one before it."""
     found = {}
-    answers = client.all([f"FETCH {number} ({items})" for number, items in wanted])
-    for answer in answers:
-        for got, values in answer.fetches():
-            named = ((name, value) for name, value in values.items() if name not in UNASKED)
-            found.update(((got, name), value) for name, value in named)
-    for (number, items), answer in zip(wanted, answers):
-        if answer.status != "OK":
+    while wanted:
+        answers = client.all([f"FETCH {number} ({' '.join(items)})" for number, items in wanted])
+        for answer in answers:
+            for got, values in answer.fetches():
+                named = ((name, value) for name, value in values.items() if name not in UNASKED)
+                found.update(((got, name), value) for name, value in named)
+        failed = [(*one, answer) for one, answer in zip(wanted, answers) if answer.status != "OK"]
+        wanted = []
+        for number, items, answer in failed:
+            if len(items) > 1:
+                half = len(items) // 2
+                wanted += [(number, items[:half]), (number, items[half:])]
+                continue
             code = re.match(r"\[([^\]]*)", answer.text)
-            name = re.sub(r"<(\d+)\.\d+>", r"<\1>", items.replace(".PEEK", ""))
+            name = re.sub(r"<(\d+)\.\d+>", r"<\1>", items[0].replace(".PEEK", ""))
             found[number, name] = Failed(f"{answer.status} {code.group(1) if code else ''}".strip())
     return found

@@ -13,6 +13,10 @@ TOKEN = re.compile(
 )
 ESCAPE = re.compile(rb"\\(.)", re.S)
 
+# Commands under way; no more of them than a socket holds while nobody reads the answers.
+AT_ONCE = 40
+OCTETS_AT_ONCE = 32_000
+
 
 class Tree:
     """Reads values off the front of a response."""
@@ -107,22 +111,30 @@ class Client:
             raise Closed(whole[6:].decode().strip())
         return whole
 
-    def all(self, commands, at_once=40):
-        """The answers to many commands, so many under way at a time. One that ends the session gets
+    def all(self, commands):
+        """The answers to many commands, some under way at a time. One that ends the session gets
         the status BYE, what follows it goes to the next session."""
         answers = []
+        alone = False
         while len(answers) < len(commands):
-            some = commands[len(answers):len(answers) + at_once]
-            first = self.count
-            self.count += len(some)
-            texts = (text if isinstance(text, bytes) else text.encode() for text in some)
-            lines = (b"%d %s\r\n" % (first + index, text) for index, text in enumerate(texts))
-            self.socket.sendall(b"".join(lines))
+            first, lines = self.count, b""
+            for text in commands[len(answers):len(answers) + (1 if alone else AT_ONCE)]:
+                if self.count > first and len(lines) + len(text) > OCTETS_AT_ONCE:
+                    break
+                text = text if isinstance(text, bytes) else text.encode()
+                lines += b"%d %s\r\n" % (self.count, text)
+                self.count += 1
+            sent = self.count - first
+            self.socket.sendall(lines)
             try:
-                for index in range(len(some)):
+                for index in range(sent):
                     answers.append(self.answer(first + index))
+                alone = False
             except Closed as why:
-                answers.append(Answer("BYE", str(why), []))
+                # It may have been one of those behind it.
+                if sent == 1:
+                    answers.append(Answer("BYE", str(why), []))
+                alone = sent > 1
                 self.socket.close()
                 self.open()
         return answers
