@@ -13,24 +13,23 @@
 #[path = "dialogs/script.rs"]
 mod script;
 #[cfg(test)]
+#[path = "sim/single.rs"]
+mod single;
+#[cfg(test)]
 #[path = "imap/slices.rs"]
 mod slices;
 
-use pombal::auth::{Cost, Pool, hash};
 use pombal::bytes::buffer::Buffer;
 use pombal::bytes::chain::Chain;
-use pombal::config::Config;
 use pombal::env::sim::{Faults, Sim, SimEnv};
 use pombal::env::{Conn as _, Env};
-use pombal::mesh::Mesh;
-use pombal::model::id::LogId;
-use pombal::node::shard::{Plan, assemble, begin, open_state, publish_directory};
-use pombal::server::listener::{self, Protocol};
-use pombal::server::shard::{Figures, Shard};
+use pombal::server::listener::Protocol;
+use pombal::server::shard::Shard;
 use script::{Cut, Dialog, PASSWORD, Stage, Wire, dialogs};
 use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -99,7 +98,9 @@ fn offered() -> BTreeSet<String> {
     sim.allow_leaks();
     let said = sim.run_until(async {
         let env = sim.env(0);
-        let (_, address) = boot(&env, &Dialog::default(), 1).await;
+        let mut dialog = Dialog::default();
+        dialog.message_limit = NonZeroU32::new(1_000);
+        let (_, address) = boot(&env, &dialog, 1).await;
         let conn = env.connect(address, env.now().after(PATIENCE)).await.unwrap();
         let mut peer = Peer { env, conn, buffer: Buffer::new() };
         let login = format!("a LOGIN {} {PASSWORD}\r\nb LOGOUT\r\n", user(0));
@@ -168,36 +169,17 @@ fn user(number: usize) -> String {
     format!("u{number}@example.org")
 }
 
-/// A shard with users, which listens.
+/// A shard with users.
 async fn boot(env: &SimEnv, dialog: &Dialog, users: usize) -> (Rc<Shard<SimEnv>>, SocketAddr) {
-    let mut config = Config::small(Path::new("/data"));
-    config.store.cache_size = if dialog.slow_disk.is_some() { 0 } else { 1 << 20 };
-    let mut plan = Plan::new(config, 77, 1, Pool::inline(Cost::LEAST), [7; 32]);
+    let mut plan = single::plan();
+    plan.store.cache_octets = if dialog.slow_disk.is_some() { 0 } else { 1 << 20 };
     plan.config.auth.allow_plaintext = !dialog.no_plaintext;
     plan.config.limits.reply_memory = REPLY_OCTETS as u64;
-    plan.store.may_create = true;
-    let (mesh, mut inboxes) = Mesh::with_capacity(1, 8);
-    let inbox = inboxes.remove(0);
-    let id = inbox.shard();
-    let (state, _) = open_state(env.clone(), &plan, LogId(0)).await.unwrap();
-    let shard = assemble(env.clone(), &plan, id, &state, mesh, Figures::default());
-    begin(&shard, inbox, &state.ledger).await;
-    let address = SocketAddr::from(([127, 0, 0, 1], 143));
-    let listener = env.listen(address).unwrap();
-    env.spawn(listener::serve(Rc::clone(&shard), listener, Protocol::Imap));
-    let turn = state.ledger.turn().unwrap();
-    let drafted = turn.draft(|draft| {
-        draft.add_domain("example.org", env.wall())?;
-        let hash = hash(PASSWORD, &[7; 16], Cost::LEAST).unwrap();
-        let quota = dialog.quota_kib.unwrap_or(0) * 1024;
-        (0..users).try_for_each(|number| {
-            draft.add_user(&user(number), &hash, quota, env.wall()).map(|_| ())
-        })
-    });
-    state.log.append(drafted.unwrap().1).await.unwrap();
-    drop(turn);
-    publish_directory(&shard, &state.ledger).await;
-    (shard, address)
+    plan.config.imap.message_limit = dialog.message_limit;
+    let users: Vec<String> = (0..users).map(user).collect();
+    let quota = dialog.quota_kib.unwrap_or(0) * 1024;
+    let shard = single::boot(env, &plan, &users, quota).await;
+    (shard, single::address(Protocol::Imap))
 }
 
 struct World {

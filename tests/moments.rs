@@ -6,26 +6,17 @@
 #[expect(dead_code, reason = "clients of other tests need more of it")]
 #[path = "sim/peer.rs"]
 mod peer;
+#[path = "sim/single.rs"]
+mod single;
 
 use peer::Peer;
-use pombal::auth::{Cost, Pool, hash};
-use pombal::config::Config;
 use pombal::env::Env as _;
 use pombal::env::sim::{Faults, Sim, SimEnv};
-use pombal::mesh::Mesh;
-use pombal::model::id::LogId;
-use pombal::node::shard::{Plan, assemble, begin, open_state, publish_directory};
-use pombal::server::listener::{self, Protocol};
-use pombal::server::shard::Figures;
-use std::net::SocketAddr;
-use std::path::Path;
-use std::rc::Rc;
+use pombal::server::listener::Protocol;
+use single::{PASSWORD, address, plan};
 use std::time::Duration;
 
 const USER: &str = "u@example.org";
-const SMTP: u16 = 25;
-const POP3: u16 = 110;
-const IMAP: u16 = 143;
 
 /// RFC 2920 §3.2 (5, 6): these answers do not wait for the commit that is pipelined behind them.
 #[test]
@@ -35,7 +26,7 @@ fn noop_is_answered_before_what_is_pipelined_behind_it() {
     let env = sim.env(0);
     let asking = async {
         boot(&env).await;
-        let mut peer = connect(&env, SMTP).await;
+        let mut peer = connect(&env, Protocol::Smtp).await;
         for first in ["NOOP", "EHLO a", "VRFY a", "FOO"] {
             let begun = env.now();
             let rest = format!(
@@ -64,64 +55,38 @@ fn a_command_that_drips_has_an_end() {
     let dripping = async {
         boot(&env).await;
         let long = "x".repeat(20_000);
-        let login = format!("a LOGIN {USER} secret\r\n");
-        for (port, first, octet) in [
-            (SMTP, "", "N"),
-            (SMTP, &*long, "x"),
-            (POP3, "", "N"),
-            (POP3, &*long, "x"),
-            (IMAP, &*login, "n"),
-            (IMAP, &*format!("{login}a LOGIN {{100000+}}\r\n"), "n"),
-            (IMAP, &*format!("{login}a NOOP\r\nb IDLE\r\n"), "D"),
+        let login = format!("a LOGIN {USER} {PASSWORD}\r\n");
+        for (protocol, first, octet) in [
+            (Protocol::Smtp, "", "N"),
+            (Protocol::Smtp, &*long, "x"),
+            (Protocol::Pop3, "", "N"),
+            (Protocol::Pop3, &*long, "x"),
+            (Protocol::Imap, &*login, "n"),
+            (Protocol::Imap, &*format!("{login}a LOGIN {{100000+}}\r\n"), "n"),
+            (Protocol::Imap, &*format!("{login}a NOOP\r\nb IDLE\r\n"), "D"),
         ] {
-            let mut peer = connect(&env, port).await;
+            let mut peer = connect(&env, protocol).await;
             peer.send(first.as_bytes()).await.unwrap();
             let begun = env.now();
             while peer.send(octet.as_bytes()).await.is_ok() {
                 let waited = env.now().since(begun);
-                assert!(waited < Duration::from_mins(7), "port {port}: {first:.40}");
+                assert!(waited < Duration::from_mins(7), "{protocol:?}: {first:.40}");
                 env.sleep(Duration::from_secs(20)).await;
             }
-            assert!(env.now().since(begun) > Duration::from_mins(4), "port {port}: {first:.40}");
+            assert!(env.now().since(begun) > Duration::from_mins(4), "{protocol:?}: {first:.40}");
         }
     };
     sim.run_until(dripping).unwrap();
 }
 
-fn address(port: u16) -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], port))
-}
-
 /// A client that was greeted.
-async fn connect(env: &SimEnv, port: u16) -> Peer {
-    let mut peer = Peer::connect(env, address(port)).await.unwrap();
+async fn connect(env: &SimEnv, protocol: Protocol) -> Peer {
+    let mut peer = Peer::connect(env, address(protocol)).await.unwrap();
     peer.line().await.unwrap();
     peer
 }
 
-/// A shard with one user, which listens.
+/// A shard with one user.
 async fn boot(env: &SimEnv) {
-    let config = Config::small(Path::new("/data"));
-    let mut plan = Plan::new(config, 77, 1, Pool::inline(Cost::LEAST), [7; 32]);
-    plan.store.may_create = true;
-    let (mesh, mut inboxes) = Mesh::with_capacity(1, 8);
-    let inbox = inboxes.remove(0);
-    let id = inbox.shard();
-    let (state, _) = open_state(env.clone(), &plan, LogId(0)).await.unwrap();
-    let shard = assemble(env.clone(), &plan, id, &state, mesh, Figures::default());
-    begin(&shard, inbox, &state.ledger).await;
-    for (port, protocol) in [(SMTP, Protocol::Smtp), (POP3, Protocol::Pop3), (IMAP, Protocol::Imap)]
-    {
-        let listener = env.listen(address(port)).unwrap();
-        env.spawn(listener::serve(Rc::clone(&shard), listener, protocol));
-    }
-    let turn = state.ledger.turn().unwrap();
-    let drafted = turn.draft(|draft| {
-        draft.add_domain("example.org", env.wall())?;
-        let hash = hash("secret", &[7; 16], Cost::LEAST).unwrap();
-        draft.add_user(USER, &hash, 0, env.wall()).map(|_| ())
-    });
-    state.log.append(drafted.unwrap().1).await.unwrap();
-    drop(turn);
-    publish_directory(&shard, &state.ledger).await;
+    single::boot(env, &plan(), &[USER.into()], 0).await;
 }

@@ -4,10 +4,12 @@
 //! # a remark; the first one names the RFCs that the file is about
 //! @raw                      before the first line: nobody is logged in, the greeting comes
 //! @quota 100                before the first line: KiB that the user may keep
+//! @message_limit 1000       before the first line: the server's imap.message_limit
 //! @no_plaintext             before the first line: no password in clear (simulator only)
 //! @slow_disk 11             before the first line: a read takes so many seconds (simulator only)
 //! @append Sent (\Seen)      another session appends the message that follows
 //! > Subject: x              a line of it
+//! @fill 1200                another session appends so many small messages to INBOX
 //! C a NOOP                  the client sends this line and CRLF
 //! R ab\x00\{9*c}            the client sends these octets, escapes read, without CRLF
 //! S a OK                    the server says this line
@@ -30,6 +32,7 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -39,6 +42,11 @@ pub(crate) const PASSWORD: &str = "secret";
 const CUT_POSITIONS_MAX: usize = 200;
 /// Longer sends are cut into longer pieces, so that there are no more of them.
 const PIECES_MAX: usize = 4_096;
+
+/// A message of `@fill`, as a part of APPEND.
+const FILLING: &str = " {14+}\r\nSubject: 1\r\n\r\n";
+/// Messages that are appended at once: no more than the least limit of messages.
+const FILLED_AT_ONCE: usize = 1_000;
 
 /// Lines of what was heard before something went wrong, which are shown.
 const HEARD_LINES: usize = 12;
@@ -80,6 +88,7 @@ pub(crate) enum Cut {
 /// One thing that happens; with the number of the session.
 enum Event {
     Append(String, Vec<u8>),
+    Fill(usize),
     Send(usize, String),
     SendRaw(usize, Vec<u8>),
     Said { session: usize, want: String, whole: bool },
@@ -99,6 +108,7 @@ pub(crate) struct Dialog {
     pub(crate) about: String,
     raw: bool,
     pub(crate) quota_kib: Option<u64>,
+    pub(crate) message_limit: Option<NonZeroU32>,
     pub(crate) no_plaintext: bool,
     /// Seconds that a read takes; nothing is cached then.
     pub(crate) slow_disk: Option<u32>,
@@ -146,6 +156,10 @@ impl Dialog {
                 self.quota_kib = Some(rest.parse().ok()?);
                 return Some(());
             }
+            "@message_limit" => {
+                self.message_limit = Some(rest.parse().ok()?);
+                return Some(());
+            }
             "@no_plaintext" => {
                 self.no_plaintext = true;
                 return Some(());
@@ -161,6 +175,7 @@ impl Dialog {
                 return Some(());
             }
             "@append" => Event::Append(rest.into(), Vec::new()),
+            "@fill" => Event::Fill(rest.parse().ok()?),
             "C" | "C2" => Event::Send(session, rest.into()),
             "R" | "R2" => Event::SendRaw(session, unescape(rest)),
             "S" | "S2" => said(true),
@@ -356,6 +371,7 @@ impl<S: Stage> Play<'_, S> {
                 | Event::Skip(session)
                 | Event::Said { session, .. } => *session,
                 Event::Append(..)
+                | Event::Fill(_)
                 | Event::Deflate
                 | Event::Inflate
                 | Event::Drain
@@ -365,7 +381,11 @@ impl<S: Stage> Play<'_, S> {
             self.open(number).await.map_err(failed)?;
             let Some(session) = &mut self.sessions[number] else { continue };
             match event {
-                Event::Append(to, message) => self.append(to, message).await.map_err(failed)?,
+                Event::Append(to, message) => {
+                    let head = format!("{to} {{{}+}}\r\n", message.len());
+                    self.append(&[head.as_bytes(), message].concat()).await.map_err(failed)?;
+                }
+                Event::Fill(count) => self.fill(*count).await.map_err(failed)?,
                 Event::Send(..) | Event::SendRaw(..) if at < sent => {}
                 Event::Send(..) | Event::SendRaw(..) => {
                     let (octets, end) = match self.cut {
@@ -417,16 +437,26 @@ impl<S: Stage> Play<'_, S> {
         Ok(())
     }
 
-    async fn append(&mut self, to: &str, message: &[u8]) -> io::Result<()> {
+    /// An APPEND with these arguments, of another session.
+    async fn append(&mut self, what: &[u8]) -> io::Result<()> {
         if self.other.is_none() {
             self.other = Some(Session::login(self.stage).await?);
         }
-        let head = format!("other APPEND {to} {{{}+}}\r\n", message.len());
-        let command = [head.as_bytes(), message, b"\r\n"].concat();
+        let command = [b"other APPEND ", what, b"\r\n"].concat();
         match &mut self.other {
             Some(other) => other.ok(&command, "other").await,
             None => Ok(()),
         }
+    }
+
+    async fn fill(&mut self, count: usize) -> io::Result<()> {
+        let mut left = count;
+        while left > 0 {
+            let some = left.min(FILLED_AT_ONCE);
+            self.append(format!("INBOX{}", FILLING.repeat(some)).as_bytes()).await?;
+            left -= some;
+        }
+        Ok(())
     }
 }
 

@@ -4,20 +4,27 @@
 use crate::harness::{PATIENCE, Server};
 use crate::script::{Cut, Stage, Wire, dialogs};
 use futures_lite::future::block_on;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 #[test]
 fn imap_dialogs_hold_over_a_real_socket() {
-    let server = Server::with_users("", &["other"]);
+    // By the limit of messages that a dialog wants.
+    let mut servers = BTreeMap::new();
     let mut wrong = String::new();
     for dialog in dialogs().iter().filter(|dialog| !dialog.is_simulated()) {
+        let server = servers.entry(dialog.message_limit).or_insert_with(|| {
+            let limit = dialog.message_limit.map_or(0, NonZeroU32::get);
+            Server::with_users(&format!("[imap]\nmessage_limit = {limit}\n"), &["other"])
+        });
         for (number, cut) in [Cut::Whole, Cut::Pipelined, Cut::Into(1)].into_iter().enumerate() {
             let user = format!("{}-{number}@local.example", dialog.name);
             server.add_user_with_quota(&user, dialog.quota_kib);
-            if let Err(why) = block_on(dialog.play(&Real { server: &server, user }, cut)) {
+            if let Err(why) = block_on(dialog.play(&Real { server, user }, cut)) {
                 writeln!(wrong, "{why}").unwrap();
                 break;
             }
