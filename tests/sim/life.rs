@@ -152,19 +152,10 @@ impl Run {
             sim.set_faults(faults);
         }
         self.world.begin_life(sim.life(), faults.stalls > 0, faults.sync_fails > 0);
-        let machine = match Machine::boot(&sim, &self.case, is_first) {
-            Ok(machine) => machine,
-            Err(Unbooted::Refused(error @ OpenError::Io(_))) if !is_first => {
-                self.told.boots_failed += 1;
-                self.world.note(&sim.env(0), || format!("does not start: {error}"));
-                return Ok(sim.crash());
-            }
-            Err(error) => return Err(format!("life {}: {error}", sim.life())),
+        let Some(machine) = Machine::begin(&sim, &self.case, &self.world, is_first)? else {
+            self.told.boots_failed += 1;
+            return Ok(sim.crash());
         };
-        if is_first {
-            let set_up = sim.run_until(machine.set_up(&self.case));
-            set_up.map_err(|halt| halt.to_string())?;
-        }
         let room = sim.disk().used() + chance.below(3) * self.case.plan.config.store.segment_size;
         let is_tight = faults.disk_octets < 1 << 30;
         sim.set_faults(Faults { disk_octets: if is_tight { room } else { 1 << 30 }, ..faults });

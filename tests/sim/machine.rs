@@ -1,6 +1,7 @@
 //! A server on a simulated machine: the shards that the real one has, between boot and crash.
 
 use crate::case::{Case, password_hash};
+use crate::world::World;
 use futures_lite::future::yield_now;
 use pombal::env::Env as _;
 use pombal::env::sim::{Disk, Faults, Halt, Loss, Sim, SimEnv};
@@ -127,6 +128,28 @@ impl Machine {
             }
         }
         Ok(Machine { ups, mesh, env: sim.env(shards) })
+    }
+
+    /// Starts all shards of one life, those of the first with a new store. `None`: a disk that
+    /// fails does not let them.
+    pub(crate) fn begin(
+        sim: &Sim,
+        case: &Case,
+        world: &World,
+        is_first: bool,
+    ) -> Result<Option<Machine>, String> {
+        let machine = match Machine::boot(sim, case, is_first) {
+            Ok(machine) => machine,
+            Err(Unbooted::Refused(error @ OpenError::Io(_))) if !is_first => {
+                world.note(&sim.env(0), || format!("does not start: {error}"));
+                return Ok(None);
+            }
+            Err(error) => return Err(format!("life {}: {error}", sim.life())),
+        };
+        if is_first {
+            sim.run_until(machine.set_up(case)).map_err(|halt| halt.to_string())?;
+        }
+        Ok(Some(machine))
     }
 
     /// Makes the users and the alias of a new store.

@@ -5,11 +5,10 @@ use super::model::Account;
 use super::reckon::reckon;
 use super::session::Shared;
 use crate::case::{Bug, Case};
-use crate::machine::{Machine, Unbooted};
+use crate::machine::Machine;
 use crate::world::World;
 use pombal::env::Env as _;
 use pombal::env::sim::{Chance, Faults, Halt, Sim};
-use pombal::store::OpenError;
 use std::cell::RefCell;
 use std::fmt;
 use std::ops::AddAssign;
@@ -154,19 +153,11 @@ impl Run {
         let is_tight = faults.disk_octets < 1 << 30;
         let is_bad = is_tight || faults.sync_fails > 0 || faults.write_fails > 0;
         self.world.begin_life(sim.life(), faults.stalls > 0, is_bad);
-        let machine = match Machine::boot(&sim, &self.case, is_first) {
-            Ok(machine) => machine,
-            Err(Unbooted::Refused(error @ OpenError::Io(_))) if !is_first => {
-                self.told.boots_failed += 1;
-                self.world.note(&sim.env(0), || format!("does not start: {error}"));
-                return Ok(sim.crash());
-            }
-            Err(error) => return Err(format!("life {}: {error}", sim.life())),
+        let Some(machine) = Machine::begin(&sim, &self.case, &self.world, is_first)? else {
+            self.told.boots_failed += 1;
+            return Ok(sim.crash());
         };
-        if is_first {
-            let set_up = sim.run_until(machine.set_up(&self.case));
-            set_up.map_err(|halt| halt.to_string())?;
-        } else {
+        if !is_first {
             self.reckon(&sim, &machine)?;
         }
         sim.set_faults(faults);
