@@ -7,36 +7,34 @@ use crate::wire::imap::command::fetch::{Content, Part, Section};
 use crate::wire::imap::date::put_date_time;
 use crate::wire::pop3::put_number;
 
-/// The answer about one message, open until [`FetchLine::end`].
+/// The answer about one message, open until [`FetchLine::end`]. Without an item there is none.
 #[derive(Debug)]
 pub struct FetchLine<'o> {
     out: &'o mut Chain,
-    first: bool,
+    open: Open,
 }
 
 /// How far a line is that goes on later.
 #[derive(Clone, Copy, Debug)]
 pub struct Open {
+    number: u32,
     first: bool,
 }
 
 impl<'o> FetchLine<'o> {
-    /// `* n FETCH (`.
+    /// About the message of this number.
     pub fn new(out: &'o mut Chain, number: u32) -> FetchLine<'o> {
-        out.put(b"* ");
-        put_number(out, u64::from(number));
-        out.put(b" FETCH (");
-        FetchLine { out, first: true }
+        FetchLine { out, open: Open { number, first: true } }
     }
 
     /// Lets go of the chain, so that what was written can be sent.
     pub fn pause(self) -> Open {
-        Open { first: self.first }
+        self.open
     }
 
     /// Goes on where [`FetchLine::pause`] left off.
     pub fn resume(out: &'o mut Chain, open: Open) -> FetchLine<'o> {
-        FetchLine { out, first: open.first }
+        FetchLine { out, open }
     }
 
     /// The name of an item and a space. Its value must follow, written to what is returned: a
@@ -48,10 +46,14 @@ impl<'o> FetchLine<'o> {
     }
 
     fn name(&mut self, name: &str) {
-        if !self.first {
+        if self.open.first {
+            self.open.first = false;
+            self.out.put(b"* ");
+            put_number(self.out, u64::from(self.open.number));
+            self.out.put(b" FETCH (");
+        } else {
             self.out.put(b" ");
         }
-        self.first = false;
         self.out.put(name.as_bytes());
     }
 
@@ -141,7 +143,9 @@ impl<'o> FetchLine<'o> {
 
     /// `)` and the line end.
     pub fn end(self) {
-        self.out.put(b")\r\n");
+        if !self.open.first {
+            self.out.put(b")\r\n");
+        }
     }
 
     fn in_parentheses(&mut self, name: &str, value: impl FnOnce(&mut Chain)) {
