@@ -248,6 +248,10 @@ impl Making<'_, '_> {
     fn contains(&mut self, within: Within<'_>, text: Text<'_>) -> Node {
         let mut wanted = String::new();
         to_utf8(self.around.charset, &text.octets(), &mut wanted);
+        if wanted.is_empty() && matches!(within, Within::Body | Within::Text) {
+            // Nothing is in everything, whatever of it can be read.
+            return Node::Known(true);
+        }
         let needle = self.needles.len();
         self.needles.push(Needle::new(&wanted));
         let field = |name: &[u8]| Node::Field { name: name.into(), needle };
