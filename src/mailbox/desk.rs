@@ -46,6 +46,10 @@ pub enum ChangeError {
     Exists,
     /// INBOX can be neither removed nor put elsewhere.
     IsInbox,
+    /// A mailbox cannot lie below itself.
+    BelowItself,
+    /// Some of the messages, all of which were to be taken, are no more.
+    Gone,
     /// A bound of this server; says which.
     Limit(&'static str),
     Refused(Refused),
@@ -89,6 +93,15 @@ pub struct Placed {
     pub uidvalidity: UidValidity,
     /// Where each came from and what it is now; both rise.
     pub uids: Vec<(Uid, Uid)>,
+}
+
+/// Messages to be taken to another mailbox, by rising UID.
+#[derive(Clone, Copy, Debug)]
+pub enum Picked<'a> {
+    /// All of them, or none.
+    All(&'a [Uid]),
+    /// Those of them that are there.
+    There(&'a [Uid]),
 }
 
 /// A message that a client brings.
@@ -334,9 +347,6 @@ impl<E: Env> Desk<E> {
             let rest = name.strip_prefix(from)?;
             (rest.is_empty() || rest.starts_with(SEPARATOR)).then(|| rest.to_owned())
         };
-        if rest(to).is_some() {
-            return Err(ChangeError::Exists);
-        }
         let mut moving: Vec<(MailboxId, String)> = Vec::new();
         state.each_mailbox(account, |one| {
             if let Some(rest) = rest(one.name) {
@@ -345,6 +355,9 @@ impl<E: Env> Desk<E> {
         });
         if moving.is_empty() {
             return Err(ChangeError::Missing);
+        }
+        if rest(to).is_some() {
+            return Err(ChangeError::BelowItself);
         }
         if moving.iter().any(|(_, name)| state.named(account, name).is_some()) {
             return Err(ChangeError::Exists);
@@ -449,33 +462,33 @@ impl<E: Env> Desk<E> {
         Ok(stored)
     }
 
-    /// Copies those of `uids` (which rise) that are there.
+    /// Copies what was picked.
     pub async fn copy(
         &self,
         account: AccountId,
         from: MailboxId,
         to: MailboxId,
-        uids: &[Uid],
+        picked: Picked<'_>,
         quota: Quota,
     ) -> Result<Placed, ChangeError> {
         let turn = self.turn(account).await?;
-        let (group, placed) = self.transfer(account, (from, to), uids, Some(quota))?;
+        let (group, placed) = self.transfer(account, (from, to), picked, Some(quota))?;
         if !group.records.is_empty() {
             self.commit(turn, group).await?;
         }
         Ok(placed)
     }
 
-    /// Moves those of `uids` (which rise) that are there (RFC 6851).
+    /// Moves what was picked (RFC 6851).
     pub async fn shift(
         &self,
         account: AccountId,
         from: MailboxId,
         to: MailboxId,
-        uids: &[Uid],
+        picked: Picked<'_>,
     ) -> Result<Placed, ChangeError> {
         let turn = self.turn(account).await?;
-        let (group, placed) = self.transfer(account, (from, to), uids, None)?;
+        let (group, placed) = self.transfer(account, (from, to), picked, None)?;
         if !group.records.is_empty() {
             self.commit(turn, group).await?;
         }
@@ -488,13 +501,17 @@ impl<E: Env> Desk<E> {
         &self,
         account: AccountId,
         way: (MailboxId, MailboxId),
-        uids: &[Uid],
+        picked: Picked<'_>,
         quota: Option<Quota>,
     ) -> Result<(Group, Placed), ChangeError> {
         let mut state = self.accounts.borrow_mut();
         state.open_view(account, way.0).ok_or(ChangeError::Missing)?;
         let to = state.open_view(account, way.1).ok_or(ChangeError::Missing)?;
+        let (Picked::All(uids) | Picked::There(uids)) = picked;
         let entries = there(&state, account, way.0, uids)?;
+        if matches!(picked, Picked::All(_)) && entries.len() < uids.len() {
+            return Err(ChangeError::Gone);
+        }
         if let Some(quota) = quota {
             let octets = entries.iter().map(|entry| u64::from(entry.size)).sum();
             state.room_for(account, quota, octets, entries.len() as u64)?;

@@ -255,9 +255,9 @@ impl Model {
         let held = self.mailboxes[from].clone();
         let asked: Vec<Uid> = held.keys().take(3).map(|&uid| Uid(uid)).collect();
         let placed = if moves {
-            desk.shift(WHO, source, target, &asked).await
+            desk.shift(WHO, source, target, Picked::All(&asked)).await
         } else {
-            desk.copy(WHO, source, target, &asked, Quota::NONE).await
+            desk.copy(WHO, source, target, Picked::There(&asked), Quota::NONE).await
         };
         let placed = placed.expect("transferred");
         assert_eq!(placed.uids.iter().map(|&(uid, _)| uid).collect::<Vec<_>>(), asked);

@@ -38,7 +38,7 @@ mod view;
 pub use account::INBOX;
 pub use accounts::{Accounts, Listed, Planted};
 pub use deliver::{Judge, Message, Recipient, deliver};
-pub use desk::{Brought, ChangeError, Desk, Placed, SEPARATOR, Stored};
+pub use desk::{Brought, ChangeError, Desk, Picked, Placed, SEPARATOR, Stored};
 pub use expunge::{ExpungeError, delete_account};
 pub use keywords::Keywords;
 pub use lock::{Guard, Locks};

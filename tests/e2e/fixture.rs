@@ -17,7 +17,7 @@ use pombal::auth::Pool;
 use pombal::config;
 use pombal::env::ring::{self, Ring};
 use pombal::mailbox::summary::summarize;
-use pombal::mailbox::{Brought, Desk, FlagChange, Flags, INBOX, Message, Mode, Quota, Use};
+use pombal::mailbox::{Brought, Desk, FlagChange, Flags, INBOX, Message, Mode, Picked, Quota, Use};
 use pombal::model::id::{AccountId, LogId, MailboxId, ModSeq, Uid};
 use pombal::node::shard::{Plan, State, cost, open_state};
 use pombal::queue::Pending;
@@ -303,7 +303,7 @@ async fn sort(state: &State<Ring>) {
     let flagged = change(Mode::Replace, Flags::FLAGGED.with(Flags::ANSWERED), &[]);
     desk.store(ANN, INBOX, &[Uid(4)], &flagged, None).await.unwrap();
     let uids = [Uid(2), Uid(3), Uid(4)];
-    desk.copy(ANN, INBOX, work, &uids, Quota::NONE).await.unwrap();
+    desk.copy(ANN, INBOX, work, Picked::All(&uids), Quota::NONE).await.unwrap();
     let drafts = ["first", "second"].map(|subject| {
         let octets = format!("Subject: {subject}\r\n\r\nsent").into_bytes();
         let message = Message {

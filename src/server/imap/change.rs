@@ -4,7 +4,7 @@ use super::select::deleted;
 use super::selected::Own;
 use super::{Done, Driver, Outcome, refused};
 use crate::env::Env;
-use crate::mailbox::{ChangeError, Entry, FlagChange, Flags, Mode, Placed, Stored, View};
+use crate::mailbox::{ChangeError, Entry, FlagChange, Flags, Mode, Picked, Placed, Stored, View};
 use crate::model::id::{AccountId, MailboxId, ModSeq, Uid};
 use crate::wire::imap::capability::Capabilities;
 use crate::wire::imap::command::store::{Change, Flag, Store};
@@ -48,8 +48,17 @@ struct Transfer {
     from: MailboxId,
     target: MailboxId,
     uids: Vec<Uid>,
+    /// By their numbers, which all have a message until the client was told that it went.
+    by_number: bool,
     /// The limit cut off all below this one.
     lowest: Option<Uid>,
+}
+
+impl Transfer {
+    /// A UID that is not there is none (RFC 9051 §6.4.9), a number is one of what is wanted whole.
+    fn picked(&self) -> Picked<'_> {
+        if self.by_number { Picked::All(&self.uids) } else { Picked::There(&self.uids) }
+    }
 }
 
 impl<E: Env> Driver<E> {
@@ -181,16 +190,20 @@ impl<E: Env> Driver<E> {
         to: Text<'_>,
         changes: bool,
     ) -> Result<Transfer, Done> {
-        let mut uids = self.named(messages, uid)?;
         let user = self.user.as_ref().ok_or(Done::Bad("log in first"))?;
         let selected = user.selected.as_ref().ok_or(Done::Bad("nothing is selected"))?;
+        let numbers = selected.numbers(messages, uid).map_err(|_| NO_NUMBER)?;
+        let entries = numbers.iter().flat_map(|span| span.first..=span.last);
+        let entries = entries.filter_map(|number| selected.entry(number));
+        let mut uids: Vec<Uid> = entries.map(|(entry, _)| entry.uid).collect();
         if changes && selected.read_only {
             return Err(READ_ONLY);
         }
         let missing = Done::No(Some(Word::TryCreate), "there is no such mailbox");
         let target = self.target(to).ok_or(missing)?;
         let lowest = self.limit(&mut uids);
-        Ok(Transfer { account: user.account, from: selected.mailbox, target, uids, lowest })
+        let (account, from) = (user.account, selected.mailbox);
+        Ok(Transfer { account, from, target, uids, by_number: !uid, lowest })
     }
 
     pub(super) async fn copy(
@@ -201,17 +214,17 @@ impl<E: Env> Driver<E> {
         messages: Which<'_>,
         to: Text<'_>,
     ) -> Outcome {
-        let Transfer { account, from, target, uids, lowest } =
-            match self.transfer(uid, messages, to, false) {
-                Ok(transfer) => transfer,
-                Err(done) => return Ok(done),
-            };
-        if lowest.is_some() {
+        let transfer = match self.transfer(uid, messages, to, false) {
+            Ok(transfer) => transfer,
+            Err(done) => return Ok(done),
+        };
+        if transfer.lowest.is_some() {
             let text = "too many messages, copy some of them";
-            return Ok(Done::Limited(Kind::No, lowest, text));
+            return Ok(Done::Limited(Kind::No, transfer.lowest, text));
         }
+        let Transfer { account, from, target, .. } = transfer;
         let quota = self.quota();
-        let placed = self.shard.desk.copy(account, from, target, &uids, quota).await;
+        let placed = self.shard.desk.copy(account, from, target, transfer.picked(), quota).await;
         self.sync(conn, uid).await?;
         match placed {
             Ok(placed) if placed.uids.is_empty() => Ok(Done::Ok("nothing to copy")),
@@ -241,12 +254,12 @@ impl<E: Env> Driver<E> {
         messages: Which<'_>,
         to: Text<'_>,
     ) -> Outcome {
-        let Transfer { account, from, target, uids, lowest } =
-            match self.transfer(uid, messages, to, true) {
-                Ok(transfer) => transfer,
-                Err(done) => return Ok(done),
-            };
-        match self.shard.desk.shift(account, from, target, &uids).await {
+        let transfer = match self.transfer(uid, messages, to, true) {
+            Ok(transfer) => transfer,
+            Err(done) => return Ok(done),
+        };
+        let Transfer { account, from, target, lowest, .. } = transfer;
+        match self.shard.desk.shift(account, from, target, transfer.picked()).await {
             Ok(placed) => {
                 // COPYUID comes before the messages are told to be gone (RFC 6851 §4.3).
                 if !placed.uids.is_empty() {

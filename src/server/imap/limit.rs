@@ -88,7 +88,7 @@ impl<E: Env> Driver<E> {
             let bad = Status::tagged(tag, Kind::Bad, "the range of batches is in the wrong order");
             bad.because(Word::ClientBug).put(&mut self.out);
             self.errors += 1;
-            return Ok(Done::Said);
+            return Ok(Done::Refused);
         }
         let wanted = u64::from(last - first).saturating_add(1).saturating_mul(size.into());
         if batches.is_some() && wanted > BATCHES_MESSAGES_MAX {

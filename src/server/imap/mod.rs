@@ -179,7 +179,10 @@ enum Goes {
 /// How one command ended. What was said already is in the chain.
 #[derive(Clone, Copy)]
 enum Done {
+    /// `tag OK`, or the command goes on.
     Said,
+    /// `tag NO`, or BAD.
+    Refused,
     /// `tag OK text`.
     Ok(&'static str),
     /// `tag NO [word] text`.
@@ -532,14 +535,14 @@ impl<E: Env> Driver<E> {
 
     /// Writes the tagged answer.
     fn end(&mut self, tag: &str, done: Done) -> Option<Goes> {
+        if matches!(done, Done::Said | Done::Ok(_) | Done::Limited(Kind::Ok, ..)) {
+            // A client may live for weeks: only what goes wrong in a row counts.
+            self.errors = 0;
+        }
         let out = &mut self.out;
         match done {
-            Done::Said => {}
-            Done::Ok(text) => {
-                // A client may live for weeks: only what goes wrong in a row counts.
-                self.errors = 0;
-                Status::tagged(tag, Kind::Ok, text).put(out);
-            }
+            Done::Said | Done::Refused => {}
+            Done::Ok(text) => Status::tagged(tag, Kind::Ok, text).put(out),
             Done::No(None, text) => Status::tagged(tag, Kind::No, text).put(out),
             Done::No(Some(word), text) => {
                 Status::tagged(tag, Kind::No, text).because(word).put(out);
@@ -702,6 +705,10 @@ fn refused(error: ChangeError) -> Outcome {
         ChangeError::Missing => Done::No(Some(Word::NonExistent), "there is no such mailbox"),
         ChangeError::Exists => Done::No(Some(Word::AlreadyExists), "there is such a mailbox"),
         ChangeError::IsInbox => Done::No(Some(Word::Cannot), "not with INBOX"),
+        ChangeError::BelowItself => Done::No(Some(Word::Cannot), "not below itself"),
+        ChangeError::Gone => {
+            Done::No(Some(Word::ExpungeIssued), "some of the messages are no more")
+        }
         ChangeError::Limit(what) => Done::No(Some(Word::Limit), what),
         ChangeError::Refused(why) => {
             use crate::mailbox::Refused;

@@ -165,7 +165,7 @@ impl<E: Env> Driver<E> {
         if !charset.is_empty() && !charset::is_known(&charset) {
             let no = Status::tagged(asked.tag, Kind::No, "the charset is not known");
             no.with(Code::BadCharset(CHARSETS)).put(&mut self.out);
-            return Ok(Err(Done::Said));
+            return Ok(Err(Done::Refused));
         }
         // Taken out, so that it stands still while answers are written and messages are read.
         let Some(selected) = self.user.as_mut().and_then(|user| user.selected.take()) else {

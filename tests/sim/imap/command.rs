@@ -32,6 +32,7 @@ pub(super) enum Does {
     },
     Transfer {
         moves: bool,
+        by_uid: bool,
         uids: Vec<u32>,
         from: u32,
         to: &'static str,
@@ -216,7 +217,7 @@ impl Session {
         let names = self.account().names.stable();
         let verb = if moves { "MOVE" } else { "COPY" };
         let text = format!("{} {to}", to_messages(by_uid, verb, &targets));
-        let does = Does::Transfer { moves, uids: uids.clone(), from, to, names };
+        let does = Does::Transfer { moves, by_uid, uids: uids.clone(), from, to, names };
         let number = self.put(&text, false, does);
         if moves {
             self.takes(number, &uids);
@@ -559,12 +560,18 @@ impl Session {
     }
 
     fn was_placed(&mut self, command: &Command, does: &Does, status: &Status) -> Verdict {
-        let &Does::Transfer { moves, ref uids, from, to, names } = does else { return Ok(()) };
+        let &Does::Transfer { moves, by_uid, ref uids, from, to, names } = does else {
+            return Ok(());
+        };
         let mut account = self.shared.account.borrow_mut();
         let now = account.tick();
         if status.kind != Kind::Ok {
             for uid in uids {
                 account.mailbox(from).message(*uid).copies -= 1;
+            }
+            if status.code("EXPUNGEISSUED").is_some() {
+                let may = !by_uid && uids.iter().any(|&uid| account.mailbox(from).may_go(uid));
+                return if may { Ok(()) } else { Err(format!("{uids:?} are there: {status:?}")) };
             }
             return Self::may_refuse(&account, status, (to, names), Some(from));
         }
@@ -580,6 +587,9 @@ impl Session {
         let old = code.get(1).and_then(|old| numbers(old)).unwrap_or_default();
         if old.len() != new.len() || old.iter().any(|uid| !uids.contains(uid)) {
             return Err(format!("COPYUID {old:?} {new:?} of {uids:?}"));
+        }
+        if !by_uid && old.len() != uids.len() {
+            return Err(format!("I12: of {uids:?}, by number, {old:?} alone"));
         }
         if names.is_some() && names == account.names.stable() {
             account.names.tell(to, uidvalidity)?;
