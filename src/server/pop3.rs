@@ -17,10 +17,10 @@ use crate::mesh::Full;
 use crate::model::id::{AccountId, ShardId, Uid};
 use crate::probe::event::{Level, Value, event};
 use crate::proto::pop3::{
-    Maildrop, Method, Sending, Session, Step, Verdict, octets_sent, unavailable,
+    Maildrop, Method, Sending, Session, Step, Verdict, octets_sent, removed, unavailable,
 };
 use crate::proto::sasl::Credentials;
-use crate::store::AppendError;
+use crate::store::{AppendError, ReadError};
 use futures_lite::future::or;
 use std::fmt::Write as _;
 use std::io;
@@ -340,6 +340,10 @@ impl<E: Env> Driver<E> {
         };
         let blob = match self.shard.log.read(entry.blob).await {
             Ok(blob) => blob,
+            Err(ReadError::Unknown) if !self.still_holds(entry.uid) => {
+                removed(&mut self.out);
+                return Ok(());
+            }
             Err(error) => {
                 let account = self.account.as_ref().map_or(AccountId(0), |(account, _)| *account);
                 self.shard.tell_unreadable(account, &entry, &error);
@@ -359,6 +363,12 @@ impl<E: Env> Driver<E> {
             self.flush(conn).await?;
         }
         Ok(())
+    }
+
+    /// Whether the maildrop, as it is now and not as it was opened, has the message.
+    fn still_holds(&self, uid: Uid) -> bool {
+        let Some((account, _)) = &self.account else { return false };
+        self.shard.accounts.borrow().view(*account, INBOX).find(uid).is_some()
     }
 
     /// Removes what is marked, as one commit (RFC 1939 §6). An error: nobody knows whether that

@@ -126,7 +126,13 @@ pub enum Verdict<M> {
     Broken,
 }
 
-/// Answers RETR or TOP of a message that cannot be read now, or was removed by another session.
+/// Answers RETR or TOP of a message that another session removed: as of one that was never there,
+/// without a code, since it is neither the system nor for now (RFC 3206 §4).
+pub fn removed(out: &mut Chain) {
+    out.put(b"-ERR the message was removed by another session\r\n");
+}
+
+/// Answers RETR or TOP of a message that cannot be read now.
 pub fn unavailable(out: &mut Chain) {
     out.put(b"-ERR [SYS/TEMP] the message cannot be read now\r\n");
 }
