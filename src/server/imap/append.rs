@@ -47,6 +47,8 @@ struct Coming {
     keywords: Vec<Box<str>>,
     /// Seconds since 1970.
     date: Option<u32>,
+    /// It is not the one that the client gave, but the nearest that can be kept.
+    is_other_date: bool,
     draft: Draft,
     is_binary: bool,
 }
@@ -164,11 +166,12 @@ impl<E: Env> Driver<E> {
         }
         let draft = Draft::verbatim(&self.shard.drafts, literal.octets).ok_or(crowded)?;
         let (flags, keywords) = split(&message.flags);
-        let date = message.date.map(|date| {
-            u32::try_from(date.seconds).unwrap_or(if date.seconds < 0 { 0 } else { u32::MAX })
-        });
+        let seconds = message.date.map(|date| date.seconds);
+        let kept = seconds.map(|seconds| seconds.clamp(0, u32::MAX.into()));
+        let date = kept.and_then(|kept| u32::try_from(kept).ok());
         let keywords = keywords.into_iter().map(Into::into).collect();
-        Ok(Coming { flags, keywords, date, draft, is_binary: literal.binary })
+        let is_other_date = kept != seconds;
+        Ok(Coming { flags, keywords, date, is_other_date, draft, is_binary: literal.binary })
     }
 
     /// Octets of the last message.
@@ -202,8 +205,9 @@ impl<E: Env> Driver<E> {
         let now = self.shard.env.wall().seconds();
         let mut brought = Vec::with_capacity(messages.len());
         let mut keywords = Vec::with_capacity(messages.len());
+        let other_dates = messages.iter().any(|coming| coming.is_other_date);
         for coming in messages {
-            let Coming { flags, keywords: names, date, draft, is_binary } = coming;
+            let Coming { flags, keywords: names, date, draft, is_binary, .. } = coming;
             let Some(octets) = draft.end() else {
                 return Ok(Done::No(Some(Word::Unavailable), "no room now, try again later"));
             };
@@ -228,6 +232,11 @@ impl<E: Env> Driver<E> {
             Err(error) => return refused(error),
         };
         self.shard.figures.imap_appended.add(super::to_u64(placed.uids.len()));
+        if other_dates {
+            // A warning, not a refusal: old mail with such dates is there, and is to be kept.
+            let text = "dates are kept from 1970 to 2106 only, the nearest was taken";
+            Status::untagged(Kind::No, text).put(&mut self.out);
+        }
         let uids: Vec<Span> = runs(placed.uids.iter().map(|(_, uid)| uid.0)).collect();
         let code = Code::AppendUid { uid_validity: placed.uidvalidity.0, uids: &uids };
         if let Some(replaced) = replaces {
