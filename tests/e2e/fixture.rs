@@ -322,8 +322,8 @@ async fn sort(state: &State<Ring>) {
 async fn tidy(state: &State<Ring>) {
     let desk = Desk::new(state.log.clone(), Rc::clone(&state.accounts));
     let (sent, trash) = (named(state, "Sent"), named(state, "Trash"));
-    desk.shift(ANN, INBOX, trash, &[Uid(4)]).await.unwrap();
-    desk.copy(ANN, INBOX, sent, &[Uid(2), Uid(5)], Quota::NONE).await.unwrap();
+    desk.shift(ANN, INBOX, trash, Picked::All(&[Uid(4)])).await.unwrap();
+    desk.copy(ANN, INBOX, sent, Picked::All(&[Uid(2), Uid(5)]), Quota::NONE).await.unwrap();
     desk.rename(ANN, "Work", "Old work").await.unwrap();
     desk.subscribe(ANN, "elsewhere", true).await.unwrap();
     desk.subscribe(ANN, "Trash", false).await.unwrap();

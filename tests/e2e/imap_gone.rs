@@ -1,4 +1,4 @@
-//! Clients that go while the server works for them.
+//! Clients that go while the server works for them, and accounts that go while clients are there.
 
 use crate::harness::Server;
 use crate::imap::Imap;
@@ -78,4 +78,26 @@ fn silent_connections_are_kept_under_watch() {
         std::thread::sleep(Duration::from_millis(5));
     }
     panic!("nothing was ever acknowledged");
+}
+
+/// One that idles hears of it at once, another with its next command; none of a message that goes.
+#[test]
+fn sessions_of_an_account_that_is_removed_end() {
+    let server = Server::with_users("", &["ann", "bob"]);
+    let mut idle = Imap::login(&server, "ann").unwrap();
+    idle.append("INBOX", "", b"Subject: 1\r\n\r\n").unwrap();
+    idle.ok("SELECT INBOX").unwrap();
+    idle.link.send("tag IDLE\r\n").unwrap();
+    assert_eq!(idle.line().unwrap(), "+ idling");
+    let mut busy = Imap::login(&server, "ann").unwrap();
+    busy.ok("SELECT INBOX").unwrap();
+    let mut other = Imap::login(&server, "bob").unwrap();
+    server.pombal(&["user", "del", "ann@local.example"], "");
+    assert_eq!(idle.line().unwrap(), "* BYE the account was removed");
+    busy.link.send("tag FETCH 1 FLAGS\r\n").unwrap();
+    assert_eq!(busy.line().unwrap(), "* BYE the account was removed");
+    for session in [&mut idle, &mut busy] {
+        assert!(session.link.line().unwrap().is_none(), "the session goes on");
+    }
+    other.ok("NOOP").unwrap();
 }

@@ -233,26 +233,25 @@ impl<E: Env> Driver<E> {
         Ok(self.fetched(tag, worst, gone, lowest))
     }
 
-    /// The answer to a FETCH.
+    /// The end of a FETCH. `gone`: some of the messages are no more, and keep their numbers yet.
     fn fetched(&mut self, tag: &str, worst: Sent, gone: bool, lowest: Option<Uid>) -> Done {
         if worst > Sent::Whole || gone {
             self.put_limited(lowest);
         }
         match worst {
-            Sent::Whole => {}
+            Sent::Whole if gone => {
+                let ok = Status::tagged(tag, Kind::Ok, "some of the messages are no more");
+                ok.because(Word::ExpungeIssued).put(&mut self.out);
+                Done::Said
+            }
+            Sent::Whole => Done::limited(lowest, "fetched"),
             Sent::UnknownEncoding => {
-                return Done::No(Some(Word::UnknownCte), "an encoding cannot be undone");
+                Done::No(Some(Word::UnknownCte), "an encoding cannot be undone")
             }
             Sent::Unreadable => {
-                return Done::No(Some(Word::ServerBug), "some of the messages cannot be read");
+                Done::No(Some(Word::ServerBug), "some of the messages cannot be read")
             }
         }
-        if gone {
-            let ok = Status::tagged(tag, Kind::Ok, "some of the messages are no more");
-            ok.because(Word::ExpungeIssued).put(&mut self.out);
-            return Done::Said;
-        }
-        Done::limited(lowest, "fetched")
     }
 
     /// The messages of these numbers that are there and changed `since`; `gone` if one is not

@@ -17,6 +17,10 @@ impl<E: Env> Driver<E> {
 
     /// Something of the account changed while the client waits for it.
     pub(super) async fn news(&mut self, conn: &mut E::Conn) -> io::Result<()> {
+        if self.is_removed() {
+            // It hears that, and not of the messages that go one by one.
+            return Ok(());
+        }
         let rung = self.user.as_ref().map_or(0, |user| user.bell.rung());
         let timeout = self.timeout();
         if let Mode::Idle { heard, until, .. } = &mut self.mode {

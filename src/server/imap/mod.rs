@@ -387,6 +387,10 @@ impl<E: Env> Driver<E> {
     async fn work(&mut self, conn: &mut E::Conn) -> io::Result<Goes> {
         loop {
             self.flush_if_much(conn).await?;
+            if self.is_removed() {
+                Status::untagged(Kind::Bye, "the account was removed").put(&mut self.out);
+                return Ok(Goes::Close);
+            }
             if self.seam {
                 let Some(end) = squeeze::seam(self.buffer.filled()) else { return Ok(Goes::Read) };
                 self.buffer.consume(end);
@@ -662,6 +666,12 @@ impl<E: Env> Driver<E> {
             Command::Thread(thread) => self.thread(conn, tag, &thread).await,
             _ => Ok(Done::Bad("unknown command")),
         }
+    }
+
+    /// Whether the account is no more; one that idles learns so at once, by its bell.
+    fn is_removed(&self) -> bool {
+        let user = self.user.as_ref();
+        user.is_some_and(|user| self.shard.accounts.borrow().is_closed(user.account))
     }
 
     fn selected(&self) -> Option<&Selected> {
