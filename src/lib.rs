@@ -31,6 +31,7 @@ pub mod env;
 
 pub mod mesh;
 pub mod store;
+pub mod tls;
 
 pub mod directory;
 pub mod mailbox;

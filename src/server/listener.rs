@@ -5,6 +5,7 @@ use crate::env::{Conn as _, Env, Listener as _};
 use crate::model::site::site;
 use crate::probe::event::{Level, event};
 use crate::proto::smtp::Settings;
+use crate::tls::Stream;
 use futures_lite::future::or;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -80,7 +81,7 @@ pub async fn serve<E: Env>(shard: Rc<Shard<E>>, listener: E::Listener, protocol:
         });
         let conn = match accepted.await {
             None => return,
-            Some(Ok(conn)) => conn,
+            Some(Ok(conn)) => Stream::plain(conn),
             Some(Err(error)) => {
                 let fields = [("protocol", protocol.name().into()), ("why", (&error).into())];
                 event(Level::Error, "accept_failed", &fields);
@@ -119,7 +120,7 @@ fn smtp_settings<E: Env>(shard: &Shard<E>, protocol: Protocol) -> Rc<Settings> {
 }
 
 /// Says why, in the peer's protocol, and hangs up.
-async fn turn_away<E: Env>(shard: Rc<Shard<E>>, mut conn: E::Conn, protocol: Protocol) {
+async fn turn_away<E: Env>(shard: Rc<Shard<E>>, mut conn: Stream<E>, protocol: Protocol) {
     let mut out = crate::bytes::chain::Chain::new();
     match protocol {
         Protocol::Pop3 => crate::proto::pop3::turn_away(&mut out),

@@ -21,6 +21,7 @@ use crate::proto::pop3::{
 };
 use crate::proto::sasl::Credentials;
 use crate::store::{AppendError, ReadError};
+use crate::tls::Stream;
 use futures_lite::future::or;
 use std::fmt::Write as _;
 use std::io;
@@ -83,7 +84,7 @@ enum Goes {
 }
 
 /// One connection from greeting to end.
-pub async fn serve<E: Env>(shard: Rc<Shard<E>>, conn: E::Conn, admitted: Admitted<E>) {
+pub async fn serve<E: Env>(shard: Rc<Shard<E>>, conn: Stream<E>, admitted: Admitted<E>) {
     let session = Session::new(shard.settings().pop3);
     let mut driver = Driver::new(shard, conn.peer().ip(), session);
     driver.session.greet(&mut driver.out);
@@ -94,7 +95,7 @@ pub async fn serve<E: Env>(shard: Rc<Shard<E>>, conn: E::Conn, admitted: Admitte
 /// Goes on with a session of another shard, whose user lives here.
 pub async fn adopt<E: Env>(shard: Rc<Shard<E>>, moving: Moving<E::Conn>) {
     let Moving { conn, session, unread, account, user, method } = moving;
-    let Ok(mut conn) = shard.env.attach(conn) else { return };
+    let Ok(mut conn) = Stream::attach(&shard.env, conn) else { return };
     let peer = conn.peer().ip();
     let mut session = Session::arrive(session);
     let Some(admitted) = Admitted::new(&shard, peer) else {
@@ -131,7 +132,7 @@ impl<E: Env> Driver<E> {
         })
     }
 
-    async fn run(mut self: Box<Self>, mut conn: E::Conn) {
+    async fn run(mut self: Box<Self>, mut conn: Stream<E>) {
         let why = loop {
             match Box::pin(self.work(&mut conn)).await {
                 Ok(Goes::Read) => {}
@@ -165,7 +166,7 @@ impl<E: Env> Driver<E> {
         }
     }
 
-    async fn flush(&mut self, conn: &mut E::Conn) -> io::Result<()> {
+    async fn flush(&mut self, conn: &mut Stream<E>) -> io::Result<()> {
         if self.out.is_empty() {
             return Ok(());
         }
@@ -173,7 +174,7 @@ impl<E: Env> Driver<E> {
         conn.write(&mut self.out, deadline).await
     }
 
-    async fn receive(&mut self, conn: &mut E::Conn) -> io::Result<usize> {
+    async fn receive(&mut self, conn: &mut Stream<E>) -> io::Result<usize> {
         let now = self.shard.env.now();
         let deadline = now.after(self.shard.settings().pop3_idle_timeout);
         let is_begun = !self.buffer.filled().is_empty() || self.session.is_in_line();
@@ -186,7 +187,7 @@ impl<E: Env> Driver<E> {
     }
 
     /// Steps through all that was received.
-    async fn work(&mut self, conn: &mut E::Conn) -> io::Result<Goes> {
+    async fn work(&mut self, conn: &mut Stream<E>) -> io::Result<Goes> {
         loop {
             if self.out.len() > self.shard.settings().reply_octets_max {
                 self.flush(conn).await?;
@@ -217,7 +218,7 @@ impl<E: Env> Driver<E> {
     /// False: the session moves to another shard; `account` says whose it is.
     async fn on_login(
         &mut self,
-        conn: &mut E::Conn,
+        conn: &mut Stream<E>,
         credentials: Credentials,
         method: Method,
     ) -> io::Result<bool> {
@@ -260,7 +261,7 @@ impl<E: Env> Driver<E> {
 
     /// Hands the session to the shard that owns its maildrop. Comes back with it, and a login that
     /// is to be tried later, if that one has more to do than it may queue.
-    fn depart(self, conn: E::Conn) -> Option<(Box<Driver<E>>, E::Conn)> {
+    fn depart(self, conn: Stream<E>) -> Option<(Box<Driver<E>>, Stream<E>)> {
         let Driver { shard, peer, session, account, method, buffer, .. } = self;
         let (account, user) = account?;
         let moving = Moving {
@@ -277,7 +278,7 @@ impl<E: Env> Driver<E> {
             return None;
         };
         event(Level::Warn, "shard_busy", &[("shard", owner.0.into())]);
-        let conn = shard.env.attach(moving.conn).ok()?;
+        let conn = Stream::attach(&shard.env, moving.conn).ok()?;
         let mut driver = Driver::new(shard, peer, Session::arrive(moving.session));
         driver.buffer = buffer;
         driver.session.login(Verdict::Later, &mut driver.out);
@@ -331,7 +332,12 @@ impl<E: Env> Driver<E> {
     }
 
     /// Sends a message, or the top of it, as the reader takes it.
-    async fn send(&mut self, conn: &mut E::Conn, index: u32, lines: Option<u32>) -> io::Result<()> {
+    async fn send(
+        &mut self,
+        conn: &mut Stream<E>,
+        index: u32,
+        lines: Option<u32>,
+    ) -> io::Result<()> {
         let Some(maildrop) = self.session.maildrop() else { return Ok(()) };
         let (entry, size) = (maildrop.entry(index), maildrop.size(index));
         let Some(entry) = entry else {

@@ -15,6 +15,7 @@ use crate::mta::{Answer, Intake, Peers, Request, Unreachable};
 use crate::probe::event::{Level, Value, event};
 use crate::proto::{pop3, smtp};
 use crate::store::{Log, ReadError};
+use crate::tls::Detached;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::net::IpAddr;
@@ -45,7 +46,7 @@ pub enum Call<C: Conn> {
 
 /// A POP3 session on its way to the shard of its maildrop.
 pub struct Moving<C: Conn> {
-    pub conn: C::Detached,
+    pub conn: Detached<C>,
     pub session: pop3::Departed,
     /// What was received behind the login.
     pub unread: Vec<u8>,

@@ -30,6 +30,7 @@ use crate::model::time::Mono;
 use crate::mta::{Accepting, Envelope, Outcome, Rcpt, Rooms};
 use crate::probe::event::{Level, Value, event};
 use crate::proto::smtp::{self, Found, Lookup, Session, Settings, Step, Verdict, outcome_replies};
+use crate::tls::Stream;
 use crate::wire::address::{ForwardPath, parse_mailbox};
 use crate::wire::dot::has_dot_line;
 use crate::wire::message::fields::header_len;
@@ -115,7 +116,7 @@ struct Driver<E: Env> {
 /// One connection from greeting to end.
 pub async fn serve<E: Env>(
     shard: Rc<Shard<E>>,
-    conn: E::Conn,
+    conn: Stream<E>,
     settings: Rc<Settings>,
     admitted: Admitted<E>,
 ) {
@@ -137,7 +138,7 @@ pub async fn serve<E: Env>(
 }
 
 impl<E: Env> Driver<E> {
-    async fn run(&mut self, mut conn: E::Conn) {
+    async fn run(&mut self, mut conn: Stream<E>) {
         let mut buffer = Buffer::new();
         loop {
             let goes_on = match self.work(&mut buffer) {
@@ -171,7 +172,7 @@ impl<E: Env> Driver<E> {
         }
     }
 
-    async fn flush(&mut self, conn: &mut E::Conn) -> io::Result<()> {
+    async fn flush(&mut self, conn: &mut Stream<E>) -> io::Result<()> {
         self.unsent = 0;
         if self.ready.is_empty() {
             return Ok(());
@@ -181,7 +182,7 @@ impl<E: Env> Driver<E> {
     }
 
     /// Waits for octets, or for the server to drain between two transactions.
-    async fn receive(&mut self, conn: &mut E::Conn, buffer: &mut Buffer) -> io::Result<usize> {
+    async fn receive(&mut self, conn: &mut Stream<E>, buffer: &mut Buffer) -> io::Result<usize> {
         let settings = self.shard.settings();
         let now = self.shard.env.now();
         let in_message = self.session.is_in_message();

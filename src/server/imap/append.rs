@@ -11,6 +11,7 @@ use crate::mailbox::summary::summarize;
 use crate::mailbox::{Brought, ChangeError, Entry, Flags, Marks, Message, Quota};
 use crate::model::id::{MailboxId, Uid};
 use crate::server::draft::Draft;
+use crate::tls::Stream;
 use crate::wire::dot::has_dot_line;
 use crate::wire::imap::capability::Capabilities;
 use crate::wire::imap::command::append::{self, Replaced};
@@ -185,7 +186,7 @@ impl<E: Env> Driver<E> {
     /// The command is whole.
     pub(super) async fn on_messages_end(
         &mut self,
-        conn: &mut E::Conn,
+        conn: &mut Stream<E>,
         text: &[u8],
     ) -> io::Result<()> {
         let Some(appending) = self.appending.take() else { return Ok(()) };
@@ -198,7 +199,7 @@ impl<E: Env> Driver<E> {
         Ok(())
     }
 
-    async fn append(&mut self, conn: &mut E::Conn, appending: Appending) -> super::Outcome {
+    async fn append(&mut self, conn: &mut Stream<E>, appending: Appending) -> super::Outcome {
         let Some(user) = &self.user else { return Ok(Done::Bad("log in first")) };
         let account = user.account;
         let Appending { tag, target, replaces, messages, .. } = appending;

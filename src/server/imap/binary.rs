@@ -8,6 +8,7 @@ use super::Driver;
 use super::fetch::Sent;
 use crate::bytes::codec::{to_u64, to_usize};
 use crate::env::Env;
+use crate::tls::Stream;
 use crate::wire::imap::command::fetch::{Item, Partial};
 use crate::wire::imap::reply::fetch::{FetchLine, Open};
 use crate::wire::imap::reply::string::{put_literal, put_literal8};
@@ -44,7 +45,7 @@ impl<E: Env> Driver<E> {
     /// `None` if there is no such part.
     pub(super) async fn put_binary(
         &mut self,
-        conn: &mut E::Conn,
+        conn: &mut Stream<E>,
         open: Open,
         item: &Item<'_>,
         body: Option<Body<'_>>,

@@ -5,6 +5,7 @@ use super::{Done, Driver, Outcome, refused};
 use crate::env::Env;
 use crate::mailbox::{Flags, Quota, SEPARATOR, Use, View};
 use crate::model::id::MailboxId;
+use crate::tls::Stream;
 use crate::wire::imap::capability::Capabilities;
 use crate::wire::imap::command::list::StatusItem;
 use crate::wire::imap::command::select::SpecialUse;
@@ -79,7 +80,7 @@ impl<E: Env> Driver<E> {
         }
     }
 
-    pub(super) async fn delete(&mut self, conn: &mut E::Conn, mailbox: Text<'_>) -> Outcome {
+    pub(super) async fn delete(&mut self, conn: &mut Stream<E>, mailbox: Text<'_>) -> Outcome {
         let Some(user) = &self.user else { return Ok(Done::Bad("log in first")) };
         let Some(name) = self.name(mailbox) else { return Ok(MISSING) };
         let account = user.account;
@@ -151,7 +152,7 @@ impl<E: Env> Driver<E> {
 
     pub(super) async fn status(
         &mut self,
-        conn: &mut E::Conn,
+        conn: &mut Stream<E>,
         mailbox: Text<'_>,
         items: &[StatusItem],
     ) -> Outcome {

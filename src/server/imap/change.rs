@@ -6,6 +6,7 @@ use super::{Done, Driver, Outcome, refused};
 use crate::env::Env;
 use crate::mailbox::{ChangeError, Entry, FlagChange, Flags, Mode, Picked, Placed, Stored, View};
 use crate::model::id::{AccountId, MailboxId, ModSeq, Uid};
+use crate::tls::Stream;
 use crate::wire::imap::capability::Capabilities;
 use crate::wire::imap::command::store::{Change, Flag, Store};
 use crate::wire::imap::mailbox;
@@ -71,7 +72,7 @@ impl<E: Env> Driver<E> {
 
     pub(super) async fn store(
         &mut self,
-        conn: &mut E::Conn,
+        conn: &mut Stream<E>,
         tag: &str,
         store: &Store<'_>,
     ) -> Outcome {
@@ -133,7 +134,7 @@ impl<E: Env> Driver<E> {
     /// [`Driver::put_stored`] tells everything of the messages that were stored.
     async fn sync_own(
         &mut self,
-        conn: &mut E::Conn,
+        conn: &mut Stream<E>,
         store: &Store<'_>,
         uids: &[Uid],
         stored: &Stored,
@@ -208,7 +209,7 @@ impl<E: Env> Driver<E> {
 
     pub(super) async fn copy(
         &mut self,
-        conn: &mut E::Conn,
+        conn: &mut Stream<E>,
         tag: &str,
         uid: bool,
         messages: Which<'_>,
@@ -248,7 +249,7 @@ impl<E: Env> Driver<E> {
 
     pub(super) async fn shift(
         &mut self,
-        conn: &mut E::Conn,
+        conn: &mut Stream<E>,
         tag: &str,
         uid: bool,
         messages: Which<'_>,
@@ -296,7 +297,7 @@ impl<E: Env> Driver<E> {
     /// All that have `\Deleted`, or those of them that are named (RFC 4315 §2.1).
     pub(super) async fn expunge(
         &mut self,
-        conn: &mut E::Conn,
+        conn: &mut Stream<E>,
         tag: &str,
         which: Option<Which<'_>>,
     ) -> Outcome {

@@ -15,6 +15,7 @@ use crate::mailbox::{Entry, FlagChange, Flags, Marks, Mode};
 use crate::model::id::{AccountId, BlobId, LogId, ModSeq, Uid};
 use crate::model::limits::{IMAP_READ_OCTETS_AT_ONCE, IMAP_READS_AT_ONCE};
 use crate::store::{BlobView, ReadError};
+use crate::tls::Stream;
 use crate::wire::imap::command::fetch::{Content, Fetch, Item, Page, Part, Partial, Section};
 use crate::wire::imap::reply::fetch::FetchLine;
 use crate::wire::imap::reply::put_list;
@@ -129,7 +130,7 @@ impl<E: Env> Driver<E> {
     /// The numbers of the messages that are wanted, and the UID at which the limit cut them off.
     async fn wanted(
         &mut self,
-        conn: &mut E::Conn,
+        conn: &mut Stream<E>,
         fetch: &Fetch<'_>,
     ) -> Found<(Vec<u32>, Option<Uid>)> {
         if fetch.partial.is_some() && !fetch.uid {
@@ -171,7 +172,7 @@ impl<E: Env> Driver<E> {
 
     pub(super) async fn fetch(
         &mut self,
-        conn: &mut E::Conn,
+        conn: &mut Stream<E>,
         tag: &str,
         fetch: &Fetch<'_>,
     ) -> Outcome {
@@ -298,7 +299,7 @@ impl<E: Env> Driver<E> {
     /// VANISHED (EARLIER) of the UIDs that were asked for (RFC 7162 §3.2.6).
     async fn tell_vanished_since(
         &mut self,
-        conn: &mut E::Conn,
+        conn: &mut Stream<E>,
         fetch: &Fetch<'_>,
     ) -> io::Result<()> {
         let Some(user) = &self.user else { return Ok(()) };
@@ -322,7 +323,7 @@ impl<E: Env> Driver<E> {
     }
 
     /// Sets `\Seen` on those of the messages that lack it; says which.
-    async fn mark_seen(&mut self, conn: &mut E::Conn, numbers: &[u32]) -> io::Result<Vec<Uid>> {
+    async fn mark_seen(&mut self, conn: &mut Stream<E>, numbers: &[u32]) -> io::Result<Vec<Uid>> {
         let Some(user) = &self.user else { return Ok(Vec::new()) };
         let Some(selected) = &user.selected else { return Ok(Vec::new()) };
         if selected.read_only {
@@ -350,7 +351,7 @@ impl<E: Env> Driver<E> {
     }
 
     /// Takes the mailbox as it is, and says nothing of what this command itself says.
-    async fn sync_quietly(&mut self, conn: &mut E::Conn, uids: &[Uid]) -> io::Result<()> {
+    async fn sync_quietly(&mut self, conn: &mut Stream<E>, uids: &[Uid]) -> io::Result<()> {
         let Some(view) = self.view_now() else { return Ok(()) };
         self.sync_to(conn, view, false, Own { uids, counters: false }).await
     }
@@ -432,7 +433,7 @@ impl<E: Env> Driver<E> {
 
     async fn put_message(
         &mut self,
-        conn: &mut E::Conn,
+        conn: &mut Stream<E>,
         number: u32,
         entry: &Entry,
         fetch: &Fetch<'_>,

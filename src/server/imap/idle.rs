@@ -3,11 +3,12 @@
 use super::{Done, Driver, Mode, Outcome};
 use crate::env::Env;
 use crate::model::time::Mono;
+use crate::tls::Stream;
 use crate::wire::imap::reply::status::{Kind, Status};
 use std::io;
 
 impl<E: Env> Driver<E> {
-    pub(super) async fn idle(&mut self, conn: &mut E::Conn, tag: &str) -> Outcome {
+    pub(super) async fn idle(&mut self, conn: &mut Stream<E>, tag: &str) -> Outcome {
         let heard = self.user.as_ref().map_or(0, |user| user.bell.rung());
         self.out.put(b"+ idling\r\n");
         self.mode = Mode::Idle { tag: tag.into(), heard, until: self.timeout() };
@@ -16,7 +17,7 @@ impl<E: Env> Driver<E> {
     }
 
     /// Something of the account changed while the client waits for it.
-    pub(super) async fn news(&mut self, conn: &mut E::Conn) -> io::Result<()> {
+    pub(super) async fn news(&mut self, conn: &mut Stream<E>) -> io::Result<()> {
         if self.is_removed() {
             // It hears that, and not of the messages that go one by one.
             return Ok(());
@@ -42,7 +43,11 @@ impl<E: Env> Driver<E> {
     }
 
     /// A line while idling: DONE, or an error.
-    pub(super) async fn on_idle_line(&mut self, conn: &mut E::Conn, line: &[u8]) -> io::Result<()> {
+    pub(super) async fn on_idle_line(
+        &mut self,
+        conn: &mut Stream<E>,
+        line: &[u8],
+    ) -> io::Result<()> {
         let Mode::Idle { tag, .. } = std::mem::replace(&mut self.mode, Mode::Command) else {
             return Ok(());
         };

@@ -9,6 +9,7 @@ use super::{Done, Driver, Outcome, Settings};
 use crate::bytes::codec::to_usize;
 use crate::env::Env;
 use crate::model::id::Uid;
+use crate::tls::Stream;
 use crate::wire::imap::capability::Capabilities;
 use crate::wire::imap::reply::search::put_uid_batches;
 use crate::wire::imap::reply::status::{Code, Kind, Status, Word};
@@ -75,7 +76,7 @@ impl<E: Env> Driver<E> {
     /// From the newest message down, without gaps, so that the last batch ends at UID 1.
     pub(super) async fn uid_batches(
         &mut self,
-        conn: &mut E::Conn,
+        conn: &mut Stream<E>,
         tag: &str,
         size: u32,
         batches: Option<(u32, u32)>,

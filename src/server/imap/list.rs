@@ -7,6 +7,7 @@ use super::{Done, Driver, Outcome};
 use crate::env::Env;
 use crate::mailbox::{SEPARATOR, Use};
 use crate::model::id::MailboxId;
+use crate::tls::Stream;
 use crate::wire::imap::capability::Capabilities;
 use crate::wire::imap::command::list::List;
 use crate::wire::imap::pattern::Pattern;
@@ -53,7 +54,7 @@ impl<E: Env> Driver<E> {
         names
     }
 
-    pub(super) async fn list(&mut self, conn: &mut E::Conn, list: &List<'_>) -> Outcome {
+    pub(super) async fn list(&mut self, conn: &mut Stream<E>, list: &List<'_>) -> Outcome {
         let utf8 = self.enabled.utf8;
         let asks_root = list.patterns.iter().all(|pattern| pattern.is_empty());
         if asks_root && !list.extended {
@@ -125,7 +126,7 @@ impl<E: Env> Driver<E> {
     /// Subscribed names; with `%`, also what stands above one (RFC 3501 §6.3.9).
     pub(super) async fn lsub(
         &mut self,
-        conn: &mut E::Conn,
+        conn: &mut Stream<E>,
         reference: Text<'_>,
         pattern: Text<'_>,
     ) -> Outcome {

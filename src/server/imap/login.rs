@@ -10,6 +10,7 @@ use crate::probe::event::{Level, Value, event};
 use crate::proto::sasl::{self, Response, plain};
 use crate::server::listener::Admitted;
 use crate::server::shard::{Call, Shard};
+use crate::tls::{Detached, Stream};
 use crate::wire::imap::capability::Capabilities;
 use crate::wire::imap::command::IdPair;
 use crate::wire::imap::reply::put_id;
@@ -29,7 +30,7 @@ const USUAL: [(&str, Use); 5] = [
 
 /// A session on its way to the shard of its account.
 pub struct Moving<C: Conn> {
-    conn: C::Detached,
+    conn: Detached<C>,
     /// What was received behind the login.
     unread: Vec<u8>,
     account: AccountId,
@@ -43,7 +44,7 @@ pub struct Moving<C: Conn> {
 /// Goes on with a session of another shard, whose user lives here.
 pub async fn adopt<E: Env>(shard: Rc<Shard<E>>, moving: Moving<E::Conn>) {
     let Moving { conn, unread, account, user, tag, errors, client } = moving;
-    let Ok(mut conn) = shard.env.attach(conn) else { return };
+    let Ok(mut conn) = Stream::attach(&shard.env, conn) else { return };
     let peer = conn.peer().ip();
     let mut driver = Driver::new(Rc::clone(&shard), peer);
     driver.errors = errors;
@@ -216,9 +217,9 @@ impl<E: Env> Driver<E> {
     /// is to be tried later, if that one has more to do than it may queue.
     pub(super) fn depart(
         self,
-        conn: E::Conn,
+        conn: Stream<E>,
         account: AccountId,
-    ) -> Option<(Box<Driver<E>>, E::Conn)> {
+    ) -> Option<(Box<Driver<E>>, Stream<E>)> {
         let Driver { shard, peer, user, mode, buffer, errors, client, .. } = self;
         let Mode::Sasl { tag } = mode else { return None };
         let moving = Moving {
@@ -236,7 +237,7 @@ impl<E: Env> Driver<E> {
             return None;
         };
         event(Level::Warn, "shard_busy", &[("shard", owner.0.into())]);
-        let conn = shard.env.attach(moving.conn).ok()?;
+        let conn = Stream::attach(&shard.env, moving.conn).ok()?;
         let mut driver = Driver::new(shard, peer);
         driver.buffer = buffer;
         driver.client = moving.client;
@@ -247,7 +248,7 @@ impl<E: Env> Driver<E> {
     }
 
     /// RFC 8437: as if the connection were new.
-    pub(super) async fn unauthenticate(&mut self, conn: &mut E::Conn, tag: &str) -> Outcome {
+    pub(super) async fn unauthenticate(&mut self, conn: &mut Stream<E>, tag: &str) -> Outcome {
         self.tell("unauthenticate");
         self.user = None;
         self.begun = self.shard.env.now();

@@ -55,6 +55,7 @@ use crate::model::limits::{
 use crate::model::time::Mono;
 use crate::probe::event::{Level, Value, event};
 use crate::store::AppendError;
+use crate::tls::Stream;
 use crate::wire::imap::capability::Capabilities;
 use crate::wire::imap::command::{self, Command, Tagged, split_tag};
 use crate::wire::imap::frame::{Event, Fault, Framer};
@@ -200,7 +201,7 @@ enum Done {
 type Outcome = io::Result<Done>;
 
 /// One connection from greeting to end.
-pub async fn serve<E: Env>(shard: Rc<Shard<E>>, conn: E::Conn, admitted: Admitted<E>) {
+pub async fn serve<E: Env>(shard: Rc<Shard<E>>, conn: Stream<E>, admitted: Admitted<E>) {
     let peer = conn.peer().ip();
     let mut driver = Driver::new(shard, peer);
     let words = driver.words();
@@ -246,7 +247,7 @@ impl<E: Env> Driver<E> {
         })
     }
 
-    async fn run(mut self: Box<Self>, mut conn: E::Conn) {
+    async fn run(mut self: Box<Self>, mut conn: Stream<E>) {
         let why = loop {
             match Box::pin(self.work(&mut conn)).await {
                 Ok(Goes::Read) => {}
@@ -295,7 +296,7 @@ impl<E: Env> Driver<E> {
         }
     }
 
-    async fn flush(&mut self, conn: &mut E::Conn) -> io::Result<()> {
+    async fn flush(&mut self, conn: &mut Stream<E>) -> io::Result<()> {
         if self.out.is_empty() {
             return Ok(());
         }
@@ -313,7 +314,7 @@ impl<E: Env> Driver<E> {
     /// Lets others have their turn. An error if the client has gone: nobody waits for the rest. One
     /// that sends no more may read on; a line shows which it is, for the kernel of one that has
     /// gone answers it.
-    async fn take_turns(&mut self, conn: &mut E::Conn) -> io::Result<()> {
+    async fn take_turns(&mut self, conn: &mut Stream<E>) -> io::Result<()> {
         self.shard.env.breathe().await;
         match conn.presence() {
             Presence::Here => Ok(()),
@@ -328,7 +329,7 @@ impl<E: Env> Driver<E> {
     }
 
     /// Sends what waits if that is much: the reader sets the pace.
-    async fn flush_if_much(&mut self, conn: &mut E::Conn) -> io::Result<()> {
+    async fn flush_if_much(&mut self, conn: &mut Stream<E>) -> io::Result<()> {
         if self.out.len() > self.shard.settings().reply_octets_max {
             self.flush(conn).await?;
             self.shard.env.breathe().await;
@@ -336,7 +337,7 @@ impl<E: Env> Driver<E> {
         Ok(())
     }
 
-    async fn receive(&mut self, conn: &mut E::Conn) -> io::Result<Heard> {
+    async fn receive(&mut self, conn: &mut Stream<E>) -> io::Result<Heard> {
         let settings = self.shard.settings();
         let now = self.shard.env.now();
         let mut deadline = match &self.user {
@@ -384,7 +385,7 @@ impl<E: Env> Driver<E> {
     }
 
     /// Goes through all that was received.
-    async fn work(&mut self, conn: &mut E::Conn) -> io::Result<Goes> {
+    async fn work(&mut self, conn: &mut Stream<E>) -> io::Result<Goes> {
         loop {
             self.flush_if_much(conn).await?;
             if self.is_removed() {
@@ -453,7 +454,7 @@ impl<E: Env> Driver<E> {
 
     async fn take(
         &mut self,
-        conn: &mut E::Conn,
+        conn: &mut Stream<E>,
         event: Event<'_>,
     ) -> io::Result<(Option<Goes>, Verdict)> {
         let mut verdict = Verdict::Nothing;
@@ -523,7 +524,7 @@ impl<E: Env> Driver<E> {
         Status { tag, kind: Kind::Bad, code: None, text }.put(&mut self.out);
     }
 
-    async fn on_command(&mut self, conn: &mut E::Conn, text: &[u8]) -> io::Result<Option<Goes>> {
+    async fn on_command(&mut self, conn: &mut Stream<E>, text: &[u8]) -> io::Result<Option<Goes>> {
         let Tagged { tag, command } = match command::parse(text, self.enabled.utf8) {
             Ok(tagged) => tagged,
             Err(bad) => {
@@ -565,7 +566,7 @@ impl<E: Env> Driver<E> {
         None
     }
 
-    async fn execute(&mut self, conn: &mut E::Conn, tag: &str, command: Command<'_>) -> Outcome {
+    async fn execute(&mut self, conn: &mut Stream<E>, tag: &str, command: Command<'_>) -> Outcome {
         self.shard.figures.imap_commands.one();
         if self.hides(&command) {
             return Ok(mask::HIDDEN);
@@ -603,7 +604,7 @@ impl<E: Env> Driver<E> {
 
     async fn execute_as_user(
         &mut self,
-        conn: &mut E::Conn,
+        conn: &mut Stream<E>,
         tag: &str,
         command: Command<'_>,
     ) -> Outcome {
@@ -641,7 +642,7 @@ impl<E: Env> Driver<E> {
 
     async fn execute_selected(
         &mut self,
-        conn: &mut E::Conn,
+        conn: &mut Stream<E>,
         tag: &str,
         command: Command<'_>,
     ) -> Outcome {

@@ -9,6 +9,7 @@ use super::selected::{Own, Selected};
 use crate::env::Env;
 use crate::mailbox::View;
 use crate::model::id::Uid;
+use crate::tls::Stream;
 use crate::wire::imap::reply::put_count;
 use crate::wire::imap::reply::search::begin_vanished;
 use crate::wire::imap::reply::status::{Code, Kind, Status};
@@ -21,7 +22,7 @@ pub(super) const TOLD_AT_ONCE: usize = 64;
 impl<E: Env> Driver<E> {
     /// Tells what changed in the selected mailbox; messages that went only where the client
     /// expects it.
-    pub(super) async fn sync(&mut self, conn: &mut E::Conn, expunges: bool) -> io::Result<()> {
+    pub(super) async fn sync(&mut self, conn: &mut Stream<E>, expunges: bool) -> io::Result<()> {
         // Of a mailbox that somebody removed all messages are gone.
         let view = self.view_now().unwrap_or_else(View::empty);
         self.sync_to(conn, view, expunges, Own::NONE).await
@@ -31,7 +32,7 @@ impl<E: Env> Driver<E> {
     /// messages that the command itself changed.
     pub(super) async fn sync_to(
         &mut self,
-        conn: &mut E::Conn,
+        conn: &mut Stream<E>,
         view: View,
         expunges: bool,
         own: Own<'_>,
@@ -64,7 +65,7 @@ impl<E: Env> Driver<E> {
     }
 
     /// Tells of the messages that went.
-    async fn tell_ghosts(&mut self, conn: &mut E::Conn) -> io::Result<()> {
+    async fn tell_ghosts(&mut self, conn: &mut Stream<E>) -> io::Result<()> {
         if self.enabled.qresync {
             let ghosts = self.selected_mut().map(Selected::take_ghosts).unwrap_or_default();
             return self.tell_vanished(conn, false, runs(ghosts.iter().map(|uid| uid.0))).await;
@@ -81,7 +82,7 @@ impl<E: Env> Driver<E> {
     /// `VANISHED`; nothing for no UIDs.
     pub(super) async fn tell_vanished(
         &mut self,
-        conn: &mut E::Conn,
+        conn: &mut Stream<E>,
         earlier: bool,
         uids: impl IntoIterator<Item = Span>,
     ) -> io::Result<()> {
@@ -98,7 +99,7 @@ impl<E: Env> Driver<E> {
     /// The flags of messages that are there, by rising UID.
     pub(super) async fn tell_changed(
         &mut self,
-        conn: &mut E::Conn,
+        conn: &mut Stream<E>,
         uids: &[Uid],
         own: Own<'_>,
     ) -> io::Result<()> {
@@ -114,7 +115,7 @@ impl<E: Env> Driver<E> {
     /// A set, which may end up in several writes, somewhere in a line.
     pub(super) async fn put_set(
         &mut self,
-        conn: &mut E::Conn,
+        conn: &mut Stream<E>,
         spans: impl IntoIterator<Item = Span>,
     ) -> io::Result<()> {
         let mut spans = spans.into_iter().peekable();

@@ -9,6 +9,7 @@ use super::{Done, Driver, Outcome};
 use crate::env::Env;
 use crate::mailbox::Entry;
 use crate::model::limits::IMAP_READS_AT_ONCE;
+use crate::tls::Stream;
 use crate::wire::imap::command::search::{Algorithm, By, Order, Sort, Thread};
 use crate::wire::imap::reply::status::Kind;
 use crate::wire::message::envelope::put_envelope;
@@ -23,7 +24,12 @@ use crate::wire::message::thread::{self, Message, put_threads};
 const THREADS_OCTETS_AT_ONCE: usize = 1 << 10;
 
 impl<E: Env> Driver<E> {
-    pub(super) async fn sort(&mut self, conn: &mut E::Conn, tag: &str, sort: &Sort<'_>) -> Outcome {
+    pub(super) async fn sort(
+        &mut self,
+        conn: &mut Stream<E>,
+        tag: &str,
+        sort: &Sort<'_>,
+    ) -> Outcome {
         let Sort { uid, returns, ref order, charset, ref keys } = *sort;
         let asked = Asked { tag, uid, returns, charset: Some(charset), keys };
         let hits = match self.find_whole(conn, &asked).await? {
@@ -40,7 +46,7 @@ impl<E: Env> Driver<E> {
     }
 
     /// All that is meant: what is put in order has to be there as a whole (RFC 9738 §3.3).
-    async fn find_whole(&mut self, conn: &mut E::Conn, asked: &Asked<'_>) -> Found<Vec<Hit>> {
+    async fn find_whole(&mut self, conn: &mut Stream<E>, asked: &Asked<'_>) -> Found<Vec<Hit>> {
         Ok(match self.find(conn, asked, Wanted::ALL).await? {
             Ok(Hits { hits, lowest: None }) => Ok(hits),
             Ok(_) => Err(Done::Limited(Kind::No, None, "too many messages to put in order")),
@@ -50,7 +56,7 @@ impl<E: Env> Driver<E> {
 
     async fn sorted(
         &mut self,
-        conn: &mut E::Conn,
+        conn: &mut Stream<E>,
         tag: &str,
         criteria: &[Criterion],
         hits: &[Hit],
@@ -87,7 +93,7 @@ impl<E: Env> Driver<E> {
     /// What orders are made of, of a few messages; with `reads`, out of their summaries.
     async fn known(
         &mut self,
-        conn: &mut E::Conn,
+        conn: &mut Stream<E>,
         hits: &[Hit],
         reads: bool,
         progress: &mut Progress<'_>,
@@ -110,7 +116,7 @@ impl<E: Env> Driver<E> {
 
     pub(super) async fn thread(
         &mut self,
-        conn: &mut E::Conn,
+        conn: &mut Stream<E>,
         tag: &str,
         thread: &Thread<'_>,
     ) -> Outcome {

@@ -21,6 +21,7 @@ use crate::model::limits::{
     IMAP_SEARCH_OCTETS_AT_ONCE, IMAP_SEARCH_STEPS,
 };
 use crate::model::time::Mono;
+use crate::tls::Stream;
 use crate::wire::imap::capability::Capabilities;
 use crate::wire::imap::command::search::{Key, Returns, Search};
 use crate::wire::imap::reply::search::{Esearch, end_found, put_numbers};
@@ -119,7 +120,7 @@ pub(super) type Found<T> = io::Result<Result<T, Done>>;
 impl<E: Env> Driver<E> {
     pub(super) async fn search(
         &mut self,
-        conn: &mut E::Conn,
+        conn: &mut Stream<E>,
         tag: &str,
         search: &Search<'_>,
     ) -> Outcome {
@@ -152,7 +153,7 @@ impl<E: Env> Driver<E> {
     /// The messages that are meant, in the order of the mailbox.
     pub(super) async fn find(
         &mut self,
-        conn: &mut E::Conn,
+        conn: &mut Stream<E>,
         asked: &Asked<'_>,
         wanted: Wanted,
     ) -> Found<Hits> {
@@ -183,7 +184,7 @@ impl<E: Env> Driver<E> {
 
     async fn hunt(
         &mut self,
-        conn: &mut E::Conn,
+        conn: &mut Stream<E>,
         tag: &str,
         selected: &Selected,
         query: &Query,
@@ -246,7 +247,7 @@ impl<E: Env> Driver<E> {
     /// Reads messages, from one end on, until so many are found as are wanted from there.
     async fn settle(
         &mut self,
-        conn: &mut E::Conn,
+        conn: &mut Stream<E>,
         selected: &Selected,
         reader: &mut Reader<'_>,
         hits: &mut [Hit],
@@ -285,7 +286,7 @@ impl<E: Env> Driver<E> {
     /// What cannot be read is in the log of the operator, and is not found.
     async fn judge(
         &mut self,
-        conn: &mut E::Conn,
+        conn: &mut Stream<E>,
         selected: &Selected,
         reader: &mut Reader<'_>,
         hits: &mut [Hit],
@@ -321,7 +322,7 @@ impl<E: Env> Driver<E> {
     /// Looks for words in a large message, others having their turn between its pieces.
     async fn look_through(
         &mut self,
-        conn: &mut E::Conn,
+        conn: &mut Stream<E>,
         reader: &mut Reader<'_>,
         letter: Letter<'_>,
     ) -> io::Result<()> {
@@ -353,7 +354,7 @@ impl<E: Env> Driver<E> {
     /// Lets others have their turn; tells the client how far it is, every now and then.
     pub(super) async fn pause(
         &mut self,
-        conn: &mut E::Conn,
+        conn: &mut Stream<E>,
         progress: &mut Progress<'_>,
     ) -> Found<()> {
         self.take_turns(conn).await?;
@@ -376,7 +377,7 @@ impl<E: Env> Driver<E> {
     /// Tells what was found, in this order, and saves it if that was asked for.
     pub(super) async fn answer(
         &mut self,
-        conn: &mut E::Conn,
+        conn: &mut Stream<E>,
         asked: &Asked<'_>,
         what: &'static str,
         found: &Hits,

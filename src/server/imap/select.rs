@@ -6,6 +6,7 @@ use super::{Done, Driver, Outcome};
 use crate::env::Env;
 use crate::mailbox::{Flags, View};
 use crate::model::id::{ModSeq, Uid};
+use crate::tls::Stream;
 use crate::wire::imap::capability::Capabilities;
 use crate::wire::imap::command::select::{Qresync, Select};
 use crate::wire::imap::mailbox;
@@ -17,7 +18,7 @@ use crate::wire::imap::set::{Span, intersect, merge};
 impl<E: Env> Driver<E> {
     pub(super) async fn select(
         &mut self,
-        conn: &mut E::Conn,
+        conn: &mut Stream<E>,
         tag: &str,
         select: &Select<'_>,
         read_only: bool,

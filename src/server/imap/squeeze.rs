@@ -12,6 +12,7 @@ use crate::bytes::buffer::Buffer;
 use crate::bytes::chain::Chain;
 use crate::env::{Conn, Env};
 use crate::model::time::Mono;
+use crate::tls::Stream;
 use crate::wire::imap::reply::status::{Kind, Status as Reply, Word};
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 use std::io;
@@ -37,7 +38,7 @@ impl<E: Env> Driver<E> {
     /// COMPRESS: the answer is the last that is sent as it is.
     pub(super) async fn compress(
         &mut self,
-        conn: &mut E::Conn,
+        conn: &mut Stream<E>,
         tag: &str,
         deflate: bool,
     ) -> Outcome {
