@@ -72,6 +72,9 @@ mod nasty_smtp;
 #[path = "e2e/packed.rs"]
 mod packed;
 #[cfg(test)]
+#[path = "e2e/privileges.rs"]
+mod privileges;
+#[cfg(test)]
 #[path = "e2e/reload.rs"]
 mod reload;
 #[cfg(test)]
@@ -81,6 +84,9 @@ mod script;
 #[cfg(test)]
 #[path = "nasty/smtp.rs"]
 mod smtp_case;
+#[cfg(test)]
+#[path = "e2e/supervisor.rs"]
+mod supervisor;
 #[cfg(test)]
 #[path = "e2e/together.rs"]
 mod together;

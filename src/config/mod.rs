@@ -42,6 +42,7 @@ pub struct Config {
     pub shards: Shards,
     /// Dropped to after binding, when started as root.
     pub user: Option<String>,
+    pub sandbox: Sandbox,
     pub listen: Listen,
     pub tls: Tls,
     pub auth: Auth,
@@ -64,6 +65,17 @@ pub enum Shards {
     /// One per core that this process may use.
     Cores,
     Count(NonZeroU16),
+}
+
+/// Whether the running server keeps itself from all files but its own (Landlock).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sandbox {
+    /// As far as the kernel can.
+    BestEffort,
+    /// No start where the kernel cannot.
+    Required,
+    /// Not at all; core dumps and debuggers of the same user are let in too.
+    Off,
 }
 
 /// Socket addresses by protocol; an empty list is not served.
@@ -319,6 +331,13 @@ impl Config {
         config.store.segment_size = 64 << 20;
         config.store.cache_size = 16 << 20;
         config
+    }
+
+    /// Certificates and keys that the file names: what the server reads again at a reload.
+    pub fn certificate_files(&self) -> impl Iterator<Item = &Path> {
+        let tls = &self.tls;
+        let all = tls.default.iter().chain(tls.sni.iter().map(|(_, one)| one));
+        all.flat_map(|one| [one.certificate.as_path(), one.key.as_path()])
     }
 
     /// The socket that the command line talks to a running server through.

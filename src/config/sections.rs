@@ -5,7 +5,7 @@ use super::reader::{Mistake, Reader, Section};
 use super::units::{show_size, show_time, time};
 use super::{
     Auth, Certificate, Config, Directory, Dns, Imap, Limits, Listen, Loaded, Log, LogFormat, Pop3,
-    Queue, Route, Shards, Smtp, Store, Tls,
+    Queue, Route, Sandbox, Shards, Smtp, Store, Tls,
 };
 use crate::model::limits;
 use crate::probe::event::Level;
@@ -58,11 +58,14 @@ fn root(mut top: Section<'_, '_, '_>) -> Config {
     };
     let user = top.word("user", None, "the name of a system user", is_user, String::clone);
 
+    let sandbox = sandbox(&mut top);
+
     let mut config = Config {
         hostname,
         data_dir,
         shards,
         user,
+        sandbox,
         listen: listen(top.section("listen")),
         tls: tls(top.section("tls")),
         auth: auth(top.section("auth")),
@@ -142,6 +145,24 @@ fn shards(top: &mut Section<'_, '_, '_>) -> Shards {
         Shards::Count(count) => Some(count.to_string()),
     };
     top.value("shards", Shards::Cores, &allowed, read, show)
+}
+
+fn sandbox(top: &mut Section<'_, '_, '_>) -> Sandbox {
+    const NAMES: [(&str, Sandbox); 3] = [
+        ("best-effort", Sandbox::BestEffort),
+        ("required", Sandbox::Required),
+        ("off", Sandbox::Off),
+    ];
+    top.value(
+        "sandbox",
+        Sandbox::BestEffort,
+        "\"best-effort\", \"required\" or \"off\"",
+        |value| {
+            let word = value.as_str()?;
+            NAMES.iter().find(|(name, _)| *name == word).map(|(_, sandbox)| *sandbox)
+        },
+        |sandbox| NAMES.iter().find(|(_, one)| one == sandbox).map(|(name, _)| format!("{name:?}")),
+    )
 }
 
 /// The protocols whose names are promised and whose servers do not exist yet.

@@ -1,7 +1,8 @@
 //! Runs a server: shards on the ring, the admin socket, signals, and the way down.
 //!
 //! ```text
-//!   signals blocked → directory held → password threads → shards:
+//!   signals blocked → ports bound → privileges given up, sandbox entered → threads from here on:
+//!   log → directory held → password threads → shards:
 //!     open log → serve inbox → (shard 0: publish directory) → go on with the spool → listen
 //!   all listen: `ready`
 //!   SIGTERM: no more connections → sessions come to an end → all drained → logs closed
@@ -11,13 +12,14 @@ use super::owners::OfShards;
 use super::reload::InForce;
 use super::shard::{Plan, State, assemble, begin, cost, open_state};
 use super::signals::{self, Wish};
-use super::{data_dir, directory, offline};
+use super::supervisor::Supervisor;
+use super::{data_dir, directory, offline, privileges, sandbox};
 use crate::admin::http::{Health, Pages};
 use crate::admin::log::Log;
 use crate::admin::socket::{Asked, Server};
 use crate::auth::Pool;
 use crate::cli::Failure;
-use crate::config::{self, Config, Loaded, Shards};
+use crate::config::{self, Config, Listen, Loaded, Shards};
 use crate::directory::{Resolution, resolve};
 use crate::env::ring::{self, Ring};
 use crate::env::{Env, Listener as _};
@@ -29,6 +31,7 @@ use crate::probe::{Registry, Set};
 use crate::server::listener::{self, Protocol};
 use crate::server::shard::{Call, Figures, Shard};
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -38,11 +41,15 @@ use std::time::Duration;
 
 type RingConn = <Ring as Env>::Conn;
 
+/// Files of the process beside its connections: segments, rings, listeners.
+const FILES_BESIDE: u64 = 4_096;
 /// How often a shard's figures are brought up to date.
 const PUBLISH_PAUSE: Duration = Duration::from_secs(1);
 /// How often a shard whose inbox is full is told of new settings, and the wait in between.
 const RELOAD_TRIES: u32 = 1_000;
 const RELOAD_PAUSE: Duration = Duration::from_millis(10);
+/// How long logs may take to close, beyond the time that sessions have to end.
+const CLOSE_PATIENCE: Duration = Duration::from_mins(2);
 /// How long the last events may take to reach stderr.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -55,8 +62,19 @@ pub enum News {
     Ready,
 }
 
+/// A socket of one shard that is bound and does not listen yet.
+struct Port {
+    protocol: Option<Protocol>,
+    address: SocketAddr,
+    bound: ring::Bound,
+}
+
+/// Each shard's sockets.
+pub(super) struct Ports(Vec<Vec<Port>>);
+
 /// What one shard is given to start with.
 struct Given {
+    ports: Vec<Port>,
     inbox: Inbox<Call<RingConn>>,
     admin: Option<Inbox<Asked>>,
     figures: Figures,
@@ -84,34 +102,96 @@ fn shard_count(config: &Config) -> Result<u16, Failure> {
     }
 }
 
+impl Ports {
+    /// Binds all addresses of the configuration, once for each shard.
+    pub(super) fn bind(config: &Config) -> Result<Ports, Failure> {
+        let shards = (0..shard_count(config)?).map(|shard| {
+            let admin = config.listen.admin.filter(|_| shard == 0).map(|address| (None, address));
+            let served = served(&config.listen).into_iter().flat_map(|(protocol, addresses)| {
+                addresses.iter().map(move |&address| (Some(protocol), address))
+            });
+            let bind = |(protocol, address)| match ring::bind(address) {
+                Ok(bound) => Ok(Port { protocol, address, bound }),
+                Err(error) => Err(cannot_listen(address, &error)),
+            };
+            served.chain(admin).map(bind).collect()
+        });
+        shards.collect::<Result<_, String>>().map(Ports).map_err(Failure::Failed)
+    }
+}
+
+fn cannot_listen(address: SocketAddr, error: &io::Error) -> String {
+    let advice = match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            ": ports below 1024 are bound by root, who then becomes `user`, or by a unit with \
+             AmbientCapabilities=CAP_NET_BIND_SERVICE"
+        }
+        _ => "",
+    };
+    format!("cannot listen on {address}: {error}{advice}")
+}
+
+fn served(listen: &Listen) -> [(Protocol, &[SocketAddr]); 4] {
+    [
+        (Protocol::Smtp, &listen.smtp),
+        (Protocol::Lmtp, &listen.lmtp),
+        (Protocol::Pop3, &listen.pop3),
+        (Protocol::Imap, &listen.imap),
+    ]
+}
+
 /// Serves until it is told to stop.
 pub(super) fn serve(loaded: &Loaded, named: Option<&Path>) -> Result<(), Failure> {
     signals::block().map_err(|error| Failure::Failed(error.to_string()))?;
     let config = &loaded.config;
-    let log = Log::start(config.log.format, config.log.level)?;
-    let (news, _heard) = unbounded();
-    let running = start(config.clone(), news)?;
-    let mesh = running.mesh.clone();
+    let files = u64::from(config.limits.connections) + FILES_BESIDE;
+    ring::raise_limits(shard_count(config)?.into(), files)
+        .map_err(|refusal| Failure::Failed(refusal.0))?;
+    let ports = Ports::bind(config)?;
     // A file that is gone is no reason to fall back on the defaults.
     let read = (loaded.source != config::EMBEDDED_NAME).then(|| PathBuf::from(&loaded.source));
+    let standing = privileges::serve(config)?;
+    let supervisor = Arc::new(Supervisor::find());
+    let reached = sandbox::enter(config, read.as_deref())?;
+    let log = Log::start(config.log.format, config.log.level)?;
+    standing.tell();
+    reached.tell();
+    let (news, heard) = unbounded();
+    let running = start(config.clone(), ports, news)?;
+    let pulses = running.shards.pulses().to_vec();
+    let attending = Arc::clone(&supervisor);
+    std::thread::Builder::new()
+        .name("supervisor".into())
+        .spawn(move || attending.attend(&heard, &pulses))?;
+    let mesh = running.mesh.clone();
     let named = named.map(Path::to_owned).or(read);
     let mut in_force = InForce::new(running.plan.clone(), loaded.settings.clone());
     std::thread::Builder::new()
         .name("signals".into())
-        .spawn(move || take_signals(&mesh, named.as_deref(), &mut in_force))?;
+        .spawn(move || take_signals(&mesh, named.as_deref(), &mut in_force, &supervisor))?;
     let ended = running.wait();
     log.flush(FLUSH_PATIENCE);
     ended
 }
 
-fn take_signals(mesh: &Mesh<Call<RingConn>>, named: Option<&Path>, in_force: &mut InForce) {
+fn take_signals(
+    mesh: &Mesh<Call<RingConn>>,
+    named: Option<&Path>,
+    in_force: &mut InForce,
+    supervisor: &Supervisor,
+) {
     loop {
         match signals::next() {
             Ok(Wish::Stop) => {
                 event(Level::Info, "draining", &[]);
+                supervisor.stopping(in_force.plan.config.limits.drain_timeout + CLOSE_PATIENCE);
                 drain(mesh);
             }
-            Ok(Wish::Reload) => reload(mesh, named, in_force),
+            Ok(Wish::Reload) => {
+                supervisor.reloading();
+                reload(mesh, named, in_force);
+                supervisor.reloaded();
+            }
             Err(error) => {
                 event(Level::Error, "no_signals", &[("why", (&error).into())]);
                 return;
@@ -204,8 +284,12 @@ impl Running {
     }
 }
 
-/// Starts a server; `news` hears of its listeners and of its being ready.
-pub(super) fn start(config: Config, news: Sender<News>) -> Result<Running, Failure> {
+/// Starts a server on `ports`; `news` hears of its listeners and of its being ready.
+pub(super) fn start(
+    config: Config,
+    Ports(ports): Ports,
+    news: Sender<News>,
+) -> Result<Running, Failure> {
     let count = shard_count(&config)?;
     let held = offline::hold(&config, count, Duration::ZERO)?;
     if held.logs != count {
@@ -230,13 +314,13 @@ pub(super) fn start(config: Config, news: Sender<News>) -> Result<Running, Failu
     let mut sets = Vec::new();
     let (give, given) = (0..count).map(|_| bounded(1)).unzip::<_, _, Vec<_>, Vec<_>>();
     let mut admin = Some(admin);
-    for (shard, inbox) in inboxes.into_iter().enumerate() {
+    for ((shard, inbox), ports) in inboxes.into_iter().enumerate().zip(ports) {
         let mut set = Set::new();
         let figures = Figures::register(&mut set, &[("shard", &shard.to_string())]);
         sets.push(set);
         let admin = admin.take();
         let sent = give.get(shard).is_some_and(|give| {
-            let given = Given { inbox, admin, figures };
+            let given = Given { ports, inbox, admin, figures };
             give.send(given).is_ok()
         });
         debug_assert!(sent, "one place per shard");
@@ -305,7 +389,7 @@ async fn run(ring: Ring, given: Given, common: &Arc<Common>) -> Result<(), Strin
             ("messages", state.accounts.borrow().messages().into()),
         ],
     );
-    let Given { inbox, admin, figures } = given;
+    let Given { ports, inbox, admin, figures } = given;
     let shard = assemble(ring.clone(), plan, id, &state, common.mesh.clone(), figures);
     begin(&shard, inbox, &state.ledger).await;
     if id.0 == 0 {
@@ -321,7 +405,7 @@ async fn run(ring: Ring, given: Given, common: &Arc<Common>) -> Result<(), Strin
             publishing.env.sleep(PUBLISH_PAUSE).await;
         }
     });
-    listen(&shard, common)?;
+    listen(&shard, ports, common)?;
     shard.draining.wait().await;
     end(&shard, state, common).await
 }
@@ -335,34 +419,20 @@ fn warn_of_postmaster(shard: &Shard<Ring>) {
     }
 }
 
-fn listen(shard: &Rc<Shard<Ring>>, common: &Arc<Common>) -> Result<(), String> {
-    let listen = &common.plan.config.listen;
-    let protocols = [
-        (Protocol::Smtp, &listen.smtp),
-        (Protocol::Lmtp, &listen.lmtp),
-        (Protocol::Pop3, &listen.pop3),
-        (Protocol::Imap, &listen.imap),
-    ];
-    for (protocol, addresses) in protocols {
-        for &address in addresses {
-            let listener = shard
-                .env
-                .listen(address)
-                .map_err(|error| format!("cannot listen on {address}: {error}"))?;
-            if shard.id.0 == 0 {
-                drop(common.news.send(News::Listens(protocol.name(), listener.local())));
-            }
-            shard.env.spawn(listener::serve(Rc::clone(shard), listener, protocol));
+fn listen(shard: &Rc<Shard<Ring>>, ports: Vec<Port>, common: &Arc<Common>) -> Result<(), String> {
+    for Port { protocol, address, bound } in ports {
+        let listener =
+            shard.env.listen_on(bound).map_err(|error| cannot_listen(address, &error))?;
+        if shard.id.0 == 0 {
+            let name = protocol.map_or("admin", Protocol::name);
+            drop(common.news.send(News::Listens(name, listener.local())));
         }
-    }
-    if let (0, Some(address)) = (shard.id.0, listen.admin) {
-        let listener = shard
-            .env
-            .listen(address)
-            .map_err(|error| format!("cannot listen on {address}: {error}"))?;
-        drop(common.news.send(News::Listens("admin", listener.local())));
-        let pages = common.pages.clone();
-        shard.env.spawn(crate::admin::http::serve(shard.env.clone(), listener, pages));
+        if let Some(protocol) = protocol {
+            shard.env.spawn(listener::serve(Rc::clone(shard), listener, protocol));
+        } else {
+            let pages = common.pages.clone();
+            shard.env.spawn(crate::admin::http::serve(shard.env.clone(), listener, pages));
+        }
     }
     if common.listening.fetch_add(1, Ordering::Relaxed) + 1 == common.plan.shards {
         common.pages.health.set_ready(true);

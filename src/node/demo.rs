@@ -3,7 +3,7 @@
 //! The client's side is plain blocking sockets on the main thread; the server is the real one.
 
 use super::actions::Node;
-use super::boot::{self, News, Running};
+use super::boot::{self, News, Ports, Running};
 use crate::admin::request::{DirectoryRequest, Request, Response};
 use crate::admin::socket;
 use crate::bytes::hash::Sorted;
@@ -76,7 +76,7 @@ pub(super) fn run(keep: bool, out: &mut dyn Write) -> Result<(), Failure> {
     config.auth.allow_plaintext = true;
     writeln!(out, "Pombal {} in {}", env!("CARGO_PKG_VERSION"), place.0.display())?;
     let (news, heard) = unbounded();
-    let running = boot::start(config.clone(), news)?;
+    let running = boot::start(config.clone(), Ports::bind(&config)?, news)?;
     let shown = show(&config, &heard, out);
     match (shown, keep) {
         (Ok(addresses), true) => serve_on(running, &addresses, out),

@@ -2,7 +2,8 @@
 //!
 //! [`shard`] opens what one shard owns, on any machine, so that the simulation runs the same
 //! code; [`boot`] runs shards on the ring; [`directory`] answers the operator's requests, and
-//! [`owners`] is whom it asks about accounts; [`actions`] is what the command line calls.
+//! [`owners`] is whom it asks about accounts; [`actions`] is what the command line calls;
+//! `privileges` and `sandbox` are what the process may not do any more, `supervisor` hears how it is.
 
 pub mod actions;
 pub mod boot;
@@ -11,6 +12,9 @@ pub mod demo;
 pub mod directory;
 mod offline;
 pub mod owners;
+mod privileges;
 mod reload;
+mod sandbox;
 pub mod shard;
 mod signals;
+mod supervisor;

@@ -1,9 +1,9 @@
 //! The store while no server runs: opened alone, asked, closed.
 
 use super::data_dir::{self, Held, LOCK_PATIENCE};
-use super::directory;
 use super::owners::OfLogs;
 use super::shard::{Plan, State, cost, open_state};
+use super::{directory, privileges};
 use crate::admin::request::{Request, Response};
 use crate::auth::Pool;
 use crate::cli::{Failure, StoreTask};
@@ -75,6 +75,7 @@ async fn open(ring: Ring, plan: &Plan, log: LogId) -> Result<State<Ring>, String
 /// Answers a request out of log 0, and out of the others where it is about accounts. A store that
 /// does not exist yet is made, so that an operator may set up the directory before the first start.
 pub(super) fn ask(config: &Config, request: &Request) -> Result<Response, Failure> {
+    privileges::command(config)?;
     let logs = match config.shards {
         Shards::Count(count) => count,
         Shards::Cores => {
@@ -111,6 +112,7 @@ pub(super) fn store(
             config.data_dir.display()
         )));
     }
+    privileges::command(config)?;
     let held = data_dir::hold_existing(&config.data_dir, LOCK_PATIENCE)?;
     let plan = plan(config, &held);
     let logs = (0..held.logs).map(LogId);

@@ -6,9 +6,10 @@
 //! SO_REUSEPORT would let two servers share it.
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, bounded};
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, UdpSocket};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -63,6 +64,8 @@ pub(crate) struct Server {
     pop3: Port,
     imap: Port,
     admin: Port,
+    /// What its process finds in its environment, besides.
+    env: Vec<(&'static str, String)>,
     life: Option<Life>,
 }
 
@@ -70,17 +73,29 @@ impl Server {
     /// Sets a server up, with `extra` lines at the end of its configuration; it is not running.
     pub(crate) fn set_up(extra: &str) -> Server {
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        Server::set_up_in(dir, "", extra)
+    }
+
+    /// The same in a directory that all users of the machine get to; `top` are keys without a table.
+    pub(crate) fn set_up_openly(top: &str, extra: &str) -> Server {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o711)).unwrap();
+        Server::set_up_in(dir, top, extra)
+    }
+
+    fn set_up_in(dir: TempDir, top: &str, extra: &str) -> Server {
         let server = Server {
             smtp: Port::find(),
             lmtp: Port::find(),
             pop3: Port::find(),
             imap: Port::find(),
             admin: Port::find(),
+            env: Vec::new(),
             life: None,
             dir,
         };
         fs::create_dir(server.data_dir()).unwrap();
-        fs::write(server.config(), server.configuration(extra)).unwrap();
+        fs::write(server.config(), format!("{top}{}", server.configuration(extra))).unwrap();
         server
     }
 
@@ -158,11 +173,11 @@ impl Server {
         self.dir.path()
     }
 
-    fn data_dir(&self) -> PathBuf {
+    pub(crate) fn data_dir(&self) -> PathBuf {
         self.dir.path().join("data")
     }
 
-    fn config(&self) -> PathBuf {
+    pub(crate) fn config(&self) -> PathBuf {
         self.dir.path().join("pombal.toml")
     }
 
@@ -177,6 +192,7 @@ impl Server {
             .arg("--config")
             .arg(self.config())
             .arg("serve")
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -240,12 +256,26 @@ impl Server {
         assert!(told.success(), "{name}");
     }
 
+    /// From the next start on.
+    pub(crate) fn set_env(&mut self, name: &'static str, value: &str) {
+        self.env.push((name, value.into()));
+    }
+
+    /// Changes what stands in the configuration.
+    pub(crate) fn edit(&self, from: &str, to: impl Fn(&str) -> String) {
+        let text = fs::read_to_string(self.config()).unwrap();
+        assert!(text.contains(from), "{from}");
+        fs::write(self.config(), text.replace(from, &to(from))).unwrap();
+    }
+
     /// Puts `to` for `from` in the configuration and sends SIGHUP; what the server logs of it, up
     /// to a line with `event=reload…`.
     pub(crate) fn reload(&self, from: &str, to: &str) -> String {
-        let text = fs::read_to_string(self.config()).unwrap();
-        assert!(text.contains(from), "{from}");
-        fs::write(self.config(), text.replace(from, to)).unwrap();
+        self.edit(from, |_| to.into());
+        self.reload_as_it_is()
+    }
+
+    pub(crate) fn reload_as_it_is(&self) -> String {
         let before = fs::read(self.log()).unwrap().len();
         self.signal("-HUP");
         loop {

@@ -6,6 +6,7 @@
 
 mod disk;
 mod system;
+mod user;
 
 use super::{Failure, show};
 use crate::config::{Config, Shards};
@@ -50,6 +51,10 @@ struct Machine {
     shards: usize,
     connections: u64,
     data_dir: PathBuf,
+    /// Whom the server becomes when root starts it.
+    user: Option<String>,
+    /// Files of the configuration that this user must be able to read.
+    certificates: Vec<PathBuf>,
 }
 
 impl Machine {
@@ -63,19 +68,26 @@ impl Machine {
             .map_or(crate::model::limits::CONNECTIONS_MAX, |config| config.limits.connections);
         let data_dir =
             config.map_or_else(|| "/var/lib/pombal".into(), |config| config.data_dir.clone());
-        Machine { root: "/".into(), cores, shards, connections: connections.into(), data_dir }
+        let user = config.and_then(|config| config.user.clone());
+        let certificates =
+            config.into_iter().flat_map(Config::certificate_files).map(Path::to_owned).collect();
+        let (root, connections) = ("/".into(), connections.into());
+        Machine { root, cores, shards, connections, data_dir, user, certificates }
     }
 
     /// The first words of a small file, without the space around them.
     fn read(&self, path: impl AsRef<Path>) -> Option<String> {
-        let path = self.root.join(path.as_ref().strip_prefix("/").unwrap_or(path.as_ref()));
-        std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
+        std::fs::read_to_string(self.below(path.as_ref())).ok().map(|text| text.trim().to_owned())
+    }
+
+    /// Where a path of that machine lies on this one.
+    fn below(&self, path: &Path) -> PathBuf {
+        self.root.join(path.strip_prefix("/").unwrap_or(path))
     }
 
     /// The names in a directory, sorted.
     fn names(&self, path: &str) -> Vec<String> {
-        let path = self.root.join(path.strip_prefix('/').unwrap_or(path));
-        let mut names: Vec<String> = std::fs::read_dir(path)
+        let mut names: Vec<String> = std::fs::read_dir(self.below(Path::new(path)))
             .into_iter()
             .flatten()
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
@@ -88,6 +100,7 @@ impl Machine {
 fn look(machine: &Machine) -> Vec<Finding> {
     let mut findings = system::look(machine);
     findings.extend(disk::look(machine));
+    findings.extend(user::look(machine));
     findings
 }
 

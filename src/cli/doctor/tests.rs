@@ -2,15 +2,26 @@
 
 use super::*;
 use expect_test::{Expect, expect};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 
 /// A machine with these files, each `path = content`.
 #[track_caller]
 fn check(files: &str, want: &Expect) {
+    check_for(None, files, want);
+}
+
+/// The same, where the server becomes `user`, and the certificate is `/etc/pombal/key.pem`.
+#[track_caller]
+fn check_for(user: Option<&str>, files: &str, want: &Expect) {
     let root = tempfile::tempdir().unwrap();
     for (path, content) in files.lines().filter_map(|line| line.trim().split_once(" = ")) {
         let path = root.path().join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, content.replace("\\n", "\n").replace("\\t", "\t")).unwrap();
+        std::fs::write(&path, content.replace("\\n", "\n").replace("\\t", "\t")).unwrap();
+        if path.extension().is_some_and(|end| end == "pem") {
+            std::fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+        }
     }
     let machine = Machine {
         root: root.path().into(),
@@ -18,13 +29,18 @@ fn check(files: &str, want: &Expect) {
         shards: 8,
         connections: 10_000,
         data_dir: "/nowhere/pombal".into(),
+        user: user.map(str::to_owned),
+        certificates: user.iter().map(|_| "/etc/pombal/key.pem".into()).collect(),
     };
     let mut out = Vec::new();
     // The try of O_DIRECT runs on the machine of the test: not a matter of these files.
-    let findings: Vec<Finding> =
-        look(&machine).into_iter().filter(|finding| finding.what != "direct I/O").collect();
+    let findings: Vec<Finding> = match user {
+        Some(_) => user::look(&machine),
+        None => look(&machine).into_iter().filter(|one| one.what != "direct I/O").collect(),
+    };
     print(&findings, &mut out).unwrap();
-    want.assert_eq(&String::from_utf8(out).unwrap());
+    let own = format!("uid {}", nix::unistd::getuid());
+    want.assert_eq(&String::from_utf8(out).unwrap().replace(&own, "uid OWN"));
 }
 
 #[test]
@@ -56,6 +72,8 @@ fn a_good_machine_has_nothing_to_change() {
             ok      time service   chronyd
             ok      file system    xfs on /nowhere
             ok      write cache    write back; each sync empties it
+            ok      sandbox        cannot be seen here; event=sandbox of the start says
+            ok      user           not set: the server stays whoever starts it
         "]],
     );
 }
@@ -109,6 +127,8 @@ fn a_bad_machine_is_told_why_and_how() {
             change  write cache    rw,rw,barrier=0
                                    because without barriers a sync does not empty the disk's cache, and a power cut loses mail
                                    $ mount -o remount,barrier=1 /nowhere/pombal
+            ok      sandbox        cannot be seen here; event=sandbox of the start says
+            ok      user           not set: the server stays whoever starts it
         "]],
     );
 }
@@ -143,8 +163,59 @@ fn interrupts_that_share_one_core_are_seen() {
             ok      clock source   cannot be read here
             ok      time service   ntpd
             ok      file system    no mounts to be seen
+            ok      sandbox        cannot be seen here; event=sandbox of the start says
+            ok      user           not set: the server stays whoever starts it
         "]],
     );
+}
+
+/// Files of tests belong to whoever runs them: no user of these machines, which have others.
+#[test]
+fn who_the_server_will_be_must_get_to_its_files() {
+    let own = nix::unistd::getuid();
+    check_for(
+        Some("pombal"),
+        "etc/passwd = root:x:0:0::/:/bin/sh",
+        &expect![[r"
+        ok      sandbox        cannot be seen here; event=sandbox of the start says
+        change  user           pombal is not in /etc/passwd
+                               because started as root, the server becomes this user when its ports are bound
+                               $ systemd-sysusers   # or: useradd --system --home-dir /var/lib/pombal pombal
+    "]],
+    );
+    check_for(
+        Some("pombal"),
+        r"
+        etc/passwd = root:x:0:0::/:/bin/sh\npombal:x:4000997:4000996::/nowhere:/bin/false
+        etc/group = pombal:x:4000996:\nssl-cert:x:4000111:ann,pombal
+        etc/pombal/key.pem = x
+        nowhere/pombal/store.toml = x
+        sys/kernel/security/lsm = capability,yama,apparmor
+        ",
+        &expect![[r"
+            change  sandbox        no Landlock among capability,yama,apparmor
+                                   because without it an intruder reads every file that the server's user can read
+                                   $ kernel command line: lsm=landlock,capability,yama,apparmor   # Linux 5.13 or later
+            ok      user           pombal (uid 4000997)
+            change  data_dir       /nowhere/pombal belongs to uid OWN
+                                   because the server writes it as pombal, and does not take it from others
+                                   $ chown -R pombal: /nowhere/pombal   # stop whoever uses it first
+            change  certificates   pombal may not read /etc/pombal/key.pem
+                                   because they are read as this user, at the start and again at each reload
+                                   $ chgrp pombal /etc/pombal/key.pem && chmod g+r /etc/pombal/key.pem
+        "]],
+    );
+    let files = format!(
+        "etc/passwd = pombal:x:{own}:4000996::/nowhere:/bin/false\netc/pombal/key.pem = x\n\
+         nowhere/pombal/store.toml = x\nsys/kernel/security/lsm = capability,landlock"
+    );
+    let want = expect![[r"
+        ok      sandbox        Landlock is on
+        ok      user           pombal (uid OWN)
+        ok      data_dir       /nowhere/pombal belongs to pombal
+        ok      certificates   readable by pombal
+    "]];
+    check_for(Some("pombal"), &files, &want);
 }
 
 #[test]

@@ -20,6 +20,25 @@ const BACKLOG: i32 = 4_096;
 /// The pause while descriptors or memory are short; others close theirs meanwhile.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
 
+/// A socket that has its address and takes no connections yet. To be bound it may need a privilege
+/// that is given up before the shard starts which will listen on it.
+pub struct Bound(Socket);
+
+/// Binds a TCP socket that may share `address` with other shards' sockets.
+pub fn bind(address: SocketAddr) -> io::Result<Bound> {
+    // `Socket::new` asks for CLOEXEC by itself.
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        // So that 0.0.0.0 and [::] can both be had, each with its own settings.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(Bound(socket))
+}
+
 /// A listening socket, one per shard; the kernel spreads connections over them.
 pub struct Listener {
     socket: Socket,
@@ -28,17 +47,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    pub(super) fn bind(address: SocketAddr, clock: &Rc<Clock>) -> io::Result<Listener> {
-        // `Socket::new` asks for CLOEXEC by itself.
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        if address.is_ipv6() {
-            // So that 0.0.0.0 and [::] can both be had, each with its own settings.
-            socket.set_only_v6(true)?;
-        }
-        socket.set_reuse_address(true)?;
-        socket.set_reuse_port(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
+    pub(super) fn on(Bound(socket): Bound, clock: &Rc<Clock>) -> io::Result<Listener> {
         socket.listen(BACKLOG)?;
         let local = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
         Ok(Listener { socket, local, clock: Rc::clone(clock) })

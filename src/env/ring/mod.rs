@@ -15,9 +15,9 @@ mod pulse;
 
 pub use conn::{Conn, Detached};
 pub use file::File;
-pub use listener::Listener;
+pub use listener::{Bound, Listener, bind};
 pub use placement::{Settings, Shards, start};
-pub use preflight::{Refusal, cpus, preflight};
+pub use preflight::{Refusal, cpus, preflight, raise_limits};
 pub use pulse::{Pulse, STALL};
 
 use crate::env::Env;
@@ -75,6 +75,11 @@ impl Ring {
     /// Which shard this is.
     pub fn shard(&self) -> ShardId {
         self.0.id
+    }
+
+    /// Takes connections on a socket that was bound before the shard started.
+    pub fn listen_on(&self, bound: Bound) -> io::Result<Listener> {
+        Listener::on(bound, &self.0.clock)
     }
 
     /// How this shard is doing, as the ticker sees it.
@@ -171,7 +176,7 @@ impl Env for Ring {
     }
 
     fn listen(&self, address: SocketAddr) -> io::Result<Listener> {
-        Listener::bind(address, &self.0.clock)
+        self.listen_on(bind(address)?)
     }
 
     async fn connect(&self, address: SocketAddr, deadline: Mono) -> io::Result<Conn> {

@@ -33,6 +33,14 @@ pub fn preflight(shards: usize, io_memory_octets: usize) -> Result<(), Refusal> 
     raise(libc::RLIMIT_NOFILE, u64::MAX).map(drop)
 }
 
+/// Raises the limits of locked memory and of open files for `shards` shards and `files` files, the
+/// hard ones too where this process may: to be called before it becomes a user who may not.
+pub fn raise_limits(shards: usize, files: u64) -> Result<(), Refusal> {
+    let octets = super::Settings::default().io_memory_octets;
+    raise(libc::RLIMIT_MEMLOCK, memlock_wanted(shards, octets))?;
+    raise(libc::RLIMIT_NOFILE, files).map(drop)
+}
+
 fn kernel() -> Result<(), Refusal> {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     check_kernel(release.trim())
@@ -90,9 +98,12 @@ fn check_io_uring(errno: i32, sysctl: Option<&str>) -> Result<(), Refusal> {
 }
 
 fn memlock(shards: usize, io_memory_octets: usize) -> Result<(), Refusal> {
+    check_memlock(raise(libc::RLIMIT_MEMLOCK, memlock_wanted(shards, io_memory_octets))?)
+}
+
+fn memlock_wanted(shards: usize, io_memory_octets: usize) -> u64 {
     // Three rings of each shard register its memory, and the rings themselves count too.
-    let wanted = (3 * io_memory_octets as u64 + MEMLOCK_OCTETS_MIN) * shards.max(1) as u64;
-    check_memlock(raise(libc::RLIMIT_MEMLOCK, wanted)?)
+    (3 * io_memory_octets as u64 + MEMLOCK_OCTETS_MIN) * shards.max(1) as u64
 }
 
 fn check_memlock(limit: u64) -> Result<(), Refusal> {
@@ -112,21 +123,26 @@ type Resource = libc::__rlimit_resource_t;
 #[cfg(not(target_env = "gnu"))]
 type Resource = libc::c_int;
 
-/// Raises the soft limit towards `wanted` as far as the hard limit lets; returns what holds now.
+/// Raises the soft limit towards `wanted`, past the hard limit only where this process may raise that
+/// too; returns what holds now.
 fn raise(resource: Resource, wanted: u64) -> Result<u64, Refusal> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is a place for the answer that outlives the call.
     if unsafe { libc::getrlimit(resource, &raw mut limit) } != 0 {
         return Err(Refusal(format!("cannot read a limit: {}", io::Error::last_os_error())));
     }
-    let target = wanted.min(limit.rlim_max);
-    if limit.rlim_cur >= target {
+    if limit.rlim_cur >= wanted {
         return Ok(limit.rlim_cur);
     }
-    let raised = libc::rlimit { rlim_cur: target, ..limit };
-    // SAFETY: `raised` is read during the call only.
-    let refused = unsafe { libc::setrlimit(resource, &raw const raised) } != 0;
-    Ok(if refused { limit.rlim_cur } else { target })
+    let beyond = libc::rlimit { rlim_cur: wanted, rlim_max: wanted.max(limit.rlim_max) };
+    let within = libc::rlimit { rlim_cur: wanted.min(limit.rlim_max), ..limit };
+    for raised in [beyond, within] {
+        // SAFETY: `raised` is read during the call only.
+        if unsafe { libc::setrlimit(resource, &raw const raised) } == 0 {
+            return Ok(raised.rlim_cur);
+        }
+    }
+    Ok(limit.rlim_cur)
 }
 
 /// The CPUs that this process may use, in order.
