@@ -127,6 +127,10 @@ pub trait Conn: 'static {
     fn peer(&self) -> SocketAddr;
     /// This side's address.
     fn local(&self) -> SocketAddr;
+    /// A trusted proxy made this connection for `client`, who had connected to `server`: these are the
+    /// two ends from now on. `unread` is what had been read behind the proxy's word; the next read
+    /// brings it.
+    fn introduce(&mut self, client: SocketAddr, server: SocketAddr, unread: &[u8]);
     /// How the other side stands as far as is known now, whatever of it was read.
     fn presence(&self) -> Presence;
     /// Waits for octets and puts them into `buffer`; 0 when the peer has ended its side.

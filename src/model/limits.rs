@@ -90,6 +90,41 @@ pub const IMAP_ID_VALUE_OCTETS_MAX: usize = 1_024;
 /// given up.
 pub const IMAP_SKIPPED_OCTETS_MAX: u64 = 1 << 30;
 
+/// Octets of a PROXY header of version 2 with its TLVs; a client's certificate is the largest.
+pub const PROXY_HEADER_OCTETS_MAX: usize = 16 << 10;
+/// Wait for the header of a proxy.
+pub const PROXY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Connections a minute of one address (IPv6: one /64) to all shards: twenty a second, more than the
+/// largest senders make to one receiver of some size.
+pub const CONNECTIONS_PER_MINUTE: u32 = 1_200;
+/// The same of one network (IPv4 /24, IPv6 /48).
+pub const NETWORK_CONNECTIONS_PER_MINUTE: u32 = 6_000;
+/// Commands a minute of one address, all its sessions together: a thousand a second.
+pub const COMMANDS_PER_MINUTE: u32 = 60_000;
+/// Connections that are told at one time why they are not served, per shard; the others are closed
+/// without a word.
+pub const REFUSALS_AT_ONCE_MAX: usize = 1_024;
+/// Events a minute that tell of one address that it was refused, all shards together.
+pub const REFUSALS_TOLD_PER_MINUTE: u32 = 6;
+
+/// Errands that the concierge has under way at once.
+pub const ERRANDS_AT_ONCE_MAX: usize = 1_024;
+/// Errands that may wait for it; over it the caller is told at once.
+pub const ERRANDS_WAITING_MAX: usize = 4_096;
+/// How long one question to the DNS may take, all attempts together.
+pub const DNS_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest time for which an answer is taken to hold.
+pub const DNS_TTL_MAX: Duration = Duration::from_hours(1);
+/// How long a name is taken not to exist where the answer does not say.
+pub const DNS_NEGATIVE_TTL: Duration = Duration::from_mins(1);
+/// How long a question that failed is not put again.
+pub const DNS_FAILURE_TTL: Duration = Duration::from_secs(10);
+/// Answers that one shard remembers.
+pub const DNS_ANSWERS_MAX: usize = 65_536;
+/// Questions of one shard under way at once.
+pub const DNS_FLIGHTS_MAX: usize = 1_024;
+
 /// Octets a connection reads at most in one go; the size of a receive block.
 pub const RECEIVE_BLOCK_OCTETS: usize = 64 << 10;
 /// Octets of replies that may wait for a slow reader before its session stops producing.

@@ -40,6 +40,10 @@ impl<E: Env> Conn for Stream<E> {
         self.conn.local()
     }
 
+    fn introduce(&mut self, client: SocketAddr, server: SocketAddr, unread: &[u8]) {
+        self.conn.introduce(client, server, unread);
+    }
+
     fn presence(&self) -> Presence {
         self.conn.presence()
     }

@@ -10,6 +10,7 @@ pub mod imap;
 pub mod line;
 pub mod message;
 pub mod pop3;
+pub mod proxy;
 pub mod smtp;
 pub mod text;
 pub mod trace;

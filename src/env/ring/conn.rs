@@ -46,6 +46,8 @@ struct Inner {
     stream: Option<TcpStream>,
     peer: SocketAddr,
     local: SocketAddr,
+    /// Received before [`introduce`](crate::env::Conn::introduce), and not handed out yet.
+    unread: Vec<u8>,
     clock: Rc<Clock>,
 }
 
@@ -55,6 +57,7 @@ pub struct Detached {
     socket: OwnedFd,
     peer: SocketAddr,
     local: SocketAddr,
+    unread: Vec<u8>,
 }
 
 /// Gives a socket to glommio.
@@ -138,14 +141,15 @@ impl Conn {
             stream: Some(stream),
             peer: unmapped(peer),
             local: unmapped(local),
+            unread: Vec::new(),
             clock: Rc::clone(clock),
         })))
     }
 
     pub(super) fn attach(detached: Detached, clock: &Rc<Clock>) -> Conn {
-        let Detached { socket, peer, local } = detached;
+        let Detached { socket, peer, local, unread } = detached;
         let clock = Rc::clone(clock);
-        Conn(Box::new(Inner { stream: Some(adopt(socket)), peer, local, clock }))
+        Conn(Box::new(Inner { stream: Some(adopt(socket)), peer, local, unread, clock }))
     }
 
     fn stream(&mut self) -> &mut TcpStream {
@@ -187,6 +191,12 @@ impl crate::env::Conn for Conn {
         self.0.local
     }
 
+    fn introduce(&mut self, client: SocketAddr, server: SocketAddr, unread: &[u8]) {
+        self.0.peer = client;
+        self.0.local = server;
+        self.0.unread.extend_from_slice(unread);
+    }
+
     fn presence(&self) -> Presence {
         let Some(stream) = &self.0.stream else { return Presence::Gone };
         let mut poll = libc::pollfd { fd: stream.as_raw_fd(), events: libc::POLLRDHUP, revents: 0 };
@@ -205,6 +215,11 @@ impl crate::env::Conn for Conn {
         if buffer.is_full() {
             // A receive of nothing would look like the end of the stream.
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the receive buffer is full"));
+        }
+        if !self.0.unread.is_empty() {
+            let count = buffer.push(&self.0.unread);
+            self.0.unread.drain(..count);
+            return Ok(count);
         }
         let mut alarm = Alarm::new(&self.0.clock, deadline);
         let stream = self.stream();
@@ -284,7 +299,8 @@ impl crate::env::Conn for Conn {
         // the same socket goes on its way (with CLOEXEC), and the first is closed unspoken.
         let socket = borrow(self.stream()).try_clone_to_owned()?;
         self.0.stream = None;
-        Ok(Detached { socket, peer: self.0.peer, local: self.0.local })
+        let unread = std::mem::take(&mut self.0.unread);
+        Ok(Detached { socket, peer: self.0.peer, local: self.0.local, unread })
     }
 }
 

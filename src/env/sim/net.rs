@@ -218,6 +218,8 @@ pub struct SimConn {
     env: SimEnv,
     link: SharedLink,
     side: usize,
+    /// Received before [`Conn::introduce`], and not handed out yet.
+    unread: Vec<u8>,
     open: bool,
 }
 
@@ -239,7 +241,7 @@ impl Drop for Detached {
 
 impl SimConn {
     fn new(env: SimEnv, link: SharedLink, side: usize) -> SimConn {
-        SimConn { env, link, side, open: true }
+        SimConn { env, link, side, unread: Vec::new(), open: true }
     }
 
     /// Sends no more and goes on reading (a half-close).
@@ -291,12 +293,24 @@ impl Conn for SimConn {
         self.link.borrow().addresses[self.side]
     }
 
+    fn introduce(&mut self, client: SocketAddr, server: SocketAddr, unread: &[u8]) {
+        let mut link = self.link.borrow_mut();
+        link.addresses[1 - self.side] = client;
+        link.addresses[self.side] = server;
+        self.unread.extend_from_slice(unread);
+    }
+
     fn presence(&self) -> Presence {
         self.link.borrow().presence(self.side, self.env.moment())
     }
 
     async fn read(&mut self, buffer: &mut Buffer, deadline: Mono) -> io::Result<usize> {
         assert!(!buffer.is_full(), "a full buffer would look like the end of the stream");
+        if !self.unread.is_empty() {
+            let count = buffer.push(&self.unread);
+            self.unread.drain(..count);
+            return Ok(count);
+        }
         let deadline = nanos(deadline.0);
         let mut alarm = self.env.alarm();
         let result = std::future::poll_fn(|context| {
@@ -354,6 +368,7 @@ impl Conn for SimConn {
     }
 
     fn detach(mut self) -> io::Result<Detached> {
+        assert!(self.unread.is_empty(), "a session has read before it moves");
         self.open = false;
         let net = &self.env.world().net;
         let id = net.detached_made.get();
