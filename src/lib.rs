@@ -11,7 +11,7 @@
 //!   5  mailbox  queue  directory       state machines applied from the log
 //!   4  store  mesh                     the segment log; calls between shards
 //!   3  env                             the machine: ring (glommio) or sim (a seed)
-//!   2  proto                           protocol machines, sans I/O
+//!   2  proto  policy                   protocol machines, sans I/O; what is held against a client
 //!   1  wire                            octets <-> representations, zero-copy
 //!   0  bytes  model  probe             buffers, nouns, counters
 //! ```
@@ -25,6 +25,7 @@ pub mod probe;
 
 pub mod wire;
 
+pub mod policy;
 pub mod proto;
 
 pub mod env;

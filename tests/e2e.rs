@@ -75,6 +75,12 @@ mod packed;
 #[path = "e2e/privileges.rs"]
 mod privileges;
 #[cfg(test)]
+#[path = "e2e/protect.rs"]
+mod protect;
+#[cfg(test)]
+#[path = "e2e/proxy.rs"]
+mod proxy;
+#[cfg(test)]
 #[path = "e2e/reload.rs"]
 mod reload;
 #[cfg(test)]

@@ -8,6 +8,7 @@
 //! operators: extend them, never rename.
 
 mod names;
+mod protect;
 mod reader;
 mod sections;
 #[cfg(test)]
@@ -19,6 +20,7 @@ pub use reader::{Mistake, Setting};
 pub use units::Network;
 
 use crate::model::limits::CONFIG_OCTETS_MAX;
+use crate::policy::Checks;
 use crate::server::imap;
 use crate::wire::imap::capability::Capabilities;
 use std::net::SocketAddr;
@@ -48,6 +50,8 @@ pub struct Config {
     pub auth: Auth,
     pub directory: Directory,
     pub smtp: Smtp,
+    pub protect: Protect,
+    pub proxy: Proxy,
     pub pop3: Pop3,
     pub imap: Imap,
     pub store: Store,
@@ -163,6 +167,32 @@ pub struct Pop3 {
     pub max_errors: u32,
     /// Failed logins of one session before it is closed.
     pub max_failed_logins: u8,
+}
+
+/// What is held against clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Protect {
+    /// Clients from here are held against nothing.
+    pub exempt_networks: Vec<Network>,
+    /// Connections of one address (IPv6: one /64) to all shards; 0 is no limit.
+    pub connections_per_minute: u32,
+    /// The same of one network: IPv4 /24, IPv6 /48.
+    pub network_connections_per_minute: u32,
+    /// SMTP commands of one address, all its sessions together; 0 is no limit.
+    pub commands_per_minute: u32,
+    /// Which checks are made, by the name of the listener.
+    pub checks: Vec<(&'static str, Checks)>,
+}
+
+/// Proxies that say for whom they connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proxy {
+    /// Connections from here begin with a PROXY header.
+    pub networks: Vec<Network>,
+    /// On these listeners.
+    pub listeners: Vec<&'static str>,
+    /// Wait for the header.
+    pub timeout: Duration,
 }
 
 /// IMAP sessions.

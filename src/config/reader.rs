@@ -396,8 +396,14 @@ impl<'r, 'd, 't> Section<'r, 'd, 't> {
         self.list(name, default, allowed, read, SocketAddr::to_string)
     }
 
-    /// A list of networks.
+    /// A list of networks; none where the key is absent.
     pub(super) fn networks(&mut self, name: &'static str) -> Vec<Network> {
+        self.networks_or(name, &[])
+    }
+
+    /// A list of networks.
+    pub(super) fn networks_or(&mut self, name: &'static str, default: &[&str]) -> Vec<Network> {
+        let default = default.iter().filter_map(|text| Network::parse(text).ok()).collect();
         let read = |text: &str| {
             Network::parse(text).map_err(|error| match error {
                 NotNetwork::Syntax => format!("{text:?} is no network"),
@@ -407,7 +413,7 @@ impl<'r, 'd, 't> Section<'r, 'd, 't> {
             })
         };
         let allowed = r#"a list of "ip/prefix""#;
-        self.list(name, Some(Vec::new()), allowed, read, Network::to_string).unwrap_or_default()
+        self.list(name, Some(default), allowed, read, Network::to_string).unwrap_or_default()
     }
 
     /// Notes that the key must stand in this table, where it does not.

@@ -1,6 +1,7 @@
 //! The keys: name, default, bounds, section by section, and the checks across sections.
 
 use super::names::{DomainPattern, HostName, Mailbox, RelayHost};
+use super::protect;
 use super::reader::{Mistake, Reader, Section};
 use super::units::{show_size, show_time, time};
 use super::{
@@ -71,6 +72,8 @@ fn root(mut top: Section<'_, '_, '_>) -> Config {
         auth: auth(top.section("auth")),
         directory: directory(top.section("directory")),
         smtp: smtp(top.section("smtp")),
+        protect: protect::protect(top.section("protect")),
+        proxy: protect::proxy(top.section("proxy")),
         pop3: pop3(top.section("pop3")),
         imap: imap(top.section("imap")),
         store: store(top.section("store")),

@@ -13,6 +13,7 @@ pub mod directory;
 mod offline;
 pub mod owners;
 mod privileges;
+mod protect;
 mod reload;
 mod sandbox;
 pub mod shard;

@@ -9,11 +9,13 @@ use super::shard::Plan;
 use crate::config::{Config, Loaded, Setting};
 
 /// Sections and keys that are taken over; what stands in [`STAY`] is not.
-const TAKEN: [&str; 10] = [
+const TAKEN: [&str; 12] = [
     "hostname",
     "auth.allow_plaintext",
     "directory.",
     "smtp.",
+    "protect.",
+    "proxy.",
     "pop3.",
     "imap.",
     "limits.connections",
@@ -97,6 +99,8 @@ fn with(old: &Config, new: &Config) -> Config {
     config.directory = new.directory.clone();
     config.smtp = new.smtp.clone();
     config.smtp.max_message_size = old.smtp.max_message_size;
+    config.protect = new.protect.clone();
+    config.proxy = new.proxy.clone();
     config.pop3 = new.pop3.clone();
     config.imap = new.imap.clone();
     config.limits.connections = new.limits.connections;

@@ -1,6 +1,7 @@
 //! What one shard owns, opened and served: the same on the ring and in the simulation.
 
 use super::owners::{OfShards, sweep};
+use super::protect;
 use crate::auth::{self, Authenticator, Pool};
 use crate::config::Config;
 use crate::directory::{self, Ledger};
@@ -16,6 +17,7 @@ use crate::proto::{pop3, smtp};
 use crate::queue::Spool;
 use crate::server::draft::Room;
 use crate::server::flag::Flag;
+use crate::server::guard::Guard;
 use crate::server::imap;
 use crate::server::shard::{Call, Figures, MeshPeers, Settings, Shard};
 use crate::store::record::kind;
@@ -25,6 +27,7 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Wait before a shard whose inbox was full is told of the directory again.
@@ -41,6 +44,8 @@ pub struct Plan {
     pub pool: Pool,
     /// For the keys of remembered credentials; made anew by each process.
     pub key: [u8; 32],
+    /// What all shards remember of clients.
+    pub guard: Arc<Guard>,
     /// A fault of our own, for the tests that show that such a fault is found.
     pub planted: Planted,
 }
@@ -57,7 +62,9 @@ impl Plan {
             may_create: false,
             ..crate::store::Settings::default()
         };
-        Plan { config, store, store_id, shards, pool, key, planted: Planted::Nothing }
+        let guard = Arc::new(Guard::new(&key));
+        let planted = Planted::Nothing;
+        Plan { config, store, store_id, shards, pool, key, guard, planted }
     }
 
     /// Where a log lies.
@@ -129,6 +136,7 @@ impl Plan {
             // likes, and none may be refused below the limit. Together they may take it times.
             connections_per_address_max: usize::try_from(config.limits.connections_per_address)
                 .unwrap_or(usize::MAX),
+            protect: Rc::new(protect::settings(config)),
             may_relay: {
                 let networks = config.smtp.relay_networks.clone();
                 Rc::new(move |peer| networks.iter().any(|network| network.contains(peer)))
@@ -244,6 +252,8 @@ pub fn assemble<E: Env>(
         sessions: Cell::new(0),
         drafts: plan.drafts(),
         commands: plan.commands(),
+        guard: Arc::clone(&plan.guard),
+        refusing: Cell::new(0),
         by_address: RefCell::default(),
         published: Cell::new(0),
         next_message: Cell::new(1),

@@ -1,14 +1,27 @@
-//! From a listener to sessions: admits connections within the shard's bounds.
+//! From a listener to sessions: hears trusted proxies out, and admits connections within the shard's
+//! bounds and at the rates that are allowed.
+//!
+//! ```text
+//!   accept ─ PROXY header, from trusted networks ─ rates ─ room ─ TLS, greeting, session
+//!                  └ bad: hung up on                └──────┴ told why, hung up on
+//! ```
 
+use super::guard::Often;
 use super::shard::Shard;
+use crate::bytes::buffer::Buffer;
+use crate::bytes::chain::Chain;
 use crate::env::{Conn as _, Env, Listener as _};
+use crate::model::limits::REFUSALS_AT_ONCE_MAX;
 use crate::model::site::site;
+use crate::policy::Checks;
 use crate::probe::event::{Level, event};
 use crate::proto::smtp::Settings;
 use crate::tls::Stream;
+use crate::wire::proxy::{Front, Proxied, front};
 use futures_lite::future::or;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// What is spoken at a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +85,15 @@ impl<E: Env> Drop for Admitted<E> {
     }
 }
 
+/// Why a connection is not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refusal {
+    /// The shard, or the address, has as many connections as it may.
+    Busy,
+    /// Its address or network connects more often than it may.
+    Often(Often),
+}
+
 /// Accepts until the shard drains; each connection is a session of its own.
 pub async fn serve<E: Env>(shard: Rc<Shard<E>>, listener: E::Listener, protocol: Protocol) {
     loop {
@@ -81,38 +103,102 @@ pub async fn serve<E: Env>(shard: Rc<Shard<E>>, listener: E::Listener, protocol:
         });
         let conn = match accepted.await {
             None => return,
-            Some(Ok(conn)) => Stream::plain(conn),
+            Some(Ok(conn)) => conn,
             Some(Err(error)) => {
                 let fields = [("protocol", protocol.name().into()), ("why", (&error).into())];
                 event(Level::Error, "accept_failed", &fields);
-                shard.env.sleep(std::time::Duration::from_millis(50)).await;
+                shard.env.sleep(Duration::from_millis(50)).await;
                 continue;
             }
         };
         shard.figures.accepted.one();
-        let admitted = Admitted::new(&shard, conn.peer().ip());
-        let shard = Rc::clone(&shard);
-        let env = shard.env.clone();
-        match (admitted, protocol) {
-            (None, _) => {
-                shard.figures.turned_away.one();
-                env.spawn(turn_away(shard, conn, protocol));
-            }
-            (Some(admitted), Protocol::Pop3) => {
-                env.spawn(super::pop3::serve(shard, conn, admitted));
-            }
-            (Some(admitted), Protocol::Imap) => {
-                env.spawn(super::imap::serve(shard, conn, admitted));
-            }
-            (Some(admitted), Protocol::Smtp | Protocol::Lmtp) => {
-                let settings = smtp_settings(&shard, protocol);
-                env.spawn(super::smtp::serve(shard, conn, settings, admitted));
-            }
+        let is_proxy = Rc::clone(&shard.settings().protect.is_proxy);
+        if is_proxy(protocol, conn.peer().ip()) {
+            shard.env.spawn(hear_proxy(Rc::clone(&shard), conn, protocol));
+        } else {
+            admit(&shard, Stream::plain(conn), protocol);
         }
     }
 }
 
-fn smtp_settings<E: Env>(shard: &Shard<E>, protocol: Protocol) -> Rc<Settings> {
+/// Reads what a trusted proxy says of the client, before anything else is read, TLS too. Who says
+/// nothing, or nonsense, is hung up on.
+async fn hear_proxy<E: Env>(shard: Rc<Shard<E>>, mut conn: E::Conn, protocol: Protocol) {
+    let proxy = conn.peer();
+    let deadline = shard.env.now().after(shard.settings().protect.proxy_timeout);
+    let mut buffer = Buffer::new();
+    let why = loop {
+        match front(buffer.filled()) {
+            Front::Bad => break "bad header",
+            Front::Header(len, proxied) => {
+                buffer.consume(len);
+                let (client, server) = match proxied {
+                    Proxied::Itself => (proxy, conn.local()),
+                    Proxied::For { client, server } => (client, server),
+                };
+                conn.introduce(client, server, buffer.filled());
+                return admit(&shard, Stream::plain(conn), protocol);
+            }
+            Front::Partial => {}
+        }
+        match conn.read(&mut buffer, deadline).await {
+            Ok(0) => break "no header",
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => break "no header in time",
+            Err(_) => break "reset",
+        }
+    };
+    shard.figures.proxies_bad.one();
+    let (guard, now) = (&shard.guard, shard.env.now());
+    guard.tell(proxy.ip(), protocol, "proxy", why, now);
+}
+
+/// Begins a session, or says why there is none.
+fn admit<E: Env>(shard: &Rc<Shard<E>>, conn: Stream<E>, protocol: Protocol) {
+    let client = conn.peer().ip();
+    let admitted = may_connect(shard, client, protocol)
+        .and_then(|()| Admitted::new(shard, client).ok_or(Refusal::Busy));
+    let env = &shard.env;
+    let owned = Rc::clone(shard);
+    match (admitted, protocol) {
+        (Err(refusal), _) => {
+            shard.figures.turned_away.one();
+            // Whoever floods us is not answered at any price.
+            if shard.refusing.get() < REFUSALS_AT_ONCE_MAX {
+                env.spawn(turn_away(owned, conn, protocol, refusal));
+            }
+        }
+        (Ok(admitted), Protocol::Pop3) => env.spawn(super::pop3::serve(owned, conn, admitted)),
+        (Ok(admitted), Protocol::Imap) => env.spawn(super::imap::serve(owned, conn, admitted)),
+        (Ok(admitted), Protocol::Smtp | Protocol::Lmtp) => {
+            env.spawn(super::smtp::serve(owned, conn, protocol, admitted));
+        }
+    }
+}
+
+/// Counts the connection against the rates of its listener.
+fn may_connect<E: Env>(
+    shard: &Shard<E>,
+    client: IpAddr,
+    protocol: Protocol,
+) -> Result<(), Refusal> {
+    let settings = shard.settings();
+    if !settings.protect.checks(protocol, client).has(Checks::RATES) {
+        return Ok(());
+    }
+    let now = shard.env.now();
+    shard.guard.connects(client, &settings.protect, now).map_err(|often| {
+        shard.figures.refused_rate.one();
+        let what = match often {
+            Often::Address => "connections of the address",
+            Often::Network => "connections of the network",
+        };
+        shard.guard.tell(client, protocol, "rate", what, now);
+        Refusal::Often(often)
+    })
+}
+
+pub(super) fn smtp_settings<E: Env>(shard: &Shard<E>, protocol: Protocol) -> Rc<Settings> {
     match protocol {
         Protocol::Lmtp => Rc::clone(&shard.settings().lmtp),
         Protocol::Smtp | Protocol::Pop3 | Protocol::Imap => Rc::clone(&shard.settings().smtp),
@@ -120,15 +206,33 @@ fn smtp_settings<E: Env>(shard: &Shard<E>, protocol: Protocol) -> Rc<Settings> {
 }
 
 /// Says why, in the peer's protocol, and hangs up.
-async fn turn_away<E: Env>(shard: Rc<Shard<E>>, mut conn: Stream<E>, protocol: Protocol) {
-    let mut out = crate::bytes::chain::Chain::new();
+async fn turn_away<E: Env>(
+    shard: Rc<Shard<E>>,
+    mut conn: Stream<E>,
+    protocol: Protocol,
+    refusal: Refusal,
+) {
+    shard.refusing.set(shard.refusing.get() + 1);
+    let mut out = Chain::new();
     match protocol {
         Protocol::Pop3 => crate::proto::pop3::turn_away(&mut out),
         Protocol::Imap => super::imap::turn_away(&mut out),
-        Protocol::Smtp | Protocol::Lmtp => smtp_settings(&shard, protocol).greet_busy(&mut out),
+        Protocol::Smtp | Protocol::Lmtp => {
+            let settings = smtp_settings(&shard, protocol);
+            match refusal {
+                Refusal::Busy => settings.greet_busy(&mut out),
+                Refusal::Often(Often::Address) => {
+                    settings.greet_refused("Your address connects too often", &mut out);
+                }
+                Refusal::Often(Often::Network) => {
+                    settings.greet_refused("Your network connects too often", &mut out);
+                }
+            }
+        }
     }
-    let deadline = shard.env.now().after(std::time::Duration::from_secs(5));
+    let deadline = shard.env.now().after(Duration::from_secs(5));
     if conn.write(&mut out, deadline).await.is_ok() {
         conn.close().await;
     }
+    shard.refusing.set(shard.refusing.get() - 1);
 }

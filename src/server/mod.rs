@@ -7,6 +7,8 @@
 
 pub mod draft;
 pub mod flag;
+pub mod guard;
+mod guest;
 pub mod imap;
 pub mod lease;
 pub mod listener;

@@ -3,6 +3,7 @@
 
 use super::draft::Room;
 use super::flag::Flag;
+use super::guard::{self, Guard};
 use super::imap;
 use super::owner::{self, Question, Told};
 use crate::auth::Authenticator;
@@ -81,6 +82,8 @@ pub struct Settings {
     pub connections_max: usize,
     /// Connections of one address on this shard; 0 is no limit.
     pub connections_per_address_max: usize,
+    /// What is held against clients.
+    pub protect: Rc<guard::Settings>,
     /// Whether this peer may relay without AUTH.
     pub may_relay: Rc<dyn Fn(IpAddr) -> bool>,
 }
@@ -94,6 +97,10 @@ crate::figures! {
         pub open: Gauge = "pombal_connections_open",
         /// Connections that were turned away for want of room.
         pub turned_away: Counter = "pombal_connections_refused_total",
+        /// Connections and sessions that were refused for their rate.
+        pub refused_rate: Counter = "pombal_refused_rate_total",
+        /// Connections of trusted proxies without a sound PROXY header.
+        pub proxies_bad: Counter = "pombal_proxy_headers_bad_total",
         /// Messages that were answered with 250.
         pub stored: Counter = "pombal_messages_accepted_total",
         /// Messages that were refused for now.
@@ -196,6 +203,10 @@ pub struct Shard<E: Env> {
     pub drafts: Rc<Room>,
     /// For IMAP commands that are not whole, and COMPRESS.
     pub commands: Rc<Room>,
+    /// What all shards remember of clients.
+    pub guard: Arc<Guard>,
+    /// Connections that are being told why they are not served.
+    pub refusing: Cell<usize>,
     pub by_address: RefCell<crate::bytes::hash::Sorted<IpAddr, usize>>,
     /// How often the figures were brought up to date.
     pub published: Cell<u32>,

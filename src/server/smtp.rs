@@ -13,7 +13,8 @@
 //! peer pipelines and does not read costs one receive block and that bound.
 
 use super::draft::Draft;
-use super::listener::Admitted;
+use super::guest::Guest;
+use super::listener::{Admitted, Protocol, smtp_settings};
 use super::pace::{Coming, Pace};
 use super::shard::Shard;
 use crate::bytes::buffer::Buffer;
@@ -100,6 +101,7 @@ struct Told {
 struct Driver<E: Env> {
     shard: Rc<Shard<E>>,
     peer: IpAddr,
+    guest: Guest,
     session: Session,
     settings: Rc<Settings>,
     transaction: Option<Box<Transaction>>,
@@ -117,11 +119,14 @@ struct Driver<E: Env> {
 pub async fn serve<E: Env>(
     shard: Rc<Shard<E>>,
     conn: Stream<E>,
-    settings: Rc<Settings>,
+    protocol: Protocol,
     admitted: Admitted<E>,
 ) {
+    let peer = conn.peer().ip();
+    let settings = smtp_settings(&shard, protocol);
     let mut driver = Driver {
-        peer: conn.peer().ip(),
+        peer,
+        guest: Guest::new(&shard, protocol, peer),
         session: Session::new(Rc::clone(&settings)),
         shard,
         settings,
@@ -159,6 +164,11 @@ impl<E: Env> Driver<E> {
                 Goes::Close => return conn.close().await,
                 Goes::Again | Goes::Ask(_) => continue,
                 Goes::Read => {}
+            }
+            if !self.session.is_in_message() && !self.guest.may_go_on(&self.shard) {
+                self.transaction = None;
+                self.session.turn_out("Too many commands from your address", &mut self.ready);
+                continue;
             }
             match self.receive(&mut conn, &mut buffer).await {
                 Ok(0) => return conn.close().await,
@@ -223,7 +233,9 @@ impl<E: Env> Driver<E> {
                 return Goes::Again;
             }
             let mut out = Chain::new();
+            let is_command = !self.session.is_in_message();
             let (used, step) = self.session.step(buffer.filled(), &mut out);
+            self.guest.count(is_command && used > 0);
             self.put(out);
             let goes = match step {
                 Step::Read => Some(Goes::Read),

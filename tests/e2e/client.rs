@@ -4,9 +4,10 @@
 //! through as they are.
 
 use crate::harness::{PASSWORD, PATIENCE};
+use socket2::{Domain, Socket, Type};
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 
 /// Octets of one line, or of a message, that a server may send: over it, it has gone wild.
 const ANSWER_OCTETS_MAX: usize = 64 << 20;
@@ -20,7 +21,17 @@ pub(crate) struct Link {
 
 impl Link {
     pub(crate) fn connect(port: u16) -> io::Result<Link> {
-        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        Link::connect_from("127.0.0.1", port)
+    }
+
+    /// From another address of this machine.
+    pub(crate) fn connect_from(source: &str, port: u16) -> io::Result<Link> {
+        let to = SocketAddr::from(([127, 0, 0, 1], port));
+        let from = SocketAddr::new(source.parse().expect("an address"), 0);
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.bind(&from.into())?;
+        socket.connect(&to.into())?;
+        let stream = TcpStream::from(socket);
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;

@@ -7,8 +7,8 @@
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, bounded};
 use std::fs::{self, File, Permissions};
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{TcpListener, UdpSocket};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
@@ -167,6 +167,20 @@ impl Server {
 
     pub(crate) fn imap(&self) -> u16 {
         self.imap.number
+    }
+
+    /// What `/metrics` says of one figure, summed over its labels.
+    pub(crate) fn figure(&self, name: &str) -> u64 {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.admin.number)).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let of = |line: &str| {
+            let rest = line.strip_prefix(name)?.trim_start();
+            let rest = if rest.starts_with('{') { rest.split_once('}')?.1 } else { rest };
+            rest.trim().parse::<u64>().ok()
+        };
+        text.lines().filter_map(of).sum()
     }
 
     pub(crate) fn dir(&self) -> &Path {

@@ -88,6 +88,12 @@ impl Settings {
         put_named(self, 421, 3, 2, "Too busy, come back later", out);
     }
 
+    /// What a new connection is told instead that is refused for what its client does: hang up after
+    /// it. 421 4.7.0.
+    pub fn greet_refused(&self, why: &str, out: &mut Chain) {
+        put_named(self, 421, 7, 0, &format!("{why}, come back later"), out);
+    }
+
     /// The answer to EHLO, HELO and LHLO: the name, and all that works (RFC 5321 §4.1.1.1).
     pub(super) fn put_extensions(&self, kind: HelloKind, out: &mut Chain) {
         if kind == HelloKind::Helo {

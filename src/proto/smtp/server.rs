@@ -216,6 +216,13 @@ impl Session {
         self.give_up(3, 2, "Going down, come back later", out);
     }
 
+    /// Writes the last reply to a client that did more than it may (421 4.7.0); then closes. Not
+    /// while a question is open.
+    pub fn turn_out(&mut self, why: &str, out: &mut Chain) {
+        debug_assert!(!matches!(self.state, State::Asked(_)), "answer the question first");
+        self.give_up(7, 0, &format!("{why}, come back later"), out);
+    }
+
     /// What was answered since the last call must not wait in a buffer for what is pipelined behind
     /// it (RFC 2920 §3.2, 5 and 6): the answers go out before the caller steps on.
     pub fn takes_flush(&mut self) -> bool {

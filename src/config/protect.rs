@@ -1,0 +1,81 @@
+//! The keys of `[protect]` and `[proxy]`: what is held against clients, and who speaks for them.
+
+use super::reader::Section;
+use super::{Protect, Proxy};
+use crate::model::limits;
+use crate::policy::Checks;
+use std::time::Duration;
+
+/// Listeners by name, what each checks by default, and what it can check.
+const LISTENERS: [(&str, Checks, Checks); 4] = [
+    ("smtp", Checks::ALL, Checks::ALL),
+    ("lmtp", Checks::NONE, Checks::ALL),
+    ("pop3", Checks::RATES, Checks::RATES),
+    ("imap", Checks::RATES, Checks::RATES),
+];
+
+pub(super) fn protect(mut section: Section<'_, '_, '_>) -> Protect {
+    let most = 100_000_000;
+    let protect = Protect {
+        exempt_networks: section.networks_or("exempt_networks", &["127.0.0.0/8", "::1/128"]),
+        connections_per_minute: section.count(
+            "connections_per_minute",
+            limits::CONNECTIONS_PER_MINUTE,
+            0..=most,
+        ),
+        network_connections_per_minute: section.count(
+            "network_connections_per_minute",
+            limits::NETWORK_CONNECTIONS_PER_MINUTE,
+            0..=most,
+        ),
+        commands_per_minute: section.count(
+            "commands_per_minute",
+            limits::COMMANDS_PER_MINUTE,
+            0..=most,
+        ),
+        checks: checks(section.section("checks")),
+    };
+    section.end();
+    protect
+}
+
+fn checks(mut section: Section<'_, '_, '_>) -> Vec<(&'static str, Checks)> {
+    let of = |section: &mut Section<'_, '_, '_>, (name, default, possible)| {
+        let default: Checks = default;
+        let possible: Checks = possible;
+        let allowed = format!("a list of {possible}");
+        let read = |text: &str| {
+            let known = Checks::named(text).filter(|&check| possible.has(check));
+            known.ok_or_else(|| format!("{text:?} is no check that {name} makes"))
+        };
+        let default = default.each().map(|(_, check)| check).collect();
+        let all = section.list(name, Some(default), &allowed, read, Checks::to_string);
+        (name, all.unwrap_or_default().into_iter().fold(Checks::NONE, Checks::and))
+    };
+    let all = LISTENERS.map(|listener| of(&mut section, listener));
+    section.end();
+    all.into()
+}
+
+pub(super) fn proxy(mut section: Section<'_, '_, '_>) -> Proxy {
+    let names = LISTENERS.map(|(name, _, _)| name);
+    let allowed = format!("a list of {}", names.join(", "));
+    let read = |text: &str| {
+        let known = names.into_iter().find(|name| *name == text);
+        known.ok_or_else(|| format!("{text:?} is no listener"))
+    };
+    let show = |name: &&'static str| (*name).to_owned();
+    let proxy = Proxy {
+        networks: section.networks("networks"),
+        listeners: section
+            .list("listeners", Some(names.into()), &allowed, read, show)
+            .unwrap_or_default(),
+        timeout: section.time(
+            "timeout",
+            limits::PROXY_TIMEOUT,
+            Duration::from_secs(1)..=Duration::from_mins(5),
+        ),
+    };
+    section.end();
+    proxy
+}

@@ -1,0 +1,29 @@
+//! From `[protect]` and `[proxy]` to what the sessions ask.
+
+use crate::config::{Config, Network};
+use crate::policy::Rate;
+use crate::server::guard::Settings;
+use crate::server::listener::Protocol;
+use std::net::IpAddr;
+use std::rc::Rc;
+
+fn within(networks: &[Network], address: IpAddr) -> bool {
+    networks.iter().any(|network| network.contains(address))
+}
+
+pub(super) fn settings(config: &Config) -> Settings {
+    let protect = &config.protect;
+    let exempt = protect.exempt_networks.clone();
+    let proxy = config.proxy.clone();
+    Settings {
+        checks: protect.checks.clone(),
+        is_exempt: Rc::new(move |client| within(&exempt, client)),
+        connections: Rate::per_minute(protect.connections_per_minute),
+        network_connections: Rate::per_minute(protect.network_connections_per_minute),
+        commands: Rate::per_minute(protect.commands_per_minute),
+        proxy_timeout: proxy.timeout,
+        is_proxy: Rc::new(move |protocol: Protocol, peer| {
+            proxy.listeners.contains(&protocol.name()) && within(&proxy.networks, peer)
+        }),
+    }
+}

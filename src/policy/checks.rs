@@ -1,0 +1,57 @@
+//! Which checks a listener makes of its clients: a set of names, as the operator writes them.
+
+use std::fmt;
+
+/// A set of checks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Checks(u16);
+
+/// The names, in the order in which they are made.
+const NAMES: [(&str, Checks); 1] = [("rates", Checks::RATES)];
+
+impl Checks {
+    pub const NONE: Checks = Checks(0);
+    /// Connections and commands in a minute.
+    pub const RATES: Checks = Checks(1);
+    /// All of them.
+    pub const ALL: Checks = Checks((1 << 1) - 1);
+
+    pub fn named(name: &str) -> Option<Checks> {
+        NAMES.iter().find(|(known, _)| *known == name).map(|&(_, check)| check)
+    }
+
+    #[must_use]
+    pub const fn and(self, other: Checks) -> Checks {
+        Checks(self.0 | other.0)
+    }
+
+    /// Whether all of `other` are in it.
+    pub const fn has(self, other: Checks) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    pub fn each(self) -> impl Iterator<Item = (&'static str, Checks)> {
+        NAMES.into_iter().filter(move |&(_, check)| self.has(check))
+    }
+}
+
+impl fmt::Display for Checks {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.each().map(|(name, _)| name).collect();
+        out.write_str(&names.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_what_it_reads() {
+        let all = Checks::ALL.to_string();
+        let read = all.split(", ").map(|name| Checks::named(name).unwrap());
+        assert_eq!(read.fold(Checks::NONE, Checks::and), Checks::ALL);
+        assert_eq!(Checks::named("rate"), None);
+        assert!(!Checks::NONE.has(Checks::RATES) && Checks::ALL.has(Checks::RATES));
+    }
+}

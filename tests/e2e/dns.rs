@@ -1,0 +1,198 @@
+//! What the DNS says of clients, by a real name server (Knot) on loopback.
+//!
+//! Clients have any address that a test likes: they come by a trusted proxy, which names it. Without
+//! `knotd` the tests are skipped aloud, or fail with `CLIENTS_REQUIRED=1`.
+
+use crate::client::{Link, ok};
+use crate::harness::{PASSWORD, PATIENCE, Port, Server};
+use std::fs;
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// Whose word the server takes for who a client is.
+const PROXY: &str = "127.0.0.9";
+/// Where Knot listens: the ports of 127.0.0.1 are held by those whom they belong to.
+const KNOT: &str = "127.0.0.53";
+
+const ZONES: [(&str, &str); 6] = [
+    (
+        "2.0.192.in-addr.arpa.",
+        "1 PTR mail.client.example.\n2 PTR liar.client.example.\n\
+         3 PTR mail.client.example.\n4 PTR bad\\032(name.client.example.\n",
+    ),
+    ("8.b.d.0.1.0.0.2.ip6.arpa.", "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0 PTR six.client.example.\n"),
+    ("client.example.", "mail A 192.0.2.1\nliar A 203.0.113.1\nsix AAAA 2001:db8::1\n"),
+    (
+        "block.example.",
+        "99.2.0.192 A 127.0.0.2\n98.2.0.192 A 127.0.0.20\n97.2.0.192 A 127.0.0.2\n\
+         1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2 A 127.0.0.3\n",
+    ),
+    ("allow.example.", "97.2.0.192 A 127.0.4.1\n"),
+    ("refuses.example.", "* A 127.255.255.254\n"),
+];
+
+/// A name server of one's own, which ends with it.
+pub(crate) struct Knot {
+    child: Child,
+    port: Port,
+}
+
+impl Knot {
+    /// None where it is not installed, which `CLIENTS_REQUIRED=1` forbids.
+    pub(crate) fn start(dir: &Path) -> Option<Knot> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let places = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
+        let Some(program) = places.map(|dir| dir.join("knotd")).find(|file| file.is_file()) else {
+            println!("skipped: knotd is not installed");
+            let required = std::env::var_os("CLIENTS_REQUIRED").is_some_and(|set| set == "1");
+            assert!(!required, "knotd is not installed");
+            return None;
+        };
+        let dir = dir.join("knot");
+        fs::create_dir(&dir).unwrap();
+        let port = Port::find();
+        let mut text = format!(
+            "server:\n  listen: {KNOT}@{}\n  rundir: {dir}\n  udp-workers: 1\n  tcp-workers: 1\n\
+             \x20 background-workers: 1\ndatabase:\n  storage: {dir}\nzone:\n",
+            port.number,
+            dir = dir.display(),
+        );
+        for (zone, records) in ZONES {
+            let file = dir.join(format!("{zone}zone"));
+            let soa = "@ 60 SOA ns.local.example. root.local.example. 1 60 60 60 60\n\
+                       @ 60 NS ns.local.example.\n";
+            fs::write(&file, format!("$ORIGIN {zone}\n$TTL 60\n{soa}{records}")).unwrap();
+            text.push_str(&format!("  - domain: {zone}\n    file: {}\n", file.display()));
+        }
+        let config = dir.join("knot.conf");
+        fs::write(&config, text).unwrap();
+        let log = fs::File::create(dir.join("log")).unwrap();
+        let child = Command::new(program)
+            .arg("-c")
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let knot = Knot { child, port };
+        for _ in 0..PATIENCE.as_millis() / 10 {
+            if TcpStream::connect(knot.address()).is_ok() {
+                return Some(knot);
+            }
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+        panic!("knotd does not listen: {}", fs::read_to_string(dir.join("log")).unwrap());
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        SocketAddr::new(KNOT.parse().unwrap(), self.port.number)
+    }
+}
+
+impl Drop for Knot {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// A server that asks `dns`, and that is told by [`PROXY`] who its clients are.
+pub(crate) fn server(dns: SocketAddr, extra: &str) -> Server {
+    let settings = format!(
+        "[proxy]\nnetworks = [\"{PROXY}/32\"]\n[dns]\nservers = [\"{dns}\"]\ntimeout = \"2s\"\n\
+         [protect]\nexempt_networks = [\"127.0.0.1/32\"]\n{extra}"
+    );
+    Server::with_users(&settings, &["a"])
+}
+
+/// A session of a client with this address, behind its EHLO.
+pub(crate) fn client(server: &Server, address: &str) -> Link {
+    let mut link = Link::connect_from(PROXY, server.smtp()).unwrap();
+    let (family, to) = if address.contains(':') { ("6", "::1") } else { ("4", "127.0.0.1") };
+    link.send(format!("PROXY TCP{family} {address} {to} 4711 25\r\n")).unwrap();
+    link.expect(220).unwrap();
+    link.command("EHLO c.example", 250).unwrap();
+    link
+}
+
+/// Sends a message, as far as it gets: the first reply that is no success, or the last.
+pub(crate) fn send(link: &mut Link, recipient: &str) -> (u16, String) {
+    let rcpt = format!("RCPT TO:<{recipient}>");
+    let commands = ["MAIL FROM:<x@remote.example>", &rcpt, "DATA", "Subject: x\r\n\r\nx\r\n."];
+    let mut last = (0, String::new());
+    for command in commands {
+        link.send(format!("{command}\r\n")).unwrap();
+        let reply = link.reply().unwrap().expect("a reply");
+        last = (reply.code, reply.text);
+        if last.0 >= 400 {
+            break;
+        }
+    }
+    last
+}
+
+/// The last message of a's maildrop.
+pub(crate) fn last_mail(server: &Server) -> String {
+    let mut link = Link::connect(server.pop3()).unwrap();
+    ok(&mut link).unwrap();
+    link.send(format!("USER a@local.example\r\nPASS {PASSWORD}\r\nSTAT\r\n")).unwrap();
+    ok(&mut link).unwrap();
+    ok(&mut link).unwrap();
+    let told = ok(&mut link).unwrap();
+    let count = told.split(' ').nth(1).unwrap().to_owned();
+    link.send(format!("RETR {count}\r\nQUIT\r\n")).unwrap();
+    ok(&mut link).unwrap();
+    String::from_utf8(link.body().unwrap()).unwrap()
+}
+
+/// The name of a client stands in Received and in the log where its address and its name agree.
+#[test]
+fn a_client_has_the_name_that_the_dns_gives_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(knot) = Knot::start(dir.path()) else { return };
+    let named = [
+        ("192.0.2.1", "(mail.client.example [192.0.2.1])"),
+        ("192.0.2.2", "([192.0.2.2])"),
+        ("192.0.2.3", "([192.0.2.3])"),
+        ("192.0.2.4", "([192.0.2.4])"),
+        ("192.0.2.5", "([192.0.2.5])"),
+        ("2001:db8::1", "(six.client.example [IPv6:2001:db8::1])"),
+    ];
+    let mut running = self::server(knot.address(), "");
+    for (address, want) in named {
+        // The name is not waited for: it is there soon.
+        let is_named = (0..100).any(|_| {
+            let mut link = client(&running, address);
+            std::thread::park_timeout(Duration::from_millis(20));
+            assert_eq!(send(&mut link, "a@local.example").0, 250);
+            last_mail(&running).replace("\r\n\t", " ").contains(want)
+        });
+        assert!(is_named, "{address}: {}", last_mail(&running));
+    }
+    assert!(running.figure("pombal_dns_remembered_total") > 0);
+    running.await_log(&["event=message", "peer=192.0.2.1", "name=mail.client.example"]);
+    running.stop();
+}
+
+/// Name servers that do not answer hold nobody up.
+#[test]
+fn a_dead_name_server_delays_nobody() {
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut server = self::server(silent.local_addr().unwrap(), "");
+    let mut link = client(&server, "192.0.2.1");
+    assert_eq!(send(&mut link, "a@local.example").0, 250);
+    assert!(last_mail(&server).contains("([192.0.2.1])"));
+    // The answer was there before the time was over, which shows in what is counted as failed later.
+    let count = |name: &str| server.figure(name);
+    for _ in 0..PATIENCE.as_millis() / 20 {
+        if count("pombal_dns_failed_total") > 0 {
+            break;
+        }
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+    assert_eq!((count("pombal_dns_asked_total"), count("pombal_dns_failed_total")), (1, 1));
+    server.stop();
+}

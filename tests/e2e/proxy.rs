@@ -1,0 +1,112 @@
+//! The PROXY protocol on the running server: whose word is taken, and what becomes of it.
+
+use crate::client::Link;
+use crate::harness::{PASSWORD, Server};
+use std::io;
+
+const TRUSTED: &str = "127.0.0.9";
+const SETTINGS: &str = "[proxy]\nnetworks = [\"127.0.0.9/32\"]\ntimeout = \"1s\"\n\
+                        [protect]\nexempt_networks = []\nconnections_per_minute = 30\n";
+
+const V2_FRONT: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+
+fn v2(command: u8, client: [u8; 4], tlvs: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(12 + tlvs.len()).unwrap().to_be_bytes();
+    let ports = [0x30, 0x39, 0, 25];
+    [V2_FRONT, &[command, 0x11], &len, &client, &[198, 51, 100, 1], &ports, tlvs].concat()
+}
+
+/// A connection of the trusted proxy that begins with `header`.
+fn behind(port: u16, header: &[u8]) -> io::Result<Link> {
+    let mut link = Link::connect_from(TRUSTED, port)?;
+    link.send(header)?;
+    Ok(link)
+}
+
+fn send_mail(link: &mut Link) -> io::Result<()> {
+    for (command, code) in [
+        ("EHLO c.example", 250),
+        ("MAIL FROM:<x@remote.example>", 250),
+        ("RCPT TO:<a@local.example>", 250),
+        ("DATA", 354),
+        ("Subject: x\r\n\r\nx\r\n.", 250),
+    ] {
+        link.command(command, code)?;
+    }
+    Ok(())
+}
+
+/// The client that the proxy names stands in Received, in the log, and in what is counted.
+#[test]
+fn the_client_behind_a_proxy_counts_everywhere() {
+    let mut server = Server::with_users(SETTINGS, &["a"]);
+    // In one piece with the first command, cut in pieces, and with TLVs.
+    let header = b"PROXY TCP4 203.0.113.7 198.51.100.1 4711 25\r\n";
+    let mut link = behind(server.smtp(), &[&header[..], b"NOOP\r\n"].concat()).unwrap();
+    link.expect(220).unwrap();
+    link.expect(250).unwrap();
+    send_mail(&mut link).unwrap();
+    let mut link = Link::connect_from(TRUSTED, server.smtp()).unwrap();
+    for octet in v2(0x21, [203, 0, 113, 8], &[4, 0, 2, 0, 0]) {
+        link.send([octet]).unwrap();
+    }
+    link.expect(220).unwrap();
+    send_mail(&mut link).unwrap();
+    server.await_log(&["event=message", "peer=203.0.113.7"]);
+    server.await_log(&["event=message", "peer=203.0.113.8"]);
+    let mut reader = behind(server.pop3(), &v2(0x21, [203, 0, 113, 9], &[])).unwrap();
+    crate::client::ok(&mut reader).unwrap();
+    reader.send(format!("USER a@local.example\r\nPASS {PASSWORD}\r\nRETR 1\r\n")).unwrap();
+    for _ in 0..3 {
+        crate::client::ok(&mut reader).unwrap();
+    }
+    let mail = String::from_utf8(reader.body().unwrap()).unwrap();
+    assert!(mail.contains("from c.example ([203.0.113.7])"), "{mail}");
+    // Rates are those of the client, not of the proxy, which has made more connections by now.
+    let greet = |last: u8| {
+        let mut link = behind(server.smtp(), &v2(0x21, [203, 0, 114, last], &[])).unwrap();
+        link.reply().unwrap().unwrap().code
+    };
+    assert!((0..50).all(|last| greet(last) == 220));
+    assert_eq!((0..40).filter(|_| greet(60) == 421).count(), 10);
+    server.stop();
+}
+
+/// A health check speaks for the proxy itself.
+#[test]
+fn a_proxy_may_speak_for_itself() {
+    let mut server = Server::with_users(SETTINGS, &["a"]);
+    for header in [v2(0x20, [0; 4], &[]), b"PROXY UNKNOWN\r\n".to_vec()] {
+        let mut link = behind(server.smtp(), &header).unwrap();
+        link.expect(220).unwrap();
+        link.command("QUIT", 221).unwrap();
+    }
+    server.stop();
+}
+
+/// No word to who does not say for whom it speaks; a header from elsewhere is a bad command; and a
+/// listener that is not named expects none.
+#[test]
+fn a_bad_header_and_a_strangers_header_get_nowhere() {
+    let listeners = SETTINGS.replace("timeout", "listeners = [\"smtp\"]\ntimeout");
+    let mut server = Server::with_users(&listeners, &["a"]);
+    let bad: [&[u8]; 4] = [
+        b"EHLO a\r\n",
+        b"PROXY TCP4 203.0.113.7\r\n",
+        b"PROXY TCP4 203.0.113.7 198.51.100.1 4711 25",
+        &v2(0x31, [0; 4], &[]),
+    ];
+    for header in bad {
+        let mut link = behind(server.smtp(), header).unwrap();
+        let told = link.rest().unwrap();
+        assert!(told.is_empty(), "{}", told.escape_ascii());
+    }
+    server.await_log(&["event=client_refused", "why=proxy", "peer=127.0.0.9"]);
+    assert_eq!(server.figure("pombal_proxy_headers_bad_total"), 4);
+    let mut stranger = Link::connect_from("127.0.0.8", server.smtp()).unwrap();
+    stranger.expect(220).unwrap();
+    stranger.command("PROXY TCP4 203.0.113.7 198.51.100.1 4711 25", 500).unwrap();
+    let mut plain = Link::connect_from(TRUSTED, server.imap()).unwrap();
+    assert!(plain.line().unwrap().unwrap().starts_with(b"* OK"));
+    server.stop();
+}
