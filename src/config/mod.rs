@@ -180,6 +180,18 @@ pub struct Protect {
     pub network_connections_per_minute: u32,
     /// SMTP commands of one address, all its sessions together; 0 is no limit.
     pub commands_per_minute: u32,
+    /// Unknown recipients of one session before its answers are held back.
+    pub free_unknown_recipients: u32,
+    /// The same before it is hung up on; 0 is no limit.
+    pub max_unknown_recipients: u32,
+    /// Unknown recipients of one address, all its sessions together; 0 is no limit.
+    pub unknown_recipients_per_hour: u32,
+    /// Wait before the greeting, in which a client must be silent; zero is no such check.
+    pub greet_delay: Duration,
+    /// Refuse senders behind an EHLO with a name or address of ours.
+    pub refuse_own_hello: bool,
+    /// Refuse senders behind an EHLO with neither a domain nor an address literal.
+    pub refuse_bare_hello: bool,
     /// Which checks are made, by the name of the listener.
     pub checks: Vec<(&'static str, Checks)>,
 }

@@ -33,6 +33,28 @@ pub(super) fn protect(mut section: Section<'_, '_, '_>) -> Protect {
             limits::COMMANDS_PER_MINUTE,
             0..=most,
         ),
+        free_unknown_recipients: section.count(
+            "free_unknown_recipients",
+            limits::UNKNOWN_RECIPIENTS_FREE,
+            0..=most,
+        ),
+        max_unknown_recipients: section.count(
+            "max_unknown_recipients",
+            limits::UNKNOWN_RECIPIENTS_MAX,
+            0..=most,
+        ),
+        unknown_recipients_per_hour: section.count(
+            "unknown_recipients_per_hour",
+            limits::UNKNOWN_RECIPIENTS_PER_HOUR,
+            0..=most,
+        ),
+        greet_delay: section.time(
+            "greet_delay",
+            Duration::ZERO,
+            Duration::ZERO..=limits::GREET_DELAY_MAX,
+        ),
+        refuse_own_hello: section.flag("refuse_own_hello", false),
+        refuse_bare_hello: section.flag("refuse_bare_hello", false),
         checks: checks(section.section("checks")),
     };
     section.end();

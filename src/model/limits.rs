@@ -102,6 +102,18 @@ pub const CONNECTIONS_PER_MINUTE: u32 = 1_200;
 pub const NETWORK_CONNECTIONS_PER_MINUTE: u32 = 6_000;
 /// Commands a minute of one address, all its sessions together: a thousand a second.
 pub const COMMANDS_PER_MINUTE: u32 = 60_000;
+/// Unknown recipients of one session before its answers are held back.
+pub const UNKNOWN_RECIPIENTS_FREE: u32 = 10;
+/// How long an answer is held back then. Postfix has the same two figures.
+pub const UNKNOWN_RECIPIENT_PAUSE: Duration = Duration::from_secs(1);
+/// Unknown recipients of one session before it is hung up on; 0 is no limit.
+pub const UNKNOWN_RECIPIENTS_MAX: u32 = 50;
+/// Unknown recipients an hour of one address, all its sessions together, before it hears no more of
+/// who is there; 0 is no limit.
+pub const UNKNOWN_RECIPIENTS_PER_HOUR: u32 = 300;
+/// The longest wait before a greeting: RFC 5321 §4.5.3.2.1 has clients wait 5 minutes.
+pub const GREET_DELAY_MAX: Duration = Duration::from_secs(30);
+
 /// Connections that are told at one time why they are not served, per shard; the others are closed
 /// without a word.
 pub const REFUSALS_AT_ONCE_MAX: usize = 1_024;

@@ -21,6 +21,12 @@ pub(super) fn settings(config: &Config) -> Settings {
         connections: Rate::per_minute(protect.connections_per_minute),
         network_connections: Rate::per_minute(protect.network_connections_per_minute),
         commands: Rate::per_minute(protect.commands_per_minute),
+        unknown_free: protect.free_unknown_recipients,
+        unknown_max: protect.max_unknown_recipients,
+        unknown: Rate::per_hour(protect.unknown_recipients_per_hour),
+        greet_delay: protect.greet_delay,
+        refuse_own_hello: protect.refuse_own_hello,
+        refuse_bare_hello: protect.refuse_bare_hello,
         proxy_timeout: proxy.timeout,
         is_proxy: Rc::new(move |protocol: Protocol, peer| {
             proxy.listeners.contains(&protocol.name()) && within(&proxy.networks, peer)

@@ -19,6 +19,8 @@ pub struct Guard {
     connections: Sketch,
     network_connections: Sketch,
     commands: Sketch,
+    /// Recipients that are not there.
+    unknown: Sketch,
     /// Of whom the log was told lately.
     told: Sketch,
 }
@@ -35,6 +37,16 @@ pub struct Settings {
     pub network_connections: Rate,
     /// Of one address, all its sessions together.
     pub commands: Rate,
+    /// Unknown recipients of one session before its answers are held back.
+    pub unknown_free: u32,
+    /// The same before it is hung up on; 0 is no limit.
+    pub unknown_max: u32,
+    /// Unknown recipients of one address.
+    pub unknown: Rate,
+    /// Wait before the greeting; zero is none.
+    pub greet_delay: Duration,
+    pub refuse_own_hello: bool,
+    pub refuse_bare_hello: bool,
     /// Whether a proxy connects from here to this listener, and says for whom.
     pub is_proxy: Rc<dyn Fn(Protocol, IpAddr) -> bool>,
     /// Wait for what it says.
@@ -68,6 +80,7 @@ impl Guard {
             connections: sketch(),
             network_connections: sketch(),
             commands: sketch(),
+            unknown: sketch(),
             told: sketch(),
         }
     }
@@ -88,6 +101,17 @@ impl Guard {
     /// Counts commands; false where they are too many.
     pub fn commands(&self, client: IpAddr, count: u32, settings: &Settings, now: Mono) -> bool {
         self.commands.take(site(client), count, settings.commands, now)
+    }
+
+    /// Counts a recipient that is not there.
+    pub fn missed(&self, client: IpAddr, settings: &Settings, now: Mono) {
+        // What is too much shows in the next question.
+        let _is_within = self.unknown.take(site(client), 1, settings.unknown, now);
+    }
+
+    /// Whether this client has asked for all the unknown recipients that it may.
+    pub fn has_missed_enough(&self, client: IpAddr, settings: &Settings, now: Mono) -> bool {
+        self.unknown.is_spent(site(client), settings.unknown, now)
     }
 
     /// Tells the operator that a client was refused something, and of each client only so often.

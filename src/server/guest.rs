@@ -3,22 +3,127 @@
 use super::listener::Protocol;
 use super::shard::Shard;
 use crate::env::Env;
+use crate::model::limits::UNKNOWN_RECIPIENT_PAUSE;
 use crate::policy::Checks;
+use crate::wire::smtp::reply::Reply;
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// See the header.
 pub(super) struct Guest {
     protocol: Protocol,
     address: IpAddr,
+    /// Where the client connected to.
+    local: IpAddr,
     checks: Checks,
     /// Commands that were not counted against the rate yet.
     commands: u32,
+    /// Recipients that are not there.
+    unknown: u32,
 }
 
+/// How a session goes on after a recipient that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Missed {
+    GoesOn,
+    /// After a pause.
+    Waits(Duration),
+    /// It is hung up on.
+    Ends,
+}
+
+const OWN_HELLO: Reply<'static> = Reply::new(550, 7, 1, "The name that you gave yourself is ours");
+const BARE_HELLO: Reply<'static> =
+    Reply::new(550, 7, 1, "Say EHLO with a domain or an address literal");
+const TOO_CURIOUS: Reply<'static> =
+    Reply::new(450, 7, 1, "Too many unknown recipients from your address, come back later");
+
 impl Guest {
-    pub(super) fn new<E: Env>(shard: &Shard<E>, protocol: Protocol, address: IpAddr) -> Guest {
+    pub(super) fn new<E: Env>(
+        shard: &Shard<E>,
+        protocol: Protocol,
+        address: IpAddr,
+        local: IpAddr,
+    ) -> Guest {
         let checks = shard.settings().protect.checks(protocol, address);
-        Guest { protocol, address, checks, commands: 0 }
+        Guest { protocol, address, local, checks, commands: 0, unknown: 0 }
+    }
+
+    /// How long the client has to be silent before it is greeted.
+    pub(super) fn greet_delay<E: Env>(&self, shard: &Shard<E>) -> Option<Duration> {
+        let delay = shard.settings().protect.greet_delay;
+        (self.checks.has(Checks::EARLY_TALKER) && !delay.is_zero()).then_some(delay)
+    }
+
+    /// It was not.
+    pub(super) fn spoke_early<E: Env>(&self, shard: &Shard<E>) {
+        shard.figures.refused_early.one();
+        self.tell(shard, "early_talker", "");
+    }
+
+    /// Why the name in EHLO cannot be the client's. RFC 5321 §4.1.4: a name is never refused for not
+    /// being that of the address.
+    pub(super) fn refuses_hello<E: Env>(
+        &self,
+        shard: &Shard<E>,
+        hostname: &str,
+        hello: &str,
+    ) -> Option<Reply<'static>> {
+        if !self.checks.has(Checks::HELLO) {
+            return None;
+        }
+        let settings = shard.settings();
+        let protect = &settings.protect;
+        let literal = literal(hello);
+        let is_ours = || match literal {
+            Some(address) => address == self.local && address != self.address,
+            None => hello.eq_ignore_ascii_case(hostname) || shard.directory().serves(hello),
+        };
+        let is_bare = literal.is_none() && !hello.starts_with('[') && !hello.contains('.');
+        let reply = if protect.refuse_own_hello && is_ours() {
+            OWN_HELLO
+        } else if protect.refuse_bare_hello && is_bare {
+            BARE_HELLO
+        } else {
+            return None;
+        };
+        shard.figures.refused_hello.one();
+        self.tell(shard, "hello", hello);
+        Some(reply)
+    }
+
+    /// Why no recipient of this client is answered for, be it there or not.
+    pub(super) fn refuses_recipients<E: Env>(&self, shard: &Shard<E>) -> Option<Reply<'static>> {
+        let now = shard.env.now();
+        let protect = &shard.settings().protect;
+        let is_over = self.checks.has(Checks::HARVEST)
+            && shard.guard.has_missed_enough(self.address, protect, now);
+        if !is_over {
+            return None;
+        }
+        shard.figures.refused_harvest.one();
+        self.tell(shard, "harvest", "unknown recipients of the address");
+        Some(TOO_CURIOUS)
+    }
+
+    /// A recipient is not there.
+    pub(super) fn missed<E: Env>(&mut self, shard: &Shard<E>) -> Missed {
+        shard.figures.unknown_recipients.one();
+        if !self.checks.has(Checks::HARVEST) {
+            return Missed::GoesOn;
+        }
+        let protect = &shard.settings().protect;
+        shard.guard.missed(self.address, protect, shard.env.now());
+        self.unknown += 1;
+        if protect.unknown_max > 0 && self.unknown > protect.unknown_max {
+            shard.figures.refused_harvest.one();
+            self.tell(shard, "harvest", "unknown recipients of the session");
+            return Missed::Ends;
+        }
+        if self.unknown > protect.unknown_free {
+            return Missed::Waits(UNKNOWN_RECIPIENT_PAUSE);
+        }
+        Missed::GoesOn
     }
 
     /// A command was worked through.
@@ -37,8 +142,40 @@ impl Guest {
         let may = shard.guard.commands(self.address, count, &shard.settings().protect, now);
         if !may {
             shard.figures.refused_rate.one();
-            shard.guard.tell(self.address, self.protocol, "rate", "commands of the address", now);
+            self.tell(shard, "rate", "commands of the address");
         }
         may
+    }
+
+    fn tell<E: Env>(&self, shard: &Shard<E>, why: &str, what: &str) {
+        shard.guard.tell(self.address, self.protocol, why, what, shard.env.now());
+    }
+}
+
+/// The address in `[192.0.2.1]` or `[IPv6:2001:db8::1]` (RFC 5321 §4.1.3).
+fn literal(name: &str) -> Option<IpAddr> {
+    let inner = name.strip_prefix('[')?.strip_suffix(']')?;
+    let six = inner.get(..5).filter(|tag| tag.eq_ignore_ascii_case("IPv6:"));
+    let address: IpAddr = match six {
+        Some(_) => IpAddr::V6(inner.get(5..)?.parse().ok()?),
+        None => IpAddr::V4(inner.parse().ok()?),
+    };
+    Some(address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_literals() {
+        let check = |name: &str, want: Option<&str>| {
+            assert_eq!(literal(name), want.map(|text| text.parse().unwrap()), "{name}");
+        };
+        check("[192.0.2.1]", Some("192.0.2.1"));
+        check("[ipv6:2001:db8::1]", Some("2001:db8::1"));
+        check("[2001:db8::1]", None);
+        check("192.0.2.1", None);
+        check("[IPv6]", None);
     }
 }

@@ -99,6 +99,14 @@ crate::figures! {
         pub turned_away: Counter = "pombal_connections_refused_total",
         /// Connections and sessions that were refused for their rate.
         pub refused_rate: Counter = "pombal_refused_rate_total",
+        /// Sessions that were refused for speaking before the greeting.
+        pub refused_early: Counter = "pombal_refused_early_talker_total",
+        /// Senders that were refused for the name in EHLO.
+        pub refused_hello: Counter = "pombal_refused_hello_total",
+        /// Recipients that were refused, and sessions that were ended, for too many unknown recipients.
+        pub refused_harvest: Counter = "pombal_refused_harvest_total",
+        /// Recipients that are not there.
+        pub unknown_recipients: Counter = "pombal_unknown_recipients_total",
         /// Connections of trusted proxies without a sound PROXY header.
         pub proxies_bad: Counter = "pombal_proxy_headers_bad_total",
         /// Messages that were answered with 250.

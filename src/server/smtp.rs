@@ -13,7 +13,7 @@
 //! peer pipelines and does not read costs one receive block and that bound.
 
 use super::draft::Draft;
-use super::guest::Guest;
+use super::guest::{Guest, Missed};
 use super::listener::{Admitted, Protocol, smtp_settings};
 use super::pace::{Coming, Pace};
 use super::shard::Shard;
@@ -26,6 +26,7 @@ use crate::mailbox::summary::summarize;
 use crate::mailbox::{Judge, Marks, Message, Quota, Refused};
 use crate::model::address::Address;
 use crate::model::id::AccountId;
+use crate::model::limits::UNKNOWN_RECIPIENT_PAUSE;
 use crate::model::reply::{Class, Enhanced};
 use crate::model::time::Mono;
 use crate::mta::{Accepting, Envelope, Outcome, Rcpt, Rooms};
@@ -126,7 +127,7 @@ pub async fn serve<E: Env>(
     let settings = smtp_settings(&shard, protocol);
     let mut driver = Driver {
         peer,
-        guest: Guest::new(&shard, protocol, peer),
+        guest: Guest::new(&shard, protocol, peer, conn.local().ip()),
         session: Session::new(Rc::clone(&settings)),
         shard,
         settings,
@@ -137,7 +138,6 @@ pub async fn serve<E: Env>(
         pace: None,
         coming: Coming::default(),
     };
-    driver.session.greeting(&mut driver.ready);
     driver.run(conn).await;
     drop(admitted);
 }
@@ -145,6 +145,16 @@ pub async fn serve<E: Env>(
 impl<E: Env> Driver<E> {
     async fn run(&mut self, mut conn: Stream<E>) {
         let mut buffer = Buffer::new();
+        if self.speaks_early(&mut conn, &mut buffer).await {
+            self.guest.spoke_early(&self.shard);
+            // 421: a 554 here would have to be answered with QUIT before we may go (RFC 5321 §3.1).
+            self.settings.greet_refused("You spoke before the greeting", &mut self.ready);
+            if self.flush(&mut conn).await.is_ok() {
+                conn.close().await;
+            }
+            return;
+        }
+        self.session.greeting(&mut self.ready);
         loop {
             let goes_on = match self.work(&mut buffer) {
                 Goes::Ask(asking) => {
@@ -163,6 +173,10 @@ impl<E: Env> Driver<E> {
             match goes_on {
                 Goes::Close => return conn.close().await,
                 Goes::Again | Goes::Ask(_) => continue,
+                Goes::Wait(pause) => {
+                    or(self.shard.env.sleep(pause), self.shard.draining.wait()).await;
+                    continue;
+                }
                 Goes::Read => {}
             }
             if !self.session.is_in_message() && !self.guest.may_go_on(&self.shard) {
@@ -180,6 +194,13 @@ impl<E: Env> Driver<E> {
                 Err(_) => return,
             }
         }
+    }
+
+    /// Whether the client says something while it is to be silent.
+    async fn speaks_early(&self, conn: &mut Stream<E>, buffer: &mut Buffer) -> bool {
+        let Some(delay) = self.guest.greet_delay(&self.shard) else { return false };
+        let deadline = self.shard.env.now().after(delay);
+        matches!(conn.read(buffer, deadline).await, Ok(1..))
     }
 
     async fn flush(&mut self, conn: &mut Stream<E>) -> io::Result<()> {
@@ -244,7 +265,7 @@ impl<E: Env> Driver<E> {
                     self.on_sender(&sender);
                     None
                 }
-                Step::Recipient(recipient) => self.on_recipient(&recipient).map(Goes::Ask),
+                Step::Recipient(recipient) => self.on_recipient(&recipient),
                 Step::Lookup(lookup) => {
                     self.on_lookup(lookup);
                     None
@@ -309,7 +330,11 @@ impl<E: Env> Driver<E> {
             return;
         }
         let size = sender.params.size.unwrap_or(0);
-        let verdict = if self.shard.log.has_room(size) {
+        let hello = self.session.hello().unwrap_or_default();
+        let refused = self.guest.refuses_hello(&self.shard, &self.settings.hostname, hello);
+        let verdict = if let Some(reply) = refused {
+            Verdict::Refuse(reply)
+        } else if self.shard.log.has_room(size) {
             self.transaction = Some(Box::new(Transaction {
                 sender: sender.path.to_address(),
                 utf8: sender.params.utf8,
@@ -325,15 +350,31 @@ impl<E: Env> Driver<E> {
         self.put(out);
     }
 
-    /// Some: the owners of other shards have to be asked first.
-    fn on_recipient(&mut self, recipient: &Recipient<'_>) -> Option<Box<Asking>> {
+    /// Some: the owners of other shards have to be asked first, or the client has to wait.
+    fn on_recipient(&mut self, recipient: &Recipient<'_>) -> Option<Goes> {
+        if let Some(reply) = self.guest.refuses_recipients(&self.shard) {
+            self.put_recipient(Verdict::Refuse(reply));
+            return Some(Goes::Wait(UNKNOWN_RECIPIENT_PAUSE));
+        }
         let verdict = match self.admit(recipient) {
             Ok(None) => Verdict::Accept,
-            Ok(Some(asking)) => return Some(Box::new(asking)),
+            Ok(Some(asking)) => return Some(Goes::Ask(Box::new(asking))),
             Err(reply) => Verdict::Refuse(reply),
         };
         self.put_recipient(verdict);
-        None
+        if verdict != Verdict::Refuse(NO_USER) {
+            return None;
+        }
+        match self.guest.missed(&self.shard) {
+            Missed::GoesOn => None,
+            Missed::Waits(pause) => Some(Goes::Wait(pause)),
+            Missed::Ends => {
+                let mut out = Chain::new();
+                self.session.turn_out("Too many unknown recipients", &mut out);
+                self.put(out);
+                None
+            }
+        }
     }
 
     fn put_recipient(&mut self, verdict: Verdict<'static>) {
@@ -626,6 +667,8 @@ enum Goes {
     Read,
     /// The owners of a recipient have to say whether they have room.
     Ask(Box<Asking>),
+    /// After a pause, for who asks too much.
+    Wait(Duration),
     /// Enough commits are open, or replies wait: fill the holes, write, then work on.
     Again,
     Close,

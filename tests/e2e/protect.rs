@@ -121,3 +121,85 @@ fn a_flood_of_addresses_is_remembered_in_fixed_memory() {
     assert!(grown < 8 << 10, "{grown} KiB for 4,320 more addresses");
     server.stop();
 }
+
+/// Names in EHLO: odd ones are welcome as RFC 5321 §4.1.4 demands, ours and bare ones only where the
+/// operator allows it.
+#[test]
+fn a_name_that_cannot_be_the_clients_is_refused_where_the_operator_says_so() {
+    let exempt = "[protect]\nexempt_networks = []\n";
+    let strict = format!("{exempt}refuse_own_hello = true\nrefuse_bare_hello = true\n");
+    let cases: [(&str, u16); 8] = [
+        ("mx.local.example", 550),
+        ("MX.local.example", 550),
+        ("local.example", 550),
+        ("[127.0.0.1]", 550),
+        ("[127.0.0.2]", 250),
+        ("localhost", 550),
+        ("my_pc.lan", 250),
+        ("[IPv6:2001:db8::1]", 250),
+    ];
+    for (settings, is_strict) in [(exempt, false), (&strict, true)] {
+        let mut server = Server::with_users(settings, &["a"]);
+        for (name, code) in cases {
+            let (mut link, _, _) = greeting(&server, "127.0.0.2");
+            link.command(&format!("EHLO {name}"), 250).unwrap();
+            let code = if is_strict { code } else { 250 };
+            let reply = link.command("MAIL FROM:<x@remote.example>", code);
+            reply.unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
+        server.stop();
+    }
+}
+
+/// With a delay before the greeting, who speaks in it is hung up on; who waits is served.
+#[test]
+fn who_speaks_before_the_greeting_is_hung_up_on() {
+    let mut server =
+        Server::with_users("[protect]\nexempt_networks = []\ngreet_delay = \"1s\"\n", &["a"]);
+    let mut early = Link::connect_from("127.0.0.2", server.smtp()).unwrap();
+    early.send("EHLO a\r\n").unwrap();
+    let reply = early.expect(421).unwrap();
+    assert!(reply.text.contains("before the greeting"), "{}", reply.text);
+    assert!(early.rest().unwrap().is_empty());
+    let (mut patient, code, _) = greeting(&server, "127.0.0.2");
+    assert_eq!(code, 220);
+    patient.command("EHLO a", 250).unwrap();
+    server.await_log(&["event=client_refused", "why=early_talker"]);
+    assert_eq!(server.figure("pombal_refused_early_talker_total"), 1);
+    server.stop();
+}
+
+/// Who asks for many that are not there: first slower, then hung up on, then nobody of that address
+/// learns who is there and who is not.
+#[test]
+fn who_guesses_recipients_learns_less_and_less() {
+    let mut server = Server::with_users(
+        "[protect]\nexempt_networks = []\nfree_unknown_recipients = 2\n\
+         max_unknown_recipients = 4\nunknown_recipients_per_hour = 7\n",
+        &["a"],
+    );
+    let begin = |source: &str| {
+        let (mut link, _, _) = greeting(&server, source);
+        link.command("EHLO a", 250).unwrap();
+        link.command("MAIL FROM:<x@remote.example>", 250).unwrap();
+        link
+    };
+    let mut link = begin("127.0.0.2");
+    for number in 0..5 {
+        link.command(&format!("RCPT TO:<no{number}@local.example>"), 550).unwrap();
+    }
+    let reply = link.expect(421).unwrap();
+    assert!(reply.text.contains("unknown recipients"), "{}", reply.text);
+    let mut again = begin("127.0.0.2");
+    for number in 0..2 {
+        again.command(&format!("RCPT TO:<no{number}@local.example>"), 550).unwrap();
+    }
+    // Whoever is there and whoever is not get the same answer now.
+    again.command("RCPT TO:<a@local.example>", 450).unwrap();
+    again.command("RCPT TO:<no9@local.example>", 450).unwrap();
+    let mut other = begin("127.0.0.3");
+    other.command("RCPT TO:<a@local.example>", 250).unwrap();
+    server.await_log(&["event=client_refused", "why=harvest", "peer=127.0.0.2"]);
+    assert_eq!(server.figure("pombal_unknown_recipients_total"), 7);
+    server.stop();
+}
