@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! # a remark
-//! @lmtp                     settings, before the first line: @lmtp @vrfy @expn @dsn @odd_hello
+//! @lmtp                     settings, before the first line: @lmtp @submission @vrfy @expn @dsn
+//! @odd_hello                … @extensions for all of them, whether any listener offers them or not
 //! @max_message_size 100     @recipients_max 3   @errors_max 2   @hops_max 2   @junk_max 3
 //! @command_line_max 20      @text_line_max 10
 //! C EHLO a                  the client sends this line and CRLF
@@ -11,6 +12,7 @@
 //! S 250 2.0.0 Ok            the server says this line
 //! S* 250                    … a line that begins with this
 //! M <a@b.example> -> <c@local.example>: Subject: x\r\n       a message is stored
+//! @authenticated            the client has shown who it is
 //! @time_out                 the driver's deadline passes
 //! closed                    the server hung up
 //! ```
@@ -20,8 +22,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by panic")]
 
-use pombal::proto::smtp::Settings;
 use pombal::proto::smtp::replay::{Message, Replay};
+use pombal::proto::smtp::{Extensions, Service, Settings};
 use std::path::{Path, PathBuf};
 
 /// One thing that happens, as a dialog writes it.
@@ -29,6 +31,7 @@ use std::path::{Path, PathBuf};
 enum Event {
     Send(Vec<u8>),
     TimeOut,
+    Authenticated,
     Said(String),
     SaidFront(String),
     Stored(String),
@@ -68,10 +71,12 @@ fn read(file: &Path) -> (Settings, Vec<Event>) {
         let number = || rest.parse().unwrap_or_else(|_| panic!("{}: {line}", file.display()));
         match kind {
             "" | "#" => {}
-            "@lmtp" => settings.lmtp = true,
+            "@lmtp" => settings.service = Service::Lmtp,
+            "@submission" => settings.service = Service::Submission,
             "@vrfy" => settings.vrfy = true,
             "@expn" => settings.expn = true,
-            "@dsn" => settings.dialect.dsn = true,
+            "@dsn" => settings.dialect.extensions = Extensions::DSN,
+            "@extensions" => settings.dialect.extensions = Extensions::ALL,
             "@odd_hello" => settings.dialect.odd_hello = true,
             "@max_message_size" => settings.max_message_size = number(),
             "@recipients_max" => settings.recipients_max = u32::try_from(number()).unwrap(),
@@ -80,6 +85,7 @@ fn read(file: &Path) -> (Settings, Vec<Event>) {
             "@text_line_max" => settings.text_line_max = u32::try_from(number()).unwrap(),
             "@junk_max" => settings.junk_commands_max = u32::try_from(number()).unwrap(),
             "@hops_max" => settings.hops_max = u32::try_from(number()).unwrap(),
+            "@authenticated" => events.push(Event::Authenticated),
             "@time_out" => events.push(Event::TimeOut),
             "C" => events.push(Event::Send([rest.as_bytes(), b"\r\n"].concat())),
             "R" => events.push(Event::Send(unescape(rest))),
@@ -133,6 +139,7 @@ fn play(file: &Path, settings: &Settings, events: &[Event], piece: usize) {
                 octets.chunks(piece).for_each(|part| replay.send(part));
                 said.extend(lines(&replay.take_said()));
             }
+            Event::Authenticated => replay.authenticated(),
             Event::TimeOut => {
                 replay.time_out();
                 said.extend(lines(&replay.take_said()));

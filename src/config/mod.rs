@@ -22,6 +22,7 @@ pub use units::Network;
 use crate::model::limits::CONFIG_OCTETS_MAX;
 use crate::policy::Checks;
 use crate::server::imap;
+use crate::server::submission;
 use crate::wire::imap::capability::Capabilities;
 use std::net::SocketAddr;
 use std::num::{NonZeroU16, NonZeroU32};
@@ -52,6 +53,7 @@ pub struct Config {
     pub smtp: Smtp,
     pub protect: Protect,
     pub proxy: Proxy,
+    pub submission: Submission,
     pub pop3: Pop3,
     pub imap: Imap,
     pub store: Store,
@@ -87,6 +89,7 @@ pub enum Sandbox {
 pub struct Listen {
     pub smtp: Vec<SocketAddr>,
     pub lmtp: Vec<SocketAddr>,
+    pub submission: Vec<SocketAddr>,
     pub pop3: Vec<SocketAddr>,
     pub imap: Vec<SocketAddr>,
     pub admin: Option<SocketAddr>,
@@ -159,6 +162,14 @@ pub struct Smtp {
     pub odd_hello: bool,
     /// May relay without AUTH.
     pub relay_networks: Vec<Network>,
+}
+
+/// What users may send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submission {
+    /// RCPT commands of one transaction.
+    pub max_recipients: usize,
+    pub policy: submission::Settings,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -364,6 +375,7 @@ impl Config {
         config.shards = Shards::Count(NonZeroU16::MIN);
         config.listen = Listen {
             smtp: vec![any],
+            submission: Vec::new(),
             lmtp: vec![any],
             pop3: vec![any],
             imap: vec![any],

@@ -7,9 +7,10 @@ use crate::policy::Checks;
 use std::time::Duration;
 
 /// Listeners by name, what each checks by default, and what it can check.
-const LISTENERS: [(&str, Checks, Checks); 4] = [
+const LISTENERS: [(&str, Checks, Checks); 5] = [
     ("smtp", Checks::ALL, Checks::ALL),
     ("lmtp", Checks::NONE, Checks::ALL),
+    ("submission", Checks::RATES, Checks::RATES),
     ("pop3", Checks::RATES, Checks::RATES),
     ("imap", Checks::RATES, Checks::RATES),
 ];

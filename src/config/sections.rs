@@ -6,11 +6,14 @@ use super::reader::{Mistake, Reader, Section};
 use super::units::{show_size, show_time, time};
 use super::{
     Auth, Certificate, Config, Directory, Dns, Imap, Limits, Listen, Loaded, Log, LogFormat, Pop3,
-    Queue, Route, Sandbox, Shards, Smtp, Store, Tls,
+    Queue, Route, Sandbox, Shards, Smtp, Store, Submission, Tls,
 };
+use crate::model::address::Address;
 use crate::model::limits;
 use crate::probe::event::Level;
+use crate::server::allowance::Rates;
 use crate::server::imap;
+use crate::server::submission::{self, FromCheck, SendAs};
 use crate::wire::imap::capability::Capabilities;
 use std::net::SocketAddr;
 use std::num::{NonZeroU16, NonZeroU32};
@@ -74,6 +77,7 @@ fn root(mut top: Section<'_, '_, '_>) -> Config {
         smtp: smtp(top.section("smtp")),
         protect: protect::protect(top.section("protect")),
         proxy: protect::proxy(top.section("proxy")),
+        submission: submission(top.section("submission")),
         pop3: pop3(top.section("pop3")),
         imap: imap(top.section("imap")),
         store: store(top.section("store")),
@@ -169,7 +173,7 @@ fn sandbox(top: &mut Section<'_, '_, '_>) -> Sandbox {
 }
 
 /// The protocols whose names are promised and whose servers do not exist yet.
-const NOT_BUILT: [&str; 5] = ["submission", "submissions", "pop3s", "imaps", "sieve"];
+const NOT_BUILT: [&str; 4] = ["submissions", "pop3s", "imaps", "sieve"];
 
 fn listen(mut section: Section<'_, '_, '_>) -> Listen {
     let mut all: Vec<(SocketAddr, Range<usize>)> = Vec::new();
@@ -181,6 +185,7 @@ fn listen(mut section: Section<'_, '_, '_>) -> Listen {
     };
     let smtp = take(&mut section, "smtp");
     let lmtp = take(&mut section, "lmtp");
+    let submission = take(&mut section, "submission");
     let pop3 = take(&mut section, "pop3");
     let imap = take(&mut section, "imap");
     // Clients of port 25 speak SMTP, and take one answer for all recipients (RFC 2033 §5).
@@ -213,7 +218,7 @@ fn listen(mut section: Section<'_, '_, '_>) -> Listen {
         }
     }
     section.end();
-    Listen { smtp, lmtp, pop3, imap, admin }
+    Listen { smtp, lmtp, submission, pop3, imap, admin }
 }
 
 fn take_unbuilt(section: &mut Section<'_, '_, '_>, name: &'static str) -> bool {
@@ -308,7 +313,7 @@ fn smtp(mut section: Section<'_, '_, '_>) -> Smtp {
         max_command_length: section.size(
             "max_command_length",
             limits::SMTP_LINE_OCTETS_MAX as u64,
-            1 << 10..=32 << 10,
+            limits::SMTP_LINE_OCTETS_MIN as u64..=32 << 10,
         ),
         max_line_length: section.size(
             "max_line_length",
@@ -342,6 +347,53 @@ fn smtp(mut section: Section<'_, '_, '_>) -> Smtp {
     };
     section.end();
     smtp
+}
+
+fn submission(mut section: Section<'_, '_, '_>) -> Submission {
+    let max_recipients =
+        section.count("max_recipients", limits::SUBMISSION_RECIPIENTS_MAX, 100..=100_000);
+    let mut rate = |name, default| section.count(name, default, 0..=1_000_000_000);
+    let rates = Rates {
+        messages_an_hour: rate("messages_per_hour", limits::SUBMISSION_MESSAGES_AN_HOUR),
+        messages_a_day: rate("messages_per_day", limits::SUBMISSION_MESSAGES_A_DAY),
+        recipients_an_hour: rate("recipients_per_hour", limits::SUBMISSION_RECIPIENTS_AN_HOUR),
+        recipients_a_day: rate("recipients_per_day", limits::SUBMISSION_RECIPIENTS_A_DAY),
+    };
+    let from = section.value(
+        "from",
+        FromCheck::default(),
+        "\"refuse\", \"sender\" or \"take\"",
+        |value| {
+            let word = value.as_str()?;
+            FromCheck::NAMES.iter().find(|(name, _)| *name == word).map(|(_, check)| *check)
+        },
+        |check| {
+            let name = FromCheck::NAMES.iter().find(|(_, known)| known == check);
+            name.map(|(name, _)| format!("{name:?}"))
+        },
+    );
+    let hide_client = section.flag("hide_client", false);
+    let send_as = section.sections("allow", send_as).into();
+    section.end();
+    let policy = submission::Settings { from, hide_client, rates, send_as };
+    Submission { max_recipients, policy }
+}
+
+fn send_as(mut section: Section<'_, '_, '_>) -> Option<SendAs> {
+    let allowed = "an address";
+    let user = section.word("user", None, allowed, Mailbox::parse, Mailbox::to_string);
+    section.demand("user", user.is_none(), allowed);
+    let allowed = "a list of addresses; \"*@example.org\" is all of a domain";
+    let read = |text: &str| {
+        Mailbox::parse(text)
+            .map(|one| Address::from_parts(&one.local, one.domain.as_str()))
+            .ok_or_else(|| format!("{text:?} is no address"))
+    };
+    let addresses = section.list("send_as", None, allowed, read, Address::to_string);
+    section.demand("send_as", addresses.is_none(), allowed);
+    section.end();
+    let user = user?.to_string().into();
+    addresses.map(|addresses| SendAs { user, addresses })
 }
 
 fn pop3(mut section: Section<'_, '_, '_>) -> Pop3 {

@@ -5,8 +5,14 @@
 use std::time::Duration;
 
 /// Octets of one SMTP command line with CRLF that are taken. RFC 5321 §4.5.3.1.4 asks for 512 plus
-/// what extensions add (A007: SIZE 26, BODY 17, SMTPUTF8 10, RET and ENVID 112, …); 2048 holds all.
+/// what each extension adds: see [`SMTP_LINE_OCTETS_MIN`].
 pub const SMTP_LINE_OCTETS_MAX: usize = 2_048;
+/// The least that may be set: MAIL with every parameter there is. SIZE 26, BODY 16 (RFC 3030 §3),
+/// SMTPUTF8 10, AUTH 500, DELIVERBY 17, FUTURERELEASE 34, REQUIRETLS 11, MT-PRIORITY 15, RET and ENVID
+/// 9 and 107 (RFC 3461 §4.3, §4.4). RCPT needs 28 for NOTIFY and 507 for ORCPT, which is less.
+pub const SMTP_LINE_OCTETS_MIN: usize = 512 + 26 + 16 + 10 + 500 + 17 + 34 + 11 + 15 + 9 + 107;
+const _: () =
+    assert!(SMTP_LINE_OCTETS_MIN <= SMTP_LINE_OCTETS_MAX && 512 + 28 + 507 <= SMTP_LINE_OCTETS_MIN);
 /// Octets of a local part (RFC 5321 §4.5.3.1.1).
 pub const LOCAL_PART_OCTETS_MAX: usize = 64;
 /// Octets of a domain (RFC 5321 §4.5.3.1.2).
@@ -34,6 +40,21 @@ pub const SMTP_JUNK_COMMANDS_MAX: u32 = 100;
 pub const MESSAGE_OCTETS_MAX: u64 = 50 << 20;
 /// Messages of one session whose commit may be under way while later commands are read.
 pub const SMTP_COMMITS_OPEN_MAX: usize = 64;
+
+/// Recipients of one message that a user sends; each more gets 452 4.5.3.
+pub const SUBMISSION_RECIPIENTS_MAX: usize = 500;
+/// Messages that an account may send in an hour, and in a day: more than people write, and little
+/// enough that a stolen password is of no great use.
+pub const SUBMISSION_MESSAGES_AN_HOUR: u32 = 500;
+pub const SUBMISSION_MESSAGES_A_DAY: u32 = 2_000;
+/// Recipients that an account may send to in an hour, and in a day.
+pub const SUBMISSION_RECIPIENTS_AN_HOUR: u32 = 1_000;
+pub const SUBMISSION_RECIPIENTS_A_DAY: u32 = 5_000;
+/// Accounts whose messages one shard counts; over it those that are not counted yet get 451. An
+/// account is forgotten when it may send all of its allowance again.
+pub const SUBMITTERS_MAX: usize = 262_144;
+/// Octets of a message's header that a report brings back.
+pub const REPORT_HEADER_OCTETS_MAX: usize = 64 << 10;
 
 /// Octets of one POP3 command line with CRLF (RFC 2449 §4).
 pub const POP3_LINE_OCTETS_MAX: usize = 255;

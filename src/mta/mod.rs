@@ -16,12 +16,15 @@
 
 mod intake;
 pub mod message;
+mod options;
 mod owner;
 pub mod peers;
+pub mod report;
 mod sender;
 
 pub use intake::{Accepting, Intake};
 pub use message::{Envelope, Outcome, Rcpt, Rooms};
+pub use options::{MailOptions, RcptOptions};
 pub use owner::Answering;
 pub use peers::{Answer, Peers, Request, Unreachable};
 pub use sender::Figures;

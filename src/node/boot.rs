@@ -131,10 +131,11 @@ fn cannot_listen(address: SocketAddr, error: &io::Error) -> String {
     format!("cannot listen on {address}: {error}{advice}")
 }
 
-fn served(listen: &Listen) -> [(Protocol, &[SocketAddr]); 4] {
+fn served(listen: &Listen) -> [(Protocol, &[SocketAddr]); 5] {
     [
         (Protocol::Smtp, &listen.smtp),
         (Protocol::Lmtp, &listen.lmtp),
+        (Protocol::Submission, &listen.submission),
         (Protocol::Pop3, &listen.pop3),
         (Protocol::Imap, &listen.imap),
     ]

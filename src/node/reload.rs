@@ -9,13 +9,14 @@ use super::shard::Plan;
 use crate::config::{Config, Loaded, Setting};
 
 /// Sections and keys that are taken over; what stands in [`STAY`] is not.
-const TAKEN: [&str; 12] = [
+const TAKEN: [&str; 13] = [
     "hostname",
     "auth.allow_plaintext",
     "directory.",
     "smtp.",
     "protect.",
     "proxy.",
+    "submission.",
     "pop3.",
     "imap.",
     "limits.connections",
@@ -77,6 +78,7 @@ impl InForce {
         // Lists of tables are no keys of their own.
         let (old, new) = (&self.plan.config, &loaded.config);
         for (key, differs) in [
+            ("submission.allow", old.submission.policy.send_as != new.submission.policy.send_as),
             ("imap.client", old.imap.clients != new.imap.clients),
             ("route", old.routes != new.routes),
             ("tls.sni", old.tls.sni != new.tls.sni),
@@ -101,6 +103,7 @@ fn with(old: &Config, new: &Config) -> Config {
     config.smtp.max_message_size = old.smtp.max_message_size;
     config.protect = new.protect.clone();
     config.proxy = new.proxy.clone();
+    config.submission = new.submission.clone();
     config.pop3 = new.pop3.clone();
     config.imap = new.imap.clone();
     config.limits.connections = new.limits.connections;
@@ -168,6 +171,7 @@ mod tests {
              [directory]\nsubaddress_separator = \"-\"\npostmaster = \"x@b.example\"\n\
              [smtp]\nmax_command_length = \"3K\"\nmax_errors = 3\nvrfy = true\n\
              command_timeout = \"77s\"\nmin_data_rate = 17\n\
+             [submission]\nmax_recipients = 111\nmessages_per_day = 7\nhide_client = true\n\
              [pop3]\nidle_timeout = \"11m\"\n[imap]\nidle_timeout = \"40m\"\n\
              [limits]\nconnections_per_address = 5\nreply_memory = \"300K\"\nwrite_timeout = \"8s\"",
         );

@@ -76,26 +76,11 @@ impl Plan {
         let config = &self.config;
         let shards = usize::from(self.shards);
         let share = |count: u32| usize::try_from(count).unwrap_or(usize::MAX).div_ceil(shards);
-        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        let smtp = smtp::Settings {
-            hostname: config.hostname.as_str().into(),
-            lmtp: false,
-            max_message_size: config.smtp.max_message_size,
-            command_line_max: usize::try_from(config.smtp.max_command_length).unwrap_or(usize::MAX),
-            text_line_max: u32::try_from(config.smtp.max_line_length).unwrap_or(u32::MAX),
-            recipients_max: count(config.smtp.max_recipients),
-            errors_max: config.smtp.max_errors,
-            junk_commands_max: config.smtp.max_junk_commands,
-            hops_max: count(config.smtp.max_hops),
-            vrfy: config.smtp.vrfy,
-            expn: config.smtp.expn,
-            dialect: smtp::Dialect { odd_hello: config.smtp.odd_hello, dsn: false },
-            ..smtp::Settings::default()
-        };
-        let lmtp = smtp::Settings { lmtp: true, ..smtp.clone() };
         Settings {
-            smtp: Rc::new(smtp),
-            lmtp: Rc::new(lmtp),
+            smtp: Rc::new(self.smtp(smtp::Service::Mx)),
+            lmtp: Rc::new(self.smtp(smtp::Service::Lmtp)),
+            submissions: Rc::new(self.smtp(smtp::Service::Submission)),
+            submission: config.submission.policy.clone(),
             pop3: pop3::Settings {
                 plaintext: config.auth.allow_plaintext,
                 errors_max: config.pop3.max_errors,
@@ -141,6 +126,34 @@ impl Plan {
                 let networks = config.smtp.relay_networks.clone();
                 Rc::new(move |peer| networks.iter().any(|network| network.contains(peer)))
             },
+        }
+    }
+
+    /// What the machine of one kind of listener is to know.
+    fn smtp(&self, service: smtp::Service) -> smtp::Settings {
+        let config = &self.config;
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let (recipients_max, extensions) = match service {
+            smtp::Service::Mx | smtp::Service::Lmtp => {
+                (config.smtp.max_recipients, smtp::Extensions::NONE)
+            }
+            // What is reported comes back: sender and recipients are both here.
+            smtp::Service::Submission => (config.submission.max_recipients, smtp::Extensions::DSN),
+        };
+        smtp::Settings {
+            hostname: config.hostname.as_str().into(),
+            service,
+            max_message_size: config.smtp.max_message_size,
+            command_line_max: usize::try_from(config.smtp.max_command_length).unwrap_or(usize::MAX),
+            text_line_max: u32::try_from(config.smtp.max_line_length).unwrap_or(u32::MAX),
+            recipients_max: count(recipients_max),
+            errors_max: config.smtp.max_errors,
+            junk_commands_max: config.smtp.max_junk_commands,
+            hops_max: count(config.smtp.max_hops),
+            vrfy: config.smtp.vrfy,
+            expn: config.smtp.expn,
+            dialect: smtp::Dialect { extensions, odd_hello: config.smtp.odd_hello },
+            ..smtp::Settings::default()
         }
     }
 
@@ -249,6 +262,7 @@ pub fn assemble<E: Env>(
         snapshot: RefCell::new(snapshot),
         informed: Flag::default(),
         draining: Flag::default(),
+        allowances: RefCell::default(),
         sessions: Cell::new(0),
         drafts: plan.drafts(),
         commands: plan.commands(),

@@ -95,6 +95,14 @@ impl Draft {
         Some(Draft { room, octets, strip, promised, held, overflowed: false })
     }
 
+    /// The same for a message that a user submits: its Bcc fields are left out too. To be said before
+    /// anything is appended.
+    #[must_use]
+    pub fn without_bcc(mut self) -> Draft {
+        self.strip = Some(Strip::submitted());
+        self
+    }
+
     /// The same for a message that is kept octet for octet.
     pub fn verbatim(room: &Rc<Room>, promised: u64) -> Option<Draft> {
         let mut draft = Draft::begin(room, promised, |_| ())?;
@@ -102,7 +110,7 @@ impl Draft {
         Some(draft)
     }
 
-    /// Appends to the message, but for a Return-Path that it brings; without room the message is
+    /// Appends to the message, but for the fields that it is not to have; without room the message is
     /// given up, and its end says so.
     pub fn append(&mut self, octets: &[u8]) {
         if self.overflowed {

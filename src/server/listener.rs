@@ -28,6 +28,8 @@ use std::time::Duration;
 pub enum Protocol {
     Smtp,
     Lmtp,
+    /// SMTP for users who send mail (RFC 6409).
+    Submission,
     Pop3,
     Imap,
 }
@@ -37,6 +39,7 @@ impl Protocol {
         match self {
             Protocol::Smtp => "smtp",
             Protocol::Lmtp => "lmtp",
+            Protocol::Submission => "submission",
             Protocol::Pop3 => "pop3",
             Protocol::Imap => "imap",
         }
@@ -170,7 +173,7 @@ fn admit<E: Env>(shard: &Rc<Shard<E>>, conn: Stream<E>, protocol: Protocol) {
         }
         (Ok(admitted), Protocol::Pop3) => env.spawn(super::pop3::serve(owned, conn, admitted)),
         (Ok(admitted), Protocol::Imap) => env.spawn(super::imap::serve(owned, conn, admitted)),
-        (Ok(admitted), Protocol::Smtp | Protocol::Lmtp) => {
+        (Ok(admitted), Protocol::Smtp | Protocol::Lmtp | Protocol::Submission) => {
             env.spawn(super::smtp::serve(owned, conn, protocol, admitted));
         }
     }
@@ -201,6 +204,7 @@ fn may_connect<E: Env>(
 pub(super) fn smtp_settings<E: Env>(shard: &Shard<E>, protocol: Protocol) -> Rc<Settings> {
     match protocol {
         Protocol::Lmtp => Rc::clone(&shard.settings().lmtp),
+        Protocol::Submission => Rc::clone(&shard.settings().submissions),
         Protocol::Smtp | Protocol::Pop3 | Protocol::Imap => Rc::clone(&shard.settings().smtp),
     }
 }
@@ -217,7 +221,7 @@ async fn turn_away<E: Env>(
     match protocol {
         Protocol::Pop3 => crate::proto::pop3::turn_away(&mut out),
         Protocol::Imap => super::imap::turn_away(&mut out),
-        Protocol::Smtp | Protocol::Lmtp => {
+        Protocol::Smtp | Protocol::Lmtp | Protocol::Submission => {
             let settings = smtp_settings(&shard, protocol);
             match refusal {
                 Refusal::Busy => settings.greet_busy(&mut out),

@@ -5,6 +5,7 @@
 //!
 //! Illegal: one driver naming another.
 
+pub mod allowance;
 pub mod draft;
 pub mod flag;
 pub mod guard;
@@ -17,5 +18,6 @@ mod pace;
 pub mod pop3;
 pub mod shard;
 pub mod smtp;
+pub mod submission;
 
 pub use shard::{Call, Figures, Settings, Shard};

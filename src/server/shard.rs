@@ -1,11 +1,13 @@
 //! What one shard's sessions share: its log and state, the directory's snapshot, the mesh, and
 //! what the operator set. Other shards reach it through its inbox only.
 
+use super::allowance::{Allowances, Exceeded};
 use super::draft::Room;
 use super::flag::Flag;
 use super::guard::{self, Guard};
 use super::imap;
 use super::owner::{self, Question, Told};
+use super::submission;
 use crate::auth::Authenticator;
 use crate::directory::{self, Snapshot};
 use crate::env::{Conn, Env};
@@ -37,6 +39,8 @@ pub enum Call<C: Conn> {
     Imap(Box<imap::Moving<C>>),
     /// The directory changed: this is how it stands. Answered when it is looked up in.
     Directory(Arc<Snapshot>, mesh::Reply<()>),
+    /// A user of the other shard's sends a message to so many recipients: may he?
+    Allowance(AccountId, u32, mesh::Reply<Result<(), Exceeded>>),
     /// What the operator asks of the other shard's accounts and log.
     Operator(Question, mesh::Reply<Told>),
     /// The operator set something: these are the settings from now on, made where they are used.
@@ -61,6 +65,9 @@ pub struct Moving<C: Conn> {
 pub struct Settings {
     pub smtp: Rc<smtp::Settings>,
     pub lmtp: Rc<smtp::Settings>,
+    /// The machine of the port for users; what they may send is in the next.
+    pub submissions: Rc<smtp::Settings>,
+    pub submission: submission::Settings,
     pub pop3: pop3::Settings,
     pub imap: imap::Settings,
     pub directory: directory::Settings,
@@ -115,6 +122,8 @@ crate::figures! {
         pub deferred: Counter = "pombal_messages_deferred_total",
         /// Messages that were refused for good.
         pub refused: Counter = "pombal_messages_refused_total",
+        /// Messages that their users may not send so, or not now.
+        pub submissions_refused: Counter = "pombal_submissions_refused_total",
         /// Octets of accepted messages.
         pub stored_octets: Counter = "pombal_message_octets_total",
         /// Octets of messages that are being received.
@@ -205,6 +214,8 @@ pub struct Shard<E: Env> {
     /// Set once `snapshot` is the directory, and not what there is before it is known.
     pub informed: Flag,
     pub draining: Flag,
+    /// What the accounts of this shard have sent lately.
+    pub allowances: RefCell<Allowances>,
     /// Sessions under way.
     pub sessions: Cell<usize>,
     /// For messages that are being received.
@@ -237,6 +248,12 @@ impl<E: Env> Shard<E> {
     /// The log that owns an account.
     pub fn owner(&self, account: AccountId) -> LogId {
         account.log(self.log.log_count())
+    }
+
+    /// Counts a message that an account of this shard sends, if it may.
+    pub(super) fn allow(&self, account: AccountId, recipients: u32) -> Result<(), Exceeded> {
+        let (rates, now) = (self.settings().submission.rates, self.env.now());
+        self.allowances.borrow_mut().take(account, recipients, rates, now)
     }
 
     /// A name for a message: unique in this store, in the trace line and in the logs.
@@ -278,6 +295,9 @@ impl<E: Env> Shard<E> {
                     *self.snapshot.borrow_mut() = snapshot;
                     self.informed.set();
                     reply.send(());
+                }
+                Call::Allowance(account, recipients, reply) => {
+                    reply.send(self.allow(account, recipients));
                 }
                 Call::Operator(question, reply) => {
                     let (log, accounts) = (self.log.clone(), Rc::clone(&self.accounts));

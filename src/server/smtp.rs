@@ -9,14 +9,19 @@
 //!   output:  250 250 [hole] 250 250 [hole] …            └─> await the holes in order, write, read
 //! ```
 //!
+//! Users who logged in are held to what they may send (`smtp/submit.rs`).
+//!
 //! Nothing is stepped through while more replies wait than a slow reader may have waiting: what a
 //! peer pipelines and does not read costs one receive block and that bound.
+
+mod submit;
 
 use super::draft::Draft;
 use super::guest::{Guest, Missed};
 use super::listener::{Admitted, Protocol, smtp_settings};
 use super::pace::{Coming, Pace};
 use super::shard::Shard;
+use super::submission;
 use crate::bytes::buffer::Buffer;
 use crate::bytes::chain::Chain;
 use crate::bytes::codec::to_u64;
@@ -29,7 +34,8 @@ use crate::model::id::AccountId;
 use crate::model::limits::UNKNOWN_RECIPIENT_PAUSE;
 use crate::model::reply::{Class, Enhanced};
 use crate::model::time::Mono;
-use crate::mta::{Accepting, Envelope, Outcome, Rcpt, Rooms};
+use crate::mta::report::Delivered;
+use crate::mta::{Accepting, Envelope, MailOptions, Outcome, Rcpt, RcptOptions, Rooms};
 use crate::probe::event::{Level, Value, event};
 use crate::proto::smtp::{self, Found, Lookup, Session, Settings, Step, Verdict, outcome_replies};
 use crate::tls::Stream;
@@ -51,12 +57,15 @@ struct Accepted {
     address: Address,
     /// Its accounts: one, or those of an alias.
     accounts: Vec<Rcpt>,
+    options: RcptOptions,
 }
 
-/// A recipient whose owners are asked for room.
-struct Asking {
-    recipient: Accepted,
-    rooms: Rooms,
+/// What has to be asked before the session can go on.
+enum Asking {
+    /// The owners of a recipient, whether they have room.
+    Room(Accepted, Rooms),
+    /// The owner of the sender's account, whether it may send one more message.
+    Allowance(submission::Allowing),
 }
 
 /// What the transaction under way has gathered.
@@ -65,6 +74,7 @@ struct Transaction {
     sender: Option<Address>,
     utf8: bool,
     size: u64,
+    options: MailOptions,
     accepted: Vec<Accepted>,
     /// Which directory the recipients were found in.
     version: u64,
@@ -78,6 +88,8 @@ struct Hole {
     /// What each accepted recipient stands for.
     shares: Vec<Share>,
     told: Told,
+    /// What its sender is to hear once it is stored.
+    report: Option<Box<Delivered>>,
     begun: Mono,
     after: Chain,
 }
@@ -270,10 +282,7 @@ impl<E: Env> Driver<E> {
                     self.on_lookup(lookup);
                     None
                 }
-                Step::Begin => {
-                    self.on_begin();
-                    None
-                }
+                Step::Begin => self.on_begin().map(Goes::Ask),
                 Step::Body(octets) => {
                     let transaction = self.transaction.as_deref_mut();
                     if let Some((_, draft)) = transaction.and_then(|open| open.draft.as_mut()) {
@@ -332,13 +341,16 @@ impl<E: Env> Driver<E> {
         let size = sender.params.size.unwrap_or(0);
         let hello = self.session.hello().unwrap_or_default();
         let refused = self.guest.refuses_hello(&self.shard, &self.settings.hostname, hello);
+        let address = sender.path.to_address();
+        let refused = refused.or_else(|| self.may_send_from(address.as_ref()).err());
         let verdict = if let Some(reply) = refused {
             Verdict::Refuse(reply)
         } else if self.shard.log.has_room(size) {
             self.transaction = Some(Box::new(Transaction {
-                sender: sender.path.to_address(),
+                sender: address,
                 utf8: sender.params.utf8,
                 size,
+                options: MailOptions::from(&sender.params),
                 ..Transaction::default()
             }));
             Verdict::Accept
@@ -383,9 +395,15 @@ impl<E: Env> Driver<E> {
         self.put(out);
     }
 
-    /// Waits for what the owners say of a recipient.
+    /// Waits for what others have to say.
     async fn hear(&mut self, asking: Asking) {
-        let Asking { recipient, rooms } = asking;
+        match asking {
+            Asking::Room(recipient, rooms) => self.hear_rooms(recipient, rooms).await,
+            Asking::Allowance(allowing) => self.hear_allowance(allowing).await,
+        }
+    }
+
+    async fn hear_rooms(&mut self, recipient: Accepted, rooms: Rooms) {
         // All of a recipient's accounts, or none: those of one that is refused get nothing.
         let refused = rooms.await.into_iter().find_map(Result::err);
         let verdict = match (refused, self.transaction.as_deref_mut()) {
@@ -415,15 +433,17 @@ impl<E: Env> Driver<E> {
             transaction.version = version;
         }
         let intake = &self.shard.intake;
-        if intake.must_ask(&accounts) {
-            let rooms = intake.room(&accounts, size);
-            return Ok(Some(Asking { recipient: Accepted { address, accounts }, rooms }));
+        let options = RcptOptions::from(&recipient.params);
+        let accepted = Accepted { address, accounts, options };
+        if intake.must_ask(&accepted.accounts) {
+            let rooms = intake.room(&accepted.accounts, size);
+            return Ok(Some(Asking::Room(accepted, rooms)));
         }
-        for account in &accounts {
+        for account in &accepted.accounts {
             let room = intake.room_here(account, size);
             room.map_err(|refused| to_reply(Outcome::from(refused)))?;
         }
-        transaction.accepted.push(Accepted { address, accounts });
+        transaction.accepted.push(accepted);
         Ok(None)
     }
 
@@ -441,15 +461,23 @@ impl<E: Env> Driver<E> {
                 aliased.locals.iter().map(|local| to(local.account, local.quota)).collect()
             }
             Resolution::Aliased(_) => return Err(NO_QUEUE),
-            Resolution::UnknownDomain if (self.shard.settings().may_relay)(self.peer) => {
-                return Err(NO_QUEUE);
-            }
+            Resolution::UnknownDomain if self.may_relay() => return Err(NO_QUEUE),
             Resolution::UnknownDomain => return Err(NO_RELAY),
             Resolution::UnknownUser => return Err(NO_USER),
             Resolution::Disabled => return Err(DISABLED),
             Resolution::Broken(_) => return Err(BROKEN),
         };
         Ok((snapshot.version(), accounts))
+    }
+
+    /// Who has shown who he is, if anybody.
+    fn account(&self) -> Option<AccountId> {
+        self.session.account()
+    }
+
+    /// Mail for other servers is taken from who logged in, and from where the operator says.
+    fn may_relay(&self) -> bool {
+        self.account().is_some() || (self.shard.settings().may_relay)(self.peer)
     }
 
     fn on_lookup(&mut self, lookup: Lookup<'_>) {
@@ -481,28 +509,41 @@ impl<E: Env> Driver<E> {
         self.put(out);
     }
 
-    fn on_begin(&mut self) {
+    /// Some: the owner of the sender's account has to be asked first.
+    fn on_begin(&mut self) -> Option<Box<Asking>> {
         if self.turns_away() {
-            return;
+            return None;
         }
-        let verdict = if self.open_draft() { Verdict::Accept } else { Verdict::Refuse(NO_ROOM) };
+        if let Some(account) = self.account() {
+            return Some(Box::new(self.ask_allowance(account)));
+        }
+        let verdict = self.open_draft();
+        self.begin(verdict);
+        None
+    }
+
+    fn begin(&mut self, verdict: Verdict<'static>) {
         let mut out = Chain::new();
         self.session.begin(verdict, &mut out);
         self.put(out);
     }
 
     /// Begins a draft with the trace lines of this hop (RFC 5321 §4.4).
-    fn open_draft(&mut self) -> bool {
+    fn open_draft(&mut self) -> Verdict<'static> {
         let id = self.shard.name_message();
         let at = self.shard.env.wall().seconds();
-        let Some(transaction) = self.transaction.as_deref_mut() else { return false };
+        let is_user = self.account().is_some();
+        let is_hidden = is_user && self.shard.settings().submission.hide_client;
+        let Some(transaction) = self.transaction.as_deref_mut() else {
+            return Verdict::Refuse(NO_ROOM);
+        };
         let recipient = match transaction.accepted.as_slice() {
             [only] => Some(&only.address),
             _ => None,
         };
         let hop = Received {
             hello: self.session.hello().unwrap_or_default(),
-            peer: self.peer,
+            peer: (!is_hidden).then_some(self.peer),
             host: &self.settings.hostname,
             with: self.session.with(transaction.utf8),
             id: &id,
@@ -514,25 +555,33 @@ impl<E: Env> Driver<E> {
             put_received(&hop, out);
         });
         self.pace = Some(Pace::new(self.shard.env.now()));
-        transaction.draft = draft.map(|draft| (id, draft));
-        transaction.draft.is_some()
+        let Some(draft) = draft else { return Verdict::Refuse(NO_ROOM) };
+        let draft = if is_user { draft.without_bcc() } else { draft };
+        transaction.draft = Some((id, draft));
+        Verdict::Accept
     }
 
     /// The message is whole: sends it on its way into the log and leaves a hole for its reply.
     fn on_commit(&mut self, is_text: bool) {
-        let Some(transaction) = self.transaction.take() else { return };
-        let Transaction { sender, utf8, accepted, version, draft, .. } = *transaction;
-        let Some((id, draft)) = draft else { return };
-        let message = draft.end();
+        let Some(mut transaction) = self.transaction.take() else { return };
+        let Some((id, draft)) = transaction.draft.take() else { return };
+        let mut message = draft.end();
         let octets = message.as_ref().map_or(0, Vec::len);
-        let (recipients, shares) = self.shares(&accepted, version);
-        let refused = if self.settings.lmtp { None } else { refused_for_all(&shares) };
-        let refused = if message.is_none() { Some(Outcome::CROWDED) } else { refused };
+        let (recipients, shares) = self.shares(&transaction.accepted, transaction.version);
+        let refused = if self.settings.is_lmtp() { None } else { refused_for_all(&shares) };
+        let refused = match &mut message {
+            None => Some(Outcome::CROWDED),
+            Some(message) => {
+                refused.or_else(|| self.complete(message, transaction.sender.as_ref(), &id))
+            }
+        };
+        let report = message.as_ref().and_then(|octets| self.report_of(octets, &transaction));
+        let Transaction { sender, utf8, accepted, .. } = *transaction;
         let accepting: Accepting = if let (Some(message), None) = (message, refused) {
             let message = self.make_message(message, utf8, is_text);
             // A reply that stands for several accounts is one for all of them, by LMTP too.
             let is_one = |share: &Share| !matches!(share, Share::Accounts(count) if *count != 1);
-            let is_each = self.settings.lmtp && shares.iter().all(is_one);
+            let is_each = self.settings.is_lmtp() && shares.iter().all(is_one);
             let judge = if is_each { Judge::Each } else { Judge::Together };
             self.shard.intake.accept(&Envelope { recipients, judge }, message)
         } else {
@@ -546,7 +595,8 @@ impl<E: Env> Driver<E> {
             octets,
         };
         let begun = self.shard.env.now();
-        self.holes.push_back(Hole { accepting, shares, told, begun, after: Chain::new() });
+        let after = Chain::new();
+        self.holes.push_back(Hole { accepting, shares, told, report, begun, after });
     }
 
     /// Who the accepted recipients are now. Where the directory has changed since they were
@@ -598,11 +648,14 @@ impl<E: Env> Driver<E> {
                 return false;
             }
             let verdicts = self.verdicts(&outcomes, &hole.shares);
+            if let (Some(report), [Outcome::Stored]) = (&hole.report, &*verdicts) {
+                self.report(report).await;
+            }
             let took = self.shard.env.now().since(hole.begun);
             let id = format!("id {}", hole.told.id);
             let replies: Vec<smtp::Outcome<'_>> =
                 verdicts.iter().map(|&verdict| to_outcome(verdict, &id)).collect();
-            outcome_replies(&replies, self.settings.lmtp, &mut self.ready);
+            outcome_replies(&replies, self.settings.is_lmtp(), &mut self.ready);
             self.tell(&hole.told, &verdicts, took);
             self.ready.append(hole.after);
         }
@@ -611,7 +664,7 @@ impl<E: Env> Driver<E> {
 
     /// One verdict for each recipient by LMTP, one for all by SMTP.
     fn verdicts(&self, outcomes: &[Outcome], shares: &[Share]) -> Vec<Outcome> {
-        if !self.settings.lmtp {
+        if !self.settings.is_lmtp() {
             let refused = refused_for_all(shares);
             return vec![refused.unwrap_or_else(|| Outcome::overall(outcomes))];
         }

@@ -32,6 +32,26 @@ pub fn day(days: u32) -> Day {
     Day { year: era * 400 + year_in_era + u32::from(month <= 2), month, day }
 }
 
+/// Days since 1970-01-01 of a day of the Gregorian calendar, if there is one.
+pub fn days(year: i64, month: i64, day: i64) -> Option<i64> {
+    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let last = match month {
+        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+        4 | 6 | 9 | 11 => 30,
+        2 => 28 + i64::from(is_leap),
+        _ => 0,
+    };
+    if !(1..=last).contains(&day) {
+        return None;
+    }
+    // The year is thought to begin in March, as in [`day`], which goes the other way.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let era = year.div_euclid(400);
+    let in_era = year.rem_euclid(400);
+    let in_year = (153 * month + 2) / 5 + day - 1;
+    Some(era * 146_097 + in_era * 365 + in_era / 4 - in_era / 100 + in_year - 719_468)
+}
+
 /// Writes the moment `seconds` after 1970 as a date-time of RFC 5322 §3.3.
 pub fn put_date(seconds: u32, out: &mut Vec<u8>) {
     let days = seconds / SECONDS_A_DAY;
@@ -103,6 +123,9 @@ mod tests {
                 Day { year: before.year + 1, month: 1, day: 1 }
             };
             assert_eq!(now, next);
+            let number = |value: u32| i64::from(value);
+            let back = super::days(number(now.year), number(now.month), number(now.day));
+            assert_eq!(back, Some(number(days)));
             before = now;
         }
     }

@@ -11,7 +11,17 @@ use std::net::IpAddr;
 
 /// The protocol a message came by (RFC 3848 §1, RFC 6531 §4.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum With {
+pub struct With {
+    pub dialogue: Dialogue,
+    /// Over TLS.
+    pub tls: bool,
+    /// By somebody who showed who he is.
+    pub auth: bool,
+}
+
+/// Which greeting began it, and whether SMTPUTF8 was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialogue {
     /// After HELO.
     Smtp,
     /// After EHLO.
@@ -25,14 +35,20 @@ pub enum With {
 }
 
 impl With {
-    /// The registered name.
+    /// The registered name. HELO has no others: whoever says it over TLS is told apart by the log.
     pub const fn name(self) -> &'static str {
-        match self {
-            With::Smtp => "SMTP",
-            With::Esmtp => "ESMTP",
-            With::Lmtp => "LMTP",
-            With::Utf8Smtp => "UTF8SMTP",
-            With::Utf8Lmtp => "UTF8LMTP",
+        let names = match self.dialogue {
+            Dialogue::Smtp => ["SMTP"; 4],
+            Dialogue::Esmtp => ["ESMTP", "ESMTPA", "ESMTPS", "ESMTPSA"],
+            Dialogue::Lmtp => ["LMTP", "LMTPA", "LMTPS", "LMTPSA"],
+            Dialogue::Utf8Smtp => ["UTF8SMTP", "UTF8SMTPA", "UTF8SMTPS", "UTF8SMTPSA"],
+            Dialogue::Utf8Lmtp => ["UTF8LMTP", "UTF8LMTPA", "UTF8LMTPS", "UTF8LMTPSA"],
+        };
+        match (self.tls, self.auth) {
+            (false, false) => names[0],
+            (false, true) => names[1],
+            (true, false) => names[2],
+            (true, true) => names[3],
         }
     }
 }
@@ -43,8 +59,9 @@ pub struct Received<'a> {
     /// What the client called itself, a domain or a literal; anything else is cleaned, and an
     /// empty name is `unknown`.
     pub hello: &'a str,
-    /// Where the client's connection came from.
-    pub peer: IpAddr,
+    /// Where the client's connection came from; none: nobody is to know, nor what it called itself,
+    /// and this server's own name stands there.
+    pub peer: Option<IpAddr>,
     /// This server's name.
     pub host: &'a str,
     pub with: With,
@@ -70,8 +87,13 @@ pub fn put_return_path(sender: Option<&Address>, out: &mut Vec<u8>) {
 pub fn put_received(hop: &Received<'_>, out: &mut Vec<u8>) {
     let mut line = Folder { out, used: 0 };
     line.start("Received:");
-    line.words(&["from", &clean_name(hop.hello)]);
-    line.words(&[&format!("({})", literal_text(hop.peer))]);
+    match hop.peer {
+        Some(peer) => {
+            line.words(&["from", &clean_name(hop.hello)]);
+            line.words(&[&format!("({})", literal_text(peer))]);
+        }
+        None => line.words(&["from", hop.host]),
+    }
     line.words(&["by", hop.host]);
     line.words(&["with", hop.with.name()]);
     line.words(&["id", hop.id]);
@@ -136,12 +158,16 @@ mod tests {
         want.assert_eq(&text.replace("\r\n", "\n"));
     }
 
+    fn with(dialogue: Dialogue) -> With {
+        With { dialogue, tls: false, auth: false }
+    }
+
     fn hop() -> Received<'static> {
         Received {
             hello: "client.example",
-            peer: IpAddr::from([192, 0, 2, 1]),
+            peer: Some(IpAddr::from([192, 0, 2, 1])),
             host: "mx.local.example",
-            with: With::Esmtp,
+            with: with(Dialogue::Esmtp),
             id: "0-1a2b",
             recipient: None,
             at: 1_795_579_879,
@@ -164,7 +190,7 @@ mod tests {
     fn names_a_single_recipient() {
         let user = Address::from_parts("a b", "local.example");
         check(
-            &Received { recipient: Some(&user), with: With::Lmtp, ..hop() },
+            &Received { recipient: Some(&user), with: with(Dialogue::Lmtp), ..hop() },
             expect![[r#"
             Received: from client.example ([192.0.2.1]) by mx.local.example with LMTP
             	id 0-1a2b for <"a b"@local.example>;
@@ -175,7 +201,7 @@ mod tests {
 
     #[test]
     fn keeps_a_hostile_name_in_its_place() {
-        let peer = "2001:db8::1".parse().unwrap();
+        let peer = Some("2001:db8::1".parse().unwrap());
         check(
             &Received { hello: "a)\r\nX-Evil:(;é", peer, ..hop() },
             expect![["
@@ -184,6 +210,30 @@ mod tests {
             	Wed, 25 Nov 2026 04:11:19 +0000
         "]],
         );
+    }
+
+    #[test]
+    fn says_nothing_of_a_client_that_is_hidden() {
+        let with = With { tls: true, auth: true, ..with(Dialogue::Esmtp) };
+        check(
+            &Received { peer: None, with, ..hop() },
+            expect![["
+            Received: from mx.local.example by mx.local.example with ESMTPSA id 0-1a2b;
+            	Wed, 25 Nov 2026 04:11:19 +0000
+        "]],
+        );
+    }
+
+    /// RFC 3848 §1, RFC 6531 §4.3.
+    #[test]
+    fn has_the_registered_names() {
+        let name = |dialogue, tls, auth| With { dialogue, tls, auth }.name();
+        assert_eq!(name(Dialogue::Esmtp, true, false), "ESMTPS");
+        assert_eq!(name(Dialogue::Esmtp, false, true), "ESMTPA");
+        assert_eq!(name(Dialogue::Utf8Smtp, true, true), "UTF8SMTPSA");
+        assert_eq!(name(Dialogue::Lmtp, true, true), "LMTPSA");
+        assert_eq!(name(Dialogue::Utf8Lmtp, false, false), "UTF8LMTP");
+        assert_eq!(name(Dialogue::Smtp, true, true), "SMTP");
     }
 
     #[test]

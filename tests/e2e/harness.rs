@@ -61,6 +61,7 @@ pub(crate) struct Server {
     dir: TempDir,
     smtp: Port,
     lmtp: Port,
+    submission: Port,
     pop3: Port,
     imap: Port,
     admin: Port,
@@ -87,6 +88,7 @@ impl Server {
         let server = Server {
             smtp: Port::find(),
             lmtp: Port::find(),
+            submission: Port::find(),
             pop3: Port::find(),
             imap: Port::find(),
             admin: Port::find(),
@@ -117,8 +119,8 @@ impl Server {
     }
 
     fn configuration(&self, extra: &str) -> String {
-        let Server { smtp, lmtp, pop3, imap, admin, .. } = self;
-        let (smtp, lmtp) = (smtp.number, lmtp.number);
+        let Server { smtp, lmtp, submission, pop3, imap, admin, .. } = self;
+        let (smtp, lmtp, submission) = (smtp.number, lmtp.number, submission.number);
         let (pop3, imap) = (pop3.number, imap.number);
         // An `extra` table may come twice: its keys are put into the one that is here.
         let mut text = format!(
@@ -128,6 +130,7 @@ impl Server {
              [listen]\n\
              smtp = [\"127.0.0.1:{smtp}\"]\n\
              lmtp = [\"127.0.0.1:{lmtp}\"]\n\
+             submission = [\"127.0.0.1:{submission}\"]\n\
              pop3 = [\"127.0.0.1:{pop3}\"]\n\
              imap = [\"127.0.0.1:{imap}\"]\n\
              admin = \"127.0.0.1:{}\"\n\
@@ -159,6 +162,10 @@ impl Server {
 
     pub(crate) fn lmtp(&self) -> u16 {
         self.lmtp.number
+    }
+
+    pub(crate) fn submission(&self) -> u16 {
+        self.submission.number
     }
 
     pub(crate) fn pop3(&self) -> u16 {

@@ -6,7 +6,7 @@
 //! both ways, and must get 555 where it is not offered.
 
 use pombal::proto::smtp::replay::Replay;
-use pombal::proto::smtp::{Dialect, Settings};
+use pombal::proto::smtp::{Dialect, Extensions, Service, Settings};
 use serde_json::Value;
 
 /// Cases whose codes stand in their `expect` in words only, or not all of them.
@@ -77,9 +77,16 @@ impl Case {
     /// The machine that meets the case, behind its greeting.
     pub(crate) fn replay(&self, max_message_size: u64, dsn: bool) -> Replay {
         let hostname = "mx.local.example".into();
-        let lmtp = self.is_lmtp();
-        let dialect = Dialect { dsn, ..Dialect::default() };
-        Replay::new(Settings { hostname, lmtp, max_message_size, dialect, ..Settings::default() })
+        let service = if self.is_lmtp() { Service::Lmtp } else { Service::Mx };
+        let extensions = if dsn { Extensions::DSN } else { Extensions::NONE };
+        let dialect = Dialect { extensions, ..Dialect::default() };
+        Replay::new(Settings {
+            hostname,
+            service,
+            max_message_size,
+            dialect,
+            ..Settings::default()
+        })
     }
 
     /// It has a parameter of DSN.

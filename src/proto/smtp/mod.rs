@@ -16,8 +16,21 @@ use crate::model::limits::{
 };
 
 pub use crate::wire::smtp::command::Dialect;
+pub use crate::wire::smtp::param::Extensions;
 pub use reply::{Outcome, outcome_replies};
 pub use server::{Found, Lookup, Session, Step, Verdict};
+
+/// For whom a listener is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Service {
+    /// Other servers, which bring mail for this one (RFC 5321).
+    #[default]
+    Mx,
+    /// Programs that deliver: LHLO, and a reply for each recipient (RFC 2033).
+    Lmtp,
+    /// Users who send mail, and show first who they are (RFC 6409).
+    Submission,
+}
 
 /// What the operator decides about a listener. One for all its sessions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +39,7 @@ pub struct Settings {
     pub hostname: Box<str>,
     /// What the greeting says behind the name and the protocol.
     pub greeting: Box<str>,
-    /// LMTP instead of SMTP: LHLO, and a reply for each recipient (RFC 2033).
-    pub lmtp: bool,
+    pub service: Service,
     /// Octets of a message, trace lines not counted; told by SIZE (RFC 1870).
     pub max_message_size: u64,
     /// Octets of a command line with CRLF; less than a receive block.
@@ -47,7 +59,7 @@ pub struct Settings {
     pub vrfy: bool,
     /// EXPN is offered.
     pub expn: bool,
-    /// Whether DSN is offered, and how odd names in EHLO may be.
+    /// Which extensions with parameters are offered, and how odd names in EHLO may be.
     pub dialect: Dialect,
 }
 
@@ -56,7 +68,7 @@ impl Default for Settings {
         Settings {
             hostname: "localhost".into(),
             greeting: "Pombal".into(),
-            lmtp: false,
+            service: Service::default(),
             max_message_size: MESSAGE_OCTETS_MAX,
             command_line_max: SMTP_LINE_OCTETS_MAX,
             text_line_max: to_u32(SMTP_TEXT_LINE_OCTETS_MAX),
@@ -68,5 +80,12 @@ impl Default for Settings {
             expn: false,
             dialect: Dialect::default(),
         }
+    }
+}
+
+impl Settings {
+    /// Whether each recipient has a reply of its own.
+    pub fn is_lmtp(&self) -> bool {
+        self.service == Service::Lmtp
     }
 }

@@ -4,9 +4,10 @@
 //! Its directory: `local.example` has postmaster, abuse, a, b, user, with subaddresses; `full` is
 //! known but cannot be stored for; `other.example` and all else is foreign and refused.
 
-use super::{Found, Lookup, Outcome, Session, Settings, Step, Verdict, outcome_replies};
+use super::{Found, Lookup, Outcome, Service, Session, Settings, Step, Verdict, outcome_replies};
 use crate::bytes::chain::Chain;
 use crate::model::address::Address;
+use crate::model::id::AccountId;
 use crate::wire::address::{ForwardPath, parse_mailbox};
 use crate::wire::smtp::reply::Reply;
 use crate::wire::text::TextScan;
@@ -38,7 +39,7 @@ const USERS: [&str; 6] = ["postmaster", "abuse", "a", "b", "user", "full"];
 impl Replay {
     /// A session behind its greeting.
     pub fn new(settings: Settings) -> Replay {
-        let Settings { lmtp, text_line_max, .. } = settings;
+        let (lmtp, text_line_max) = (settings.is_lmtp(), settings.text_line_max);
         let session = Session::new(Rc::new(settings));
         let mut out = Chain::new();
         session.greeting(&mut out);
@@ -52,6 +53,11 @@ impl Replay {
             stored: Vec::new(),
             closed: false,
         }
+    }
+
+    /// The client has shown who it is.
+    pub fn authenticated(&mut self) {
+        self.session.authenticated(AccountId(1));
     }
 
     /// Lets the client send `input`; it is lost on a closed session.
@@ -195,7 +201,7 @@ pub fn fuzz_session(data: &[u8]) {
     let Some((&first, input)) = data.split_first() else { return };
     let settings = Settings {
         hostname: "mx.local.example".into(),
-        lmtp: first & 1 != 0,
+        service: if first & 1 != 0 { Service::Lmtp } else { Service::Mx },
         max_message_size: 200,
         recipients_max: 3,
         errors_max: if first & 2 != 0 { 3 } else { 100 },

@@ -4,6 +4,7 @@ use super::Settings;
 use crate::bytes::chain::Chain;
 use crate::model::reply::Class;
 use crate::wire::smtp::command::{CommandError, HelloKind};
+use crate::wire::smtp::param::Extensions;
 use crate::wire::smtp::reply::Reply;
 
 pub(super) const OK: Reply<'_> = Reply::new(250, 0, 0, "Ok");
@@ -42,6 +43,12 @@ pub(super) const SENDER_UTF8: Reply<'_> =
     Reply::new(550, 6, 7, "Sender needs the SMTPUTF8 parameter");
 pub(super) const RECIPIENT_UTF8: Reply<'_> =
     Reply::new(553, 6, 7, "Recipient needs the SMTPUTF8 parameter of MAIL");
+pub(super) const AUTH_REQUIRED: Reply<'_> =
+    Reply::new(530, 7, 0, "Authentication required: this port is for users who log in");
+pub(super) const SENDER_UNQUALIFIED: Reply<'_> =
+    Reply::new(554, 1, 8, "Sender needs a fully qualified domain");
+pub(super) const RECIPIENT_UNQUALIFIED: Reply<'_> =
+    Reply::new(554, 1, 2, "Recipient needs a fully qualified domain");
 pub(super) const BAD_ARGUMENT: Reply<'_> = Reply::new(501, 5, 4, "Bad argument");
 
 /// The answer to a line that is no sound command.
@@ -78,7 +85,7 @@ pub(super) fn put_named(
 impl Settings {
     /// What a new connection is told.
     pub fn greet(&self, out: &mut Chain) {
-        let protocol = if self.lmtp { "LMTP" } else { "ESMTP" };
+        let protocol = if self.is_lmtp() { "LMTP" } else { "ESMTP" };
         let text = format!("{} {protocol} {}", self.hostname, self.greeting);
         Reply::plain(220, &text).put(out);
     }
@@ -104,7 +111,7 @@ impl Settings {
              ENHANCEDSTATUSCODES\nLIMITS RCPTMAX={}",
             self.hostname, self.max_message_size, self.recipients_max
         );
-        if self.dialect.dsn {
+        if self.dialect.extensions.has(Extensions::DSN) {
             text.push_str("\nDSN");
         }
         if self.expn {

@@ -17,14 +17,18 @@
 //!
 //! Illegal: [`Session::step`] while a question is open.
 
-use super::Settings;
+mod chunks;
+
 use super::intake::{Intake, Taken};
 use super::reply::{self, put_named};
+use super::{Service, Settings};
 use crate::bytes::chain::Chain;
-use crate::bytes::codec::{to_u64, to_usize};
+use crate::bytes::codec::to_u64;
 use crate::model::address::Address;
-use crate::model::limits::{SMTP_DROPPED_OCTETS_MAX, SMTP_LINE_SKIPPED_OCTETS_MAX};
+use crate::model::id::AccountId;
+use crate::model::limits::SMTP_LINE_SKIPPED_OCTETS_MAX;
 use crate::model::reply::Class;
+use crate::wire::address::{ForwardPath, Path, ReversePath};
 use crate::wire::dot::{Unstuffed, Unstuffer};
 use crate::wire::line::{Front, Skip, front};
 use crate::wire::smtp::command::{
@@ -32,7 +36,7 @@ use crate::wire::smtp::command::{
 };
 use crate::wire::smtp::param::Body;
 use crate::wire::smtp::reply::Reply;
-use crate::wire::trace::With;
+use crate::wire::trace::{Dialogue, With};
 use std::rc::Rc;
 
 /// The first octet of a TLS record that holds a handshake; no command begins with it.
@@ -160,6 +164,8 @@ pub struct Session {
     state: State,
     hello: Option<(HelloKind, Box<str>)>,
     skipping: Option<Skipping>,
+    /// Who the client showed itself to be.
+    account: Option<AccountId>,
     /// Replies of 5xx so far, and junk beyond what is allowed.
     errors: u32,
     /// Since the last message: commands that bring none nearer, and replies of 4xx.
@@ -171,7 +177,16 @@ pub struct Session {
 impl Session {
     pub fn new(settings: Rc<Settings>) -> Session {
         let state = State::Command(Place::Ready);
-        Session { settings, state, hello: None, skipping: None, errors: 0, junk: 0, flush: false }
+        Session {
+            settings,
+            state,
+            hello: None,
+            skipping: None,
+            account: None,
+            errors: 0,
+            junk: 0,
+            flush: false,
+        }
     }
 
     /// Writes what a client hears first.
@@ -184,15 +199,26 @@ impl Session {
         self.hello.as_ref().map(|(_, name)| &**name)
     }
 
+    /// The client has shown who it is; it stays so until the connection ends (RFC 4954 §4).
+    pub fn authenticated(&mut self, account: AccountId) {
+        self.account = Some(account);
+    }
+
+    /// Who the client showed itself to be.
+    pub fn account(&self) -> Option<AccountId> {
+        self.account
+    }
+
     /// The protocol as a trace line calls it; `utf8` says whether MAIL had SMTPUTF8.
     pub fn with(&self, utf8: bool) -> With {
-        match (self.hello.as_ref().map(|(kind, _)| *kind), utf8) {
-            (Some(HelloKind::Lhlo), true) => With::Utf8Lmtp,
-            (Some(HelloKind::Lhlo), false) => With::Lmtp,
-            (Some(HelloKind::Ehlo), true) => With::Utf8Smtp,
-            (Some(HelloKind::Ehlo), false) => With::Esmtp,
-            (Some(HelloKind::Helo) | None, _) => With::Smtp,
-        }
+        let dialogue = match (self.hello.as_ref().map(|(kind, _)| *kind), utf8) {
+            (Some(HelloKind::Lhlo), true) => Dialogue::Utf8Lmtp,
+            (Some(HelloKind::Lhlo), false) => Dialogue::Lmtp,
+            (Some(HelloKind::Ehlo), true) => Dialogue::Utf8Smtp,
+            (Some(HelloKind::Ehlo), false) => Dialogue::Esmtp,
+            (Some(HelloKind::Helo) | None, _) => Dialogue::Smtp,
+        };
+        With { dialogue, tls: false, auth: self.account.is_some() }
     }
 
     /// Octets of a message are awaited rather than a command: another timeout applies
@@ -416,6 +442,9 @@ impl Session {
                 return Step::Close;
             }
             Command::Hello(kind, name) => return self.greeted(kind, name, place, out),
+            Command::Vrfy(_) | Command::Expn(_) if self.is_stranger() => {
+                return self.refuse(reply::AUTH_REQUIRED, out);
+            }
             Command::Vrfy(_) if !self.settings.vrfy => reply::CANNOT_TELL.put(out),
             Command::Expn(_) if !self.settings.expn => {
                 return self.refuse(reply::NOT_OFFERED, out);
@@ -452,7 +481,7 @@ impl Session {
         place: Place,
         out: &mut Chain,
     ) -> Step<'static> {
-        match (self.settings.lmtp, kind) {
+        match (self.settings.is_lmtp(), kind) {
             (true, HelloKind::Helo | HelloKind::Ehlo) => {
                 return self.refuse(reply::WRONG_HELLO_LMTP, out);
             }
@@ -466,15 +495,23 @@ impl Session {
 
     fn mail<'a>(&mut self, sender: Sender<'a>, place: Place, out: &mut Chain) -> Step<'a> {
         if self.hello.is_none() {
-            let lmtp = self.settings.lmtp;
+            let lmtp = self.settings.is_lmtp();
             let no_hello = if lmtp { reply::NO_HELLO_LMTP } else { reply::NO_HELLO_SMTP };
             return self.refuse(no_hello, out);
+        }
+        if self.is_stranger() {
+            return self.refuse(reply::AUTH_REQUIRED, out);
         }
         match place {
             Place::Ready => {}
             Place::Mail(_) => return self.refuse(reply::NESTED_MAIL, out),
             Place::Chunks(..) => return self.refuse(reply::IN_CHUNKS, out),
             Place::Failed(_) => return self.refuse(reply::CHUNK_FAILED, out),
+        }
+        if let ReversePath::Path(path) = &sender.path
+            && !self.takes_domain(path)
+        {
+            return self.refuse(reply::SENDER_UNQUALIFIED, out);
         }
         if sender.params.size.is_some_and(|size| size > self.settings.max_message_size) {
             return self.refuse(reply::TOO_LARGE, out);
@@ -495,6 +532,11 @@ impl Session {
         if !recipient.path.is_ascii() && !mail.utf8 {
             return self.refuse(reply::RECIPIENT_UTF8, out);
         }
+        if let ForwardPath::Path(path) = &recipient.path
+            && !self.takes_domain(path)
+        {
+            return self.refuse(reply::RECIPIENT_UNQUALIFIED, out);
+        }
         mail.asked = mail.asked.saturating_add(1);
         let max = self.settings.recipients_max;
         if mail.asked > max {
@@ -508,6 +550,19 @@ impl Session {
         }
         self.state = State::Asked(Question::Recipient(mail));
         Step::Recipient(recipient)
+    }
+
+    /// Somebody who has to show first who he is (RFC 6409 §4.3).
+    fn is_stranger(&self) -> bool {
+        self.settings.service == Service::Submission && self.account.is_none()
+    }
+
+    /// RFC 6409 §4.2: what users send has fully qualified domains, or literals. Other servers are not
+    /// judged by this: a domain that is not ours is refused to them anyway.
+    fn takes_domain(&self, path: &Path<'_>) -> bool {
+        self.settings.service != Service::Submission
+            || path.domain().starts_with('[')
+            || path.domain().contains('.')
     }
 
     fn data_command(&mut self, place: Place, out: &mut Chain) -> Step<'static> {
@@ -527,94 +582,8 @@ impl Session {
 
     fn no_recipients(&self, mail: Mail) -> Reply<'static> {
         // RFC 2033 §4.2 leaves LMTP only 503.
-        let tried = mail.asked > 0 && !self.settings.lmtp;
+        let tried = mail.asked > 0 && !self.settings.is_lmtp();
         if tried { reply::NO_VALID_RECIPIENTS } else { reply::NO_RECIPIENTS }
-    }
-
-    fn bdat(&mut self, chunk: Chunk, place: Place) -> Step<'static> {
-        let max = self.settings.max_message_size;
-        match place {
-            Place::Ready => self.drop_chunk(reply::NO_MAIL, chunk, place),
-            Place::Failed(_) => self.drop_chunk(reply::CHUNK_FAILED, chunk, place),
-            Place::Mail(mail) if mail.accepted == 0 => {
-                self.drop_chunk(self.no_recipients(mail), chunk, place)
-            }
-            Place::Mail(mail) if chunk.len > max => {
-                self.drop_chunk(reply::TOO_LARGE, chunk, Place::Failed(mail))
-            }
-            Place::Mail(mail) => {
-                self.state = State::Asked(Question::Chunk(mail, chunk));
-                Step::Begin
-            }
-            Place::Chunks(_, intake) if intake.octets().saturating_add(chunk.len) > max => {
-                self.drop_chunk(reply::TOO_LARGE, chunk, place)
-            }
-            Place::Chunks(mail, intake) => {
-                self.state = State::Chunk(mail, intake, chunk);
-                Step::Continue
-            }
-        }
-    }
-
-    /// Refuses a chunk found in `place`; a message that was under way is lost with it.
-    fn drop_chunk(&mut self, reply: Reply<'_>, chunk: Chunk, place: Place) -> Step<'static> {
-        let (then, step) = match place {
-            Place::Chunks(mail, _) => (Place::Failed(mail), Step::Abort),
-            Place::Failed(_) => (place, Step::Abort),
-            Place::Ready | Place::Mail(_) => (place, Step::Continue),
-        };
-        self.refuse_chunk(reply, chunk, then);
-        step
-    }
-
-    /// Has the octets of a chunk used up, and its replies written behind them (RFC 3030 §2).
-    fn refuse_chunk(&mut self, reply: Reply<'_>, chunk: Chunk, then: Place) {
-        let replies = match then {
-            Place::Ready => 1,
-            Place::Mail(mail) | Place::Chunks(mail, _) | Place::Failed(mail) => {
-                self.reply_count(mail, chunk.last)
-            }
-        };
-        self.count(reply);
-        // The last chunk ends the transaction, good or bad.
-        let ended = chunk.last && matches!(then, Place::Failed(_));
-        self.state = State::Dropping {
-            left: chunk.len,
-            dropped: 0,
-            replies: reply.to_octets().repeat(replies).into(),
-            then: if ended { Place::Ready } else { then },
-        };
-    }
-
-    /// Replies to a command that may be the end of a message: LMTP has one per accepted
-    /// recipient, even if that makes none (RFC 2033 §4.2, §4.3).
-    fn reply_count(&self, mail: Mail, ends_message: bool) -> usize {
-        if self.settings.lmtp && ends_message { to_usize(u64::from(mail.accepted)) } else { 1 }
-    }
-
-    fn drop_octets<'a>(&mut self, input: &'a [u8], out: &mut Chain) -> (usize, Step<'a>) {
-        let State::Dropping { left, dropped, replies, then } = &mut self.state else {
-            unreachable!("octets are dropped in this state")
-        };
-        let count = to_u64(input.len()).min(*left);
-        *left -= count;
-        *dropped += count;
-        let used = to_usize(count);
-        if *dropped > SMTP_DROPPED_OCTETS_MAX {
-            return (used, self.give_up(7, 0, "Message without end", out));
-        }
-        if *left > 0 {
-            return (used, Step::Read);
-        }
-        if self.errors > self.settings.errors_max {
-            return (used, self.give_up(7, 0, "Too many errors", out));
-        }
-        out.put(replies);
-        let then = *then;
-        self.state = State::Command(then);
-        // Whoever refused the chunk, the transaction is over, unless none had a recipient yet.
-        let lives = matches!(then, Place::Mail(_));
-        (used, if lives { Step::Continue } else { Step::Abort })
     }
 
     fn data<'a>(&mut self, input: &'a [u8], out: &mut Chain) -> (usize, Step<'a>) {
@@ -636,27 +605,6 @@ impl Session {
         (used, step)
     }
 
-    fn chunk<'a>(&mut self, input: &'a [u8], out: &mut Chain) -> (usize, Step<'a>) {
-        let State::Chunk(mail, intake, chunk) = &mut self.state else {
-            unreachable!("chunks come in this state")
-        };
-        if chunk.len == 0 {
-            let (mail, intake, last) = (*mail, *intake, chunk.last);
-            if last {
-                return (0, self.finish(mail, intake, out));
-            }
-            return (0, self.chunk_end(mail, intake, out));
-        }
-        let count = to_u64(input.len()).min(chunk.len);
-        if count == 0 {
-            return (0, Step::Read);
-        }
-        chunk.len -= count;
-        let octets = &input[..to_usize(count)];
-        let taken = intake.take(octets, &self.settings);
-        (octets.len(), self.taken(taken, octets, out))
-    }
-
     fn taken<'a>(&mut self, taken: Taken, octets: &'a [u8], out: &mut Chain) -> Step<'a> {
         match taken {
             Taken::Keep => Step::Body(octets),
@@ -664,17 +612,6 @@ impl Session {
             Taken::Drop => Step::Continue,
             Taken::Hopeless => self.give_up(7, 0, "Message without end", out),
         }
-    }
-
-    /// A chunk that is not the last is whole: one reply, in LMTP too.
-    fn chunk_end(&mut self, mail: Mail, intake: Intake, out: &mut Chain) -> Step<'static> {
-        if let Some(fault) = intake.fault(&self.settings) {
-            self.state = State::Command(Place::Failed(mail));
-            return self.refuse(fault.reply(), out);
-        }
-        self.state = State::Command(Place::Chunks(mail, intake));
-        Reply::new(250, 0, 0, &format!("Ok, {} octets so far", intake.octets())).put(out);
-        Step::Continue
     }
 
     /// The message is whole.

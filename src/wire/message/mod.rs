@@ -1,5 +1,6 @@
 //! Messages as octets: where the header ends, where its fields lie, what parts there are.
 
+pub mod authors;
 pub mod casemap;
 pub mod charset;
 pub mod decode;
@@ -22,6 +23,7 @@ pub mod sort;
 pub mod strip;
 pub mod structure;
 pub mod subject;
+pub mod submitted;
 pub mod text;
 pub mod thread;
 pub mod words;

@@ -2,6 +2,7 @@
 //! THREAD (RFC 5322 §3.3, §4.3; RFC 5256 §2.2).
 
 use super::lexer::Lexer;
+use crate::wire::date::days;
 
 /// When a message says that it was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,25 +146,6 @@ fn year(digits: &[u8]) -> Option<i64> {
         (1..=3, _) => year + 1_900,
         _ => year,
     })
-}
-
-/// Days since 1970-01-01 of a day of the Gregorian calendar, if there is one.
-fn days(year: i64, month: i64, day: i64) -> Option<i64> {
-    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let last = match month {
-        2 => 28 + i64::from(is_leap),
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    };
-    if !(1..=last).contains(&day) {
-        return None;
-    }
-    // The year is thought to begin in March, as in `wire/date.rs`, which goes the other way.
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let era = year.div_euclid(400);
-    let in_era = year.rem_euclid(400);
-    let in_year = (153 * month + 2) / 5 + day - 1;
-    Some(era * 146_097 + in_era * 365 + in_era / 4 - in_era / 100 + in_year - 719_468)
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! A message copied as it streams in behind our trace fields, without the Return-Path fields that it
-//! brings.
+//! brings; and without its Bcc fields, where a user submits it.
 //!
-//! Final delivery puts a Return-Path of its own on top and lets no other stand (RFC 5321 §4.4).
-//! The fields are left out while the octets are copied, so that the body is never moved for it;
-//! behind the header nothing is looked at any more.
+//! Final delivery puts a Return-Path of its own on top and lets no other stand (RFC 5321 §4.4), and
+//! who gets a blind copy is nobody's business but the sender's (RFC 5322 §3.6.3). The fields are left
+//! out while the octets are copied, so that the body is never moved for it; behind the header nothing
+//! is looked at any more.
 //!
 //! A message whose first line is no field (nor the `From ` line of a file of mails) has no header
 //! (RFC 5322 §2.2): an empty line is put in front of it, so that it neither goes on with our last
@@ -13,7 +14,9 @@
 use super::fields::{has_header, is_empty, name_len};
 use memchr::memchr;
 
-const NAME: &[u8] = b"Return-Path";
+const RETURN_PATH: &[u8] = b"Return-Path";
+/// In the first place is what is left out of every message.
+const NAMES: [&[u8]; 3] = [RETURN_PATH, b"Bcc", b"Resent-Bcc"];
 
 /// Where the next octets stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +46,8 @@ enum Verdict {
 #[derive(Clone, Copy, Debug)]
 pub struct Strip {
     place: Place,
+    /// So many of the names are left out.
+    names: usize,
     /// The field under way is left out, and so are its folds.
     leaves_out: bool,
 }
@@ -63,7 +68,12 @@ impl Strip {
     }
 
     pub const fn new() -> Strip {
-        Strip { place: Place::Top, leaves_out: false }
+        Strip { place: Place::Top, names: 1, leaves_out: false }
+    }
+
+    /// For a message that a user submits: no blind copy is told to those who get it.
+    pub const fn submitted() -> Strip {
+        Strip { names: NAMES.len(), ..Strip::new() }
     }
 
     /// Copies the next octets of the message to the end of `copy`, which nobody else changes.
@@ -125,9 +135,12 @@ impl Strip {
         self.place = Place::Begin;
         match line.first() {
             Some(b' ' | b'\t') => {}
-            Some(b'R' | b'r') => {
-                self.leaves_out =
-                    name_len(line).is_some_and(|len| line[..len].eq_ignore_ascii_case(NAME));
+            Some(b'R' | b'r' | b'B' | b'b') => {
+                let is_one = |len: usize| {
+                    let mut names = NAMES.iter().take(self.names);
+                    names.any(|name| line[..len].eq_ignore_ascii_case(name))
+                };
+                self.leaves_out = name_len(line).is_some_and(is_one);
             }
             _ => {
                 self.leaves_out = false;
@@ -154,7 +167,11 @@ mod tests {
     const TOP: &[u8] = b"Return-Path: <ours>\r\n";
 
     fn stripped(message: &[u8], piece: usize) -> Vec<u8> {
-        let (mut strip, mut copy) = (Strip::new(), TOP.to_vec());
+        stripped_by(Strip::new(), message, piece)
+    }
+
+    fn stripped_by(mut strip: Strip, message: &[u8], piece: usize) -> Vec<u8> {
+        let mut copy = TOP.to_vec();
         message.chunks(piece).for_each(|part| strip.copy(part, &mut copy));
         strip.end(&mut copy);
         copy.split_off(TOP.len())
@@ -182,6 +199,18 @@ mod tests {
     fn leaves_out_its_folds_and_no_other() {
         check("Return-Path:\r\n <a>\r\n\t(b)\r\nTo: c\r\n d\r\n\r\n", "To: c\r\n d\r\n\r\n");
         check("To: c\r\n Return-Path: d\r\n\r\n", "To: c\r\n Return-Path: d\r\n\r\n");
+    }
+
+    #[test]
+    fn leaves_out_who_gets_a_blind_copy() {
+        let message = "Bcc: a\r\n b\r\nTo: c\r\n\tBcc: d\r\nBCC :\r\nResent-bcc: e,\r\n\tf\r\n\
+                       Return-Path: <g>\r\nbcc:h\r\nBccs: i\r\nX-Bcc: j\r\n\r\nBcc: k\r\n";
+        let want = "To: c\r\n\tBcc: d\r\nBccs: i\r\nX-Bcc: j\r\n\r\nBcc: k\r\n";
+        for piece in (1..=9).chain([message.len()]) {
+            let got = stripped_by(Strip::submitted(), message.as_bytes(), piece);
+            assert_eq!(String::from_utf8_lossy(&got), want, "cut into pieces of {piece}");
+        }
+        check("Bcc: a\r\nResent-Bcc: b\r\n\r\n", "Bcc: a\r\nResent-Bcc: b\r\n\r\n");
     }
 
     #[test]
@@ -232,7 +261,7 @@ mod tests {
                 (0..len).map(|_| u.choose(&words).copied()).collect::<Result<_, _>>()?;
             let octets = text.as_bytes();
             let is_ours = |octets: &[u8], name: std::ops::Range<usize>| {
-                octets[name].eq_ignore_ascii_case(NAME)
+                octets[name].eq_ignore_ascii_case(RETURN_PATH)
             };
             let whole = stripped(octets, octets.len().max(1));
             for piece in 1..=7 {

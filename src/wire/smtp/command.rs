@@ -3,7 +3,7 @@
 //! Verbs count in any case; exactly one space parts them from what follows. Whether a command
 //! is in order now is the session's matter, not the parser's.
 
-use super::param::{MailParams, ParamError, RcptParams};
+use super::param::{Extensions, MailParams, ParamError, RcptParams};
 use crate::model::limits::HELLO_OCTETS_MAX;
 use crate::wire::address::{ForwardPath, ReversePath, take_forward_path, take_reverse_path};
 
@@ -111,8 +111,8 @@ impl From<ParamError> for CommandError {
 /// What a listener takes beyond what every one does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Dialect {
-    /// The parameters of DSN (RFC 3461). Where it is not offered they are not known.
-    pub dsn: bool,
+    /// What is offered, and its parameters known.
+    pub extensions: Extensions,
     /// A name of a client with comments and further words behind it; only the first word counts.
     pub odd_hello: bool,
 }
@@ -213,7 +213,7 @@ fn behind<'a>(argument: &'a [u8], keyword: &[u8]) -> Option<&'a [u8]> {
 fn mail(argument: &[u8], dialect: Dialect) -> Result<Command<'_>, CommandError> {
     let text = behind(argument, b"FROM:").ok_or(CommandError::SenderSyntax)?;
     let (path, rest) = take_reverse_path(text).map_err(|_| CommandError::SenderSyntax)?;
-    let params = MailParams::parse(rest, dialect.dsn)?;
+    let params = MailParams::parse(rest, dialect.extensions)?;
     if !path.is_ascii() && !params.utf8 {
         return Err(CommandError::SenderNeedsUtf8);
     }
@@ -223,7 +223,7 @@ fn mail(argument: &[u8], dialect: Dialect) -> Result<Command<'_>, CommandError> 
 fn rcpt(argument: &[u8], dialect: Dialect) -> Result<Command<'_>, CommandError> {
     let text = behind(argument, b"TO:").ok_or(CommandError::RecipientSyntax)?;
     let (path, rest) = take_forward_path(text).map_err(|_| CommandError::RecipientSyntax)?;
-    Ok(Command::Rcpt(Recipient { path, params: RcptParams::parse(rest, dialect.dsn)? }))
+    Ok(Command::Rcpt(Recipient { path, params: RcptParams::parse(rest, dialect.extensions)? }))
 }
 
 fn bdat(argument: &[u8]) -> Result<Command<'_>, CommandError> {
@@ -314,7 +314,7 @@ mod tests {
 
     #[test]
     fn knows_the_parameters_of_dsn_where_it_is_offered() {
-        let dsn = Dialect { dsn: true, ..Dialect::default() };
+        let dsn = Dialect { extensions: Extensions::DSN, ..Dialect::default() };
         for line in ["MAIL FROM:<> RET=HDRS", "MAIL FROM:<> ENVID=a", "MAIL FROM:<> RET=x"] {
             check(line, expect!["UnknownParam"]);
         }

@@ -1,11 +1,43 @@
 //! Parameters of MAIL and RCPT (RFC 5321 §4.1.1.11), read by the extension that brings each.
 //!
-//! Each stands at most once, with a value where it takes one and without where not. DSN's are known
-//! only where DSN is offered: a sender that asks for a report must not be told that it was heard by
-//! a server that will not write one.
+//! Each stands at most once, with a value where it takes one and without where not. Those of an
+//! extension that is not offered are not known: a sender that asks for a report, say, must not be told
+//! that it was heard by a server that will not write one.
 
-use super::xtext::{is_printable_xtext, is_utf8_address};
+use super::later::{By, Hold};
+use super::xtext::{is_mailbox_xtext, is_printable_xtext, is_utf8_address};
 use crate::model::limits::{ENVID_OCTETS_MAX, ORCPT_OCTETS_MAX, SIZE_DIGITS_MAX};
+
+/// Extensions with parameters that a listener offers, beside those that every one does (SIZE,
+/// 8BITMIME, BINARYMIME, SMTPUTF8).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extensions(u8);
+
+impl Extensions {
+    pub const NONE: Extensions = Extensions(0);
+    /// RET, ENVID, NOTIFY, ORCPT (RFC 3461).
+    pub const DSN: Extensions = Extensions(1);
+    /// AUTH= of MAIL (RFC 4954 §5).
+    pub const AUTH: Extensions = Extensions(2);
+    /// HOLDFOR, HOLDUNTIL (RFC 4865).
+    pub const FUTURERELEASE: Extensions = Extensions(4);
+    /// BY (RFC 2852).
+    pub const DELIVERBY: Extensions = Extensions(8);
+    /// MT-PRIORITY (RFC 6710).
+    pub const MT_PRIORITY: Extensions = Extensions(16);
+    /// REQUIRETLS (RFC 8689). Within TLS only.
+    pub const REQUIRETLS: Extensions = Extensions(32);
+    pub const ALL: Extensions = Extensions(63);
+
+    #[must_use]
+    pub const fn with(self, other: Extensions) -> Extensions {
+        Extensions(self.0 | other.0)
+    }
+
+    pub const fn has(self, other: Extensions) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
 
 /// Why the parameters cannot be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +76,17 @@ pub struct MailParams<'a> {
     pub ret: Option<Ret>,
     /// ENVID as it was sent, in xtext (RFC 3461 §4.4).
     pub envid: Option<&'a str>,
+    /// AUTH as it was sent, in xtext: who the client says wrote the message. No client is trusted to
+    /// say so, and it counts as `<>` (RFC 4954 §5 allows for that).
+    pub auth: Option<&'a str>,
+    /// When it may be sent on at the earliest (RFC 4865 §3).
+    pub hold: Option<Hold>,
+    /// When it has to be there (RFC 2852 §4).
+    pub by: Option<By>,
+    /// From -9, the least urgent, to 9 (RFC 6710 §4.1).
+    pub priority: Option<i8>,
+    /// Over TLS that is verified, or not at all (RFC 8689 §2).
+    pub require_tls: bool,
 }
 
 /// When a recipient's sender wants to hear of it (RFC 3461 §4.1). All false is NEVER.
@@ -63,41 +106,65 @@ pub struct RcptParams<'a> {
 }
 
 impl<'a> MailParams<'a> {
-    /// Reads what follows the path: nothing, or a space and parameters. `dsn`: those of DSN too.
-    pub fn parse(text: &'a [u8], dsn: bool) -> Result<MailParams<'a>, ParamError> {
+    /// Reads what follows the path: nothing, or a space and parameters.
+    pub fn parse(text: &'a [u8], offered: Extensions) -> Result<MailParams<'a>, ParamError> {
         let mut params = MailParams::default();
         let mut body = None;
         for param in split(text)? {
             let Param { name, value } = param?;
-            if name.eq_ignore_ascii_case("SIZE") {
+            let is = |word: &str| name.eq_ignore_ascii_case(word);
+            if is("SIZE") {
                 set(&mut params.size, value.and_then(parse_size))?;
-            } else if name.eq_ignore_ascii_case("BODY") {
+            } else if is("BODY") {
                 set(&mut body, value.and_then(parse_body))?;
-            } else if name.eq_ignore_ascii_case("SMTPUTF8") {
-                if value.is_some() || params.utf8 {
-                    return Err(ParamError::Bad);
-                }
-                params.utf8 = true;
-            } else if dsn && name.eq_ignore_ascii_case("RET") {
-                set(&mut params.ret, value.and_then(parse_ret))?;
-            } else if dsn && name.eq_ignore_ascii_case("ENVID") {
-                let good = |value: &&str| {
-                    value.len() <= ENVID_OCTETS_MAX && is_printable_xtext(value.as_bytes())
-                };
-                set(&mut params.envid, value.filter(good))?;
+            } else if is("SMTPUTF8") {
+                set_flag(&mut params.utf8, value)?;
             } else {
-                return Err(ParamError::Unknown);
+                params.take_extended(name, value, offered)?;
             }
         }
         params.body = body.unwrap_or_default();
         Ok(params)
     }
+
+    /// A parameter of an extension that is offered by some listeners only.
+    fn take_extended(
+        &mut self,
+        name: &str,
+        value: Option<&'a str>,
+        offered: Extensions,
+    ) -> Result<(), ParamError> {
+        let is = |word: &str, extension| offered.has(extension) && name.eq_ignore_ascii_case(word);
+        if is("RET", Extensions::DSN) {
+            set(&mut self.ret, value.and_then(parse_ret))
+        } else if is("ENVID", Extensions::DSN) {
+            let is_good = |value: &&str| {
+                value.len() <= ENVID_OCTETS_MAX && is_printable_xtext(value.as_bytes())
+            };
+            set(&mut self.envid, value.filter(is_good))
+        } else if is("AUTH", Extensions::AUTH) {
+            set(&mut self.auth, value.filter(|value| is_mailbox_xtext(value.as_bytes())))
+        } else if is("HOLDFOR", Extensions::FUTURERELEASE) {
+            set(&mut self.hold, value.and_then(Hold::parse_for))
+        } else if is("HOLDUNTIL", Extensions::FUTURERELEASE) {
+            set(&mut self.hold, value.and_then(Hold::parse_until))
+        } else if is("BY", Extensions::DELIVERBY) {
+            set(&mut self.by, value.and_then(By::parse))
+        } else if is("MT-PRIORITY", Extensions::MT_PRIORITY) {
+            set(&mut self.priority, value.and_then(parse_priority))
+        } else if is("REQUIRETLS", Extensions::REQUIRETLS) {
+            set_flag(&mut self.require_tls, value)
+        } else {
+            Err(ParamError::Unknown)
+        }
+    }
 }
 
 impl<'a> RcptParams<'a> {
-    /// Reads what follows the path: nothing, or a space and parameters. `dsn`: those of DSN too.
-    pub fn parse(text: &'a [u8], dsn: bool) -> Result<RcptParams<'a>, ParamError> {
+    /// Reads what follows the path: nothing, or a space and parameters.
+    pub fn parse(text: &'a [u8], offered: Extensions) -> Result<RcptParams<'a>, ParamError> {
         let mut params = RcptParams::default();
+        let dsn = offered.has(Extensions::DSN);
         for param in split(text)? {
             let Param { name, value } = param?;
             if dsn && name.eq_ignore_ascii_case("NOTIFY") {
@@ -118,6 +185,15 @@ fn set<T>(place: &mut Option<T>, value: Option<T>) -> Result<(), ParamError> {
         return Err(ParamError::Bad);
     }
     *place = value;
+    Ok(())
+}
+
+/// A parameter without a value, once.
+fn set_flag(place: &mut bool, value: Option<&str>) -> Result<(), ParamError> {
+    if *place || value.is_some() {
+        return Err(ParamError::Bad);
+    }
+    *place = true;
     Ok(())
 }
 
@@ -177,6 +253,17 @@ fn parse_ret(value: &str) -> Option<Ret> {
     }
 }
 
+/// RFC 6710 §4.1: one digit, which may have a minus unless it is 0.
+fn parse_priority(value: &str) -> Option<i8> {
+    match value.as_bytes() {
+        [digit @ b'0'..=b'9'] | [b'-', digit @ b'1'..=b'9'] => {
+            let number = i8::try_from(digit - b'0').ok()?;
+            Some(if value.len() == 2 { -number } else { number })
+        }
+        _ => None,
+    }
+}
+
 /// NEVER alone, or a list of the others.
 fn parse_notify(value: &str) -> Option<Notify> {
     let mut notify = Notify::default();
@@ -217,7 +304,7 @@ mod tests {
     #[track_caller]
     #[expect(clippy::needless_pass_by_value, reason = "expect![] reads better as a value")]
     fn check_mail(text: &str, want: Expect) {
-        want.assert_eq(&match MailParams::parse(text.as_bytes(), true) {
+        want.assert_eq(&match MailParams::parse(text.as_bytes(), Extensions::ALL) {
             Ok(params) => format!(
                 "{:?} {:?} {} {:?} {:?}",
                 params.size, params.body, params.utf8, params.ret, params.envid
@@ -229,7 +316,7 @@ mod tests {
     #[track_caller]
     #[expect(clippy::needless_pass_by_value, reason = "expect![] reads better as a value")]
     fn check_rcpt(text: &str, want: Expect) {
-        want.assert_eq(&match RcptParams::parse(text.as_bytes(), true) {
+        want.assert_eq(&match RcptParams::parse(text.as_bytes(), Extensions::ALL) {
             Ok(params) => format!("{:?} {:?}", params.notify, params.orcpt),
             Err(error) => format!("{error:?}"),
         });
@@ -273,8 +360,63 @@ mod tests {
         ] {
             check_mail(bad, expect!["Bad"]);
         }
-        for unknown in [" FOO=BAR", " FOO", " HOLDFOR=0", " AUTH=<>"] {
+        for unknown in [" FOO=BAR", " FOO", " HOLD=1", " NOTIFY=NEVER"] {
             check_mail(unknown, expect!["Unknown"]);
+        }
+    }
+
+    #[test]
+    fn knows_what_is_offered_and_nothing_else() {
+        let each = [
+            (" RET=FULL", Extensions::DSN),
+            (" ENVID=a", Extensions::DSN),
+            (" AUTH=<>", Extensions::AUTH),
+            (" HOLDFOR=1", Extensions::FUTURERELEASE),
+            (" HOLDUNTIL=2026-11-28T20:00:00Z", Extensions::FUTURERELEASE),
+            (" BY=1;R", Extensions::DELIVERBY),
+            (" MT-PRIORITY=0", Extensions::MT_PRIORITY),
+            (" REQUIRETLS", Extensions::REQUIRETLS),
+        ];
+        for (text, extension) in each {
+            let parse = |offered| MailParams::parse(text.as_bytes(), offered);
+            assert_eq!(parse(Extensions::NONE), Err(ParamError::Unknown), "{text}");
+            assert_eq!(parse(Extensions(63 & !extension.0)), Err(ParamError::Unknown), "{text}");
+            assert!(parse(extension).is_ok(), "{text}");
+            let twice = text.repeat(2);
+            let twice = MailParams::parse(twice.as_bytes(), extension);
+            assert_eq!(twice, Err(ParamError::Bad), "{text} twice");
+        }
+    }
+
+    #[test]
+    fn reads_what_the_queue_is_to_heed() {
+        let parse = |text: &'static str| MailParams::parse(text.as_bytes(), Extensions::ALL);
+        let whole = parse(" HOLDFOR=86400 BY=-1;nT MT-PRIORITY=-9 REQUIRETLS AUTH=e+3Dc@b.example");
+        let whole = whole.unwrap();
+        assert_eq!(whole.hold, Some(Hold::For(86_400)));
+        assert_eq!(whole.by.map(|by| (by.seconds, by.returns, by.traces)), Some((-1, false, true)));
+        assert_eq!((whole.priority, whole.require_tls), (Some(-9), true));
+        assert_eq!(whole.auth, Some("e+3Dc@b.example"));
+        for bad in [
+            " HOLDFOR=0",
+            " HOLDFOR=01",
+            " HOLDFOR=1 HOLDUNTIL=2026-11-28T20:00:00Z",
+            " HOLDUNTIL=2026-11-28T20:00:00+01:00",
+            " BY=0;R",
+            " BY=-1;R",
+            " BY=1",
+            " BY=1;X",
+            " MT-PRIORITY=10",
+            " MT-PRIORITY=-0",
+            " MT-PRIORITY=+1",
+            " MT-PRIORITY",
+            " REQUIRETLS=1",
+            " AUTH=",
+            " AUTH=a",
+            " AUTH=a@b@c",
+            " AUTH=<a@b.example",
+        ] {
+            assert_eq!(parse(bad), Err(ParamError::Bad), "{bad}");
         }
     }
 
@@ -282,7 +424,7 @@ mod tests {
     fn holds_envid_at_its_limit() {
         let parse = |len| {
             let text = format!(" ENVID={}", "a".repeat(len));
-            MailParams::parse(text.as_bytes(), true).map(|_| ())
+            MailParams::parse(text.as_bytes(), Extensions::ALL).map(|_| ())
         };
         assert!(parse(100).is_ok());
         assert!(parse(101).is_err());

@@ -2,6 +2,8 @@
 //!
 //! The encoded form is what is kept and passed on; here it is only found good or bad.
 
+use crate::wire::address::parse_mailbox;
+
 /// The octets that `text` encodes, one by one; an `Err` ends it.
 ///
 /// xtext: printable ASCII without `+` and `=`, or `+` and two upper-case hex digits.
@@ -39,6 +41,24 @@ fn hex(digit: u8) -> Option<u8> {
 /// Spaces are taken: addresses of other mail systems have them.
 pub fn is_printable_xtext(text: &[u8]) -> bool {
     !text.is_empty() && decoded(text).all(|octet| matches!(octet, Ok(b' '..=b'~')))
+}
+
+/// What `text` stands for, if it is xtext of printable ASCII.
+pub fn decode_xtext(text: &str) -> Option<String> {
+    let octets: Result<Vec<u8>, ()> = decoded(text.as_bytes()).collect();
+    let octets =
+        octets.ok().filter(|octets| octets.iter().all(|octet| (b' '..=b'~').contains(octet)));
+    String::from_utf8(octets?).ok()
+}
+
+/// xtext of a mailbox or of `<>`, as AUTH= has it (RFC 4954 §5); in UTF-8 too (RFC 6531 §3.7.1 leaves
+/// the parameter as it is, and servers are known to write one).
+pub fn is_mailbox_xtext(text: &[u8]) -> bool {
+    let octets: Result<Vec<u8>, ()> = decoded(text).collect();
+    let Some(mailbox) = octets.ok().and_then(|octets| String::from_utf8(octets).ok()) else {
+        return false;
+    };
+    mailbox == "<>" || !mailbox.starts_with('<') && parse_mailbox(&mailbox).is_ok()
 }
 
 /// An address of type utf-8 in an ORCPT (RFC 6533 §3): characters beside `\`, `+`, `=`, and
@@ -90,6 +110,25 @@ mod tests {
         }
         for bad in ["", "a+2b", "a+zz", "a=b", "a+", "a+2", "a b", "a+0A", "a+7F", "a+FF", "é"] {
             assert!(!is_printable_xtext(bad.as_bytes()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn takes_mailboxes_for_auth() {
+        for good in ["<>", "+3C+3E", "a@b.example", "e+3Dmc2@b.example", "+D0+B8@b.example"] {
+            assert!(is_mailbox_xtext(good.as_bytes()), "{good}");
+        }
+        for bad in ["", "<", "a", "a@", "<a@b.example>", "a+0D@b.example", "+FF@b.example", "a@b c"]
+        {
+            assert!(!is_mailbox_xtext(bad.as_bytes()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn decodes_what_is_printable() {
+        assert_eq!(decode_xtext("a+2Bb+20c").as_deref(), Some("a+b c"));
+        for bad in ["a+0A", "a+zz", "a+FF"] {
+            assert_eq!(decode_xtext(bad), None, "{bad}");
         }
     }
 

@@ -1,0 +1,61 @@
+//! What a sender asked for beside the addresses: the parameters of MAIL and RCPT that a queue has to
+//! heed, kept for as long as the message is under way.
+//!
+//! Each is offered only where it is heeded in full: reports on delivery (RFC 3461) to users who
+//! submit, since both ends are here then. The others wait for the outgoing queue: no listener offers
+//! them, so that they are never set.
+
+use crate::wire::smtp::later::{By, Hold};
+use crate::wire::smtp::param::{MailParams, Notify, RcptParams, Ret};
+
+/// Of the whole message.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MailOptions {
+    /// How much of it a report on a failure brings back (RFC 3461 §4.3).
+    pub ret: Option<Ret>,
+    /// In xtext (RFC 3461 §4.4).
+    pub envid: Option<Box<str>>,
+    /// RFC 4865 §3.
+    pub hold: Option<Hold>,
+    /// RFC 2852 §4.
+    pub by: Option<By>,
+    /// RFC 6710 §4.1.
+    pub priority: Option<i8>,
+    /// RFC 8689 §2.
+    pub require_tls: bool,
+}
+
+impl From<&MailParams<'_>> for MailOptions {
+    fn from(params: &MailParams<'_>) -> MailOptions {
+        MailOptions {
+            ret: params.ret,
+            envid: params.envid.map(Into::into),
+            hold: params.hold,
+            by: params.by,
+            priority: params.priority,
+            require_tls: params.require_tls,
+        }
+    }
+}
+
+/// Of one recipient.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RcptOptions {
+    /// When its sender wants to hear of it (RFC 3461 §4.1).
+    pub notify: Option<Notify>,
+    /// `type;xtext` (RFC 3461 §4.2).
+    pub orcpt: Option<Box<str>>,
+}
+
+impl From<&RcptParams<'_>> for RcptOptions {
+    fn from(params: &RcptParams<'_>) -> RcptOptions {
+        RcptOptions { notify: params.notify, orcpt: params.orcpt.map(Into::into) }
+    }
+}
+
+impl RcptOptions {
+    /// Its sender wants to hear that it was delivered (RFC 3461 §5.2.3).
+    pub fn wants_success(&self) -> bool {
+        self.notify.is_some_and(|notify| notify.success)
+    }
+}

@@ -1,0 +1,146 @@
+//! The sessions of users who logged in: their questions, their messages, and reports on these.
+
+use super::{Accepted, Asking, Driver, Transaction};
+use crate::env::Env;
+use crate::mailbox::Judge;
+use crate::model::address::Address;
+use crate::model::id::AccountId;
+use crate::mta::report::{Delivered, Reported};
+use crate::mta::{Envelope, Outcome};
+use crate::probe::event::{Level, Value, event};
+use crate::proto::smtp::Verdict;
+use crate::server::submission::{self, Submitter};
+use crate::wire::message::submitted::{Additions, Submitted};
+use crate::wire::smtp::reply::Reply;
+
+impl<E: Env> Driver<E> {
+    /// Whether the client may use this sender; the null one is anybody's (RFC 6409 §3.2).
+    pub(super) fn may_send_from(&self, sender: Option<&Address>) -> Result<(), Reply<'static>> {
+        let (Some(account), Some(sender)) = (self.account(), sender) else {
+            return Ok(());
+        };
+        if self.as_submitter(account, |submitter| submitter.may_send_from(sender)) {
+            return Ok(());
+        }
+        self.tell_refused(account, "sender", Some(sender));
+        Err(submission::NOT_YOUR_SENDER)
+    }
+
+    /// The question that comes before a user's message.
+    pub(super) fn ask_allowance(&self, account: AccountId) -> Asking {
+        let accepted = self.transaction.as_ref().map_or(0, |open| open.accepted.len());
+        let recipients = u32::try_from(accepted).unwrap_or(u32::MAX);
+        Asking::Allowance(submission::allow(&self.shard, account, recipients))
+    }
+
+    /// Begins a message if its sender may send one more.
+    pub(super) async fn hear_allowance(&mut self, allowing: submission::Allowing) {
+        let Err(exceeded) = allowing.await else {
+            let verdict = self.open_draft();
+            return self.begin(verdict);
+        };
+        if let Some(account) = self.account() {
+            let sender = self.transaction.as_ref().and_then(|open| open.sender.as_ref());
+            self.tell_refused(account, exceeded.name(), sender);
+        }
+        self.begin(Verdict::Refuse(submission::to_reply(exceeded)));
+    }
+
+    /// Holds a user's message to what it may say, and adds what it lacks. Some: it is refused.
+    pub(super) fn complete(
+        &self,
+        message: &mut Vec<u8>,
+        sender: Option<&Address>,
+        id: &str,
+    ) -> Option<Outcome> {
+        let account = self.account()?;
+        let header = Submitted::of(message);
+        let judge = |submitter: &Submitter<'_>| submitter.judge(&header, sender.is_some());
+        let says_sender = match self.as_submitter(account, judge) {
+            Ok(says_sender) => says_sender,
+            Err(refused) => {
+                self.tell_refused(account, "from", sender);
+                return Some(refused);
+            }
+        };
+        let id = format!("{id}@{}", self.settings.hostname);
+        let at = self.shard.env.wall().seconds();
+        let sender = sender.filter(|_| says_sender);
+        header.complete(message, &Additions { at, id: &id, sender });
+        None
+    }
+
+    /// What a user wants to hear when this message is delivered, if anything. Others are offered no
+    /// reports.
+    pub(super) fn report_of(
+        &self,
+        message: &[u8],
+        transaction: &Transaction,
+    ) -> Option<Box<Delivered>> {
+        let sender = transaction.sender.clone()?;
+        let wanted = transaction.accepted.iter().filter(|one| one.options.wants_success());
+        let reported = |one: &Accepted| Reported {
+            address: one.address.clone(),
+            orcpt: one.options.orcpt.clone(),
+        };
+        let recipients: Vec<Reported> = wanted.map(reported).collect();
+        (!recipients.is_empty()).then(|| {
+            Box::new(Delivered {
+                sender,
+                envid: transaction.options.envid.clone(),
+                recipients,
+                header: Delivered::header_of(message),
+                arrived: self.shard.env.wall().seconds(),
+            })
+        })
+    }
+
+    /// Puts a report into its reader's mailbox. It is there before the client is answered: who asks
+    /// again after a crash, asks for another one too.
+    pub(super) async fn report(&self, report: &Delivered) {
+        let sender = &report.sender;
+        let name = self.shard.name_message();
+        let octets =
+            report.to_message(&self.settings.hostname, &name, self.shard.env.wall().seconds());
+        let outcomes = match self.look_up(sender.local(), sender.domain()) {
+            Ok((_, recipients)) => {
+                let message = self.make_message(octets, report.is_utf8(), true);
+                let envelope = Envelope { recipients, judge: Judge::Each };
+                self.shard.intake.accept(&envelope, message).await
+            }
+            Err(_) => Vec::new(),
+        };
+        let is_stored = Outcome::overall(&outcomes).is_stored();
+        let level = if is_stored { Level::Info } else { Level::Warn };
+        let outcome = if is_stored { "stored" } else { "lost" };
+        let fields = [
+            ("id", name.as_str().into()),
+            ("recipient", Value::Shown(sender)),
+            ("outcome", outcome.into()),
+        ];
+        event(level, "report", &fields);
+    }
+
+    fn as_submitter<T>(&self, account: AccountId, ask: impl FnOnce(&Submitter<'_>) -> T) -> T {
+        let settings = self.shard.settings();
+        let snapshot = self.shard.directory();
+        ask(&Submitter {
+            account,
+            snapshot: &snapshot,
+            names: &settings.directory,
+            settings: &settings.submission,
+        })
+    }
+
+    fn tell_refused(&self, account: AccountId, why: &str, sender: Option<&Address>) {
+        self.shard.figures.submissions_refused.one();
+        let sender = sender.map(ToString::to_string).unwrap_or_default();
+        let fields = [
+            ("account", account.0.into()),
+            ("peer", Value::Shown(&self.peer)),
+            ("sender", sender.as_str().into()),
+            ("why", why.into()),
+        ];
+        event(Level::Warn, "submission_refused", &fields);
+    }
+}

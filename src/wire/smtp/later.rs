@@ -1,0 +1,145 @@
+//! When a message may go on, and when it has to be there: HOLDFOR and HOLDUNTIL (RFC 4865 §3), BY
+//! (RFC 2852 §4).
+//!
+//! ```text
+//! HOLDFOR   := 1-9 *8DIGIT                                     seconds
+//! HOLDUNTIL := YYYY-MM-DD "T" HH:MM:SS [ "." 1*DIGIT ] "Z"     UTC alone (RFC 3339 §5.6)
+//! BY        := [ "-" / "+" ] 1*9DIGIT ";" ( "N" / "R" ) [ "T" ]
+//! ```
+
+use crate::wire::date::days;
+
+/// How long a message waits before it is sent on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// So many seconds from now on.
+    For(u32),
+    /// Until so many seconds after 1970.
+    Until(u64),
+}
+
+impl Hold {
+    pub(super) fn parse_for(value: &str) -> Option<Hold> {
+        let is_sound = (1..=9).contains(&value.len())
+            && value.bytes().all(|octet| octet.is_ascii_digit())
+            && !value.starts_with('0');
+        is_sound.then(|| value.parse().ok().map(Hold::For))?
+    }
+
+    pub(super) fn parse_until(value: &str) -> Option<Hold> {
+        let (day, clock) = value.split_once(['T', 't'])?;
+        let clock = clock.strip_suffix(['Z', 'z'])?;
+        let clock = match clock.split_once('.') {
+            Some((whole, part)) => {
+                let is_part = !part.is_empty() && part.bytes().all(|octet| octet.is_ascii_digit());
+                is_part.then_some(whole)?
+            }
+            None => clock,
+        };
+        let [year, month, day] = numbers(day, '-', [4, 2, 2])?;
+        let [hour, minute, second] = numbers(clock, ':', [2, 2, 2])?;
+        // A leap second may be meant.
+        if hour > 23 || minute > 59 || second > 60 {
+            return None;
+        }
+        let days = days(year.into(), month.into(), day.into())?;
+        let clock = u64::from(hour * 3_600 + minute * 60 + second);
+        Some(Hold::Until(u64::try_from(days).ok()? * 86_400 + clock))
+    }
+}
+
+/// Numbers of so many digits each.
+fn numbers(text: &str, between: char, digits: [usize; 3]) -> Option<[u32; 3]> {
+    let mut parts = text.split(between);
+    let mut numbers = [0; 3];
+    for (number, len) in numbers.iter_mut().zip(digits) {
+        let part = parts.next()?;
+        let is_sound = part.len() == len && part.bytes().all(|octet| octet.is_ascii_digit());
+        *number = is_sound.then(|| part.parse().ok())??;
+    }
+    parts.next().is_none().then_some(numbers)
+}
+
+/// A time by which a message has to be delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct By {
+    /// From now on; what is over already is below zero.
+    pub seconds: i32,
+    /// What is late comes back; otherwise its sender is told, and it goes on.
+    pub returns: bool,
+    /// Its sender hears of every hop.
+    pub traces: bool,
+}
+
+impl By {
+    pub(super) fn parse(value: &str) -> Option<By> {
+        let (number, mode) = value.split_once(';')?;
+        let digits = number.strip_prefix(['-', '+']).unwrap_or(number);
+        let is_sound =
+            (1..=9).contains(&digits.len()) && digits.bytes().all(|octet| octet.is_ascii_digit());
+        let seconds: i32 = is_sound.then(|| number.parse().ok())??;
+        let (returns, traces) = match mode.as_bytes() {
+            [b'N' | b'n'] => (false, false),
+            [b'N' | b'n', b'T' | b't'] => (false, true),
+            [b'R' | b'r'] => (true, false),
+            [b'R' | b'r', b'T' | b't'] => (true, true),
+            _ => return None,
+        };
+        // RFC 2852 §4: what is late already cannot come back later.
+        (!returns || seconds > 0).then_some(By { seconds, returns, traces })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_how_long_to_hold() {
+        assert_eq!(Hold::parse_for("1"), Some(Hold::For(1)));
+        assert_eq!(Hold::parse_for("999999999"), Some(Hold::For(999_999_999)));
+        for bad in ["", "0", "01", "+1", "1000000000", "1s"] {
+            assert_eq!(Hold::parse_for(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn reads_until_when_to_hold() {
+        let until = |text| Hold::parse_until(text);
+        assert_eq!(until("1970-01-02T00:00:01Z"), Some(Hold::Until(86_401)));
+        assert_eq!(until("2026-11-25T04:11:19Z"), Some(Hold::Until(1_795_579_879)));
+        assert_eq!(until("2028-02-29t23:59:60.123z"), Some(Hold::Until(1_835_481_600)));
+        for bad in [
+            "",
+            "2026-11-25",
+            "2026-11-25T04:11:19",
+            "2026-11-25T04:11:19+00:00",
+            "2026-11-25 04:11:19Z",
+            "2026-02-29T00:00:00Z",
+            "2026-13-01T00:00:00Z",
+            "2026-00-01T00:00:00Z",
+            "2026-11-31T00:00:00Z",
+            "2026-11-25T24:00:00Z",
+            "2026-11-25T04:60:00Z",
+            "2026-11-25T4:11:19Z",
+            "26-11-25T04:11:19Z",
+            "2026-11-25T04:11:19.Z",
+            "1969-12-31T23:59:59Z",
+            "2026-11-25T04:11:19ZZ",
+        ] {
+            assert_eq!(until(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn reads_by_when_it_has_to_be_there() {
+        let by = |seconds, returns, traces| Some(By { seconds, returns, traces });
+        assert_eq!(By::parse("120;R"), by(120, true, false));
+        assert_eq!(By::parse("+000000001;rt"), by(1, true, true));
+        assert_eq!(By::parse("-999999999;NT"), by(-999_999_999, false, true));
+        assert_eq!(By::parse("0;n"), by(0, false, false));
+        for bad in ["", "1", "1;", ";R", "0;R", "-1;R", "1000000000;N", "1;RR", "1;RTT", "+-1;N"] {
+            assert_eq!(By::parse(bad), None, "{bad}");
+        }
+    }
+}
