@@ -80,6 +80,8 @@ mod protect;
 #[cfg(test)]
 #[path = "e2e/proxy.rs"]
 mod proxy;
+#[path = "e2e/relay.rs"]
+mod relay;
 #[cfg(test)]
 #[path = "e2e/reload.rs"]
 mod reload;
