@@ -22,6 +22,7 @@ pub(crate) fn address(protocol: Protocol) -> SocketAddr {
     let port = match protocol {
         Protocol::Smtp => 25,
         Protocol::Lmtp => 24,
+        Protocol::Submission => 587,
         Protocol::Pop3 => 110,
         Protocol::Imap => 143,
     };
