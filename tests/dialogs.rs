@@ -173,5 +173,44 @@ fn next(said: &mut Vec<String>) -> String {
 
 fn lines(said: &[u8]) -> Vec<String> {
     let text = std::str::from_utf8(said).expect("replies are ASCII");
-    text.split_terminator("\r\n").map(String::from).collect()
+    let lines: Vec<String> = text.split_terminator("\r\n").map(String::from).collect();
+    let bare = lines.iter().find(|line| !has_enhanced_code(line) && !needs_none(line));
+    assert_eq!(bare, None, "a reply without its enhanced code");
+    lines
+}
+
+/// RFC 2034 §4: its class is that of the reply.
+fn has_enhanced_code(line: &str) -> bool {
+    let Some((code, text)) = line.split_at_checked(4) else { return false };
+    let enhanced = text.split(' ').next().unwrap_or_default();
+    let numbers: Vec<&str> = enhanced.split('.').collect();
+    let is_number = |word: &&str| (1..=3).contains(&word.len()) && word.parse::<u16>().is_ok();
+    numbers.len() == 3 && numbers.iter().all(is_number) && code.starts_with(numbers[0])
+}
+
+/// The greeting, the lines of EHLO, and what asks for more (RFC 2034 §4).
+fn needs_none(line: &str) -> bool {
+    const WORDS: [&str; 14] = [
+        "mx.local.example",
+        "PIPELINING",
+        "SIZE",
+        "8BITMIME",
+        "SMTPUTF8",
+        "CHUNKING",
+        "BINARYMIME",
+        "ENHANCEDSTATUSCODES",
+        "LIMITS",
+        "DSN",
+        "EXPN",
+        "HELP",
+        "AUTH",
+        "STARTTLS",
+    ];
+    let (code, text) = line.split_at_checked(4).unwrap_or((line, ""));
+    let word = text.split(' ').next().unwrap_or_default();
+    match code {
+        "220 " | "250-" | "250 " => WORDS.contains(&word),
+        "354 " | "334 " => true,
+        _ => false,
+    }
 }

@@ -53,6 +53,8 @@ pub const SUBMISSION_RECIPIENTS_A_DAY: u32 = 5_000;
 /// Accounts whose messages one shard counts; over it those that are not counted yet get 451. An
 /// account is forgotten when it may send all of its allowance again.
 pub const SUBMITTERS_MAX: usize = 262_144;
+/// Mailboxes of one From field that a user may name: each is looked up.
+pub const AUTHORS_MAX: usize = 32;
 /// Octets of a message's header that a report brings back.
 pub const REPORT_HEADER_OCTETS_MAX: usize = 64 << 10;
 

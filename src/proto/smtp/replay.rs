@@ -199,9 +199,14 @@ fn run(settings: &Settings, input: &[u8], piece: usize) -> (Vec<u8>, Vec<Message
 /// and none over the limit. The first octet chooses the settings, two bits each for how it begins.
 pub fn fuzz_session(data: &[u8]) {
     let Some((&first, input)) = data.split_first() else { return };
+    let service = match (first & 1 != 0, first & 64 != 0) {
+        (true, _) => Service::Lmtp,
+        (false, true) => Service::Submission,
+        (false, false) => Service::Mx,
+    };
     let settings = Settings {
         hostname: "mx.local.example".into(),
-        service: if first & 1 != 0 { Service::Lmtp } else { Service::Mx },
+        service,
         max_message_size: 200,
         recipients_max: 3,
         errors_max: if first & 2 != 0 { 3 } else { 100 },

@@ -77,22 +77,20 @@ impl<E: Env> Driver<E> {
         message: &[u8],
         transaction: &Transaction,
     ) -> Option<Box<Delivered>> {
+        let mut wanted = transaction.accepted.iter().filter(|one| one.options.wants_success());
+        let first = wanted.next()?;
         let sender = transaction.sender.clone()?;
-        let wanted = transaction.accepted.iter().filter(|one| one.options.wants_success());
         let reported = |one: &Accepted| Reported {
             address: one.address.clone(),
             orcpt: one.options.orcpt.clone(),
         };
-        let recipients: Vec<Reported> = wanted.map(reported).collect();
-        (!recipients.is_empty()).then(|| {
-            Box::new(Delivered {
-                sender,
-                envid: transaction.options.envid.clone(),
-                recipients,
-                header: Delivered::header_of(message),
-                arrived: self.shard.env.wall().seconds(),
-            })
-        })
+        Some(Box::new(Delivered {
+            sender,
+            envid: transaction.options.envid.clone(),
+            recipients: std::iter::once(first).chain(wanted).map(reported).collect(),
+            header: Delivered::header_of(message),
+            arrived: self.shard.env.wall().seconds(),
+        }))
     }
 
     /// Puts a report into its reader's mailbox. It is there before the client is answered: who asks

@@ -11,13 +11,18 @@
 
 use super::lexer::Lexer;
 use crate::model::address::{Address, is_atom_octet};
+use crate::model::limits::AUTHORS_MAX;
 use crate::wire::address::parse_mailbox;
 
-/// The mailboxes of a field's value, at least one; none if it is not written as it should be.
+/// The mailboxes of a field's value, at least one; none if it is not written as it should be, or names
+/// more than [`AUTHORS_MAX`].
 pub fn authors(value: &[u8]) -> Option<Vec<Address>> {
     let mut lexer = Lexer::new(value);
     let mut all = Vec::new();
     loop {
+        if all.len() == AUTHORS_MAX {
+            return None;
+        }
         all.push(mailbox(&mut lexer)?);
         match lexer.peek() {
             None => return Some(all),
@@ -120,6 +125,37 @@ mod tests {
         ] {
             assert_eq!(shown(value), want, "{value}");
         }
+    }
+
+    /// What it says is read back as the same.
+    #[test]
+    fn reads_what_it_shows() {
+        arbtest::arbtest(|u| {
+            let words = [
+                "a",
+                "b.example",
+                "@",
+                "<",
+                ">",
+                "\"",
+                ",",
+                " ",
+                "\\",
+                "(",
+                ")",
+                ".",
+                "é",
+                "\r\n ",
+            ];
+            let len = u.int_in_range(0..=12)?;
+            let value: String =
+                (0..len).map(|_| u.choose(&words).copied()).collect::<Result<_, _>>()?;
+            if let Some(all) = authors(value.as_bytes()) {
+                let again = all.iter().map(|one| format!("<{one}>")).collect::<Vec<_>>().join(",");
+                assert_eq!(authors(again.as_bytes()), Some(all), "{value:?}");
+            }
+            Ok(())
+        });
     }
 
     #[test]

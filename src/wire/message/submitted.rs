@@ -156,6 +156,41 @@ mod tests {
         );
     }
 
+    /// Whatever the header is, only what was missing is new.
+    #[test]
+    fn leaves_all_else_as_it_is() {
+        arbtest::arbtest(|u| {
+            let words = [
+                "From",
+                "Sender",
+                "Date",
+                "message-id",
+                ":",
+                " ",
+                "\r\n",
+                "\r\n",
+                "\n",
+                "x",
+                "<a@b>",
+            ];
+            let len = u.int_in_range(0..=20)?;
+            let header: String =
+                (0..len).map(|_| u.choose(&words).copied()).collect::<Result<_, _>>()?;
+            let message = format!("{TRACE}X: y\r\n{header}");
+            let submitted = Submitted::of(message.as_bytes());
+            let mut whole = message.clone().into_bytes();
+            submitted.complete(&mut whole, &Additions { at: 0, id: "1@h", sender: None });
+            let added = whole.len() - message.len();
+            let (front, rest) = whole.split_at(TRACE.len());
+            assert_eq!(front, TRACE.as_bytes());
+            assert_eq!(&rest[added..], &message.as_bytes()[TRACE.len()..]);
+            let again = Submitted::of(&whole);
+            assert!(again.has_date && again.has_id);
+            assert_eq!((again.from, again.sender), (submitted.from, submitted.sender));
+            Ok(())
+        });
+    }
+
     #[test]
     fn knows_whose_it_is() {
         let of =
