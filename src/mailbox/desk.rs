@@ -15,7 +15,6 @@ use super::account::INBOX;
 use super::accounts::Accounts;
 use super::deliver::Message;
 use super::expunge::{ExpungeError, expunge};
-use super::keywords::Keywords;
 use super::promise::promise;
 use super::quota::{Quota, Refused};
 use super::record::catalog::{Catalog, Use, put_catalog};
@@ -428,7 +427,7 @@ impl<E: Env> Desk<E> {
                 change.keywords.retain(|name| is_known(name));
             }
             let change = &change;
-            check_keywords(view.keywords(), &change.keywords)?;
+            check_keywords(&view, &change.keywords)?;
             let mut ranges: Vec<(Uid, Uid)> = Vec::new();
             let mut last_index = None;
             for &uid in uids {
@@ -656,13 +655,10 @@ fn check_keyword_lens(names: &[&str]) -> Result<(), ChangeError> {
     Ok(())
 }
 
-fn check_keywords(known: Option<&Keywords>, names: &[&str]) -> Result<(), ChangeError> {
+fn check_keywords(view: &View, names: &[&str]) -> Result<(), ChangeError> {
     check_keyword_lens(names)?;
-    let none = Keywords::default();
-    if known.unwrap_or(&none).has_room(names.iter().copied()) {
-        return Ok(());
-    }
-    Err(ChangeError::Limit("keywords of a mailbox"))
+    let has_room = names.is_empty() || view.has_room_for(names);
+    if has_room { Ok(()) } else { Err(ChangeError::Limit("keywords of a mailbox")) }
 }
 
 fn changes(view: &View, entry: &Entry, change: &FlagChange<'_>) -> bool {

@@ -1,5 +1,6 @@
 //! The desk against a model of what IMAP says, over crashes and checkpoints.
 
+use super::super::keywords::Keywords;
 use super::super::view::Changes;
 use super::*;
 use crate::env::sim::{Chance, Disk, Faults, Sim, SimEnv};
@@ -359,6 +360,67 @@ fn two_views_tell_what_changed_between_them() {
         assert!(sent.is_some(), "the usual mailboxes were made");
     };
     sim.run_until(living).expect("it ends");
+}
+
+/// The words of a message.
+fn words(view: &View, uid: u32) -> Vec<String> {
+    let (_, entry) = view.find(Uid(uid)).expect("it is there");
+    let known = view.keywords().expect("it has keywords");
+    known.of(entry.keywords).map(Into::into).collect()
+}
+
+/// Far more names than there are places, a few at a time; recovery gives them the same places.
+#[test]
+fn keywords_that_no_message_has_give_their_places_away() {
+    const AT_ONCE: usize = 20;
+    let mut disk = Disk::new();
+    let mut state = None;
+    let mut names = (0..).map(|number| format!("k{number}"));
+    for life in 0..4 {
+        let sim = Sim::with_disk(life, Faults::none(), disk);
+        sim.allow_leaks();
+        let env = sim.env(0);
+        let living = async {
+            let (desk, accounts, log) = open(env).await;
+            assert!(state.is_none_or(|state| state == accounts.borrow().digest()), "life {life}");
+            if life == 0 {
+                desk.prepare(WHO, &[("Sent", Use::SENT)]).await.expect("prepared");
+                let two = vec![brought(10, Flags::default(), vec!["kept"]); 2];
+                desk.append(WHO, INBOX, two, Quota::NONE).await.expect("appended");
+            }
+            let sent = accounts.borrow().named(WHO, "Sent").expect("it was made");
+            for _ in 0..5 {
+                let some: Vec<String> = names.by_ref().take(AT_ONCE).collect();
+                let keywords = some.iter().map(|name| &**name).collect();
+                let change = FlagChange { mode: Mode::Replace, flags: Flags::SEEN, keywords };
+                let before = accounts.borrow().view(WHO, INBOX);
+                let had = words(&before, 1);
+                desk.store(WHO, INBOX, &[Uid(1)], &change, None).await.expect("there are places");
+                let way = Picked::All(&[Uid(1), Uid(2)]);
+                let copied = desk.copy(WHO, INBOX, sent, way, Quota::NONE).await.expect("copied");
+                let copies = [copied.uids[0].1, copied.uids[1].1];
+                for (mailbox, uids) in [(INBOX, [Uid(1), Uid(2)]), (sent, copies)] {
+                    let view = accounts.borrow().view(WHO, mailbox);
+                    let (mut has, mut want) = (words(&view, uids[0].0), some.clone());
+                    has.sort();
+                    want.sort();
+                    assert_eq!(has, want);
+                    assert_eq!(words(&view, uids[1].0), ["kept"]);
+                    assert!(view.takes_keywords());
+                }
+                assert_eq!(words(&before, 1), had, "a view stays what it was");
+                desk.expunge(WHO, sent, &copies).await.expect("expunged");
+            }
+            let faults = log.verify(|_| ()).await.faults;
+            assert_eq!(faults, Vec::<String>::new());
+            state = Some(accounts.borrow().digest());
+            if life == 1 {
+                log.close().await.expect("it closes");
+            }
+        };
+        sim.run_until(living).expect("it ends");
+        disk = sim.crash().disk();
+    }
 }
 
 /// A record that recovery would refuse must never be written, whatever a client calls its flags.

@@ -162,10 +162,13 @@ impl Folder {
         let mut named = 0;
         if !change.keywords.is_empty() {
             let own: &mut Keywords = keywords.insert(Keywords::clone(&before));
-            for name in &change.keywords {
-                // Nothing is learnt from a name that is taken away.
-                let removes = change.mode == Mode::Remove;
-                named |= if removes { own.bit(name) } else { own.learn(name) };
+            named = change.keywords.iter().fold(0, |named, name| named | own.bit(name));
+            // Nothing is learnt from a name that is taken away.
+            if change.mode != Mode::Remove {
+                let in_use = self.keywords_in_use(&before, change.keywords.len());
+                for name in &change.keywords {
+                    named |= own.learn(name, in_use | named);
+                }
             }
         }
         let mut alter = |row: &mut Row| {
@@ -193,6 +196,16 @@ impl Folder {
         self.modseq = record.modseq;
     }
 
+    /// Bits of keywords whose places no other may have; all, where so many more find places of
+    /// their own.
+    fn keywords_in_use(&self, keywords: &Keywords, coming: usize) -> u64 {
+        if keywords.has_places(coming) {
+            return u64::MAX;
+        }
+        let rows = self.slots.iter().flat_map(|slot| &slot.chunk.rows);
+        keywords.in_use(rows.map(|row| row.keywords))
+    }
+
     fn keep_keywords(&mut self, keywords: Keywords, before: &Keywords) {
         if keywords != *before {
             self.keywords = Some(Rc::new(keywords));
@@ -208,6 +221,8 @@ impl Folder {
     ) -> Result<(), Damaged> {
         let mut keywords = self.keywords.as_deref().cloned().unwrap_or_default();
         let before = keywords.clone();
+        let coming = theirs.map_or(0, |theirs| theirs.names().len());
+        let mut in_use = self.keywords_in_use(&before, coming);
         // Few sets are in use: each is translated once.
         let mut known: Vec<(u16, u16)> = vec![(0, 0)];
         for mut entry in entries {
@@ -216,7 +231,8 @@ impl Folder {
                 own
             } else {
                 let names = theirs.into_iter().flat_map(|theirs| theirs.of(entry.keywords));
-                let mask = names.fold(0, |mask, name| mask | keywords.learn(name));
+                let mask = names.fold(0, |mask, name| mask | keywords.learn(name, in_use | mask));
+                in_use |= mask;
                 let own = keywords.intern(mask);
                 known.push((entry.keywords, own));
                 own

@@ -2,8 +2,11 @@
 //!
 //! A message points to a set by a number of 16 bits; a set is a mask over the names. Names are
 //! compared without case (RFC 9051 §2.3.2) and keep the spelling that came first. Both lists only
-//! grow, so that a number stays what it is for every view and every page.
+//! grow, so that a number stays what it is for every view and every page. Once all places are
+//! taken, a new name gets that of one that no message has: sets with its bit may be left over, but
+//! none that a message points to.
 
+use crate::bytes::codec::to_usize;
 use crate::model::limits::{KEYWORD_SETS_MAX, KEYWORDS_MAX};
 
 /// Names and sets of one mailbox.
@@ -21,7 +24,7 @@ impl Keywords {
             .then_some(Keywords { names, sets })
     }
 
-    /// All names that were ever used here, in the order of their bits.
+    /// All names that were ever used here and have a place still, in the order of their bits.
     pub fn names(&self) -> &[Box<str>] {
         &self.names
     }
@@ -45,33 +48,70 @@ impl Keywords {
         named.filter(move |(bit, _)| mask >> bit & 1 == 1).map(|(_, name)| &**name)
     }
 
+    /// The mask of a set over the names as they are `later`; `None` if one has no place any more.
+    pub fn mask_later(&self, set: u16, later: &Keywords) -> Option<u64> {
+        let mut bits = self.of(set).map(|name| Some(later.bit(name)).filter(|bit| *bit != 0));
+        bits.try_fold(0, |mask, bit| Some(mask | bit?))
+    }
+
+    /// The bits of the names that messages with these sets have.
+    pub(super) fn in_use(&self, sets: impl Iterator<Item = u16>) -> u64 {
+        let (mut mask, mut last) = (0, 0);
+        for set in sets {
+            if set != last {
+                mask |= self.mask(set);
+                last = set;
+            }
+        }
+        mask
+    }
+
     /// The bit of a name, as a mask; 0 if it was never used here.
     pub fn bit(&self, name: &str) -> u64 {
         let at = self.names.iter().position(|known| known.eq_ignore_ascii_case(name));
         at.map_or(0, |at| 1 << at)
     }
 
-    /// Whether `names` find a place beside those that are known. A set more than that may be
-    /// needed for each of them.
-    pub(super) fn has_room<'n>(&self, names: impl Iterator<Item = &'n str>) -> bool {
-        let fresh = names.filter(|name| self.bit(name) == 0).count();
-        self.names.len() + fresh <= KEYWORDS_MAX
+    /// Whether there are places for so many names more without taking one away.
+    pub(super) fn has_places(&self, count: usize) -> bool {
+        self.names.len() + count <= KEYWORDS_MAX
     }
 
-    /// Whether a client may use a name that was not used here yet (RFC 9051 §7.1, `\*`).
-    pub fn takes_more(&self) -> bool {
-        self.names.len() < KEYWORDS_MAX
+    /// Whether `names`, none of them twice, find a place beside those that messages have.
+    pub(super) fn has_room<'n>(
+        &self,
+        names: impl Iterator<Item = &'n str>,
+        in_use: impl FnOnce() -> u64,
+    ) -> bool {
+        let (mut named, mut fresh) = (0, 0);
+        for name in names {
+            let bit = self.bit(name);
+            named |= bit;
+            fresh += usize::from(bit == 0);
+        }
+        let stay = || (named | in_use()).count_ones();
+        self.has_places(fresh) || to_usize(stay().into()) + fresh <= KEYWORDS_MAX
     }
 
-    /// The bit of a name, which is added if it is new; 0 if there is no place for it.
-    pub(super) fn learn(&mut self, name: &str) -> u64 {
-        match self.bit(name) {
-            0 if self.names.len() < KEYWORDS_MAX => {
-                self.names.reserve_exact(1);
-                self.names.push(name.into());
-                1 << (self.names.len() - 1)
+    /// The bit of a name. A new one is added, or gets the place of one whose bit is not `in_use`; 0
+    /// if there is none.
+    pub(super) fn learn(&mut self, name: &str, in_use: u64) -> u64 {
+        let bit = self.bit(name);
+        if bit != 0 {
+            return bit;
+        }
+        if self.has_places(1) {
+            self.names.reserve_exact(1);
+            self.names.push(name.into());
+            return 1 << (self.names.len() - 1);
+        }
+        let at = (!in_use).trailing_zeros();
+        match self.names.get_mut(to_usize(at.into())) {
+            Some(place) => {
+                *place = name.into();
+                1 << at
             }
-            bit => bit,
+            None => 0,
         }
     }
 
@@ -107,9 +147,9 @@ mod tests {
     #[test]
     fn a_set_keeps_its_number_and_a_name_its_first_spelling() {
         let mut keywords = Keywords::default();
-        let work = keywords.learn("Work");
-        assert_eq!(keywords.learn("WORK"), work);
-        let both = work | keywords.learn("$Junk");
+        let work = keywords.learn("Work", 0);
+        assert_eq!(keywords.learn("WORK", 0), work);
+        let both = work | keywords.learn("$Junk", 0);
         let set = keywords.intern(both);
         assert_eq!((keywords.intern(0), keywords.intern(both)), (0, set));
         assert_eq!(keywords.of(set).collect::<Vec<_>>(), ["Work", "$Junk"]);
@@ -117,13 +157,39 @@ mod tests {
         assert_eq!((keywords.bit("work"), keywords.bit("other")), (work, 0));
     }
 
-    #[test]
-    fn has_64_names_and_no_more() {
+    /// Full of `k0` to `k63`.
+    fn full() -> Keywords {
         let mut keywords = Keywords::default();
         for number in 0..KEYWORDS_MAX {
-            assert!(keywords.takes_more() && keywords.learn(&format!("k{number}")) != 0);
+            assert_ne!(keywords.learn(&format!("k{number}"), u64::MAX), 0);
         }
-        assert!(!keywords.takes_more() && keywords.learn("one more") == 0);
-        assert!(keywords.has_room(["K3"].into_iter()) && !keywords.has_room(["x"].into_iter()));
+        keywords
+    }
+
+    #[test]
+    fn has_64_names_and_no_more() {
+        let mut keywords = full();
+        assert_eq!(keywords.learn("one more", u64::MAX), 0);
+        let has_room = |name| keywords.has_room([name].into_iter(), || u64::MAX);
+        assert!(has_room("K3") && !has_room("x"));
+    }
+
+    #[test]
+    fn a_new_name_gets_the_place_of_one_that_no_message_has() {
+        let mut keywords = full();
+        let (old, stale) = (keywords.intern(0b11), keywords.intern(0b100));
+        let before = keywords.clone();
+        let in_use = keywords.in_use([0, old, old].into_iter());
+        assert_eq!(in_use, 0b11);
+        let has_room = |names: &[&str]| keywords.has_room(names.iter().copied(), || !0b1100);
+        assert!(has_room(&["x", "y"]) && has_room(&["x", "k2"]));
+        assert!(!has_room(&["x", "y", "k2"]), "all that is named has to have a place");
+        assert_eq!(keywords.learn("x", in_use), 0b100);
+        assert_eq!((keywords.bit("k2"), keywords.bit("X")), (0, 0b100));
+        assert_eq!(keywords.of(old).collect::<Vec<_>>(), ["k0", "k1"]);
+        // A set that nobody pointed to may be used for what it means now.
+        assert_eq!(keywords.intern(0b100), stale);
+        assert_eq!(before.mask_later(old, &keywords), Some(0b11));
+        assert_eq!(before.mask_later(stale, &keywords), None, "k2 is no more");
     }
 }

@@ -380,7 +380,7 @@ mod tests {
 
     fn memo() -> Memo {
         let mut memo = Memo::default();
-        let mask = memo.keywords.learn("Work") | memo.keywords.learn("$Junk");
+        let mask = memo.keywords.learn("Work", 0) | memo.keywords.learn("$Junk", 0);
         memo.keywords.intern(mask);
         memo.vanished.add(ModSeq(12), &[Uid(3), Uid(4), Uid(9)]);
         memo

@@ -140,6 +140,34 @@ impl View {
         self.keywords.as_deref()
     }
 
+    /// Whether the names of the keywords are those of another view of the mailbox.
+    pub fn has_names_of(&self, other: &View) -> bool {
+        match (&self.keywords, &other.keywords) {
+            (Some(own), Some(others)) => Rc::ptr_eq(own, others) || own.names() == others.names(),
+            (None, None) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether these keywords, none of them twice, find a place beside those that messages have.
+    pub(super) fn has_room_for(&self, names: &[&str]) -> bool {
+        let none = Keywords::default();
+        let known = self.keywords().unwrap_or(&none);
+        known.has_room(names.iter().copied(), || self.keywords_in_use(known))
+    }
+
+    /// Whether a client may use a keyword that was not used here yet (RFC 9051 §7.1, `\*`).
+    pub fn takes_keywords(&self) -> bool {
+        let spares =
+            |known: &Keywords| known.has_places(1) || self.keywords_in_use(known) != u64::MAX;
+        self.keywords().is_none_or(spares)
+    }
+
+    fn keywords_in_use(&self, known: &Keywords) -> u64 {
+        let rows = self.runs.iter().flat_map(|run| &run.chunk.rows);
+        known.in_use(rows.map(|row| row.keywords))
+    }
+
     /// Messages without `\Seen`.
     pub fn unseen(&self) -> u32 {
         self.runs.iter().map(|run| u32::from(run.chunk.unseen)).sum()

@@ -4,7 +4,7 @@ use super::select::deleted;
 use super::selected::Own;
 use super::{Done, Driver, Outcome, refused};
 use crate::env::Env;
-use crate::mailbox::{ChangeError, Entry, FlagChange, Flags, Mode, Picked, Placed, Stored, View};
+use crate::mailbox::{ChangeError, FlagChange, Flags, Mode, Picked, Placed, Stored, View};
 use crate::model::id::{AccountId, MailboxId, ModSeq, Uid};
 use crate::tls::Stream;
 use crate::wire::imap::capability::Capabilities;
@@ -353,10 +353,13 @@ impl<E: Env> Driver<E> {
 fn explains(change: &FlagChange<'_>, old: &View, new: &View, uid: Uid) -> Option<bool> {
     let (_, before) = old.find(uid)?;
     let (_, after) = new.find(uid)?;
-    // Bits of keywords stay what they are.
-    let mask = |entry: &Entry| new.keywords().map_or(0, |known| known.mask(entry.keywords));
-    let bit = |name: &&str| new.keywords().map_or(0, |known| known.bit(name));
-    let named = change.keywords.iter().map(bit).fold(0, |mask, bit| mask | bit);
-    let outcome = change.outcome(before.flags, mask(&before), named);
-    Some(outcome == (after.flags, mask(&after)))
+    let Some(known) = new.keywords() else {
+        return Some(change.outcome(before.flags, 0, 0).0 == after.flags);
+    };
+    let mask = old.keywords().map_or(Some(0), |then| then.mask_later(before.keywords, known));
+    // A keyword that is no more was taken away by somebody else.
+    let Some(mask) = mask else { return Some(false) };
+    let named = change.keywords.iter().fold(0, |mask, name| mask | known.bit(name));
+    let outcome = change.outcome(before.flags, mask, named);
+    Some(outcome == (after.flags, known.mask(after.keywords)))
 }

@@ -217,7 +217,7 @@ impl Selected {
         let names = known.into_iter().flat_map(crate::mailbox::Keywords::names).map(|name| &**name);
         let mut all: Vec<&str> = system.chain(names).collect();
         put_flags(out, all.iter().copied());
-        if known.is_none_or(crate::mailbox::Keywords::takes_more) {
+        if self.view.takes_keywords() {
             all.push("\\*");
         }
         let lasting: &[&str] = if self.read_only { &[] } else { &all };
@@ -243,8 +243,7 @@ impl Selected {
         }
         let changes = view.changes_since(&self.view);
         let had = self.count();
-        let names = |view: &View| view.keywords().map_or(0, |known| known.names().len());
-        let has_new_names = names(&view) > names(&self.view);
+        let has_new_names = !view.has_names_of(&self.view);
         if !changes.vanished.is_empty() {
             self.before_ghosts = self.told();
             self.ghosts.extend(changes.vanished);
