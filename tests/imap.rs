@@ -10,6 +10,9 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by panic")]
 
+#[cfg(test)]
+#[path = "imap/names.rs"]
+mod names;
 #[path = "dialogs/script.rs"]
 mod script;
 #[cfg(test)]

@@ -16,14 +16,14 @@ const SLICE_OCTETS_MAX: usize = REPLY_OCTETS + (6 << 10);
 const HEAD: &str = "Content-Type: image/png\r\nContent-Transfer-Encoding: base64\r\n\r\n";
 
 /// A session, and what came and was not looked at yet.
-struct Session {
+pub(super) struct Session {
     peer: Peer,
     held: Vec<u8>,
 }
 
 impl Session {
     /// Somebody logged in.
-    async fn new(env: &SimEnv, address: SocketAddr) -> Session {
+    pub(super) async fn new(env: &SimEnv, address: SocketAddr) -> Session {
         let conn = env.connect(address, env.now().after(PATIENCE)).await.unwrap();
         let peer = Peer { env: env.clone(), conn, buffer: Buffer::new() };
         let mut session = Session { peer, held: Vec::new() };
@@ -60,7 +60,7 @@ impl Session {
     }
 
     /// The untagged lines of an answer, which is OK.
-    async fn command(&mut self, text: &str) -> Vec<String> {
+    pub(super) async fn command(&mut self, text: &str) -> Vec<String> {
         self.send(&format!("tag {text}\r\n")).await;
         let mut lines = Vec::new();
         loop {

@@ -9,7 +9,7 @@ use crate::tls::Stream;
 use crate::wire::imap::capability::Capabilities;
 use crate::wire::imap::command::list::StatusItem;
 use crate::wire::imap::command::select::SpecialUse;
-use crate::wire::imap::mailbox::{self, check_new};
+use crate::wire::imap::mailbox::{self, check_new, net_unicode};
 use crate::wire::imap::reply::list::{ListLine, StatusLine};
 use crate::wire::imap::reply::status::{Code, Kind, Status, Word};
 use crate::wire::imap::reply::{Quota as Shown, put_quota, put_quota_root};
@@ -36,10 +36,36 @@ pub(super) fn to_use(named: SpecialUse) -> Option<Use> {
 }
 
 impl<E: Env> Driver<E> {
-    /// A name that a client sent, in the form of the store.
-    fn name(&self, text: Text<'_>) -> Option<String> {
+    /// A name that a client sent, in the form of the store: that of Net-Unicode (RFC 9051 §5.1), but
+    /// for names of before that are there as they stand.
+    pub(super) fn name(&self, text: Text<'_>) -> Option<String> {
         let octets = text.octets();
-        mailbox::name(&octets, self.enabled.utf8).ok().map(std::borrow::Cow::into_owned)
+        let name = mailbox::name(&octets, self.enabled.utf8).ok()?;
+        let normal = net_unicode(&name);
+        let keeps = normal != name && self.is_kept(&name);
+        Some(if keeps { name.into_owned() } else { normal.into_owned() })
+    }
+
+    fn is_kept(&self, name: &str) -> bool {
+        let Some(user) = &self.user else { return false };
+        let state = self.shard.accounts.borrow();
+        state.named(user.account, name).is_some()
+            || state.subscriptions(user.account).iter().any(|known| **known == *name)
+    }
+
+    /// What the client sent for a name, if that is not in its form: for OLDNAME (§6.3.9.7).
+    pub(super) fn given(&self, text: Text<'_>, name: &str) -> Option<String> {
+        let octets = text.octets();
+        let given = mailbox::name(&octets, self.enabled.utf8).ok()?;
+        (net_unicode(&given) != given && given != name).then(|| given.into_owned())
+    }
+
+    /// Tells a client of IMAP4rev2 the name that it is to use from here on (RFC 9051 §6.3.9.7).
+    fn put_name_of(&mut self, text: Text<'_>, name: &str, attributes: &[&str]) {
+        let Some(given) = self.given(text, name).filter(|_| self.enabled.rev2) else { return };
+        let old_name = Some(given.trim_end_matches(SEPARATOR));
+        let line = ListLine { attributes, name, old_name, ..ListLine::default() };
+        line.put(&mut self.out, self.enabled.utf8);
     }
 
     pub(super) async fn create(
@@ -68,6 +94,7 @@ impl<E: Env> Driver<E> {
         let account = user.account;
         match self.shard.desk.create(account, name, wanted).await {
             Ok(made) => {
+                self.put_name_of(mailbox, name, &[]);
                 if self.hidden.meets(Capabilities::OBJECTID) {
                     return Ok(Done::Ok("made"));
                 }
@@ -94,6 +121,7 @@ impl<E: Env> Driver<E> {
         }
         match self.shard.desk.delete(account, &name).await {
             Ok(()) => {
+                self.put_name_of(mailbox, &name, &["\\NonExistent"]);
                 self.sync(conn, true).await?;
                 Ok(Done::Ok("gone"))
             }
@@ -114,17 +142,19 @@ impl<E: Env> Driver<E> {
 
     pub(super) async fn rename(&mut self, from: Text<'_>, to: Text<'_>) -> Outcome {
         let Some(user) = &self.user else { return Ok(Done::Bad("log in first")) };
-        let Some(from) = self.name(from) else { return Ok(MISSING) };
+        let Some(name) = self.name(from) else { return Ok(MISSING) };
         let Some(to) = self.name(to) else { return Ok(NO_NAME) };
         let to = to.strip_suffix(SEPARATOR).unwrap_or(&to);
         if check_new(to).is_err() {
             return Ok(NO_NAME);
         }
-        match self.shard.desk.rename(user.account, &from, to).await {
+        match self.shard.desk.rename(user.account, &name, to).await {
             Ok(()) => {
                 if self.enabled.rev2 {
-                    // RFC 9051 §6.3.9.7.
-                    let line = ListLine { name: to, old_name: Some(&from), ..ListLine::default() };
+                    // As the client called it (RFC 9051 §6.3.6, §6.3.9.7).
+                    let given = self.given(from, &name);
+                    let old_name = Some(given.as_deref().unwrap_or(&name));
+                    let line = ListLine { name: to, old_name, ..ListLine::default() };
                     line.put(&mut self.out, self.enabled.utf8);
                 }
                 Ok(Done::Ok("renamed"))

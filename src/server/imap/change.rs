@@ -9,7 +9,6 @@ use crate::model::id::{AccountId, MailboxId, ModSeq, Uid};
 use crate::tls::Stream;
 use crate::wire::imap::capability::Capabilities;
 use crate::wire::imap::command::store::{Change, Flag, Store};
-use crate::wire::imap::mailbox;
 use crate::wire::imap::reply::fetch::FetchLine;
 use crate::wire::imap::reply::status::{Code, Kind, Status, Word};
 use crate::wire::imap::scan::{Text, Which};
@@ -341,8 +340,7 @@ impl<E: Env> Driver<E> {
 
     /// The mailbox of a name that a client sent.
     pub(super) fn target(&self, name: Text<'_>) -> Option<MailboxId> {
-        let octets = name.octets();
-        let name = mailbox::name(&octets, self.enabled.utf8).ok()?;
+        let name = self.name(name)?;
         let account = self.user.as_ref()?.account;
         self.shard.accounts.borrow().named(account, &name)
     }

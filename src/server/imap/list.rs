@@ -10,6 +10,7 @@ use crate::model::id::MailboxId;
 use crate::tls::Stream;
 use crate::wire::imap::capability::Capabilities;
 use crate::wire::imap::command::list::List;
+use crate::wire::imap::mailbox::net_unicode;
 use crate::wire::imap::pattern::Pattern;
 use crate::wire::imap::reply::list::ListLine;
 use crate::wire::imap::scan::Text;
@@ -68,7 +69,8 @@ impl<E: Env> Driver<E> {
         let patterns: Vec<Pattern> = list.patterns.iter().filter_map(made).collect();
         let select = list.select;
         for (name, known) in self.names() {
-            let hit = patterns.iter().any(|pattern| pattern.matches(&name));
+            let normal = net_unicode(&name);
+            let hit = patterns.iter().any(|pattern| pattern.matches(&normal));
             // Only names that are there, or that what is there hangs on, are listed of themselves.
             let exists = known.id.is_some() || known.children;
             let wanted = match (select.subscribed, select.special_use) {
@@ -138,7 +140,7 @@ impl<E: Env> Driver<E> {
         let levels = octets.contains(&b'%');
         for (name, known) in self.names() {
             let above = levels && known.subscribed_below && !known.subscribed;
-            if !(known.subscribed || above) || !made.matches(&name) {
+            if !(known.subscribed || above) || !made.matches(&net_unicode(&name)) {
                 continue;
             }
             let attributes: &[&str] = if known.subscribed { &[] } else { &["\\Noselect"] };

@@ -9,7 +9,6 @@ use crate::model::id::{ModSeq, Uid};
 use crate::tls::Stream;
 use crate::wire::imap::capability::Capabilities;
 use crate::wire::imap::command::select::{Qresync, Select};
-use crate::wire::imap::mailbox;
 use crate::wire::imap::reply::list::ListLine;
 use crate::wire::imap::reply::put_count;
 use crate::wire::imap::reply::status::{Code, Kind, Status, Word};
@@ -35,8 +34,7 @@ impl<E: Env> Driver<E> {
         if select.condstore || select.qresync.is_some() {
             self.count_changes();
         }
-        let octets = select.mailbox.octets();
-        let Ok(name) = mailbox::name(&octets, self.enabled.utf8) else {
+        let Some(name) = self.name(select.mailbox) else {
             return Ok(Done::No(Some(Word::NonExistent), "there is no such mailbox"));
         };
         let Some(user) = &self.user else { return Ok(Done::Bad("log in first")) };
@@ -46,6 +44,7 @@ impl<E: Env> Driver<E> {
         let Some((id, view)) = found else {
             return Ok(Done::No(Some(Word::NonExistent), "there is no such mailbox"));
         };
+        let given = self.given(select.mailbox, &name);
         let selected = Selected::new(id, read_only, view);
         let out = &mut self.out;
         put_count(out, selected.count(), "EXISTS");
@@ -70,7 +69,8 @@ impl<E: Env> Driver<E> {
             ok("its lasting name").with(Code::MailboxId(&mailbox_id(account, id))).put(out);
         }
         if self.enabled.rev2 {
-            ListLine { name: &name, ..ListLine::default() }.put(out, self.enabled.utf8);
+            let old_name = given.as_deref();
+            ListLine { name: &name, old_name, ..ListLine::default() }.put(out, self.enabled.utf8);
         }
         let resumes = select.qresync.filter(|it| it.uid_validity == view.uidvalidity().0);
         let missed = resumes.map(|qresync| {

@@ -9,6 +9,7 @@
 
 use crate::model::limits::{MAILBOX_LEVELS_MAX, MAILBOX_NAME_OCTETS_MAX};
 use std::borrow::Cow;
+use unicode_normalization::{UnicodeNormalization as _, is_nfc};
 
 /// What parts the levels of a name.
 pub const DELIMITER: u8 = b'/';
@@ -177,6 +178,15 @@ pub fn name(text: &[u8], utf8: bool) -> Result<Cow<'_, str>, NameError> {
     Ok(canonical(name))
 }
 
+/// A name, or a pattern, in the one form of Net-Unicode (RFC 9051 §5.1, RFC 5198 §2: NFC), which is
+/// that of all that are made. What is in it already is not copied.
+pub fn net_unicode(name: &str) -> Cow<'_, str> {
+    if name.is_ascii() || is_nfc(name) {
+        return Cow::Borrowed(name);
+    }
+    Cow::Owned(name.nfc().collect())
+}
+
 /// INBOX is written in one way only.
 fn canonical(name: Cow<'_, str>) -> Cow<'_, str> {
     match name.split_at_checked(INBOX.len()) {
@@ -289,6 +299,18 @@ mod tests {
         assert_eq!(encode(name), "~peter/mail/&U,BTFw-/&ZeVnLIqe-");
         assert_eq!(decode(b"~peter/mail/&U,BTFw-/&ZeVnLIqe-").as_deref(), Ok(name));
         assert_eq!(encode("😀&é"), "&2D3eAA-&-&AOk-");
+    }
+
+    #[test]
+    fn composes_what_can_be_composed() {
+        assert_eq!(net_unicode("Entwu\u{308}rfe/\u{110b}\u{1161}"), "Entw\u{fc}rfe/\u{c544}");
+        assert_eq!(
+            net_unicode("\u{212b}"),
+            "\u{c5}",
+            "the sign of \u{c5}ngstr\u{f6}m is the letter"
+        );
+        assert!(matches!(net_unicode("Entw\u{fc}rfe"), Cow::Borrowed(_)));
+        assert_eq!(net_unicode("a\u{308}%*"), "\u{e4}%*");
     }
 
     #[test]

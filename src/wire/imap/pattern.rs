@@ -5,7 +5,7 @@
 //! the pattern match what was read so far. One octet of a name moves all states at once, so that
 //! no pattern, however full of wildcards, costs more than its length / 64 for each octet.
 
-use super::mailbox::{DELIMITER, decode, is_below_inbox};
+use super::mailbox::{DELIMITER, decode, is_below_inbox, net_unicode};
 use crate::model::limits::MAILBOX_NAME_OCTETS_MAX;
 
 /// Octets of INBOX, which every case of letters means.
@@ -30,7 +30,8 @@ pub const PATTERN_OCTETS_MAX: usize = 2 * MAILBOX_NAME_OCTETS_MAX;
 
 impl Pattern {
     /// Makes a pattern of the reference and the mailbox argument of LIST, put together as they
-    /// stand (RFC 9051 §6.3.9). `utf8` says whether they are UTF-8 or modified UTF-7.
+    /// stand (RFC 9051 §6.3.9). `utf8` says whether they are UTF-8 or modified UTF-7. It is one for
+    /// names in Net-Unicode.
     ///
     /// `None` if no name can match: the text is too long or no name in that encoding.
     pub fn new(reference: &[u8], mailbox: &[u8], utf8: bool) -> Option<Pattern> {
@@ -39,9 +40,11 @@ impl Pattern {
         }
         let whole = [reference, mailbox].concat();
         if utf8 {
-            return std::str::from_utf8(&whole).ok().map(Pattern::from_text);
+            return std::str::from_utf8(&whole)
+                .ok()
+                .map(|text| Pattern::from_text(&net_unicode(text)));
         }
-        decode(&whole).ok().map(|text| Pattern::from_text(&text))
+        decode(&whole).ok().map(|text| Pattern::from_text(&net_unicode(&text)))
     }
 
     fn from_text(text: &str) -> Pattern {
