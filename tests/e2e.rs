@@ -80,6 +80,7 @@ mod protect;
 #[cfg(test)]
 #[path = "e2e/proxy.rs"]
 mod proxy;
+#[cfg(test)]
 #[path = "e2e/relay.rs"]
 mod relay;
 #[cfg(test)]

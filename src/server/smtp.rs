@@ -14,6 +14,8 @@
 //! Nothing is stepped through while more replies wait than a slow reader may have waiting: what a
 //! peer pipelines and does not read costs one receive block and that bound.
 
+mod holes;
+mod lookup;
 mod submit;
 
 use super::draft::Draft;
@@ -25,7 +27,7 @@ use super::submission;
 use crate::bytes::buffer::Buffer;
 use crate::bytes::chain::Chain;
 use crate::bytes::codec::to_u64;
-use crate::directory::{Aliased, Resolution, resolve};
+use crate::directory::{Resolution, resolve};
 use crate::env::{Conn as _, Env};
 use crate::mailbox::summary::summarize;
 use crate::mailbox::{Judge, Marks, Message, Quota, Refused};
@@ -36,10 +38,9 @@ use crate::model::reply::{Class, Enhanced};
 use crate::model::time::Mono;
 use crate::mta::report::Delivered;
 use crate::mta::{Accepting, Envelope, MailOptions, Outcome, Rcpt, RcptOptions, Rooms};
-use crate::probe::event::{Level, Value, event};
-use crate::proto::smtp::{self, Found, Lookup, Session, Settings, Step, Verdict, outcome_replies};
+use crate::proto::smtp::{self, Session, Settings, Step, Verdict};
 use crate::tls::Stream;
-use crate::wire::address::{ForwardPath, parse_mailbox};
+use crate::wire::address::ForwardPath;
 use crate::wire::dot::has_dot_line;
 use crate::wire::message::fields::header_len;
 use crate::wire::smtp::command::{Recipient, Sender};
@@ -480,35 +481,6 @@ impl<E: Env> Driver<E> {
         self.account().is_some() || (self.shard.settings().may_relay)(self.peer)
     }
 
-    fn on_lookup(&mut self, lookup: Lookup<'_>) {
-        let (Lookup::Verify(text) | Lookup::Expand(text)) = lookup;
-        let trimmed = text.trim().trim_start_matches('<').trim_end_matches('>');
-        let found = parse_mailbox(trimmed).map(|path| {
-            let snapshot = self.shard.directory();
-            let names = &self.shard.settings().directory;
-            let local = path.local().as_bytes();
-            match resolve(&snapshot, local, path.domain(), names) {
-                Resolution::Account { .. } => Ok(vec![path.to_address()]),
-                Resolution::Aliased(aliased) => Ok(match lookup {
-                    Lookup::Verify(_) => vec![path.to_address()],
-                    Lookup::Expand(_) => members(&aliased),
-                }),
-                Resolution::UnknownDomain => Err(None),
-                Resolution::UnknownUser => Err(Some(NO_USER)),
-                Resolution::Disabled => Err(Some(DISABLED)),
-                Resolution::Broken(_) => Err(Some(BROKEN)),
-            }
-        });
-        let mut out = Chain::new();
-        let answer = match &found {
-            Ok(Ok(mailboxes)) if !mailboxes.is_empty() => Found::Mailboxes(mailboxes),
-            Ok(Err(Some(reply))) => Found::Refused(*reply),
-            _ => Found::Hidden,
-        };
-        self.session.found(answer, &mut out);
-        self.put(out);
-    }
-
     /// Some: the owner of the sender's account has to be asked first.
     fn on_begin(&mut self) -> Option<Box<Asking>> {
         if self.turns_away() {
@@ -639,80 +611,6 @@ impl<E: Env> Driver<E> {
             internal_date: self.shard.env.wall().seconds(),
         }
     }
-
-    /// Waits for the commits in order and writes their replies. False: one of them is uncertain.
-    async fn fill_holes(&mut self) -> bool {
-        while let Some(hole) = self.holes.pop_front() {
-            let outcomes = hole.accepting.await;
-            if outcomes.contains(&Outcome::Uncertain) {
-                return false;
-            }
-            let verdicts = self.verdicts(&outcomes, &hole.shares);
-            if let (Some(report), [Outcome::Stored]) = (&hole.report, &*verdicts) {
-                self.report(report).await;
-            }
-            let took = self.shard.env.now().since(hole.begun);
-            let id = format!("id {}", hole.told.id);
-            let replies: Vec<smtp::Outcome<'_>> =
-                verdicts.iter().map(|&verdict| to_outcome(verdict, &id)).collect();
-            outcome_replies(&replies, self.settings.is_lmtp(), &mut self.ready);
-            self.tell(&hole.told, &verdicts, took);
-            self.ready.append(hole.after);
-        }
-        true
-    }
-
-    /// One verdict for each recipient by LMTP, one for all by SMTP.
-    fn verdicts(&self, outcomes: &[Outcome], shares: &[Share]) -> Vec<Outcome> {
-        if !self.settings.is_lmtp() {
-            let refused = refused_for_all(shares);
-            return vec![refused.unwrap_or_else(|| Outcome::overall(outcomes))];
-        }
-        let mut rest = outcomes;
-        let verdict = |share: &Share| match *share {
-            Share::Gone(outcome) => outcome,
-            Share::Accounts(count) => {
-                let (mine, after) = rest.split_at(count.min(rest.len()));
-                rest = after;
-                Outcome::overall(mine)
-            }
-        };
-        shares.iter().map(verdict).collect()
-    }
-
-    fn tell(&self, told: &Told, verdicts: &[Outcome], took: Duration) {
-        let figures = &self.shard.figures;
-        let first = verdicts.first().copied().unwrap_or(Outcome::BROKEN);
-        match first.class() {
-            Class::Ok => {
-                figures.stored.one();
-                figures.stored_octets.add(told.octets as u64);
-            }
-            Class::Transient => figures.deferred.one(),
-            Class::Permanent => figures.refused.one(),
-        }
-        figures.commit_micros.record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
-        if !crate::probe::event::enabled(Level::Info) {
-            return;
-        }
-        let sender = told.sender.as_ref().map(ToString::to_string).unwrap_or_default();
-        let recipients: Vec<String> = told.recipients.iter().map(ToString::to_string).collect();
-        let listed: Vec<Value<'_>> = recipients.iter().map(|one| one.as_str().into()).collect();
-        let peer = self.peer;
-        event(
-            Level::Info,
-            "message",
-            &[
-                ("id", told.id.as_str().into()),
-                ("peer", Value::Shown(&peer)),
-                ("sender", sender.as_str().into()),
-                ("recipients", Value::List(&listed)),
-                ("octets", told.octets.into()),
-                ("outcome", class_name(first.class()).into()),
-                ("took", took.into()),
-            ],
-        );
-    }
 }
 
 /// What the loop does once all that was received is worked through.
@@ -733,13 +631,6 @@ const NO_RELAY: Reply<'static> = Reply::new(550, 7, 1, "This server does not rel
 const NO_USER: Reply<'static> = Reply::new(550, 1, 1, "No such user here");
 const DISABLED: Reply<'static> = Reply::new(550, 2, 1, "This mailbox is disabled");
 const BROKEN: Reply<'static> = Reply::new(451, 3, 5, "The directory is out of order here");
-
-/// The members of an alias, as EXPN tells them.
-fn members(aliased: &Aliased) -> Vec<Address> {
-    let locals = aliased.locals.iter().map(|local| &*local.via);
-    let all = locals.chain(aliased.remotes.iter().map(|remote| &**remote));
-    all.filter_map(|text| parse_mailbox(text).ok().map(|path| path.to_address())).collect()
-}
 
 /// The one answer to SMTP where recipients have gone since they were accepted: if all have, nobody
 /// is there; else the sender is to come back and hears at RCPT who it was.

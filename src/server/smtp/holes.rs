@@ -1,0 +1,84 @@
+//! Commits that are under way: awaited in order, answered, told to the log.
+
+use super::{Driver, Outcome, Share, Told, class_name, refused_for_all, to_outcome};
+use crate::env::Env;
+use crate::model::reply::Class;
+use crate::probe::event::{Level, Value, event};
+use crate::proto::smtp::{self, outcome_replies};
+use std::time::Duration;
+
+impl<E: Env> Driver<E> {
+    /// Waits for the commits in order and writes their replies. False: one of them is uncertain.
+    pub(super) async fn fill_holes(&mut self) -> bool {
+        while let Some(hole) = self.holes.pop_front() {
+            let outcomes = hole.accepting.await;
+            if outcomes.contains(&Outcome::Uncertain) {
+                return false;
+            }
+            let verdicts = self.verdicts(&outcomes, &hole.shares);
+            if let (Some(report), [Outcome::Stored]) = (&hole.report, &*verdicts) {
+                self.report(report).await;
+            }
+            let took = self.shard.env.now().since(hole.begun);
+            let id = format!("id {}", hole.told.id);
+            let replies: Vec<smtp::Outcome<'_>> =
+                verdicts.iter().map(|&verdict| to_outcome(verdict, &id)).collect();
+            outcome_replies(&replies, self.settings.is_lmtp(), &mut self.ready);
+            self.tell(&hole.told, &verdicts, took);
+            self.ready.append(hole.after);
+        }
+        true
+    }
+
+    /// One verdict for each recipient by LMTP, one for all by SMTP.
+    fn verdicts(&self, outcomes: &[Outcome], shares: &[Share]) -> Vec<Outcome> {
+        if !self.settings.is_lmtp() {
+            let refused = refused_for_all(shares);
+            return vec![refused.unwrap_or_else(|| Outcome::overall(outcomes))];
+        }
+        let mut rest = outcomes;
+        let verdict = |share: &Share| match *share {
+            Share::Gone(outcome) => outcome,
+            Share::Accounts(count) => {
+                let (mine, after) = rest.split_at(count.min(rest.len()));
+                rest = after;
+                Outcome::overall(mine)
+            }
+        };
+        shares.iter().map(verdict).collect()
+    }
+
+    fn tell(&self, told: &Told, verdicts: &[Outcome], took: Duration) {
+        let figures = &self.shard.figures;
+        let first = verdicts.first().copied().unwrap_or(Outcome::BROKEN);
+        match first.class() {
+            Class::Ok => {
+                figures.stored.one();
+                figures.stored_octets.add(told.octets as u64);
+            }
+            Class::Transient => figures.deferred.one(),
+            Class::Permanent => figures.refused.one(),
+        }
+        figures.commit_micros.record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        if !crate::probe::event::enabled(Level::Info) {
+            return;
+        }
+        let sender = told.sender.as_ref().map(ToString::to_string).unwrap_or_default();
+        let recipients: Vec<String> = told.recipients.iter().map(ToString::to_string).collect();
+        let listed: Vec<Value<'_>> = recipients.iter().map(|one| one.as_str().into()).collect();
+        let peer = self.peer;
+        event(
+            Level::Info,
+            "message",
+            &[
+                ("id", told.id.as_str().into()),
+                ("peer", Value::Shown(&peer)),
+                ("sender", sender.as_str().into()),
+                ("recipients", Value::List(&listed)),
+                ("octets", told.octets.into()),
+                ("outcome", class_name(first.class()).into()),
+                ("took", took.into()),
+            ],
+        );
+    }
+}

@@ -1,0 +1,47 @@
+//! VRFY and EXPN: who is told to whom.
+
+use super::{BROKEN, DISABLED, Driver, NO_USER};
+use crate::bytes::chain::Chain;
+use crate::directory::{Aliased, Resolution, resolve};
+use crate::env::Env;
+use crate::model::address::Address;
+use crate::proto::smtp::{Found, Lookup};
+use crate::wire::address::parse_mailbox;
+
+impl<E: Env> Driver<E> {
+    pub(super) fn on_lookup(&mut self, lookup: Lookup<'_>) {
+        let (Lookup::Verify(text) | Lookup::Expand(text)) = lookup;
+        let trimmed = text.trim().trim_start_matches('<').trim_end_matches('>');
+        let found = parse_mailbox(trimmed).map(|path| {
+            let snapshot = self.shard.directory();
+            let names = &self.shard.settings().directory;
+            let local = path.local().as_bytes();
+            match resolve(&snapshot, local, path.domain(), names) {
+                Resolution::Account { .. } => Ok(vec![path.to_address()]),
+                Resolution::Aliased(aliased) => Ok(match lookup {
+                    Lookup::Verify(_) => vec![path.to_address()],
+                    Lookup::Expand(_) => members(&aliased),
+                }),
+                Resolution::UnknownDomain => Err(None),
+                Resolution::UnknownUser => Err(Some(NO_USER)),
+                Resolution::Disabled => Err(Some(DISABLED)),
+                Resolution::Broken(_) => Err(Some(BROKEN)),
+            }
+        });
+        let mut out = Chain::new();
+        let answer = match &found {
+            Ok(Ok(mailboxes)) if !mailboxes.is_empty() => Found::Mailboxes(mailboxes),
+            Ok(Err(Some(reply))) => Found::Refused(*reply),
+            _ => Found::Hidden,
+        };
+        self.session.found(answer, &mut out);
+        self.put(out);
+    }
+}
+
+/// The members of an alias, as EXPN tells them.
+fn members(aliased: &Aliased) -> Vec<Address> {
+    let locals = aliased.locals.iter().map(|local| &*local.via);
+    let all = locals.chain(aliased.remotes.iter().map(|remote| &**remote));
+    all.filter_map(|text| parse_mailbox(text).ok().map(|path| path.to_address())).collect()
+}
