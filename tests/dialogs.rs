@@ -5,6 +5,7 @@
 //! # a remark
 //! @lmtp                     settings, before the first line: @lmtp @submission @vrfy @expn @dsn
 //! @odd_hello                … @extensions for all of them, whether any listener offers them or not
+//! @auth                     AUTH in clear too; @auth_tls: AUTH, but no passwords in clear
 //! @max_message_size 100     @recipients_max 3   @errors_max 2   @hops_max 2   @junk_max 3
 //! @command_line_max 20      @text_line_max 10
 //! C EHLO a                  the client sends this line and CRLF
@@ -12,7 +13,6 @@
 //! S 250 2.0.0 Ok            the server says this line
 //! S* 250                    … a line that begins with this
 //! M <a@b.example> -> <c@local.example>: Subject: x\r\n       a message is stored
-//! @authenticated            the client has shown who it is
 //! @time_out                 the driver's deadline passes
 //! closed                    the server hung up
 //! ```
@@ -22,6 +22,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by panic")]
 
+use pombal::proto::sasl::Policy;
 use pombal::proto::smtp::replay::{Message, Replay};
 use pombal::proto::smtp::{Extensions, Service, Settings};
 use std::path::{Path, PathBuf};
@@ -31,7 +32,6 @@ use std::path::{Path, PathBuf};
 enum Event {
     Send(Vec<u8>),
     TimeOut,
-    Authenticated,
     Said(String),
     SaidFront(String),
     Stored(String),
@@ -75,8 +75,13 @@ fn read(file: &Path) -> (Settings, Vec<Event>) {
             "@submission" => settings.service = Service::Submission,
             "@vrfy" => settings.vrfy = true,
             "@expn" => settings.expn = true,
-            "@dsn" => settings.dialect.extensions = Extensions::DSN,
+            "@dsn" => settings.dialect.extensions = with(&settings, Extensions::DSN),
             "@extensions" => settings.dialect.extensions = Extensions::ALL,
+            "@auth" | "@auth_tls" => {
+                settings.dialect.extensions = with(&settings, Extensions::AUTH);
+                settings.auth = Policy { plaintext: kind == "@auth", ..Policy::default() };
+            }
+            "@logins_max" => settings.logins_failed_max = u8::try_from(number()).unwrap(),
             "@odd_hello" => settings.dialect.odd_hello = true,
             "@max_message_size" => settings.max_message_size = number(),
             "@recipients_max" => settings.recipients_max = u32::try_from(number()).unwrap(),
@@ -85,7 +90,6 @@ fn read(file: &Path) -> (Settings, Vec<Event>) {
             "@text_line_max" => settings.text_line_max = u32::try_from(number()).unwrap(),
             "@junk_max" => settings.junk_commands_max = u32::try_from(number()).unwrap(),
             "@hops_max" => settings.hops_max = u32::try_from(number()).unwrap(),
-            "@authenticated" => events.push(Event::Authenticated),
             "@time_out" => events.push(Event::TimeOut),
             "C" => events.push(Event::Send([rest.as_bytes(), b"\r\n"].concat())),
             "R" => events.push(Event::Send(unescape(rest))),
@@ -97,6 +101,11 @@ fn read(file: &Path) -> (Settings, Vec<Event>) {
         }
     }
     (settings, events)
+}
+
+/// One extension more.
+fn with(settings: &Settings, extension: Extensions) -> Extensions {
+    settings.dialect.extensions.with(extension)
 }
 
 /// `\r`, `\n`, `\\` and `\xHH` are octets.
@@ -139,7 +148,6 @@ fn play(file: &Path, settings: &Settings, events: &[Event], piece: usize) {
                 octets.chunks(piece).for_each(|part| replay.send(part));
                 said.extend(lines(&replay.take_said()));
             }
-            Event::Authenticated => replay.authenticated(),
             Event::TimeOut => {
                 replay.time_out();
                 said.extend(lines(&replay.take_said()));

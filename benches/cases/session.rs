@@ -43,7 +43,9 @@ pub(crate) fn smtp(settings: &Rc<Settings>, input: &[u8]) -> Vec<u8> {
             }
             Step::Close => break,
             Step::Continue | Step::Abort => {}
-            Step::Read | Step::Lookup(_) => unreachable!("the input has all and asks for nobody"),
+            Step::Read | Step::Lookup(_) | Step::Auth(_) => {
+                unreachable!("the input has all and asks for nobody")
+            }
         }
     }
     assert!(out.to_vec().ends_with(b"\r\n") && at == input.len());
@@ -95,7 +97,7 @@ pub(crate) fn pop3(maildrop: &Rc<Same>, commands: &[u8]) -> u64 {
         at += used;
         match step {
             pop3::Step::Continue => {}
-            pop3::Step::Login { .. } => {
+            pop3::Step::Login(_) => {
                 session.login(pop3::Verdict::Open(Drop(Rc::clone(maildrop))), &mut out);
             }
             pop3::Step::Retrieve { .. } => {
@@ -105,7 +107,9 @@ pub(crate) fn pop3(maildrop: &Rc<Same>, commands: &[u8]) -> u64 {
             }
             pop3::Step::Update => session.updated(true, &mut out),
             pop3::Step::Close => break,
-            pop3::Step::Read | pop3::Step::Top { .. } => unreachable!("nobody asked for it"),
+            pop3::Step::Read | pop3::Step::Top { .. } | pop3::Step::Auth(_) => {
+                unreachable!("nobody asked for it")
+            }
         }
         if out.len() > 64 << 10 {
             sent += to_u64(out.slices().map(<[u8]>::len).sum());

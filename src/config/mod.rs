@@ -21,6 +21,7 @@ pub use units::Network;
 
 use crate::model::limits::CONFIG_OCTETS_MAX;
 use crate::policy::Checks;
+use crate::proto::sasl::Mechanisms;
 use crate::server::imap;
 use crate::server::submission;
 use crate::wire::imap::capability::Capabilities;
@@ -114,6 +115,8 @@ pub struct Certificate {
 pub struct Auth {
     /// LOGIN, PLAIN, USER and PASS also without TLS.
     pub allow_plaintext: bool,
+    /// What SASL mechanisms are offered, where the connection is fit for them.
+    pub mechanisms: Mechanisms,
     /// Octets of memory of one argon2id hash.
     pub argon2_memory: u64,
     pub argon2_passes: u32,
@@ -139,6 +142,7 @@ pub struct Directory {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key that is on or off")]
 pub struct Smtp {
     /// Octets of one message, trace fields not counted.
     pub max_message_size: u64,
@@ -160,6 +164,8 @@ pub struct Smtp {
     pub expn: bool,
     /// EHLO may have comments and further words behind the name.
     pub odd_hello: bool,
+    /// AUTH is offered on port 25, for clients that cannot use submission.
+    pub auth: bool,
     /// May relay without AUTH.
     pub relay_networks: Vec<Network>,
 }

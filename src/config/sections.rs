@@ -11,6 +11,7 @@ use super::{
 use crate::model::address::Address;
 use crate::model::limits;
 use crate::probe::event::Level;
+use crate::proto::sasl::{self, Mechanism, Mechanisms};
 use crate::server::allowance::Rates;
 use crate::server::imap;
 use crate::server::submission::{self, FromCheck, SendAs};
@@ -260,6 +261,7 @@ fn certificate(section: &mut Section<'_, '_, '_>) -> Option<Certificate> {
 fn auth(mut section: Section<'_, '_, '_>) -> Auth {
     let auth = Auth {
         allow_plaintext: section.flag("allow_plaintext", false),
+        mechanisms: mechanisms(&mut section),
         argon2_memory: section.size("argon2_memory", 19 << 20, 8 << 10..=256 << 20),
         argon2_passes: section.count("argon2_passes", 2, 1..=64),
         argon2_lanes: section.count("argon2_lanes", 1, 1..=16),
@@ -279,6 +281,19 @@ fn auth(mut section: Section<'_, '_, '_>) -> Auth {
     };
     section.end();
     auth
+}
+
+/// An empty list: only USER and PASS of POP3 and LOGIN of IMAP.
+fn mechanisms(section: &mut Section<'_, '_, '_>) -> Mechanisms {
+    let names: Vec<&str> = sasl::ALL.iter().map(|one| one.name()).collect();
+    let read = |text: &str| {
+        let found = Mechanism::find(text.as_bytes());
+        found.ok_or_else(|| format!("{text:?} is no mechanism"))
+    };
+    let show = |one: &Mechanism| one.name().to_owned();
+    let allowed = format!("a list of {}", names.join(", "));
+    let all = section.list("mechanisms", Some(sasl::ALL.into()), &allowed, read, show);
+    all.unwrap_or_default().into_iter().collect()
 }
 
 fn directory(mut section: Section<'_, '_, '_>) -> Directory {
@@ -343,6 +358,7 @@ fn smtp(mut section: Section<'_, '_, '_>) -> Smtp {
         vrfy: section.flag("vrfy", false),
         expn: section.flag("expn", false),
         odd_hello: section.flag("odd_hello", false),
+        auth: section.flag("auth", false),
         relay_networks: section.networks("relay_networks"),
     };
     section.end();

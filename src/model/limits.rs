@@ -41,6 +41,9 @@ pub const MESSAGE_OCTETS_MAX: u64 = 50 << 20;
 /// Messages of one session whose commit may be under way while later commands are read.
 pub const SMTP_COMMITS_OPEN_MAX: usize = 64;
 
+/// Failed logins of one SMTP session before it is closed.
+pub const SMTP_LOGINS_FAILED_MAX: u8 = 5;
+
 /// Recipients of one message that a user sends; each more gets 452 4.5.3.
 pub const SUBMISSION_RECIPIENTS_MAX: usize = 500;
 /// Messages that an account may send in an hour, and in a day: more than people write, and little

@@ -9,9 +9,10 @@ use super::shard::Plan;
 use crate::config::{Config, Loaded, Setting};
 
 /// Sections and keys that are taken over; what stands in [`STAY`] is not.
-const TAKEN: [&str; 13] = [
+const TAKEN: [&str; 14] = [
     "hostname",
     "auth.allow_plaintext",
+    "auth.mechanisms",
     "directory.",
     "smtp.",
     "protect.",
@@ -98,6 +99,7 @@ fn with(old: &Config, new: &Config) -> Config {
     let mut config = old.clone();
     config.hostname = new.hostname.clone();
     config.auth.allow_plaintext = new.auth.allow_plaintext;
+    config.auth.mechanisms = new.auth.mechanisms;
     config.directory = new.directory.clone();
     config.smtp = new.smtp.clone();
     config.smtp.max_message_size = old.smtp.max_message_size;

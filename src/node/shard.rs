@@ -13,6 +13,7 @@ use crate::model::id::{LogId, ShardId};
 use crate::model::limits::{IMAP_COMMAND_OCTETS_MAX, TRACE_OCTETS_MAX};
 use crate::mta::Intake;
 use crate::probe::event::{Level, event};
+use crate::proto::sasl::Policy;
 use crate::proto::{pop3, smtp};
 use crate::queue::Spool;
 use crate::server::draft::Room;
@@ -76,18 +77,20 @@ impl Plan {
         let config = &self.config;
         let shards = usize::from(self.shards);
         let share = |count: u32| usize::try_from(count).unwrap_or(usize::MAX).div_ceil(shards);
+        let policy =
+            Policy { mechanisms: config.auth.mechanisms, plaintext: config.auth.allow_plaintext };
         Settings {
-            smtp: Rc::new(self.smtp(smtp::Service::Mx)),
-            lmtp: Rc::new(self.smtp(smtp::Service::Lmtp)),
-            submissions: Rc::new(self.smtp(smtp::Service::Submission)),
+            smtp: Rc::new(self.smtp(smtp::Service::Mx, policy)),
+            lmtp: Rc::new(self.smtp(smtp::Service::Lmtp, policy)),
+            submissions: Rc::new(self.smtp(smtp::Service::Submission, policy)),
             submission: config.submission.policy.clone(),
             pop3: pop3::Settings {
-                plaintext: config.auth.allow_plaintext,
+                auth: policy,
                 errors_max: config.pop3.max_errors,
                 logins_failed_max: config.pop3.max_failed_logins,
             },
             imap: imap::Settings {
-                plaintext: config.auth.allow_plaintext,
+                auth: policy,
                 idle_timeout: config.imap.idle_timeout,
                 idle_keepalive: Some(config.imap.idle_keepalive).filter(|pause| !pause.is_zero()),
                 login_timeout: config.imap.login_timeout,
@@ -130,16 +133,23 @@ impl Plan {
     }
 
     /// What the machine of one kind of listener is to know.
-    fn smtp(&self, service: smtp::Service) -> smtp::Settings {
+    fn smtp(&self, service: smtp::Service, policy: Policy) -> smtp::Settings {
         let config = &self.config;
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let (recipients_max, extensions) = match service {
+            smtp::Service::Mx if config.smtp.auth => {
+                (config.smtp.max_recipients, smtp::Extensions::AUTH)
+            }
             smtp::Service::Mx | smtp::Service::Lmtp => {
                 (config.smtp.max_recipients, smtp::Extensions::NONE)
             }
             // What is reported comes back: sender and recipients are both here.
-            smtp::Service::Submission => (config.submission.max_recipients, smtp::Extensions::DSN),
+            smtp::Service::Submission => (
+                config.submission.max_recipients,
+                smtp::Extensions::DSN.with(smtp::Extensions::AUTH),
+            ),
         };
+        let knows_auth = extensions.has(smtp::Extensions::AUTH);
         smtp::Settings {
             hostname: config.hostname.as_str().into(),
             service,
@@ -152,6 +162,7 @@ impl Plan {
             hops_max: count(config.smtp.max_hops),
             vrfy: config.smtp.vrfy,
             expn: config.smtp.expn,
+            auth: if knows_auth { policy } else { Policy::NOTHING },
             dialect: smtp::Dialect { extensions, odd_hello: config.smtp.odd_hello },
             ..smtp::Settings::default()
         }

@@ -13,6 +13,7 @@ mod guest;
 pub mod imap;
 pub mod lease;
 pub mod listener;
+pub mod login;
 pub mod owner;
 mod pace;
 pub mod pop3;

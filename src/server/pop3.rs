@@ -5,9 +5,9 @@
 //! one message.
 
 use super::listener::Admitted;
+use super::login::{Attempt, Door, Heard, Login};
 use super::pace::Coming;
 use super::shard::{Call, Moving, Shard};
-use crate::auth;
 use crate::bytes::buffer::Buffer;
 use crate::bytes::chain::Chain;
 use crate::bytes::hash::Map;
@@ -17,9 +17,9 @@ use crate::mesh::Full;
 use crate::model::id::{AccountId, ShardId, Uid};
 use crate::probe::event::{Level, Value, event};
 use crate::proto::pop3::{
-    Maildrop, Method, Sending, Session, Step, Verdict, octets_sent, removed, unavailable,
+    Maildrop, Sending, Session, Step, Verdict, octets_sent, removed, unavailable,
 };
-use crate::proto::sasl::Credentials;
+use crate::proto::sasl::Outcome;
 use crate::store::{AppendError, ReadError};
 use crate::tls::Stream;
 use futures_lite::future::or;
@@ -66,8 +66,9 @@ struct Driver<E: Env> {
     shard: Rc<Shard<E>>,
     peer: IpAddr,
     session: Session<Open>,
-    account: Option<(AccountId, Box<str>)>,
-    method: Method,
+    /// Who has logged in.
+    login: Option<Login>,
+    attempt: Option<Box<Attempt>>,
     buffer: Buffer,
     coming: Coming,
     out: Chain,
@@ -94,7 +95,7 @@ pub async fn serve<E: Env>(shard: Rc<Shard<E>>, conn: Stream<E>, admitted: Admit
 
 /// Goes on with a session of another shard, whose user lives here.
 pub async fn adopt<E: Env>(shard: Rc<Shard<E>>, moving: Moving<E::Conn>) {
-    let Moving { conn, session, unread, account, user, method } = moving;
+    let Moving { conn, session, unread, login } = moving;
     let Ok(mut conn) = Stream::attach(&shard.env, conn) else { return };
     let peer = conn.peer().ip();
     let mut session = Session::arrive(session);
@@ -110,7 +111,7 @@ pub async fn adopt<E: Env>(shard: Rc<Shard<E>>, moving: Moving<E::Conn>) {
     };
     let mut driver = Driver::new(shard, peer, session);
     driver.buffer.push(&unread);
-    Box::pin(driver.open(account, user, method)).await;
+    Box::pin(driver.open(login)).await;
     driver.run(conn).await;
     drop(admitted);
 }
@@ -122,8 +123,8 @@ impl<E: Env> Driver<E> {
             shard,
             peer,
             session,
-            account: None,
-            method: Method::User,
+            login: None,
+            attempt: None,
             buffer: Buffer::new(),
             coming: Coming::default(),
             out: Chain::new(),
@@ -201,9 +202,22 @@ impl<E: Env> Driver<E> {
                 Step::Read => return Ok(Goes::Read),
                 Step::Close => return Ok(Goes::Close),
                 Step::Continue => {}
-                Step::Login { credentials, method } => {
-                    if !Box::pin(self.on_login(conn, credentials, method)).await? {
+                Step::Login(credentials) => {
+                    let shard = Rc::clone(&self.shard);
+                    let login = Box::pin(shard.log_in(self.door(), &credentials, "USER")).await;
+                    if !Box::pin(self.on_login(conn, login)).await? {
                         return Ok(Goes::Moved);
+                    }
+                }
+                Step::Auth(said) => {
+                    let shard = Rc::clone(&self.shard);
+                    match Box::pin(shard.hear(self.door(), &mut self.attempt, said)).await {
+                        Heard::Challenge(octets) => self.session.challenge(&octets, &mut self.out),
+                        Heard::Done(login) => {
+                            if !Box::pin(self.on_login(conn, login)).await? {
+                                return Ok(Goes::Moved);
+                            }
+                        }
                     }
                 }
                 Step::Retrieve { index } => Box::pin(self.send(conn, index, None)).await?,
@@ -215,64 +229,45 @@ impl<E: Env> Driver<E> {
         }
     }
 
-    /// False: the session moves to another shard; `account` says whose it is.
+    fn door(&self) -> Door {
+        Door { protocol: "pop3", peer: self.peer }
+    }
+
+    /// False: the session moves to another shard; `login` says whose it is.
     async fn on_login(
         &mut self,
         conn: &mut Stream<E>,
-        credentials: Credentials,
-        method: Method,
+        login: Result<Login, Outcome>,
     ) -> io::Result<bool> {
-        let shard = Rc::clone(&self.shard);
-        let snapshot = shard.directory();
-        let names = &shard.settings().directory;
-        let user = &*credentials.user;
-        let claim = auth::Claim { user, password: credentials.password.expose(), peer: self.peer };
-        let env = shard.env.clone();
-        let sleep = async move |pause| env.sleep(pause).await;
-        let now = shard.env.now();
-        let checked = shard.authenticator.verify(&snapshot, names, claim, now, sleep).await;
-        let refused = match checked {
-            auth::Verdict::Account(account) => {
-                if shard.owner(account) == shard.log.id() {
-                    self.open(account, user.into(), method).await;
-                    return Ok(true);
-                }
+        match login {
+            Ok(login) if self.shard.owner(login.account) == self.shard.log.id() => {
+                self.open(login).await;
+            }
+            Ok(login) => {
                 self.flush(conn).await?;
-                self.account = Some((account, user.into()));
-                self.method = method;
+                self.login = Some(login);
                 return Ok(false);
             }
-            auth::Verdict::Refused => Verdict::Refused,
-            auth::Verdict::Disabled => Verdict::Disabled,
-            auth::Verdict::Busy => Verdict::Later,
-        };
-        shard.figures.logins_failed.one();
-        let peer = self.peer;
-        let fields = [
-            ("protocol", "pop3".into()),
-            ("peer", Value::Shown(&peer)),
-            ("user", user.into()),
-            ("method", method.name().into()),
-        ];
-        event(Level::Info, "login_failed", &fields);
-        self.session.login(refused, &mut self.out);
+            Err(outcome) => {
+                self.shard.figures.logins_failed.one();
+                self.session.login(Verdict::refused(outcome), &mut self.out);
+            }
+        }
         Ok(true)
     }
 
     /// Hands the session to the shard that owns its maildrop. Comes back with it, and a login that
     /// is to be tried later, if that one has more to do than it may queue.
     fn depart(self, conn: Stream<E>) -> Option<(Box<Driver<E>>, Stream<E>)> {
-        let Driver { shard, peer, session, account, method, buffer, .. } = self;
-        let (account, user) = account?;
+        let Driver { shard, peer, session, login, buffer, .. } = self;
+        let login = login?;
+        let owner = ShardId(shard.owner(login.account).0);
         let moving = Moving {
             conn: conn.detach().ok()?,
             session: session.depart(),
             unread: buffer.filled().to_vec(),
-            account,
-            user,
-            method,
+            login,
         };
-        let owner = ShardId(shard.owner(account).0);
         let Err(Full(Call::Pop3(moving))) = shard.mesh.send(owner, Call::Pop3(Box::new(moving)))
         else {
             return None;
@@ -286,7 +281,8 @@ impl<E: Env> Driver<E> {
     }
 
     /// Locks and opens the maildrop of a user who has shown the right password.
-    async fn open(&mut self, account: AccountId, user: Box<str>, method: Method) {
+    async fn open(&mut self, login: Login) {
+        let account = login.account;
         let verdict = match self.shard.locks.lock(account) {
             None => Verdict::InUse,
             Some(lock) => {
@@ -306,12 +302,12 @@ impl<E: Env> Driver<E> {
             &[
                 ("protocol", "pop3".into()),
                 ("peer", Value::Shown(&peer)),
-                ("user", (&*user).into()),
-                ("method", method.name().into()),
+                ("user", (&*login.user).into()),
+                ("method", login.method.into()),
                 ("opened", opened.into()),
             ],
         );
-        self.account = Some((account, user));
+        self.login = Some(login);
         self.session.login(verdict, &mut self.out);
     }
 
@@ -351,7 +347,7 @@ impl<E: Env> Driver<E> {
                 return Ok(());
             }
             Err(error) => {
-                let account = self.account.as_ref().map_or(AccountId(0), |(account, _)| *account);
+                let account = self.login.as_ref().map_or(AccountId(0), |login| login.account);
                 self.shard.tell_unreadable(account, &entry, &error);
                 unavailable(&mut self.out);
                 return Ok(());
@@ -373,7 +369,7 @@ impl<E: Env> Driver<E> {
 
     /// Whether the maildrop, as it is now and not as it was opened, has the message.
     fn still_holds(&self, uid: Uid) -> bool {
-        let Some((account, _)) = &self.account else { return false };
+        let Some(Login { account, .. }) = &self.login else { return false };
         self.shard.accounts.borrow().view(*account, INBOX).find(uid).is_some()
     }
 
@@ -385,10 +381,10 @@ impl<E: Env> Driver<E> {
             let of = |index| maildrop.and_then(|maildrop| maildrop.entry(index));
             self.session.deleted().filter_map(of).map(|entry| entry.uid).collect()
         };
-        let removed = match (&self.account, uids.is_empty()) {
+        let removed = match (&self.login, uids.is_empty()) {
             (_, true) => Ok(0),
             // In the account's turn: an IMAP session may be moving the same messages away.
-            (Some((account, _)), false) => self.shard.desk.expunge(*account, INBOX, &uids).await,
+            (Some(login), false) => self.shard.desk.expunge(login.account, INBOX, &uids).await,
             (None, false) => Err(ChangeError::Missing),
         };
         match removed {
@@ -403,7 +399,7 @@ impl<E: Env> Driver<E> {
     }
 
     fn tell(&self, why: &str) {
-        let Some((_, user)) = &self.account else { return };
+        let Some(Login { user, .. }) = &self.login else { return };
         let peer = self.peer;
         event(
             Level::Info,

@@ -6,6 +6,7 @@ use super::draft::Room;
 use super::flag::Flag;
 use super::guard::{self, Guard};
 use super::imap;
+use super::login::Login;
 use super::owner::{self, Question, Told};
 use super::submission;
 use crate::auth::Authenticator;
@@ -55,9 +56,7 @@ pub struct Moving<C: Conn> {
     pub session: pop3::Departed,
     /// What was received behind the login.
     pub unread: Vec<u8>,
-    pub account: AccountId,
-    pub user: Box<str>,
-    pub method: pop3::Method,
+    pub login: Login,
 }
 
 /// What the operator set, for all sessions of a shard.
@@ -132,6 +131,10 @@ crate::figures! {
         pub commands: Gauge = "pombal_imap_command_octets",
         /// Microseconds from the end of a message to its commit.
         pub commit_micros: Histogram = "pombal_commit_microseconds",
+        /// SMTP logins that succeeded.
+        pub smtp_logins: Counter = "pombal_smtp_logins_total",
+        /// SMTP logins that failed.
+        pub smtp_logins_failed: Counter = "pombal_smtp_logins_failed_total",
         /// POP3 logins that succeeded.
         pub logins: Counter = "pombal_pop3_logins_total",
         /// POP3 logins that failed.

@@ -21,6 +21,7 @@ mod submit;
 use super::draft::Draft;
 use super::guest::{Guest, Missed};
 use super::listener::{Admitted, Protocol, smtp_settings};
+use super::login::{Attempt, Login};
 use super::pace::{Coming, Pace};
 use super::shard::Shard;
 use super::submission;
@@ -38,6 +39,7 @@ use crate::model::reply::{Class, Enhanced};
 use crate::model::time::Mono;
 use crate::mta::report::Delivered;
 use crate::mta::{Accepting, Envelope, MailOptions, Outcome, Rcpt, RcptOptions, Rooms};
+use crate::proto::sasl::Move;
 use crate::proto::smtp::{self, Session, Settings, Step, Verdict};
 use crate::tls::Stream;
 use crate::wire::address::ForwardPath;
@@ -119,6 +121,9 @@ struct Driver<E: Env> {
     session: Session,
     settings: Rc<Settings>,
     transaction: Option<Box<Transaction>>,
+    attempt: Option<Box<Attempt>>,
+    /// Who has authenticated.
+    login: Option<Box<Login>>,
     /// Replies that may go out now.
     ready: Chain,
     holes: VecDeque<Hole>,
@@ -145,6 +150,8 @@ pub async fn serve<E: Env>(
         shard,
         settings,
         transaction: None,
+        attempt: None,
+        login: None,
         ready: Chain::new(),
         holes: VecDeque::new(),
         unsent: 0,
@@ -174,6 +181,10 @@ impl<E: Env> Driver<E> {
                     Box::pin(self.hear(*asking)).await;
                     continue;
                 }
+                Goes::Auth(said) => {
+                    Box::pin(self.authenticate(said)).await;
+                    continue;
+                }
                 goes_on => goes_on,
             };
             if !self.holes.is_empty() && !Box::pin(self.fill_holes()).await {
@@ -185,7 +196,7 @@ impl<E: Env> Driver<E> {
             }
             match goes_on {
                 Goes::Close => return conn.close().await,
-                Goes::Again | Goes::Ask(_) => continue,
+                Goes::Again | Goes::Ask(_) | Goes::Auth(_) => continue,
                 Goes::Wait(pause) => {
                     or(self.shard.env.sleep(pause), self.shard.draining.wait()).await;
                     continue;
@@ -283,6 +294,7 @@ impl<E: Env> Driver<E> {
                     self.on_lookup(lookup);
                     None
                 }
+                Step::Auth(said) => Some(Goes::Auth(said)),
                 Step::Begin => self.on_begin().map(Goes::Ask),
                 Step::Body(octets) => {
                     let transaction = self.transaction.as_deref_mut();
@@ -473,7 +485,7 @@ impl<E: Env> Driver<E> {
 
     /// Who has shown who he is, if anybody.
     fn account(&self) -> Option<AccountId> {
-        self.session.account()
+        self.login.as_ref().map(|login| login.account)
     }
 
     /// Mail for other servers is taken from who logged in, and from where the operator says.
@@ -620,6 +632,8 @@ enum Goes {
     Ask(Box<Asking>),
     /// After a pause, for who asks too much.
     Wait(Duration),
+    /// A client authenticates.
+    Auth(Move),
     /// Enough commits are open, or replies wait: fill the holes, write, then work on.
     Again,
     Close,

@@ -20,7 +20,7 @@ const CLEAR_OFF: &str = "[auth]\nallow_plaintext = false\n";
 fn wants(id: &str) -> &'static str {
     match id {
         "pop3-case" | "pop3-capa-trans" => {
-            "+OK|...|TOP|...|UIDL|...|SASL PLAIN|...|RESP-CODES|...|PIPELINING|...|."
+            "+OK|...|TOP|...|UIDL|...|SASL PLAIN LOGIN|...|RESP-CODES|...|PIPELINING|...|."
         }
         "pop3-user-sp" => "+OK",
         // Nobody has that name; that the spaces count is looked at by itself.

@@ -18,7 +18,7 @@
 //!   - answers come in the order of the commands (RFC 2449 §6.6)
 //!   - the maildrop, and with it the lock, is dropped before the last answer is written
 //!
-//! Illegal: to step while a question ([`Step::Login`], [`Step::Update`]) is open.
+//! Illegal: to step while a question ([`Step::Login`], [`Step::Auth`], [`Step::Update`]) is open.
 
 mod message;
 #[cfg(any(test, feature = "sim"))]
@@ -32,7 +32,7 @@ pub use session::{Departed, Session};
 
 use crate::bytes::chain::Chain;
 use crate::model::limits::{POP3_ERRORS_MAX, POP3_LOGINS_FAILED_MAX};
-use crate::proto::sasl::{Credentials, Mechanism};
+use crate::proto::sasl::{Credentials, Move, Outcome, Policy};
 
 /// What one session serves: fixed at login, so that numbers and sizes hold until the end
 /// (RFC 1939 §5). Messages are told by their index, from 0.
@@ -51,9 +51,9 @@ pub trait Maildrop {
 /// What the operator decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Passwords may cross the wire in clear (RFC 2595 §2.3). Off: USER, PASS and AUTH PLAIN are
-    /// neither listed nor taken.
-    pub plaintext: bool,
+    /// How clients may authenticate. Where no password may be sent (RFC 2595 §2.3), USER, PASS and
+    /// AUTH PLAIN are neither listed nor taken.
+    pub auth: Policy,
     /// A session with more wrong commands is closed.
     pub errors_max: u32,
     /// A session with so many failed logins is closed.
@@ -63,7 +63,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
-            plaintext: true,
+            auth: Policy { plaintext: true, ..Policy::default() },
             errors_max: POP3_ERRORS_MAX,
             logins_failed_max: POP3_LOGINS_FAILED_MAX,
         }
@@ -78,8 +78,11 @@ pub enum Step {
     /// Step again; not before some was sent if more than
     /// [`REPLY_OCTETS_PENDING_MAX`](crate::model::limits::REPLY_OCTETS_PENDING_MAX) wait.
     Continue,
-    /// Check these, open and lock the maildrop, then call [`Session::login`].
-    Login { credentials: Credentials, method: Method },
+    /// USER and PASS: check these, open and lock the maildrop, then call [`Session::login`].
+    Login(Credentials),
+    /// AUTH, or the answer to a challenge: call [`Session::challenge`], or, once the exchange is
+    /// over, as for [`Step::Login`].
+    Auth(Move),
     /// Send this message by [`Sending::whole`], or call [`unavailable`].
     Retrieve { index: u32 },
     /// Send the head and `lines` lines of the body by [`Sending::top`], or call [`unavailable`].
@@ -91,24 +94,6 @@ pub enum Step {
     Close,
 }
 
-/// How a client logs in, for the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Method {
-    /// USER and PASS.
-    User,
-    /// AUTH.
-    Sasl(Mechanism),
-}
-
-impl Method {
-    pub fn name(self) -> &'static str {
-        match self {
-            Method::User => "USER",
-            Method::Sasl(mechanism) => mechanism.name(),
-        }
-    }
-}
-
 /// How a login ended.
 #[derive(Debug)]
 pub enum Verdict<M> {
@@ -118,6 +103,10 @@ pub enum Verdict<M> {
     Refused,
     /// The password is right, but the account is switched off.
     Disabled,
+    /// The password is right, but the user may not act for the one he named.
+    Foreign,
+    /// Not what the mechanism says in this place.
+    Malformed,
     /// Another session has the maildrop (RFC 2449 §8.1.2).
     InUse,
     /// Not now, whatever the password: overload, or a fault that passes (RFC 3206 §4).
@@ -130,6 +119,19 @@ pub enum Verdict<M> {
 /// without a code, since it is neither the system nor for now (RFC 3206 §4).
 pub fn removed(out: &mut Chain) {
     out.put(b"-ERR the message was removed by another session\r\n");
+}
+
+impl<M> Verdict<M> {
+    /// The verdict on a login that came to nothing.
+    pub fn refused(outcome: Outcome) -> Verdict<M> {
+        match outcome {
+            Outcome::Refused => Verdict::Refused,
+            Outcome::Disabled => Verdict::Disabled,
+            Outcome::Foreign => Verdict::Foreign,
+            Outcome::Malformed => Verdict::Malformed,
+            Outcome::Accepted | Outcome::Later => Verdict::Later,
+        }
+    }
 }
 
 /// Answers RETR or TOP of a message that cannot be read now.

@@ -6,6 +6,7 @@ use crate::bytes::chain::{Chain, Shared};
 use crate::bytes::codec::to_usize;
 use crate::model::limits::SASL_LINE_OCTETS_MAX;
 use crate::model::limits::{POP3_LINE_OCTETS_MAX, REPLY_OCTETS_PENDING_MAX};
+use crate::proto::sasl::{Credentials, Exchange, Policy, Turn};
 use crate::wire::pop3::put_number;
 use std::cell::Cell;
 use std::rc::Rc;
@@ -49,7 +50,10 @@ impl Maildrop for Held {
     }
 }
 
-const SETTINGS: Settings = Settings { plaintext: true, errors_max: 50, logins_failed_max: 5 };
+fn settings(plaintext: bool) -> Settings {
+    let auth = Policy { plaintext, ..Policy::default() };
+    Settings { auth, errors_max: 50, logins_failed_max: 5 }
+}
 
 fn sent_to_another_shard<T: Send + 'static>(departed: T) -> T {
     departed
@@ -65,11 +69,12 @@ pub(super) struct World {
     pub closed: bool,
     pub removed: Vec<u32>,
     pub logins: Vec<String>,
+    exchange: Exchange,
 }
 
 impl World {
     pub(super) fn new(plaintext: bool, mails: Vec<Mail>) -> World {
-        let session = Session::new(Settings { plaintext, ..SETTINGS });
+        let session = Session::new(settings(plaintext));
         let mut out = Chain::new();
         session.greet(&mut out);
         World {
@@ -81,6 +86,7 @@ impl World {
             closed: false,
             removed: Vec::new(),
             logins: Vec::new(),
+            exchange: Exchange::new(),
         }
     }
 
@@ -95,15 +101,12 @@ impl World {
             match step {
                 Step::Read => break,
                 Step::Continue => {}
-                Step::Login { credentials, .. } => {
-                    let password = credentials.password.expose().to_owned();
-                    self.logins.push(format!("{} {password}", credentials.user));
-                    let verdict = self.verdict(&credentials.user, &password);
-                    // Every login moves to another shard, as far as the machine can tell.
-                    let here = std::mem::replace(&mut self.session, Session::new(SETTINGS));
-                    self.session = Session::arrive(sent_to_another_shard(here.depart()));
-                    self.session.login(verdict, &mut self.out);
-                }
+                Step::Login(credentials) => self.log_in(&credentials),
+                Step::Auth(said) => match self.exchange.step(said) {
+                    Turn::Challenge(octets) => self.session.challenge(&octets, &mut self.out),
+                    Turn::Check(credentials) => self.log_in(&credentials),
+                    Turn::Malformed => self.session.login(Verdict::Malformed, &mut self.out),
+                },
                 Step::Retrieve { index } => {
                     let owner = Rc::clone(&self.mails[nth(index)].octets);
                     let size = octets_sent(&owner);
@@ -139,6 +142,19 @@ impl World {
     fn flush(&mut self, sent: &mut Vec<u8>) {
         sent.extend(self.out.to_vec());
         self.out.consume(self.out.len());
+    }
+
+    fn log_in(&mut self, credentials: &Credentials) {
+        let password = credentials.password.expose().to_owned();
+        self.logins.push(format!("{} {password}", credentials.user));
+        let verdict = match credentials.acting_for {
+            Some(_) => Verdict::Foreign,
+            None => self.verdict(&credentials.user, &password),
+        };
+        // Every login moves to another shard, as far as the machine can tell.
+        let here = std::mem::replace(&mut self.session, Session::new(settings(true)));
+        self.session = Session::arrive(sent_to_another_shard(here.depart()));
+        self.session.login(verdict, &mut self.out);
     }
 
     fn verdict(&self, user: &str, password: &str) -> Verdict<Held> {

@@ -1,12 +1,13 @@
 //! One POP3 session: which command means what in which state.
 
-use super::{Maildrop, Method, Settings, Step, Verdict};
+use super::{Maildrop, Settings, Step, Verdict};
 use crate::bytes::chain::Chain;
 use crate::bytes::codec::to_usize;
+use crate::model::channel::Channel;
 use crate::model::limits::{
     POP3_LINE_OCTETS_MAX, POP3_LISTING_OCTETS_TARGET, POP3_SKIP_OCTETS_MAX, SASL_LINE_OCTETS_MAX,
 };
-use crate::proto::sasl::{self, Credentials, Mechanism, PlainError, Secret, plain};
+use crate::proto::sasl::{self, Credentials, Mechanism, Mechanisms, Move};
 use crate::wire::line::{LineError, Skip, take_line};
 use crate::wire::pop3::{Command, CommandError, Number, parse, put_number};
 use std::mem::{replace, take};
@@ -22,6 +23,10 @@ pub struct Session<M> {
     logins_failed: u8,
     errors: u32,
     skipping: Option<Skipping>,
+    /// Passwords may be sent on this connection, with USER and PASS too.
+    passwords: bool,
+    /// What AUTH offers here and now.
+    mechanisms: Mechanisms,
     state: State<M>,
 }
 
@@ -40,6 +45,8 @@ pub struct Departed {
     utf8: bool,
     logins_failed: u8,
     errors: u32,
+    passwords: bool,
+    mechanisms: Mechanisms,
 }
 
 #[derive(Debug)]
@@ -47,9 +54,9 @@ enum State<M> {
     Authorization,
     /// USER was good; only PASS may follow.
     Named(Box<str>),
-    /// AUTH was answered with an empty challenge; the next line is the client's response.
-    Exchange(Mechanism),
-    /// The driver checks a login.
+    /// A challenge was sent; the next line is the client's response.
+    Exchange,
+    /// The driver checks a login, or the next step of an exchange.
     Verifying,
     Transaction(Box<Transaction<M>>),
     /// The driver removes what is marked.
@@ -66,8 +73,16 @@ impl<M: Maildrop> Session<M> {
             logins_failed: 0,
             errors: 0,
             skipping: None,
+            passwords: settings.auth.takes_passwords(&Channel::default()),
+            mechanisms: settings.auth.offered(&Channel::default()),
             state: State::Authorization,
         }
+    }
+
+    /// Offers from now on what may be used on such a connection; at first it is one in clear.
+    pub fn secure(&mut self, channel: &Channel) {
+        self.passwords = self.settings.auth.takes_passwords(channel);
+        self.mechanisms = self.settings.auth.offered(channel);
     }
 
     /// Writes the greeting. It has no timestamp, as there is no APOP (RFC 1939 §4), and names no
@@ -97,7 +112,7 @@ impl<M: Maildrop> Session<M> {
             return self.skip(input, skipping, out);
         }
         let line_max = match self.state {
-            State::Exchange(_) => SASL_LINE_OCTETS_MAX,
+            State::Exchange => SASL_LINE_OCTETS_MAX,
             _ => POP3_LINE_OCTETS_MAX,
         };
         match take_line(input, line_max) {
@@ -131,30 +146,47 @@ impl<M: Maildrop> Session<M> {
             }
             Verdict::Refused => b"-ERR [AUTH] wrong user name or password\r\n",
             Verdict::Disabled => b"-ERR [AUTH] this account is disabled\r\n",
+            Verdict::Foreign => b"-ERR [AUTH] you may not act for that user\r\n",
+            Verdict::Malformed => b"-ERR [AUTH] malformed\r\n",
             Verdict::InUse => b"-ERR [IN-USE] another session has the maildrop\r\n",
             Verdict::Later => b"-ERR [SYS/TEMP] cannot log in now, try again later\r\n",
             Verdict::Broken => b"-ERR [SYS/PERM] the maildrop is damaged, ask your postmaster\r\n",
         };
         out.put(answer);
-        if matches!(verdict, Verdict::Refused | Verdict::Disabled) {
+        if !matches!(verdict, Verdict::InUse | Verdict::Later | Verdict::Broken) {
             self.count_failed_login();
         }
+    }
+
+    /// Answers [`Step::Auth`]: the exchange goes on with this challenge (RFC 5034 §4).
+    pub fn challenge(&mut self, octets: &[u8], out: &mut Chain) {
+        assert!(matches!(self.state, State::Verifying), "no exchange is under way");
+        out.put(format!("+ {}\r\n", sasl::encode(octets)).as_bytes());
+        self.state = State::Exchange;
     }
 
     /// Lets go of the session while a login is checked, so that the shard that owns the maildrop can
     /// go on with it; what was written is sent before, what was read and not used up goes with it.
     pub fn depart(self) -> Departed {
         assert!(matches!(self.state, State::Verifying), "only a login moves a session");
-        let Session { settings, utf8, logins_failed, errors, .. } = self;
-        Departed { settings, utf8, logins_failed, errors }
+        let Session { settings, utf8, logins_failed, errors, passwords, mechanisms, .. } = self;
+        Departed { settings, utf8, logins_failed, errors, passwords, mechanisms }
     }
 
     /// Goes on with a session of another shard; [`Session::login`] is to be called next.
     #[expect(clippy::needless_pass_by_value, reason = "a session is not to be in two places")]
     pub fn arrive(departed: Departed) -> Session<M> {
-        let Departed { settings, utf8, logins_failed, errors } = departed;
-        let state = State::Verifying;
-        Session { settings, utf8, logins_failed, errors, skipping: None, state }
+        let Departed { settings, utf8, logins_failed, errors, passwords, mechanisms } = departed;
+        Session {
+            settings,
+            utf8,
+            logins_failed,
+            errors,
+            skipping: None,
+            passwords,
+            mechanisms,
+            state: State::Verifying,
+        }
     }
 
     /// What is to be removed, in rising order; empty but after [`Step::Update`].
@@ -210,11 +242,11 @@ impl<M: Maildrop> Session<M> {
     fn line(&mut self, line: &[u8], out: &mut Chain) -> Step {
         let state = match self.state {
             // Whatever comes, a name and an exchange are good for one line only.
-            State::Named(_) | State::Exchange(_) => replace(&mut self.state, State::Authorization),
+            State::Named(_) | State::Exchange => replace(&mut self.state, State::Authorization),
             _ => State::Authorization,
         };
-        if let State::Exchange(mechanism) = state {
-            return self.response(mechanism, line, out);
+        if let State::Exchange = state {
+            return self.response(line, out);
         }
         let command = match parse(line) {
             Ok(command) => command,
@@ -254,8 +286,11 @@ impl<M: Maildrop> Session<M> {
 
     fn capabilities(&self, out: &mut Chain) {
         out.put(b"+OK capabilities follow\r\nTOP\r\nUIDL\r\n");
-        if self.settings.plaintext {
-            out.put(b"USER\r\nSASL PLAIN\r\n");
+        if self.passwords {
+            out.put(b"USER\r\n");
+        }
+        if !self.mechanisms.is_empty() {
+            out.put(format!("SASL {}\r\n", self.mechanisms).as_bytes());
         }
         out.put(
             b"RESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\nEXPIRE NEVER\r\nUTF8 USER\r\n\
@@ -264,7 +299,7 @@ impl<M: Maildrop> Session<M> {
     }
 
     fn user(&mut self, name: &[u8], out: &mut Chain) -> Step {
-        if !self.settings.plaintext {
+        if !self.passwords {
             return self.no_plaintext(out);
         }
         let Ok(name) = sasl::prepare(name) else {
@@ -276,7 +311,7 @@ impl<M: Maildrop> Session<M> {
     }
 
     fn password(&mut self, state: State<M>, password: &[u8], out: &mut Chain) -> Step {
-        if !self.settings.plaintext {
+        if !self.passwords {
             return self.no_plaintext(out);
         }
         let State::Named(user) = state else {
@@ -286,56 +321,44 @@ impl<M: Maildrop> Session<M> {
             return self.refuse_login(b"-ERR [AUTH] wrong user name or password\r\n", out);
         };
         self.state = State::Verifying;
-        let credentials = Credentials { user, password: Secret::new(&password) };
-        Step::Login { credentials, method: Method::User }
+        Step::Login(Credentials::new(&user, &password))
     }
 
     fn auth(&mut self, name: Option<&[u8]>, initial: Option<&[u8]>, out: &mut Chain) -> Step {
         let Some(name) = name else {
             out.put(b"+OK mechanisms follow\r\n");
-            if self.settings.plaintext {
-                out.put(b"PLAIN\r\n");
+            for mechanism in self.mechanisms.each() {
+                out.put(mechanism.name().as_bytes());
+                out.put(b"\r\n");
             }
             return ok(b".\r\n", out);
         };
         let Some(mechanism) = Mechanism::find(name) else {
             return self.bad(b"-ERR unknown mechanism\r\n", out);
         };
-        if mechanism.shows_password() && !self.settings.plaintext {
-            return self.no_plaintext(out);
-        }
-        match initial.map(sasl::initial_response) {
-            None => {
-                self.state = State::Exchange(mechanism);
-                ok(b"+ \r\n", out)
+        if !self.mechanisms.has(mechanism) {
+            if self.settings.auth.mechanisms.has(mechanism) {
+                return self.no_plaintext(out);
             }
-            Some(Ok(message)) => self.message(mechanism, &message, out),
-            Some(Err(sasl::NotBase64)) => self.bad(b"-ERR not base64\r\n", out),
+            return self.bad(b"-ERR this mechanism is not offered\r\n", out);
+        }
+        match initial.map(sasl::initial_response).transpose() {
+            Ok(initial) => self.ask(Move::Begin(mechanism, initial)),
+            Err(sasl::NotBase64) => self.bad(b"-ERR not base64\r\n", out),
         }
     }
 
-    fn response(&mut self, mechanism: Mechanism, line: &[u8], out: &mut Chain) -> Step {
+    fn response(&mut self, line: &[u8], out: &mut Chain) -> Step {
         match sasl::response(line) {
-            Ok(sasl::Response::Data(message)) => self.message(mechanism, &message, out),
+            Ok(sasl::Response::Data(message)) => self.ask(Move::Respond(message)),
             Ok(sasl::Response::Cancel) => self.bad(b"-ERR given up\r\n", out),
             Err(sasl::NotBase64) => self.bad(b"-ERR not base64\r\n", out),
         }
     }
 
-    fn message(&mut self, mechanism: Mechanism, message: &[u8], out: &mut Chain) -> Step {
-        let read = match mechanism {
-            Mechanism::Plain => plain::read(message),
-        };
-        match read {
-            Ok(credentials) => {
-                self.state = State::Verifying;
-                Step::Login { credentials, method: Method::Sasl(mechanism) }
-            }
-            Err(PlainError::Malformed) => self.refuse_login(b"-ERR [AUTH] malformed\r\n", out),
-            Err(PlainError::Foreign) => {
-                self.refuse_login(b"-ERR [AUTH] nobody acts for another user here\r\n", out)
-            }
-        }
+    fn ask(&mut self, said: Move) -> Step {
+        self.state = State::Verifying;
+        Step::Auth(said)
     }
 
     fn quit(&mut self, out: &mut Chain) -> Step {
@@ -384,7 +407,7 @@ impl<M: Maildrop> Session<M> {
     }
 
     fn forget_login(&mut self) {
-        if let State::Named(_) | State::Exchange(_) = self.state {
+        if let State::Named(_) | State::Exchange = self.state {
             self.state = State::Authorization;
         }
     }

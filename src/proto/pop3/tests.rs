@@ -113,7 +113,7 @@ fn holds_every_dialog_however_the_input_is_cut() {
 fn nasty_wants(id: &str) -> &'static str {
     match id {
         "pop3-case" | "pop3-capa-trans" => {
-            "+OK|TOP|UIDL|USER|SASL PLAIN|RESP-CODES|AUTH-RESP-CODE\
+            "+OK|TOP|UIDL|USER|SASL PLAIN LOGIN|RESP-CODES|AUTH-RESP-CODE\
             |PIPELINING|EXPIRE NEVER|UTF8 USER|IMPLEMENTATION Pombal|."
         }
         "pop3-user-sp" => "+OK",

@@ -2,45 +2,28 @@
 //!
 //! The protocols differ in how they frame challenge and response; what lies inside is the same and
 //! stands here: base64 as strict as RFC 4648 §4 allows, preparation of names and passwords, and
-//! the mechanisms.
+//! the mechanisms. A protocol's machine hands each [`Move`] of the client to its driver, which
+//! has an [`Exchange`] and answers with a challenge or an [`Outcome`]:
+//!
+//! ```text
+//!   AUTH SCRAM… ──> Move::Begin ──> Exchange ──> Turn::Challenge ──────────────────────> client
+//!   response ─────> Move::Respond ─> Exchange ──> Turn::Check ─> the driver looks it up ─> Outcome
+//! ```
 //!
 //! Illegal: to print, log or keep a password. [`Secret`] shows itself to nobody by accident.
 
-pub mod plain;
+mod exchange;
+mod login;
+mod mechanism;
+mod plain;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::borrow::Cow;
 use std::fmt;
 
-pub use plain::PlainError;
-
-/// A way to authenticate (RFC 4422 §3.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mechanism {
-    /// Name and password in clear (RFC 4616).
-    Plain,
-}
-
-impl Mechanism {
-    /// The mechanism of that name, in any case; `None` if there is none.
-    pub fn find(name: &[u8]) -> Option<Mechanism> {
-        name.eq_ignore_ascii_case(b"PLAIN").then_some(Mechanism::Plain)
-    }
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Mechanism::Plain => "PLAIN",
-        }
-    }
-
-    /// Whoever listens on the wire learns the password: not to be had without TLS by default.
-    pub fn shows_password(self) -> bool {
-        match self {
-            Mechanism::Plain => true,
-        }
-    }
-}
+pub use exchange::{Exchange, Turn};
+pub use mechanism::{ALL, Mechanism, Mechanisms, Policy};
 
 /// What one who wants to log in has said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +32,51 @@ pub struct Credentials {
     pub user: Box<str>,
     /// Prepared, not empty.
     pub password: Secret,
+    /// Another user whom this one wants to act for, prepared.
+    pub acting_for: Option<Box<str>>,
+}
+
+impl Credentials {
+    /// Of one who acts for himself.
+    pub fn new(user: &str, password: &str) -> Credentials {
+        Credentials { user: user.into(), password: Secret::new(password), acting_for: None }
+    }
+}
+
+/// What a client sends within an exchange, without its base64; `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Message(pub Vec<u8>);
+
+impl fmt::Debug for Message {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Message(..)")
+    }
+}
+
+/// A client's move, as the protocols hand it on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Move {
+    /// An exchange begins, with its initial response if the client sent one.
+    Begin(Mechanism, Option<Message>),
+    /// The answer to the last challenge.
+    Respond(Message),
+}
+
+/// How an exchange ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The client is who it says it is.
+    Accepted,
+    /// Unknown user, or wrong in any other way: nobody is told which.
+    Refused,
+    /// The client is known, and switched off.
+    Disabled,
+    /// The client is known, and may not act for whom it wants to act for.
+    Foreign,
+    /// Not what the mechanism says in this place.
+    Malformed,
+    /// Not now, whatever the client shows.
+    Later,
 }
 
 /// A password on its way to be checked; `Debug` does not show it.
@@ -78,7 +106,7 @@ pub enum Response {
     /// `*`: the client gives up (RFC 4954 §4, RFC 5034 §4).
     Cancel,
     /// What the base64 held.
-    Data(Vec<u8>),
+    Data(Message),
 }
 
 /// The octets are not base64: a foreign character, padding where none belongs or none where it
@@ -96,16 +124,21 @@ pub fn response(line: &[u8]) -> Result<Response, NotBase64> {
 
 /// Reads an initial response: `=` is one of no octets, and nothing at all is not base64
 /// (RFC 4954 §4, RFC 5034 §4).
-pub fn initial_response(argument: &[u8]) -> Result<Vec<u8>, NotBase64> {
+pub fn initial_response(argument: &[u8]) -> Result<Message, NotBase64> {
     match argument {
-        b"=" => Ok(Vec::new()),
+        b"=" => Ok(Message(Vec::new())),
         b"" => Err(NotBase64),
         _ => decode(argument),
     }
 }
 
-fn decode(text: &[u8]) -> Result<Vec<u8>, NotBase64> {
-    STANDARD.decode(text).map_err(|_| NotBase64)
+fn decode(text: &[u8]) -> Result<Message, NotBase64> {
+    STANDARD.decode(text).map(Message).map_err(|_| NotBase64)
+}
+
+/// Writes a challenge as it goes on the wire.
+pub fn encode(challenge: &[u8]) -> String {
+    STANDARD.encode(challenge)
 }
 
 /// The string cannot be a name or password: not UTF-8, nothing left of it, or with characters that
@@ -129,14 +162,14 @@ mod tests {
         for bad in ["=AAA", "AAA=BBB", "QQ", "QQ=", "QR==", "Q Q=", "QQ==\t", "AA*A", "Q\u{0}=="] {
             assert_eq!(response(bad.as_bytes()), Err(NotBase64), "{bad:?}");
         }
-        assert_eq!(response(b"QQ=="), Ok(Response::Data(b"A".to_vec())));
-        assert_eq!(response(b""), Ok(Response::Data(Vec::new())));
+        assert_eq!(response(b"QQ=="), Ok(Response::Data(Message(b"A".to_vec()))));
+        assert_eq!(response(b""), Ok(Response::Data(Message(Vec::new()))));
         assert_eq!(response(b"*"), Ok(Response::Cancel));
     }
 
     #[test]
     fn tells_an_empty_initial_response_from_none() {
-        assert_eq!(initial_response(b"="), Ok(Vec::new()));
+        assert_eq!(initial_response(b"="), Ok(Message(Vec::new())));
         assert_eq!(initial_response(b""), Err(NotBase64));
         assert_eq!(initial_response(b"*"), Err(NotBase64));
     }
@@ -158,5 +191,6 @@ mod tests {
     #[test]
     fn never_shows_a_password() {
         assert_eq!(format!("{:?}", Secret::new("hunter2")), "Secret(..)");
+        assert_eq!(format!("{:?}", Message(b"hunter2".to_vec())), "Message(..)");
     }
 }

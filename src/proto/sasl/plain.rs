@@ -3,34 +3,27 @@
 //! ```text
 //! message := [authzid] NUL authcid NUL passwd        each UTF-8, without NUL
 //! ```
-//! Nobody acts for somebody else here: an authzid is taken only if it names the same user.
+//! An authzid that names the same user says nothing; any other one is whom this user acts for.
 
 use super::{Credentials, Secret, prepare};
 
-/// Why a message was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PlainError {
-    /// Not exactly two NULs, no name, no password, or not UTF-8 that SASLprep takes.
-    Malformed,
-    /// Well-formed, but the client wants to act as somebody else.
-    Foreign,
-}
-
-/// Reads the one message of the mechanism (RFC 4616 §2).
-pub fn read(message: &[u8]) -> Result<Credentials, PlainError> {
+/// Reads the one message of the mechanism (RFC 4616 §2); `None` if it is none: not exactly two
+/// NULs, no name, no password, or not UTF-8 that SASLprep takes.
+pub(super) fn read(message: &[u8]) -> Option<Credentials> {
     let mut parts = message.split(|&octet| octet == 0);
     let (Some(authzid), Some(authcid), Some(password), None) =
         (parts.next(), parts.next(), parts.next(), parts.next())
     else {
-        return Err(PlainError::Malformed);
+        return None;
     };
-    let prepared = |part| prepare(part).map_err(|_| PlainError::Malformed);
-    let user = prepared(authcid)?;
-    let password = prepared(password)?;
-    if !authzid.is_empty() && !prepared(authzid)?.eq_ignore_ascii_case(&user) {
-        return Err(PlainError::Foreign);
+    let user = prepare(authcid).ok()?;
+    let password = Secret::new(&prepare(password).ok()?);
+    let mut acting_for = None;
+    if !authzid.is_empty() {
+        let other = prepare(authzid).ok()?;
+        acting_for = (!other.eq_ignore_ascii_case(&user)).then(|| other.as_ref().into());
     }
-    Ok(Credentials { user: user.as_ref().into(), password: Secret::new(&password) })
+    Some(Credentials { user: user.as_ref().into(), password, acting_for })
 }
 
 #[cfg(test)]
@@ -41,8 +34,13 @@ mod tests {
     #[track_caller]
     fn check(message: &[u8], want: &Expect) {
         let got = match read(message) {
-            Ok(found) => format!("{} / {}", found.user, found.password.expose()),
-            Err(error) => format!("{error:?}"),
+            Some(Credentials { user, password, acting_for: None }) => {
+                format!("{user} / {}", password.expose())
+            }
+            Some(Credentials { user, password, acting_for: Some(other) }) => {
+                format!("{user} / {} for {other}", password.expose())
+            }
+            None => "nothing".into(),
         };
         want.assert_eq(&got);
     }
@@ -54,15 +52,15 @@ mod tests {
     }
 
     #[test]
-    fn takes_an_authzid_that_names_the_same_user_and_no_other() {
+    fn tells_an_authzid_that_names_another_user() {
         check(b"Tim@a.example\0tim@a.example\0secret", &expect!["tim@a.example / secret"]);
-        check(b"ursel\0kurt\0xipj3plmq", &expect!["Foreign"]);
+        check(b"ursel\0kurt\0xipj3plmq", &expect!["kurt / xipj3plmq for ursel"]);
     }
 
     #[test]
     fn wants_exactly_two_nuls() {
         for message in [&b""[..], b"\0", b"\0tim", b"tim\0secret", b"\0tim\0sec\0ret", b"\0\0\0"] {
-            check(message, &expect!["Malformed"]);
+            check(message, &expect!["nothing"]);
         }
     }
 
@@ -71,7 +69,7 @@ mod tests {
         for message in
             [&b"\0\0secret"[..], b"\0tim\0", b"\0tim\0\xff", b"\0t\xc3\0s", b"\xff\0a\0b"]
         {
-            check(message, &expect!["Malformed"]);
+            check(message, &expect!["nothing"]);
         }
     }
 
@@ -81,7 +79,7 @@ mod tests {
             let message: Vec<u8> = (0..u.int_in_range(0..=24)?)
                 .map(|_| u.choose(b"\0\0ab\xc3\xa9\xff *").copied())
                 .collect::<Result<_, _>>()?;
-            if let Ok(found) = read(&message) {
+            if let Some(found) = read(&message) {
                 assert!(!found.user.is_empty() && !found.password.expose().is_empty());
             }
             Ok(())

@@ -12,8 +12,9 @@ pub mod server;
 use crate::bytes::codec::to_u32;
 use crate::model::limits::{
     MESSAGE_OCTETS_MAX, RECEIVED_HOPS_MAX, SMTP_ERRORS_MAX, SMTP_JUNK_COMMANDS_MAX,
-    SMTP_LINE_OCTETS_MAX, SMTP_RECIPIENTS_MAX, SMTP_TEXT_LINE_OCTETS_MAX,
+    SMTP_LINE_OCTETS_MAX, SMTP_LOGINS_FAILED_MAX, SMTP_RECIPIENTS_MAX, SMTP_TEXT_LINE_OCTETS_MAX,
 };
+use crate::proto::sasl::Policy;
 
 pub use crate::wire::smtp::command::Dialect;
 pub use crate::wire::smtp::param::Extensions;
@@ -59,6 +60,10 @@ pub struct Settings {
     pub vrfy: bool,
     /// EXPN is offered.
     pub expn: bool,
+    /// How clients may authenticate; nothing: AUTH is not known (`dialect` says the same).
+    pub auth: Policy,
+    /// Failed logins before the session is closed with 421.
+    pub logins_failed_max: u8,
     /// Which extensions with parameters are offered, and how odd names in EHLO may be.
     pub dialect: Dialect,
 }
@@ -78,6 +83,8 @@ impl Default for Settings {
             hops_max: to_u32(RECEIVED_HOPS_MAX),
             vrfy: false,
             expn: false,
+            auth: Policy::NOTHING,
+            logins_failed_max: SMTP_LOGINS_FAILED_MAX,
             dialect: Dialect::default(),
         }
     }

@@ -2,12 +2,16 @@
 //! and the law that cuts do not matter.
 //!
 //! Its directory: `local.example` has postmaster, abuse, a, b, user, with subaddresses; `full` is
-//! known but cannot be stored for; `other.example` and all else is foreign and refused.
+//! known but cannot be stored for; `other.example` and all else is foreign and refused. `user` logs
+//! in with `secret`, `off` is switched off, `busy` is to come back.
 
-use super::{Found, Lookup, Outcome, Service, Session, Settings, Step, Verdict, outcome_replies};
+use super::{
+    Dialect, Extensions, Found, Lookup, Outcome, Service, Session, Settings, Step, Verdict,
+    outcome_replies,
+};
 use crate::bytes::chain::Chain;
 use crate::model::address::Address;
-use crate::model::id::AccountId;
+use crate::proto::sasl::{self, Exchange, Move, Policy, Turn};
 use crate::wire::address::{ForwardPath, parse_mailbox};
 use crate::wire::smtp::reply::Reply;
 use crate::wire::text::TextScan;
@@ -29,6 +33,7 @@ pub struct Replay {
     text_line_max: u32,
     held: Vec<u8>,
     said: Vec<u8>,
+    exchange: Exchange,
     draft: Option<Message>,
     stored: Vec<Message>,
     closed: bool,
@@ -49,15 +54,11 @@ impl Replay {
             text_line_max,
             held: Vec::new(),
             said: out.to_vec(),
+            exchange: Exchange::new(),
             draft: None,
             stored: Vec::new(),
             closed: false,
         }
-    }
-
-    /// The client has shown who it is.
-    pub fn authenticated(&mut self) {
-        self.session.authenticated(AccountId(1));
     }
 
     /// Lets the client send `input`; it is lost on a closed session.
@@ -122,6 +123,7 @@ impl Replay {
                 self.session.recipient(verdict, out);
             }
             Step::Lookup(lookup) => self.look_up(lookup, out),
+            Step::Auth(said) => self.authenticate(said, out),
             Step::Begin => self.session.begin(Verdict::Accept, out),
             Step::Body(octets) => self.draft().octets.extend_from_slice(octets),
             Step::Commit { is_text } => {
@@ -150,6 +152,21 @@ impl Replay {
 
     fn draft(&mut self) -> &mut Message {
         self.draft.as_mut().expect("MAIL came before")
+    }
+
+    fn authenticate(&mut self, said: Move, out: &mut Chain) {
+        let outcome = match self.exchange.step(said) {
+            Turn::Challenge(octets) => return self.session.challenge(&octets, out),
+            Turn::Check(shown) => match (&*shown.user, shown.password.expose()) {
+                ("user", "secret") if shown.acting_for.is_some() => sasl::Outcome::Foreign,
+                ("user", "secret") => sasl::Outcome::Accepted,
+                ("off", "secret") => sasl::Outcome::Disabled,
+                ("busy", _) => sasl::Outcome::Later,
+                _ => sasl::Outcome::Refused,
+            },
+            Turn::Malformed => sasl::Outcome::Malformed,
+        };
+        self.session.authenticated(outcome, out);
     }
 
     fn look_up(&mut self, lookup: Lookup<'_>, out: &mut Chain) {
@@ -213,6 +230,8 @@ pub fn fuzz_session(data: &[u8]) {
         hops_max: 2,
         vrfy: first & 4 != 0,
         expn: first & 4 != 0,
+        auth: Policy { plaintext: true, ..Policy::default() },
+        dialect: Dialect { extensions: Extensions::ALL, ..Dialect::default() },
         ..Settings::default()
     };
     let opening: &[u8] = match first >> 3 & 3 {
@@ -270,6 +289,13 @@ mod tests {
             "QUIT\r\n",
             "VRFY a@local.example\r\n",
             "EXPN list\r\n",
+            "AUTH PLAIN AHVzZXIAc2VjcmV0",
+            "AUTH LOGIN\r\n",
+            "AUTH PLAIN",
+            "dXNlcg==\r\n",
+            "c2VjcmV0\r\n",
+            "=\r\n",
+            "*\r\n",
             "\0",
             "é",
             "HELP\r\n",

@@ -3,6 +3,7 @@
 use super::Settings;
 use crate::bytes::chain::Chain;
 use crate::model::reply::Class;
+use crate::proto::sasl::Mechanisms;
 use crate::wire::smtp::command::{CommandError, HelloKind};
 use crate::wire::smtp::param::Extensions;
 use crate::wire::smtp::reply::Reply;
@@ -50,6 +51,24 @@ pub(super) const SENDER_UNQUALIFIED: Reply<'_> =
 pub(super) const RECIPIENT_UNQUALIFIED: Reply<'_> =
     Reply::new(554, 1, 2, "Recipient needs a fully qualified domain");
 pub(super) const BAD_ARGUMENT: Reply<'_> = Reply::new(501, 5, 4, "Bad argument");
+
+// RFC 4954 §6.
+pub(super) const AUTHENTICATED: Reply<'_> = Reply::new(235, 7, 0, "Welcome");
+pub(super) const AUTH_LATER: Reply<'_> =
+    Reply::new(454, 7, 0, "Cannot authenticate now, try again later");
+pub(super) const AUTH_LINE_TOO_LONG: Reply<'_> =
+    Reply::new(500, 5, 6, "Line of the exchange too long");
+pub(super) const AUTH_NOT_BASE64: Reply<'_> = Reply::new(501, 5, 2, "Not base64");
+pub(super) const AUTH_CANCELLED: Reply<'_> = Reply::new(501, 7, 0, "Given up");
+pub(super) const AUTH_MALFORMED: Reply<'_> = Reply::new(501, 5, 2, "Not what this mechanism says");
+pub(super) const NO_HELLO_AUTH: Reply<'_> = Reply::new(503, 5, 1, "Say EHLO first");
+pub(super) const AUTH_TWICE: Reply<'_> = Reply::new(503, 5, 1, "Authenticated already");
+pub(super) const AUTH_IN_MAIL: Reply<'_> = Reply::new(503, 5, 1, "Not within a transaction");
+pub(super) const UNKNOWN_MECHANISM: Reply<'_> = Reply::new(504, 5, 4, "Mechanism not offered");
+pub(super) const AUTH_REFUSED: Reply<'_> = Reply::new(535, 7, 8, "Wrong user name or password");
+pub(super) const AUTH_DISABLED: Reply<'_> = Reply::new(535, 7, 8, "This account is disabled");
+pub(super) const AUTH_FOREIGN: Reply<'_> = Reply::new(535, 7, 8, "You may not act for that user");
+pub(super) const NEEDS_TLS: Reply<'_> = Reply::new(538, 7, 11, "Not in clear: say STARTTLS first");
 
 /// The answer to a line that is no sound command.
 pub(super) const fn to_error(error: CommandError) -> Reply<'static> {
@@ -102,7 +121,7 @@ impl Settings {
     }
 
     /// The answer to EHLO, HELO and LHLO: the name, and all that works (RFC 5321 §4.1.1.1).
-    pub(super) fn put_extensions(&self, kind: HelloKind, out: &mut Chain) {
+    pub(super) fn put_extensions(&self, kind: HelloKind, auth: Mechanisms, out: &mut Chain) {
         if kind == HelloKind::Helo {
             return Reply::plain(250, &self.hostname).put(out);
         }
@@ -116,6 +135,10 @@ impl Settings {
         }
         if self.expn {
             text.push_str("\nEXPN");
+        }
+        if !auth.is_empty() {
+            text.push_str("\nAUTH ");
+            text.push_str(&auth.to_string());
         }
         text.push_str("\nHELP");
         Reply::plain(250, &text).put(out);

@@ -18,6 +18,7 @@
 //! Illegal: [`Session::step`] while a question is open.
 
 mod chunks;
+mod exchange;
 
 use super::intake::{Intake, Taken};
 use super::reply::{self, put_named};
@@ -25,9 +26,10 @@ use super::{Service, Settings};
 use crate::bytes::chain::Chain;
 use crate::bytes::codec::to_u64;
 use crate::model::address::Address;
-use crate::model::id::AccountId;
-use crate::model::limits::SMTP_LINE_SKIPPED_OCTETS_MAX;
+use crate::model::channel::Channel;
+use crate::model::limits::{SASL_LINE_OCTETS_MAX, SMTP_LINE_SKIPPED_OCTETS_MAX};
 use crate::model::reply::Class;
+use crate::proto::sasl::{Mechanisms, Move};
 use crate::wire::address::{ForwardPath, Path, ReversePath};
 use crate::wire::dot::{Unstuffed, Unstuffer};
 use crate::wire::line::{Front, Skip, front};
@@ -55,6 +57,9 @@ pub enum Step<'a> {
     Recipient(Recipient<'a>),
     /// VRFY or EXPN: who is that? Then [`Session::found`].
     Lookup(Lookup<'a>),
+    /// AUTH, or the answer to a challenge: what becomes of it? Then [`Session::challenge`] or
+    /// [`Session::authenticated`].
+    Auth(Move),
     /// A message begins: is there room for a draft? Then [`Session::begin`].
     Begin,
     /// Append these octets to the draft.
@@ -131,12 +136,15 @@ enum Question {
     Data(Mail),
     Chunk(Mail, Chunk),
     Lookup(Place),
+    Auth,
 }
 
 #[derive(Debug)]
 enum State {
     Command(Place),
     Asked(Question),
+    /// A challenge was sent; the next line answers it.
+    Exchange,
     Data(Mail, Unstuffer, Intake),
     /// Octets of a chunk are awaited: so many.
     Chunk(Mail, Intake, Chunk),
@@ -164,29 +172,44 @@ pub struct Session {
     state: State,
     hello: Option<(HelloKind, Box<str>)>,
     skipping: Option<Skipping>,
-    /// Who the client showed itself to be.
-    account: Option<AccountId>,
     /// Replies of 5xx so far, and junk beyond what is allowed.
     errors: u32,
     /// Since the last message: commands that bring none nearer, and replies of 4xx.
     junk: u32,
     /// See [`Session::takes_flush`].
     flush: bool,
+    /// What AUTH offers here and now.
+    mechanisms: Mechanisms,
+    is_authenticated: bool,
+    logins_failed: u8,
 }
 
 impl Session {
     pub fn new(settings: Rc<Settings>) -> Session {
         let state = State::Command(Place::Ready);
+        let mechanisms = settings.auth.offered(&Channel::default());
         Session {
             settings,
             state,
             hello: None,
             skipping: None,
-            account: None,
             errors: 0,
             junk: 0,
             flush: false,
+            mechanisms,
+            is_authenticated: false,
+            logins_failed: 0,
         }
+    }
+
+    /// Offers from now on what may be used on such a connection; at first it is one in clear.
+    pub fn secure(&mut self, channel: &Channel) {
+        self.mechanisms = self.settings.auth.offered(channel);
+    }
+
+    /// The client has shown who it is.
+    pub fn is_authenticated(&self) -> bool {
+        self.is_authenticated
     }
 
     /// Writes what a client hears first.
@@ -199,16 +222,6 @@ impl Session {
         self.hello.as_ref().map(|(_, name)| &**name)
     }
 
-    /// The client has shown who it is; it stays so until the connection ends (RFC 4954 §4).
-    pub fn authenticated(&mut self, account: AccountId) {
-        self.account = Some(account);
-    }
-
-    /// Who the client showed itself to be.
-    pub fn account(&self) -> Option<AccountId> {
-        self.account
-    }
-
     /// The protocol as a trace line calls it; `utf8` says whether MAIL had SMTPUTF8.
     pub fn with(&self, utf8: bool) -> With {
         let dialogue = match (self.hello.as_ref().map(|(kind, _)| *kind), utf8) {
@@ -218,7 +231,7 @@ impl Session {
             (Some(HelloKind::Ehlo), false) => Dialogue::Esmtp,
             (Some(HelloKind::Helo) | None, _) => Dialogue::Smtp,
         };
-        With { dialogue, tls: false, auth: self.account.is_some() }
+        With { dialogue, tls: false, auth: self.is_authenticated }
     }
 
     /// Octets of a message are awaited rather than a command: another timeout applies
@@ -260,6 +273,7 @@ impl Session {
     pub fn step<'a>(&mut self, input: &'a [u8], out: &mut Chain) -> (usize, Step<'a>) {
         match self.state {
             State::Command(_) => self.line(input, out),
+            State::Exchange => self.response(input, out),
             State::Data(..) => self.data(input, out),
             State::Chunk(..) => self.chunk(input, out),
             State::Dropping { .. } => self.drop_octets(input, out),
@@ -393,7 +407,7 @@ impl Session {
         if input.first() == Some(&TLS_HANDSHAKE) {
             return (input.len(), self.give_up(7, 0, "TLS is not spoken here", out));
         }
-        let (used, found) = front(input, self.settings.command_line_max);
+        let (used, found) = front(input, self.line_max(input));
         let step = match found {
             Front::Partial => Step::Read,
             Front::Line(line) => self.command(line, out),
@@ -404,6 +418,13 @@ impl Session {
             }
         };
         (used, step)
+    }
+
+    /// Tokens in an initial response are longer than any other command.
+    fn line_max(&self, input: &[u8]) -> usize {
+        let max = self.settings.command_line_max;
+        let is_auth = input.get(..5).is_some_and(|verb| verb.eq_ignore_ascii_case(b"AUTH "));
+        if is_auth && !self.mechanisms.is_empty() { max.max(SASL_LINE_OCTETS_MAX) } else { max }
     }
 
     fn command<'a>(&mut self, line: &'a [u8], out: &mut Chain) -> Step<'a> {
@@ -457,6 +478,9 @@ impl Session {
                 self.state = State::Asked(Question::Lookup(place));
                 return Step::Lookup(Lookup::Expand(whom));
             }
+            Command::Auth { mechanism, initial } => {
+                return self.auth(mechanism, initial, place, out);
+            }
             Command::Mail(sender) => return self.mail(sender, place, out),
             Command::Rcpt(recipient) => return self.rcpt(recipient, place, out),
             Command::Data => return self.data_command(place, out),
@@ -489,7 +513,7 @@ impl Session {
             _ => {}
         }
         self.hello = Some((kind, name.into()));
-        self.settings.put_extensions(kind, out);
+        self.settings.put_extensions(kind, self.mechanisms, out);
         self.reset(place)
     }
 
@@ -554,7 +578,7 @@ impl Session {
 
     /// Somebody who has to show first who he is (RFC 6409 §4.3).
     fn is_stranger(&self) -> bool {
-        self.settings.service == Service::Submission && self.account.is_none()
+        self.settings.service == Service::Submission && !self.is_authenticated
     }
 
     /// RFC 6409 §4.2: what users send has fully qualified domains, or literals. Other servers are not
@@ -637,6 +661,7 @@ const fn must_flush(command: &Command<'_>) -> bool {
         | Command::Vrfy(_)
         | Command::Expn(_)
         | Command::Quit
+        | Command::Auth { .. }
         | Command::Noop => true,
         Command::Help | Command::Rset | Command::Mail(_) | Command::Rcpt(_) | Command::Bdat(_) => {
             false

@@ -1,14 +1,14 @@
 //! LOGIN and AUTHENTICATE, and the way to the shard that owns the account.
 
 use super::{Done, Driver, Goes, Mode, Outcome, User, offer};
-use crate::auth;
 use crate::env::{Conn, Env};
 use crate::mailbox::Use;
 use crate::mesh::Full;
-use crate::model::id::{AccountId, ShardId};
+use crate::model::id::ShardId;
 use crate::probe::event::{Level, Value, event};
-use crate::proto::sasl::{self, Response, plain};
+use crate::proto::sasl::{self, Credentials, Mechanism, Move, Response};
 use crate::server::listener::Admitted;
+use crate::server::login::{Door, Heard, Login, tell_failed};
 use crate::server::shard::{Call, Shard};
 use crate::tls::{Detached, Stream};
 use crate::wire::imap::capability::Capabilities;
@@ -33,8 +33,7 @@ pub struct Moving<C: Conn> {
     conn: Detached<C>,
     /// What was received behind the login.
     unread: Vec<u8>,
-    account: AccountId,
-    user: Box<str>,
+    login: Login,
     tag: Box<str>,
     errors: u32,
     /// What is hidden from this client.
@@ -43,7 +42,7 @@ pub struct Moving<C: Conn> {
 
 /// Goes on with a session of another shard, whose user lives here.
 pub async fn adopt<E: Env>(shard: Rc<Shard<E>>, moving: Moving<E::Conn>) {
-    let Moving { conn, unread, account, user, tag, errors, client } = moving;
+    let Moving { conn, unread, login, tag, errors, client } = moving;
     let Ok(mut conn) = Stream::attach(&shard.env, conn) else { return };
     let peer = conn.peer().ip();
     let mut driver = Driver::new(Rc::clone(&shard), peer);
@@ -59,7 +58,7 @@ pub async fn adopt<E: Env>(shard: Rc<Shard<E>>, moving: Moving<E::Conn>) {
         return;
     };
     driver.buffer.push(&unread);
-    if let Ok(done) = Box::pin(driver.open(account, user, &tag)).await {
+    if let Ok(done) = Box::pin(driver.open(login, &tag)).await {
         driver.end(&tag, done);
         driver.run(conn).await;
     }
@@ -95,13 +94,18 @@ impl<E: Env> Driver<E> {
         if self.user.is_some() {
             return Ok(Done::Bad("somebody has logged in already"));
         }
-        if !self.shard.settings().imap.plaintext {
+        if !self.shard.settings().imap.auth.takes_passwords(&self.channel) {
             return Ok(Done::No(Some(Word::PrivacyRequired), "not in clear"));
         }
         let (user, password) = (user.octets(), password.0.octets());
-        match (sasl::prepare(&user), sasl::prepare(&password)) {
-            (Ok(user), Ok(password)) => self.check(tag, &user, &password).await,
-            _ => Ok(self.refuse_login("")),
+        if let (Ok(user), Ok(password)) = (sasl::prepare(&user), sasl::prepare(&password)) {
+            let credentials = Credentials::new(&user, &password);
+            let shard = Rc::clone(&self.shard);
+            let login = Box::pin(shard.log_in(self.door(), &credentials, "LOGIN")).await;
+            self.on_login(tag, login).await
+        } else {
+            tell_failed(self.door(), "", "LOGIN", sasl::Outcome::Malformed);
+            Ok(self.refuse_login(sasl::Outcome::Malformed))
         }
     }
 
@@ -114,19 +118,17 @@ impl<E: Env> Driver<E> {
         if self.user.is_some() {
             return Ok(Done::Bad("somebody has logged in already"));
         }
-        if !mechanism.eq_ignore_ascii_case("PLAIN") {
+        let policy = self.shard.settings().imap.auth;
+        let known = Mechanism::find(mechanism.as_bytes());
+        let Some(mechanism) = known.filter(|one| policy.mechanisms.has(*one)) else {
             return Ok(Done::No(Some(Word::Cannot), "this mechanism is not offered"));
-        }
-        if !self.shard.settings().imap.plaintext {
+        };
+        if !policy.offered(&self.channel).has(mechanism) {
             return Ok(Done::No(Some(Word::PrivacyRequired), "not in clear"));
         }
-        let Some(initial) = initial else {
-            self.out.put(b"+ \r\n");
-            self.mode = Mode::Sasl { tag: tag.into() };
-            return Ok(Done::Said);
-        };
-        match sasl::initial_response(&initial.0.octets()) {
-            Ok(message) => self.check_plain(tag, &message).await,
+        let initial = initial.map(|initial| sasl::initial_response(&initial.0.octets()));
+        match initial.transpose() {
+            Ok(initial) => self.hear(tag, Move::Begin(mechanism, initial)).await,
             Err(_) => Ok(Done::Bad("the initial response is not base64")),
         }
     }
@@ -137,70 +139,76 @@ impl<E: Env> Driver<E> {
             return Ok(None);
         };
         let done = match sasl::response(line) {
-            Ok(Response::Data(message)) => self.check_plain(&tag, &message).await?,
+            Ok(Response::Data(message)) => self.hear(&tag, Move::Respond(message)).await?,
             Ok(Response::Cancel) => Done::Bad("given up"),
             Err(_) => Done::Bad("that is not base64"),
         };
         Ok(self.end(&tag, done))
     }
 
-    async fn check_plain(&mut self, tag: &str, message: &[u8]) -> Outcome {
-        match plain::read(message) {
-            Ok(credentials) => {
-                self.check(tag, &credentials.user, credentials.password.expose()).await
-            }
-            Err(_) => Ok(self.refuse_login("")),
-        }
+    fn door(&self) -> Door {
+        Door { protocol: "imap", peer: self.peer }
     }
 
-    async fn check(&mut self, tag: &str, user: &str, password: &str) -> Outcome {
+    async fn hear(&mut self, tag: &str, said: Move) -> Outcome {
         let shard = Rc::clone(&self.shard);
-        let snapshot = shard.directory();
-        let names = &shard.settings().directory;
-        let env = shard.env.clone();
-        let sleep = async move |pause| env.sleep(pause).await;
-        let now = shard.env.now();
-        let claim = auth::Claim { user, password, peer: self.peer };
-        let checked = shard.authenticator.verify(&snapshot, names, claim, now, sleep).await;
-        match checked {
-            auth::Verdict::Account(account) if shard.owner(account) == shard.log.id() => {
-                self.open(account, user.into(), tag).await
-            }
-            auth::Verdict::Account(account) => {
-                let bell = shard.accounts.borrow_mut().bell(account);
-                self.user = Some(User { account, name: user.into(), bell, selected: None });
+        match Box::pin(shard.hear(self.door(), &mut self.attempt, said)).await {
+            Heard::Challenge(octets) => {
+                self.out.put(format!("+ {}\r\n", sasl::encode(&octets)).as_bytes());
                 self.mode = Mode::Sasl { tag: tag.into() };
-                Ok(Done::Moved(account))
+                Ok(Done::Said)
             }
-            auth::Verdict::Refused | auth::Verdict::Disabled => Ok(self.refuse_login(user)),
-            auth::Verdict::Busy => Ok(Done::No(Some(Word::Unavailable), "try again later")),
+            Heard::Done(login) => self.on_login(tag, login).await,
         }
     }
 
-    fn refuse_login(&mut self, user: &str) -> Done {
+    async fn on_login(&mut self, tag: &str, login: Result<Login, sasl::Outcome>) -> Outcome {
+        let login = match login {
+            Ok(login) => login,
+            Err(sasl::Outcome::Later) => {
+                return Ok(Done::No(Some(Word::Unavailable), "try again later"));
+            }
+            Err(outcome) => return Ok(self.refuse_login(outcome)),
+        };
+        let account = login.account;
+        if self.shard.owner(account) == self.shard.log.id() {
+            return self.open(login, tag).await;
+        }
+        self.mode = Mode::Sasl { tag: tag.into() };
+        Ok(Done::Moved(login))
+    }
+
+    /// RFC 5530 §3.
+    fn refuse_login(&mut self, outcome: sasl::Outcome) -> Done {
         self.shard.figures.imap_logins_failed.one();
-        let peer = self.peer;
-        let fields =
-            [("protocol", "imap".into()), ("peer", Value::Shown(&peer)), ("user", user.into())];
-        event(Level::Info, "login_failed", &fields);
         self.logins_failed += 1;
         if self.logins_failed >= self.shard.settings().imap.logins_failed_max {
             // One more NO, then the end.
             self.errors = u32::MAX;
         }
-        Done::No(Some(Word::AuthenticationFailed), "wrong user or password")
+        match outcome {
+            sasl::Outcome::Foreign => {
+                Done::No(Some(Word::AuthorizationFailed), "you may not act for that user")
+            }
+            _ => Done::No(Some(Word::AuthenticationFailed), "wrong user or password"),
+        }
     }
 
     /// The user has shown the right password and lives here.
-    async fn open(&mut self, account: AccountId, user: Box<str>, tag: &str) -> Outcome {
+    async fn open(&mut self, login: Login, tag: &str) -> Outcome {
+        let Login { account, user, method } = login;
         let shard = Rc::clone(&self.shard);
         if let Err(error) = shard.desk.prepare(account, &USUAL).await {
             return super::refused(error);
         }
         shard.figures.imap_logins.one();
         let peer = self.peer;
-        let fields =
-            [("protocol", "imap".into()), ("peer", Value::Shown(&peer)), ("user", (&*user).into())];
+        let fields = [
+            ("protocol", "imap".into()),
+            ("peer", Value::Shown(&peer)),
+            ("user", (&*user).into()),
+            ("method", method.into()),
+        ];
         event(Level::Info, "login", &fields);
         let bell = shard.accounts.borrow_mut().bell(account);
         self.user = Some(User { account, name: user, bell, selected: None });
@@ -218,20 +226,20 @@ impl<E: Env> Driver<E> {
     pub(super) fn depart(
         self,
         conn: Stream<E>,
-        account: AccountId,
+        login: Login,
     ) -> Option<(Box<Driver<E>>, Stream<E>)> {
-        let Driver { shard, peer, user, mode, buffer, errors, client, .. } = self;
+        let Driver { shard, peer, mode, buffer, errors, client, .. } = self;
         let Mode::Sasl { tag } = mode else { return None };
+        let owner = ShardId(shard.owner(login.account).0);
         let moving = Moving {
             conn: conn.detach().ok()?,
             unread: buffer.filled().to_vec(),
-            account,
-            user: user?.name,
+            login,
             tag,
             errors,
             client,
         };
-        let owner = ShardId(shard.owner(account).0);
+
         let Err(Full(Call::Imap(moving))) = shard.mesh.send(owner, Call::Imap(Box::new(moving)))
         else {
             return None;

@@ -39,6 +39,7 @@ use self::selected::Selected;
 use self::squeeze::{SQUEEZE_OCTETS, Squeeze};
 use super::lease::Lease;
 use super::listener::Admitted;
+use super::login::{Attempt, Login};
 use super::pace::{Coming, Pace};
 use super::shard::Shard;
 use crate::bytes::buffer::Buffer;
@@ -47,6 +48,7 @@ use crate::bytes::codec::to_u64;
 use crate::env::bell::Bell;
 use crate::env::{Conn as _, Env, Presence};
 use crate::mailbox::ChangeError;
+use crate::model::channel::Channel;
 use crate::model::id::{AccountId, Uid};
 use crate::model::limits::{
     IMAP_COMMAND_OCTETS_BEFORE_LOGIN_MAX, IMAP_COMMAND_OCTETS_FREE, IMAP_COMMAND_OCTETS_MAX,
@@ -54,6 +56,7 @@ use crate::model::limits::{
 };
 use crate::model::time::Mono;
 use crate::probe::event::{Level, Value, event};
+use crate::proto::sasl::Policy;
 use crate::store::AppendError;
 use crate::tls::Stream;
 use crate::wire::imap::capability::Capabilities;
@@ -73,8 +76,8 @@ pub use mask::Client;
 /// What the operator decides.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Passwords may cross the wire in clear.
-    pub plaintext: bool,
+    /// How clients may authenticate; where no password may be sent, LOGIN is off.
+    pub auth: Policy,
     /// Wait for a command of a client that has logged in; at least 30 minutes (RFC 9051 §5.4).
     pub idle_timeout: Duration,
     /// Pause after which IDLE says that it is there still.
@@ -98,7 +101,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
-            plaintext: true,
+            auth: Policy { plaintext: true, ..Policy::default() },
             idle_timeout: Duration::from_mins(30),
             idle_keepalive: Some(IMAP_IDLE_KEEPALIVE),
             login_timeout: Duration::from_mins(3),
@@ -124,7 +127,7 @@ struct User {
 /// What the next line is.
 enum Mode {
     Command,
-    /// The answer to an empty challenge of AUTHENTICATE PLAIN.
+    /// The answer to a challenge of AUTHENTICATE.
     Sasl {
         tag: Box<str>,
     },
@@ -144,7 +147,10 @@ struct Driver<E: Env> {
     framer: Framer,
     buffer: Buffer,
     out: Chain,
+    channel: Channel,
     user: Option<User>,
+    /// The exchange between two moves of the client.
+    attempt: Option<Box<Attempt>>,
     mode: Mode,
     enabled: Enabled,
     /// What is hidden from this session, all in all.
@@ -174,11 +180,11 @@ enum Goes {
     Read,
     Close,
     /// It belongs to another shard now.
-    Moved(AccountId),
+    Moved(Login),
 }
 
 /// How one command ended. What was said already is in the chain.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 enum Done {
     /// `tag OK`, or the command goes on.
     Said,
@@ -194,7 +200,7 @@ enum Done {
     /// lowest UID that was, or would have been, dealt with.
     Limited(Kind, Option<Uid>, &'static str),
     Close,
-    Moved(AccountId),
+    Moved(Login),
 }
 
 /// An answer, or the end of the connection without one.
@@ -229,7 +235,9 @@ impl<E: Env> Driver<E> {
             framer: Framer::new(IMAP_COMMAND_OCTETS_BEFORE_LOGIN_MAX),
             buffer: Buffer::new(),
             out: Chain::new(),
+            channel: Channel::default(),
             user: None,
+            attempt: None,
             mode: Mode::Command,
             enabled: Enabled::default(),
             hidden,
@@ -252,11 +260,11 @@ impl<E: Env> Driver<E> {
             match Box::pin(self.work(&mut conn)).await {
                 Ok(Goes::Read) => {}
                 Ok(Goes::Close) => break "logout",
-                Ok(Goes::Moved(account)) => {
+                Ok(Goes::Moved(login)) => {
                     if self.flush(&mut conn).await.is_err() {
                         break "lost";
                     }
-                    let Some(back) = (*self).depart(conn, account) else { return };
+                    let Some(back) = (*self).depart(conn, login) else { return };
                     (self, conn) = back;
                     continue;
                 }
@@ -561,7 +569,7 @@ impl<E: Env> Driver<E> {
                 Status::tagged(tag, kind, text).with(code).put(out);
             }
             Done::Close => return Some(Goes::Close),
-            Done::Moved(account) => return Some(Goes::Moved(account)),
+            Done::Moved(login) => return Some(Goes::Moved(login)),
         }
         None
     }

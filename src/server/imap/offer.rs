@@ -3,6 +3,7 @@
 use super::recent::Recent;
 use super::{Done, Driver, Settings};
 use crate::env::Env;
+use crate::model::channel::Channel;
 use crate::wire::imap::capability::Capabilities;
 use crate::wire::imap::reply::put_words;
 use std::borrow::Cow;
@@ -32,12 +33,14 @@ const EARLY: Capabilities = Capabilities::REV2
 /// The words of CAPABILITY, before and after login, but for those that are hidden.
 pub(super) fn words(
     settings: &Settings,
+    channel: &Channel,
     logged_in: bool,
     hidden: Capabilities,
 ) -> Vec<Cow<'static, str>> {
+    let mechanisms = settings.auth.offered(channel);
     let offered = match logged_in {
         true => Capabilities::ALL.without(Capabilities::SASL_IR),
-        false if settings.plaintext => EARLY.and(Capabilities::SASL_IR),
+        false if !mechanisms.is_empty() => EARLY.and(Capabilities::SASL_IR),
         false => EARLY,
     };
     let mut words: Vec<Cow<'static, str>> = vec!["IMAP4rev1".into()];
@@ -51,10 +54,11 @@ pub(super) fn words(
             _ => word.into(),
         });
     }
-    match (logged_in, settings.plaintext) {
-        (true, _) => {}
-        (false, true) => words.push("AUTH=PLAIN".into()),
-        (false, false) => words.push("LOGINDISABLED".into()),
+    if !logged_in {
+        words.extend(mechanisms.each().map(|one| format!("AUTH={}", one.name()).into()));
+        if !settings.auth.takes_passwords(channel) {
+            words.push("LOGINDISABLED".into());
+        }
     }
     words
 }
@@ -62,7 +66,7 @@ pub(super) fn words(
 impl<E: Env> Driver<E> {
     /// The words of CAPABILITY as they are for this session now.
     pub(super) fn words(&self) -> Vec<Cow<'static, str>> {
-        words(&self.shard.settings().imap, self.user.is_some(), self.hidden)
+        words(&self.shard.settings().imap, &self.channel, self.user.is_some(), self.hidden)
     }
 
     pub(super) fn put_capability(&mut self) {

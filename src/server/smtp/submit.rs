@@ -1,6 +1,7 @@
 //! The sessions of users who logged in: their questions, their messages, and reports on these.
 
 use super::{Accepted, Asking, Driver, Transaction};
+use crate::bytes::chain::Chain;
 use crate::env::Env;
 use crate::mailbox::Judge;
 use crate::model::address::Address;
@@ -8,12 +9,44 @@ use crate::model::id::AccountId;
 use crate::mta::report::{Delivered, Reported};
 use crate::mta::{Envelope, Outcome};
 use crate::probe::event::{Level, Value, event};
+use crate::proto::sasl::{self, Move};
 use crate::proto::smtp::Verdict;
+use crate::server::login::{Door, Heard};
 use crate::server::submission::{self, Submitter};
 use crate::wire::message::submitted::{Additions, Submitted};
 use crate::wire::smtp::reply::Reply;
 
 impl<E: Env> Driver<E> {
+    /// Takes a client's move of an exchange, and waits for what comes out of it.
+    pub(super) async fn authenticate(&mut self, said: Move) {
+        if self.turns_away() {
+            return;
+        }
+        let door = Door { protocol: "smtp", peer: self.peer };
+        let mut out = Chain::new();
+        match self.shard.hear(door, &mut self.attempt, said).await {
+            Heard::Challenge(octets) => self.session.challenge(&octets, &mut out),
+            Heard::Done(Ok(login)) => {
+                self.shard.figures.smtp_logins.one();
+                let peer = self.peer;
+                let fields = [
+                    ("protocol", "smtp".into()),
+                    ("peer", Value::Shown(&peer)),
+                    ("user", (&*login.user).into()),
+                    ("method", login.method.into()),
+                ];
+                event(Level::Info, "login", &fields);
+                self.login = Some(Box::new(login));
+                self.session.authenticated(sasl::Outcome::Accepted, &mut out);
+            }
+            Heard::Done(Err(outcome)) => {
+                self.shard.figures.smtp_logins_failed.one();
+                self.session.authenticated(outcome, &mut out);
+            }
+        }
+        self.put(out);
+    }
+
     /// Whether the client may use this sender; the null one is anybody's (RFC 6409 §3.2).
     pub(super) fn may_send_from(&self, sender: Option<&Address>) -> Result<(), Reply<'static>> {
         let (Some(account), Some(sender)) = (self.account(), sender) else {

@@ -49,6 +49,11 @@ pub enum Command<'a> {
     Noop,
     Quit,
     Help,
+    /// AUTH (RFC 4954 §4); an initial response as it came, in base64 or `=`.
+    Auth {
+        mechanism: &'a [u8],
+        initial: Option<&'a [u8]>,
+    },
     /// Whom to verify; never empty.
     Vrfy(&'a str),
     /// Which list to expand; never empty.
@@ -69,6 +74,7 @@ impl Command<'_> {
             | Command::Rcpt(_)
             | Command::Data
             | Command::Bdat(_)
+            | Command::Auth { .. }
             | Command::Quit => false,
         }
     }
@@ -141,6 +147,7 @@ pub fn parse(line: &[u8], dialect: Dialect) -> Result<Command<'_>, CommandError>
         b"HELP" => Ok(Command::Help),
         b"VRFY" => Ok(Command::Vrfy(whom(argument)?)),
         b"EXPN" => Ok(Command::Expn(whom(argument)?)),
+        b"AUTH" if dialect.extensions.has(Extensions::AUTH) => auth(argument),
         b"AUTH" | b"STARTTLS" | b"ETRN" | b"ATRN" | b"TURN" | b"SEND" | b"SOML" | b"SAML"
         | b"BURL" => Err(CommandError::NotOffered),
         _ => Err(foreign(line)),
@@ -224,6 +231,17 @@ fn rcpt(argument: &[u8], dialect: Dialect) -> Result<Command<'_>, CommandError> 
     let text = behind(argument, b"TO:").ok_or(CommandError::RecipientSyntax)?;
     let (path, rest) = take_forward_path(text).map_err(|_| CommandError::RecipientSyntax)?;
     Ok(Command::Rcpt(Recipient { path, params: RcptParams::parse(rest, dialect.extensions)? }))
+}
+
+/// A space at the end is none that an initial response follows.
+fn auth(argument: &[u8]) -> Result<Command<'_>, CommandError> {
+    let mut words = argument.trim_ascii_end().split(|&octet| octet == b' ');
+    match (words.next(), words.next(), words.next()) {
+        (Some(mechanism), initial, None) if !mechanism.is_empty() && initial != Some(b"") => {
+            Ok(Command::Auth { mechanism, initial })
+        }
+        _ => Err(CommandError::Argument),
+    }
 }
 
 fn bdat(argument: &[u8]) -> Result<Command<'_>, CommandError> {
@@ -324,6 +342,33 @@ mod tests {
             check(line, expect!["UnknownParam"]);
             check_in(line, dsn, expect!["Rcpt <a@b.example>"]);
         }
+    }
+
+    #[test]
+    fn knows_auth_where_it_is_offered() {
+        let auth = Dialect { extensions: Extensions::AUTH, ..Dialect::default() };
+        let check = |line, want: Expect| {
+            want.assert_eq(&match parse(line, auth) {
+                Ok(Command::Auth { mechanism, initial }) => {
+                    let initial = initial.map(<[u8]>::escape_ascii);
+                    format!(
+                        "{} {}",
+                        mechanism.escape_ascii(),
+                        initial.map_or("-".into(), |text| text.to_string())
+                    )
+                }
+                other => format!("{other:?}"),
+            });
+        };
+        check(b"AUTH PLAIN", expect!["PLAIN -"]);
+        check(b"auth login =", expect!["login ="]);
+        check(b"AUTH PLAIN AHUAcA== ", expect!["PLAIN AHUAcA=="]);
+        check(b"AUTH PLAIN ", expect!["PLAIN -"]);
+        for bad in [&b"AUTH"[..], b"AUTH ", b"AUTH  PLAIN", b"AUTH PLAIN  a", b"AUTH PLAIN a b"] {
+            check(bad, expect!["Err(Argument)"]);
+        }
+        check_in("MAIL FROM:<> AUTH=<>", auth, expect!["Mail <> size None"]);
+        check_in("MAIL FROM:<> AUTH=<>", Dialect::default(), expect!["UnknownParam"]);
     }
 
     #[test]
