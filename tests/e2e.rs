@@ -94,6 +94,9 @@ mod script;
 #[path = "nasty/smtp.rs"]
 mod smtp_case;
 #[cfg(test)]
+#[path = "e2e/submission.rs"]
+mod submission;
+#[cfg(test)]
 #[path = "e2e/supervisor.rs"]
 mod supervisor;
 #[cfg(test)]
