@@ -9,8 +9,8 @@
 //!   7  mta                             intake, recipients, routes
 //!   6  auth                            credentials, throttle
 //!   5  mailbox  queue  directory       state machines applied from the log
-//!   4  store  mesh                     the segment log; calls between shards
-//!   3  env                             the machine: ring (glommio) or sim (a seed)
+//!   4  store  mesh  dns                the segment log; calls between shards; what the DNS says
+//!   3  env  concierge                  the machine: ring (glommio) or sim (a seed); tokio's thread
 //!   2  proto  policy                   protocol machines, sans I/O; what is held against a client
 //!   1  wire                            octets <-> representations, zero-copy
 //!   0  bytes  model  probe             buffers, nouns, counters
@@ -28,8 +28,10 @@ pub mod wire;
 pub mod policy;
 pub mod proto;
 
+pub mod concierge;
 pub mod env;
 
+pub mod dns;
 pub mod mesh;
 pub mod store;
 pub mod tls;

@@ -21,6 +21,9 @@ mod clients;
 #[path = "e2e/corpus.rs"]
 mod corpus;
 #[cfg(test)]
+#[path = "e2e/dns.rs"]
+mod dns;
+#[cfg(test)]
 #[path = "e2e/fixture.rs"]
 mod fixture;
 #[cfg(test)]

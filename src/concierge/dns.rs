@@ -50,7 +50,7 @@ pub struct Failed(pub Box<str>);
 #[derive(Clone, Debug)]
 pub struct Resolver {
     concierge: Concierge,
-    resolver: Arc<TokioResolver>,
+    hickory: Arc<TokioResolver>,
     timeout: Duration,
 }
 
@@ -71,16 +71,16 @@ impl Resolver {
             TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
         };
         set(builder.options_mut(), timeout);
-        let resolver = Arc::new(builder.build().map_err(failed)?);
-        Ok(Resolver { concierge: concierge.clone(), resolver, timeout })
+        let hickory = Arc::new(builder.build().map_err(failed)?);
+        Ok(Resolver { concierge: concierge.clone(), hickory, timeout })
     }
 
     /// Asks for the records of `name`, in A-labels, of one kind.
     pub fn ask(&self, kind: Kind, name: &str) -> Result<Answer<Result<Found, Failed>>, Busy> {
-        let (resolver, timeout) = (Arc::clone(&self.resolver), self.timeout);
+        let (hickory, timeout) = (Arc::clone(&self.hickory), self.timeout);
         let name = format!("{}.", name.trim_end_matches('.'));
         self.concierge.run(async move {
-            match tokio::time::timeout(timeout, look_up(&resolver, kind, &name)).await {
+            match tokio::time::timeout(timeout, look_up(&hickory, kind, &name)).await {
                 Ok(found) => found,
                 Err(_) => Err(Failed("no answer in time".into())),
             }
@@ -108,13 +108,13 @@ fn set(options: &mut ResolverOpts, timeout: Duration) {
     options.try_tcp_on_error = true;
 }
 
-async fn look_up(resolver: &TokioResolver, kind: Kind, name: &str) -> Result<Found, Failed> {
+async fn look_up(hickory: &TokioResolver, kind: Kind, name: &str) -> Result<Found, Failed> {
     let wanted = match kind {
         Kind::A => RecordType::A,
         Kind::Aaaa => RecordType::AAAA,
         Kind::Ptr => RecordType::PTR,
     };
-    match resolver.lookup(name, wanted).await {
+    match hickory.lookup(name, wanted).await {
         Ok(lookup) => {
             let answers = lookup.answers();
             let seconds = answers.iter().map(|record| record.ttl).min().unwrap_or(0);

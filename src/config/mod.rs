@@ -296,10 +296,14 @@ pub enum LogFormat {
     Json,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dns {
     /// Empty: as /etc/resolv.conf says.
     pub servers: Vec<SocketAddr>,
+    /// How long one question may take, all attempts together.
+    pub timeout: Duration,
+    /// Answers that one shard remembers.
+    pub cache_entries: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -592,8 +592,13 @@ fn log(mut section: Section<'_, '_, '_>) -> Log {
 
 fn dns(mut section: Section<'_, '_, '_>) -> Dns {
     let servers = section.sockets("servers", None).unwrap_or_default();
+    let dns = Dns {
+        servers,
+        timeout: section.time("timeout", limits::DNS_TIMEOUT, SECOND..=MINUTE),
+        cache_entries: section.count("cache_entries", limits::DNS_ANSWERS_MAX, 16..=16_777_216),
+    };
     section.end();
-    Dns { servers }
+    dns
 }
 
 fn queue(mut section: Section<'_, '_, '_>) -> Queue {

@@ -41,6 +41,8 @@ pub type Answer = Result<Rc<[Data]>, Trouble>;
 /// A question that was put.
 pub type Asked = Pin<Box<dyn Future<Output = Result<Found, Failed>>>>;
 
+type Ask = dyn Fn(Kind, &str) -> Asked;
+
 type Question = (Kind, Box<str>);
 
 #[derive(Clone)]
@@ -77,7 +79,7 @@ pub struct Stats {
 /// One shard's resolver; clones are the same one.
 pub struct Resolver<E: Env> {
     env: E,
-    ask: Rc<dyn Fn(Kind, &str) -> Asked>,
+    ask: Rc<Ask>,
     timeout: Duration,
     /// Answers of one generation.
     generation_max: usize,
@@ -173,12 +175,11 @@ impl<E: Env> Resolver<E> {
         };
         let found = or(asked, late).await;
         let now = self.env.now();
-        match found {
-            Ok(Found { records, ttl }) => Known { answer: Ok(records.into()), until: now.after(ttl) },
-            Err(_) => {
-                self.count(|stats| stats.failed += 1);
-                Known { answer: Err(Trouble::Failed), until: now.after(DNS_FAILURE_TTL) }
-            }
+        if let Ok(Found { records, ttl }) = found {
+            Known { answer: Ok(records.into()), until: now.after(ttl) }
+        } else {
+            self.count(|stats| stats.failed += 1);
+            Known { answer: Err(Trouble::Failed), until: now.after(DNS_FAILURE_TTL) }
         }
     }
 }

@@ -158,6 +158,8 @@ pub const DNS_TTL_MAX: Duration = Duration::from_hours(1);
 pub const DNS_NEGATIVE_TTL: Duration = Duration::from_mins(1);
 /// How long a question that failed is not put again.
 pub const DNS_FAILURE_TTL: Duration = Duration::from_secs(10);
+/// Names of one address that are looked at.
+pub const REVERSE_NAMES_MAX: usize = 4;
 /// Answers that one shard remembers.
 pub const DNS_ANSWERS_MAX: usize = 65_536;
 /// Questions of one shard under way at once.

@@ -19,6 +19,8 @@ use crate::admin::log::Log;
 use crate::admin::socket::{Asked, Server};
 use crate::auth::Pool;
 use crate::cli::Failure;
+use crate::concierge::Concierge;
+use crate::concierge::dns::{Failed, Resolver};
 use crate::config::{self, Config, Listen, Loaded, Shards};
 use crate::directory::{Resolution, resolve};
 use crate::env::ring::{self, Ring};
@@ -308,7 +310,8 @@ pub(super) fn start(
     let pool = Pool::start(cost(&config), threads, config.auth.max_waiting_checks)?;
     let inbox_max = config.limits.mesh_inbox;
     let socket = config.admin_socket();
-    let plan = Plan::new(config, held.store_id, count, pool, key);
+    let dns = resolver(&config)?;
+    let plan = Plan { dns, ..Plan::new(config, held.store_id, count, pool, key) };
     let running = plan.clone();
     let (mesh, inboxes) = Mesh::with_capacity(count, inbox_max);
     let admin = admin_socket(&socket)?;
@@ -355,6 +358,16 @@ pub(super) fn start(
     });
     let shards = shards.map_err(|refusal| Failure::Failed(refusal.0))?;
     Ok(Running { shards, mesh, plan: running, failures, _held: held })
+}
+
+/// The resolver on its thread. A machine that says of no servers serves mail all the same.
+fn resolver(config: &Config) -> Result<Option<Resolver>, Failure> {
+    let concierge = Concierge::start()?;
+    let resolver = Resolver::new(&concierge, &config.dns.servers, config.dns.timeout);
+    if let Err(Failed(why)) = &resolver {
+        event(Level::Warn, "no_dns", &[("why", (&**why).into()), ("set", "dns.servers".into())]);
+    }
+    Ok(resolver.ok())
 }
 
 fn tell_panic(text: &str) {

@@ -3,8 +3,11 @@
 use super::owners::{OfShards, sweep};
 use super::protect;
 use crate::auth::{self, Authenticator, Pool};
+use crate::concierge::dns::{Failed, Found};
+use crate::concierge::{self, Busy, Lost};
 use crate::config::Config;
 use crate::directory::{self, Ledger};
+use crate::dns::{self, Asked};
 use crate::env::Env;
 use crate::mailbox::promise::{Promised, promise};
 use crate::mailbox::{Accounts, Desk, Locks, Planted};
@@ -34,6 +37,9 @@ use std::time::Duration;
 /// Wait before a shard whose inbox was full is told of the directory again.
 const INBOX_RETRY_PAUSE: Duration = Duration::from_millis(10);
 
+/// How much later than the concierge a shard gives up a question: it never should.
+const DNS_GRACE: Duration = Duration::from_secs(1);
+
 /// What all shards of a node have in common.
 #[derive(Clone)]
 pub struct Plan {
@@ -45,6 +51,8 @@ pub struct Plan {
     pub pool: Pool,
     /// For the keys of remembered credentials; made anew by each process.
     pub key: [u8; 32],
+    /// Answers of the DNS; none for machines that have none.
+    pub dns: Option<concierge::dns::Resolver>,
     /// What all shards remember of clients.
     pub guard: Arc<Guard>,
     /// A fault of our own, for the tests that show that such a fault is found.
@@ -65,7 +73,7 @@ impl Plan {
         };
         let guard = Arc::new(Guard::new(&key));
         let planted = Planted::Nothing;
-        Plan { config, store, store_id, shards, pool, key, guard, planted }
+        Plan { config, store, store_id, shards, pool, key, dns: None, guard, planted }
     }
 
     /// Where a log lies.
@@ -183,6 +191,23 @@ impl Plan {
         Room::new(usize::try_from(share).unwrap_or(usize::MAX), 2 * IMAP_COMMAND_OCTETS_MAX)
     }
 
+    /// A shard's resolver over the concierge.
+    fn resolver<E: Env>(&self, env: &E) -> dns::Resolver<E> {
+        let concierge = self.dns.clone();
+        let ask = move |kind, name: &str| -> Asked {
+            let asked = concierge.as_ref().map(|concierge| concierge.ask(kind, name));
+            Box::pin(async move {
+                match asked {
+                    Some(Ok(answer)) => answer.await.unwrap_or_else(|Lost| failed("no answer")),
+                    Some(Err(Busy)) => failed("too many questions"),
+                    None => failed("no resolver"),
+                }
+            })
+        };
+        let timeout = self.config.dns.timeout + DNS_GRACE;
+        dns::Resolver::new(env.clone(), timeout, self.config.dns.cache_entries, ask)
+    }
+
     fn auth(&self) -> auth::Settings {
         let config = &self.config.auth;
         auth::Settings {
@@ -195,6 +220,10 @@ impl Plan {
             ..auth::Settings::default()
         }
     }
+}
+
+fn failed(why: &str) -> Result<Found, Failed> {
+    Err(Failed(why.into()))
 }
 
 /// What a password hash costs.
@@ -259,6 +288,7 @@ pub fn assemble<E: Env>(
     let intake = Intake::new(log.clone(), Rc::clone(&accounts), Rc::clone(&state.spool), peers);
     let snapshot = state.ledger.snapshot();
     Rc::new(Shard {
+        dns: plan.resolver(&env),
         env,
         id,
         log,

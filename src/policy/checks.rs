@@ -7,8 +7,9 @@ use std::fmt;
 pub struct Checks(u16);
 
 /// The names, in the order in which they are made.
-const NAMES: [(&str, Checks); 4] = [
+const NAMES: [(&str, Checks); 5] = [
     ("rates", Checks::RATES),
+    ("reverse_name", Checks::REVERSE_NAME),
     ("early_talker", Checks::EARLY_TALKER),
     ("hello", Checks::HELLO),
     ("harvest", Checks::HARVEST),
@@ -24,8 +25,10 @@ impl Checks {
     pub const HELLO: Checks = Checks(1 << 2);
     /// Recipients that are not there.
     pub const HARVEST: Checks = Checks(1 << 3);
+    /// The name that the DNS has for the client, for the log and Received. Refuses nobody.
+    pub const REVERSE_NAME: Checks = Checks(1 << 4);
     /// All of them.
-    pub const ALL: Checks = Checks((1 << 4) - 1);
+    pub const ALL: Checks = Checks((1 << 5) - 1);
 
     pub fn named(name: &str) -> Option<Checks> {
         NAMES.iter().find(|(known, _)| *known == name).map(|&(_, check)| check)

@@ -110,9 +110,10 @@ pub fn reversed(address: IpAddr) -> String {
             format!("{d}.{c}.{b}.{a}")
         }
         IpAddr::V6(address) => {
-            let nibbles = address.octets().into_iter().rev().flat_map(|octet| {
-                [octet & 0x0f, octet >> 4].map(|nibble| format!("{nibble:x}"))
-            });
+            let nibbles =
+                address.octets().into_iter().rev().flat_map(|octet| {
+                    [octet & 0x0f, octet >> 4].map(|nibble| format!("{nibble:x}"))
+                });
             nibbles.collect::<Vec<String>>().join(".")
         }
     }
@@ -157,7 +158,10 @@ mod tests {
     fn takes_no_error_of_a_list_for_a_listing() {
         for record in ["127.255.255.254", "127.255.255.252", "203.0.113.1", "::1"] {
             let record = record.parse().unwrap();
-            let all = List { answers: vec![Answers::parse("127.0-255.0-255.0-255").unwrap()], ..list(&[]) };
+            let all = List {
+                answers: vec![Answers::parse("127.0-255.0-255.0-255").unwrap()],
+                ..list(&[])
+            };
             assert_eq!(all.says([record]), Said::Nonsense(record));
         }
     }
@@ -168,7 +172,9 @@ mod tests {
             assert_eq!(Answers::parse(text).unwrap().to_string(), text);
         }
         assert_eq!(Answers::COMMON.to_string(), "127.0.0.2-254");
-        for wrong in ["127.0.0", "127.0.0.2.3", "127.0.0.11-2", "128.0.0.2", "127.0.0.256", "127.0.0.+2", ""] {
+        for wrong in
+            ["127.0.0", "127.0.0.2.3", "127.0.0.11-2", "128.0.0.2", "127.0.0.256", "127.0.0.+2", ""]
+        {
             assert_eq!(Answers::parse(wrong), None, "{wrong}");
         }
     }

@@ -5,6 +5,7 @@
 //! (docs/decisions/0014-abuse.md).
 
 pub mod checks;
+pub mod dns_list;
 pub mod rate;
 
 pub use checks::Checks;

@@ -1,12 +1,14 @@
 //! The client of an SMTP session, as far as it is held against it.
 
 use super::listener::Protocol;
+use super::origin::Origin;
 use super::shard::Shard;
 use crate::env::Env;
 use crate::model::limits::UNKNOWN_RECIPIENT_PAUSE;
 use crate::policy::Checks;
 use crate::wire::smtp::reply::Reply;
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// See the header.
@@ -20,6 +22,8 @@ pub(super) struct Guest {
     commands: u32,
     /// Recipients that are not there.
     unknown: u32,
+    /// What the DNS says of it, where that is asked for.
+    origin: Option<Rc<Origin>>,
 }
 
 /// How a session goes on after a recipient that is not there.
@@ -40,13 +44,19 @@ const TOO_CURIOUS: Reply<'static> =
 
 impl Guest {
     pub(super) fn new<E: Env>(
-        shard: &Shard<E>,
+        shard: &Rc<Shard<E>>,
         protocol: Protocol,
         address: IpAddr,
         local: IpAddr,
     ) -> Guest {
         let checks = shard.settings().protect.checks(protocol, address);
-        Guest { protocol, address, local, checks, commands: 0, unknown: 0 }
+        let origin = Origin::of(shard, address, checks);
+        Guest { protocol, address, local, checks, commands: 0, unknown: 0, origin }
+    }
+
+    /// The name that the DNS has for the client, as far as it is known by now.
+    pub(super) fn name(&self) -> Option<Rc<str>> {
+        self.origin.as_ref()?.name()
     }
 
     /// How long the client has to be silent before it is greeted.

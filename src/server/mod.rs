@@ -14,6 +14,7 @@ pub mod imap;
 pub mod lease;
 pub mod listener;
 pub mod login;
+mod origin;
 pub mod owner;
 mod pace;
 pub mod pop3;

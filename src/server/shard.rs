@@ -11,6 +11,7 @@ use super::owner::{self, Question, Told};
 use super::submission;
 use crate::auth::Authenticator;
 use crate::directory::{self, Snapshot};
+use crate::dns::Resolver;
 use crate::env::{Conn, Env};
 use crate::mailbox::{Accounts, Desk, Entry, Locks};
 use crate::mesh::{self, Inbox, Mesh};
@@ -115,6 +116,12 @@ crate::figures! {
         pub unknown_recipients: Counter = "pombal_unknown_recipients_total",
         /// Connections of trusted proxies without a sound PROXY header.
         pub proxies_bad: Counter = "pombal_proxy_headers_bad_total",
+        /// Questions to the DNS that were answered from memory.
+        pub dns_remembered: Gauge = "pombal_dns_remembered_total",
+        /// Questions that were put to the DNS.
+        pub dns_asked: Gauge = "pombal_dns_asked_total",
+        /// Questions that the DNS did not answer, or not in time.
+        pub dns_failed: Gauge = "pombal_dns_failed_total",
         /// Messages that were answered with 250.
         pub stored: Counter = "pombal_messages_accepted_total",
         /// Messages that were refused for now.
@@ -225,6 +232,7 @@ pub struct Shard<E: Env> {
     pub drafts: Rc<Room>,
     /// For IMAP commands that are not whole, and COMPRESS.
     pub commands: Rc<Room>,
+    pub dns: Resolver<E>,
     /// What all shards remember of clients.
     pub guard: Arc<Guard>,
     /// Connections that are being told why they are not served.
@@ -321,6 +329,10 @@ impl<E: Env> Shard<E> {
         self.figures.batches.set(signed(stats.batches.get()));
         self.figures.written.set(signed(stats.octets_written.get()));
         self.figures.failures.set(signed(stats.failures.get()));
+        let dns = self.dns.stats();
+        self.figures.dns_remembered.set(signed(dns.remembered));
+        self.figures.dns_asked.set(signed(dns.asked));
+        self.figures.dns_failed.set(signed(dns.failed));
         let log = self.log.figures();
         self.figures.blobs.set(signed(log.blobs));
         self.figures.crowded.set(i64::from(log.crowded));

@@ -525,9 +525,11 @@ impl<E: Env> Driver<E> {
             [only] => Some(&only.address),
             _ => None,
         };
+        let name = self.guest.name();
         let hop = Received {
             hello: self.session.hello().unwrap_or_default(),
             peer: (!is_hidden).then_some(self.peer),
+            name: name.as_deref(),
             host: &self.settings.hostname,
             with: self.session.with(transaction.utf8),
             id: &id,

@@ -62,6 +62,8 @@ pub struct Received<'a> {
     /// Where the client's connection came from; none: nobody is to know, nor what it called itself,
     /// and this server's own name stands there.
     pub peer: Option<IpAddr>,
+    /// The name that the DNS has for that address, and that has that address; letters of a domain.
+    pub name: Option<&'a str>,
     /// This server's name.
     pub host: &'a str,
     pub with: With,
@@ -90,7 +92,12 @@ pub fn put_received(hop: &Received<'_>, out: &mut Vec<u8>) {
     match hop.peer {
         Some(peer) => {
             line.words(&["from", &clean_name(hop.hello)]);
-            line.words(&[&format!("({})", literal_text(peer))]);
+            // RFC 5321 §4.4: TCP-info is the address, behind its name if there is one.
+            let peer = literal_text(peer);
+            match hop.name {
+                Some(name) => line.words(&[&format!("({} {peer})", clean_name(name))]),
+                None => line.words(&[&format!("({peer})")]),
+            }
         }
         None => line.words(&["from", hop.host]),
     }
@@ -166,6 +173,7 @@ mod tests {
         Received {
             hello: "client.example",
             peer: Some(IpAddr::from([192, 0, 2, 1])),
+            name: None,
             host: "mx.local.example",
             with: with(Dialogue::Esmtp),
             id: "0-1a2b",
@@ -181,6 +189,18 @@ mod tests {
             expect![["
             Received: from client.example ([192.0.2.1]) by mx.local.example with ESMTP
             	id 0-1a2b;
+            	Wed, 25 Nov 2026 04:11:19 +0000
+        "]],
+        );
+    }
+
+    #[test]
+    fn names_the_client_as_the_dns_does() {
+        check(
+            &Received { name: Some("mail.client.example"), ..hop() },
+            expect![["
+            Received: from client.example (mail.client.example [192.0.2.1])
+            	by mx.local.example with ESMTP id 0-1a2b;
             	Wed, 25 Nov 2026 04:11:19 +0000
         "]],
         );

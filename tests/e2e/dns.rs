@@ -22,7 +22,10 @@ const ZONES: [(&str, &str); 6] = [
         "1 PTR mail.client.example.\n2 PTR liar.client.example.\n\
          3 PTR mail.client.example.\n4 PTR bad\\032(name.client.example.\n",
     ),
-    ("8.b.d.0.1.0.0.2.ip6.arpa.", "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0 PTR six.client.example.\n"),
+    (
+        "8.b.d.0.1.0.0.2.ip6.arpa.",
+        "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0 PTR six.client.example.\n",
+    ),
     ("client.example.", "mail A 192.0.2.1\nliar A 203.0.113.1\nsix AAAA 2001:db8::1\n"),
     (
         "block.example.",

@@ -27,13 +27,13 @@ pub(crate) const PASSWORD: &str = "secret";
 const PORTS: std::ops::Range<u16> = 10_000..30_000;
 
 /// A port that is ours.
-struct Port {
-    number: u16,
+pub(crate) struct Port {
+    pub(crate) number: u16,
     _held: UdpSocket,
 }
 
 impl Port {
-    fn find() -> Port {
+    pub(crate) fn find() -> Port {
         static NEXT: AtomicU16 = AtomicU16::new(0);
         let span = PORTS.end - PORTS.start;
         let first = u16::try_from(std::process::id().wrapping_mul(7) % u32::from(span)).unwrap();

@@ -67,18 +67,19 @@ impl<E: Env> Driver<E> {
         let recipients: Vec<String> = told.recipients.iter().map(ToString::to_string).collect();
         let listed: Vec<Value<'_>> = recipients.iter().map(|one| one.as_str().into()).collect();
         let peer = self.peer;
-        event(
-            Level::Info,
-            "message",
-            &[
-                ("id", told.id.as_str().into()),
-                ("peer", Value::Shown(&peer)),
-                ("sender", sender.as_str().into()),
-                ("recipients", Value::List(&listed)),
-                ("octets", told.octets.into()),
-                ("outcome", class_name(first.class()).into()),
-                ("took", took.into()),
-            ],
-        );
+        let name = self.guest.name();
+        let mut fields = vec![
+            ("id", told.id.as_str().into()),
+            ("peer", Value::Shown(&peer)),
+            ("sender", sender.as_str().into()),
+            ("recipients", Value::List(&listed)),
+            ("octets", told.octets.into()),
+            ("outcome", class_name(first.class()).into()),
+            ("took", took.into()),
+        ];
+        if let Some(name) = &name {
+            fields.push(("name", (&**name).into()));
+        }
+        event(Level::Info, "message", &fields);
     }
 }
