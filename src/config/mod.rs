@@ -21,6 +21,7 @@ pub use units::Network;
 
 use crate::model::limits::CONFIG_OCTETS_MAX;
 use crate::policy::Checks;
+use crate::policy::dns_list::List;
 use crate::proto::sasl::Mechanisms;
 use crate::server::imap;
 use crate::server::submission;
@@ -209,6 +210,12 @@ pub struct Protect {
     pub refuse_own_hello: bool,
     /// Refuse senders behind an EHLO with neither a domain nor an address literal.
     pub refuse_bare_hello: bool,
+    /// Lists of addresses in the DNS.
+    pub dns_lists: Vec<List>,
+    /// Score from which on recipients are refused; 0: never.
+    pub dns_lists_reject: i32,
+    /// Score from which on a message is marked; 0: never.
+    pub dns_lists_mark: i32,
     /// Which checks are made, by the name of the listener.
     pub checks: Vec<(&'static str, Checks)>,
 }

@@ -1,9 +1,11 @@
 //! The keys of `[protect]` and `[proxy]`: what is held against clients, and who speaks for them.
 
+use super::names::HostName;
 use super::reader::Section;
 use super::{Protect, Proxy};
 use crate::model::limits;
 use crate::policy::Checks;
+use crate::policy::dns_list::{Answers, List};
 use std::time::Duration;
 
 /// Listeners by name, what each checks by default, and what it can check.
@@ -56,10 +58,52 @@ pub(super) fn protect(mut section: Section<'_, '_, '_>) -> Protect {
         ),
         refuse_own_hello: section.flag("refuse_own_hello", false),
         refuse_bare_hello: section.flag("refuse_bare_hello", false),
+        dns_lists: dns_lists(&mut section),
+        dns_lists_reject: section.count("dns_lists_reject", 1, 0..=1_000_000),
+        dns_lists_mark: section.count("dns_lists_mark", 1, 0..=1_000_000),
         checks: checks(section.section("checks")),
     };
     section.end();
     protect
+}
+
+fn dns_lists(section: &mut Section<'_, '_, '_>) -> Vec<List> {
+    let lists = section.sections("dns_list", dns_list);
+    if let (true, Some(span)) = (lists.len() > limits::DNS_LISTS_MAX, section.span("dns_list")) {
+        let allowed = format!("at most {}", limits::DNS_LISTS_MAX);
+        section.reader.mistake(
+            &span,
+            "too many lists: each client waits for all of them",
+            &allowed,
+        );
+    }
+    lists
+}
+
+fn dns_list(mut section: Section<'_, '_, '_>) -> Option<List> {
+    let a_zone = "the name of a zone, such as \"zen.spamhaus.org\"";
+    let zone = section.word("zone", None, a_zone, HostName::parse, HostName::to_string);
+    section.demand("zone", zone.is_none(), a_zone);
+    let read =
+        |text: &str| Answers::parse(text).ok_or_else(|| format!("{text:?} is no answer of a list"));
+    let allowed = "a list of answers within 127.0.0.0/8, such as \"127.0.0.2-11\"";
+    let answers =
+        section.list("answers", Some(vec![Answers::COMMON]), allowed, read, Answers::to_string);
+    let weight = section.value(
+        "weight",
+        1,
+        "a number from -1000000 to 1000000, not 0; below 0 for a list of good addresses",
+        |value| {
+            let digits = value.as_integer()?;
+            let weight = i32::from_str_radix(digits.as_str(), digits.radix()).ok()?;
+            (weight != 0 && weight.abs() <= 1_000_000).then_some(weight)
+        },
+        |weight| Some(weight.to_string()),
+    );
+    let ipv6 = section.flag("ipv6", true);
+    section.end();
+    let (zone, answers) = (zone?.to_string().into(), answers.unwrap_or_default());
+    Some(List { zone, answers, weight, ipv6 })
 }
 
 fn checks(mut section: Section<'_, '_, '_>) -> Vec<(&'static str, Checks)> {

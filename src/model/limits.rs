@@ -158,6 +158,10 @@ pub const DNS_TTL_MAX: Duration = Duration::from_hours(1);
 pub const DNS_NEGATIVE_TTL: Duration = Duration::from_mins(1);
 /// How long a question that failed is not put again.
 pub const DNS_FAILURE_TTL: Duration = Duration::from_secs(10);
+/// Lists in the DNS that are asked for each client.
+pub const DNS_LISTS_MAX: usize = 32;
+/// How often one shard tells of lists that do not answer us as lists do.
+pub const DNS_LIST_WARN_PAUSE: Duration = Duration::from_mins(1);
 /// Names of one address that are looked at.
 pub const REVERSE_NAMES_MAX: usize = 4;
 /// Answers that one shard remembers.

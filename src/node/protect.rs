@@ -27,6 +27,9 @@ pub(super) fn settings(config: &Config) -> Settings {
         greet_delay: protect.greet_delay,
         refuse_own_hello: protect.refuse_own_hello,
         refuse_bare_hello: protect.refuse_bare_hello,
+        lists: protect.dns_lists.clone().into(),
+        lists_reject: protect.dns_lists_reject,
+        lists_mark: protect.dns_lists_mark,
         proxy_timeout: proxy.timeout,
         is_proxy: Rc::new(move |protocol: Protocol, peer| {
             proxy.listeners.contains(&protocol.name()) && within(&proxy.networks, peer)

@@ -81,6 +81,7 @@ impl InForce {
         for (key, differs) in [
             ("submission.allow", old.submission.policy.send_as != new.submission.policy.send_as),
             ("imap.client", old.imap.clients != new.imap.clients),
+            ("protect.dns_list", old.protect.dns_lists != new.protect.dns_lists),
             ("route", old.routes != new.routes),
             ("tls.sni", old.tls.sni != new.tls.sni),
         ] {

@@ -308,6 +308,7 @@ pub fn assemble<E: Env>(
         drafts: plan.drafts(),
         commands: plan.commands(),
         guard: Arc::clone(&plan.guard),
+        list_warned: Cell::new(None),
         refusing: Cell::new(0),
         by_address: RefCell::default(),
         published: Cell::new(0),

@@ -7,11 +7,12 @@ use std::fmt;
 pub struct Checks(u16);
 
 /// The names, in the order in which they are made.
-const NAMES: [(&str, Checks); 5] = [
+const NAMES: [(&str, Checks); 6] = [
     ("rates", Checks::RATES),
     ("reverse_name", Checks::REVERSE_NAME),
     ("early_talker", Checks::EARLY_TALKER),
     ("hello", Checks::HELLO),
+    ("dns_lists", Checks::DNS_LISTS),
     ("harvest", Checks::HARVEST),
 ];
 
@@ -27,8 +28,10 @@ impl Checks {
     pub const HARVEST: Checks = Checks(1 << 3);
     /// The name that the DNS has for the client, for the log and Received. Refuses nobody.
     pub const REVERSE_NAME: Checks = Checks(1 << 4);
+    /// Lists of addresses in the DNS.
+    pub const DNS_LISTS: Checks = Checks(1 << 5);
     /// All of them.
-    pub const ALL: Checks = Checks((1 << 5) - 1);
+    pub const ALL: Checks = Checks((1 << 6) - 1);
 
     pub fn named(name: &str) -> Option<Checks> {
         NAMES.iter().find(|(known, _)| *known == name).map(|&(_, check)| check)

@@ -7,6 +7,7 @@ use super::listener::Protocol;
 use crate::model::limits::REFUSALS_TOLD_PER_MINUTE;
 use crate::model::site::site;
 use crate::model::time::Mono;
+use crate::policy::dns_list::List;
 use crate::policy::{Checks, Rate, Sketch, network};
 use crate::probe::event::{Level, Value, event};
 use std::net::IpAddr;
@@ -47,6 +48,11 @@ pub struct Settings {
     pub greet_delay: Duration,
     pub refuse_own_hello: bool,
     pub refuse_bare_hello: bool,
+    /// Lists of addresses in the DNS.
+    pub lists: Rc<[List]>,
+    /// Score from which on recipients are refused, and messages marked; 0 is never.
+    pub lists_reject: i32,
+    pub lists_mark: i32,
     /// Whether a proxy connects from here to this listener, and says for whom.
     pub is_proxy: Rc<dyn Fn(Protocol, IpAddr) -> bool>,
     /// Wait for what it says.

@@ -1,11 +1,12 @@
 //! The client of an SMTP session, as far as it is held against it.
 
 use super::listener::Protocol;
-use super::origin::Origin;
+use super::origin::{Listed, Origin};
 use super::shard::Shard;
 use crate::env::Env;
 use crate::model::limits::UNKNOWN_RECIPIENT_PAUSE;
 use crate::policy::Checks;
+use crate::wire::address::ForwardPath;
 use crate::wire::smtp::reply::Reply;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -69,6 +70,54 @@ impl Guest {
     pub(super) fn spoke_early<E: Env>(&self, shard: &Shard<E>) {
         shard.figures.refused_early.one();
         self.tell(shard, "early_talker", "");
+    }
+
+    /// What has to be known before the client's mail is looked at, is.
+    pub(super) fn is_known(&self) -> bool {
+        self.origin.as_ref().is_none_or(|origin| origin.has_heard())
+    }
+
+    /// Comes back when it is: within the time that a question to the DNS may take.
+    pub(super) async fn hear(&self) {
+        if let Some(origin) = &self.origin {
+            origin.hear().await;
+        }
+    }
+
+    /// Why this client sends nothing to this recipient: the text of 550 5.7.1. Somebody has to hear
+    /// that a list is wrong: postmaster (RFC 5321 §4.5.1) and abuse are spared.
+    pub(super) fn refuses_listed<E: Env>(
+        &self,
+        shard: &Shard<E>,
+        recipient: &ForwardPath<'_>,
+    ) -> Option<String> {
+        let reject = shard.settings().protect.lists_reject;
+        let listed = self.listed().filter(|listed| reject > 0 && listed.score >= reject)?;
+        let is_spared = match recipient {
+            ForwardPath::Postmaster => true,
+            ForwardPath::Path(path) => {
+                let local = path.local();
+                ["postmaster", "abuse"].iter().any(|name| local.eq_ignore_ascii_case(name))
+            }
+        };
+        if is_spared {
+            return None;
+        }
+        shard.figures.refused_listed.one();
+        self.tell(shard, "dns_list", &listed.zones);
+        Some(format!("Your address {} is listed by {}", self.address, listed.zones))
+    }
+
+    /// What stands in the header of a message of this client: its score, and the lists.
+    pub(super) fn mark<E: Env>(&self, shard: &Shard<E>) -> Option<Rc<Listed>> {
+        let mark = shard.settings().protect.lists_mark;
+        let listed = self.listed().filter(|listed| mark > 0 && listed.score >= mark)?;
+        shard.figures.marked_listed.one();
+        Some(listed)
+    }
+
+    fn listed(&self) -> Option<Rc<Listed>> {
+        Some(self.origin.as_ref()?.listed())
     }
 
     /// Why the name in EHLO cannot be the client's. RFC 5321 §4.1.4: a name is never refused for not

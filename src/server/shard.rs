@@ -16,6 +16,7 @@ use crate::env::{Conn, Env};
 use crate::mailbox::{Accounts, Desk, Entry, Locks};
 use crate::mesh::{self, Inbox, Mesh};
 use crate::model::id::{AccountId, LogId, ShardId};
+use crate::model::time::Mono;
 use crate::mta::{Answer, Intake, Peers, Request, Unreachable};
 use crate::probe::event::{Level, Value, event};
 use crate::proto::{pop3, smtp};
@@ -110,6 +111,12 @@ crate::figures! {
         pub refused_early: Counter = "pombal_refused_early_talker_total",
         /// Senders that were refused for the name in EHLO.
         pub refused_hello: Counter = "pombal_refused_hello_total",
+        /// Recipients that were refused for what lists in the DNS say of the client.
+        pub refused_listed: Counter = "pombal_refused_dns_list_total",
+        /// Messages that were marked for what lists in the DNS say of the client.
+        pub marked_listed: Counter = "pombal_marked_dns_list_total",
+        /// Questions to lists in the DNS that had no answer, or none that a list gives.
+        pub lists_broken: Counter = "pombal_dns_list_errors_total",
         /// Recipients that were refused, and sessions that were ended, for too many unknown recipients.
         pub refused_harvest: Counter = "pombal_refused_harvest_total",
         /// Recipients that are not there.
@@ -235,6 +242,8 @@ pub struct Shard<E: Env> {
     pub dns: Resolver<E>,
     /// What all shards remember of clients.
     pub guard: Arc<Guard>,
+    /// When the operator was told last of a list in the DNS that is of no use.
+    pub list_warned: Cell<Option<Mono>>,
     /// Connections that are being told why they are not served.
     pub refusing: Cell<usize>,
     pub by_address: RefCell<crate::bytes::hash::Sorted<IpAddr, usize>>,

@@ -47,7 +47,7 @@ use crate::wire::dot::has_dot_line;
 use crate::wire::message::fields::header_len;
 use crate::wire::smtp::command::{Recipient, Sender};
 use crate::wire::smtp::reply::Reply;
-use crate::wire::trace::{Received, put_received, put_return_path};
+use crate::wire::trace::{Received, put_listed, put_received, put_return_path};
 use futures_lite::future::or;
 use std::collections::VecDeque;
 use std::io;
@@ -197,6 +197,10 @@ impl<E: Env> Driver<E> {
             match goes_on {
                 Goes::Close => return conn.close().await,
                 Goes::Again | Goes::Ask(_) | Goes::Auth(_) => continue,
+                Goes::Hear => {
+                    or(self.guest.hear(), self.shard.draining.wait()).await;
+                    continue;
+                }
                 Goes::Wait(pause) => {
                     or(self.shard.env.sleep(pause), self.shard.draining.wait()).await;
                     continue;
@@ -276,6 +280,11 @@ impl<E: Env> Driver<E> {
                 || self.unsent > settings.reply_octets_max
             {
                 return Goes::Again;
+            }
+            // The answer to EHLO goes out first; what is sent behind it waits.
+            let has_said_hello = self.session.hello().is_some();
+            if has_said_hello && !self.guest.is_known() && !self.shard.draining.is_set() {
+                return Goes::Hear;
             }
             let mut out = Chain::new();
             let is_command = !self.session.is_in_message();
@@ -377,6 +386,10 @@ impl<E: Env> Driver<E> {
 
     /// Some: the owners of other shards have to be asked first, or the client has to wait.
     fn on_recipient(&mut self, recipient: &Recipient<'_>) -> Option<Goes> {
+        if let Some(why) = self.guest.refuses_listed(&self.shard, &recipient.path) {
+            self.put_recipient(Verdict::Refuse(Reply::new(550, 7, 1, &why)));
+            return None;
+        }
         if let Some(reply) = self.guest.refuses_recipients(&self.shard) {
             self.put_recipient(Verdict::Refuse(reply));
             return Some(Goes::Wait(UNKNOWN_RECIPIENT_PAUSE));
@@ -402,7 +415,7 @@ impl<E: Env> Driver<E> {
         }
     }
 
-    fn put_recipient(&mut self, verdict: Verdict<'static>) {
+    fn put_recipient(&mut self, verdict: Verdict<'_>) {
         let mut out = Chain::new();
         self.session.recipient(verdict, &mut out);
         self.put(out);
@@ -536,9 +549,13 @@ impl<E: Env> Driver<E> {
             recipient,
             at,
         };
+        let mark = self.guest.mark(&self.shard);
         let draft = Draft::begin(&self.shard.drafts, transaction.size, |out| {
             put_return_path(transaction.sender.as_ref(), out);
             put_received(&hop, out);
+            if let Some(listed) = &mark {
+                put_listed(listed.score, &listed.zones, out);
+            }
         });
         self.pace = Some(Pace::new(self.shard.env.now()));
         let Some(draft) = draft else { return Verdict::Refuse(NO_ROOM) };
@@ -632,6 +649,8 @@ enum Goes {
     Read,
     /// The owners of a recipient have to say whether they have room.
     Ask(Box<Asking>),
+    /// When the lists were heard that say something of the client.
+    Hear,
     /// After a pause, for who asks too much.
     Wait(Duration),
     /// A client authenticates.

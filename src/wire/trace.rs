@@ -112,6 +112,17 @@ pub fn put_received(hop: &Received<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Writes what lists in the DNS say of the client: the sum of their weights, and which they are.
+pub fn put_listed(score: i32, zones: &str, out: &mut Vec<u8>) {
+    let mut line = Folder { out, used: 0 };
+    line.start("X-DNS-Lists:");
+    line.words(&[&format!("score={score};")]);
+    for zone in zones.split(' ') {
+        line.words(&[zone]);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
 /// Letters that a domain or literal has; others become `?`, which no domain has.
 fn clean_name(name: &str) -> String {
     if name.is_empty() {
@@ -254,6 +265,21 @@ mod tests {
         assert_eq!(name(Dialogue::Lmtp, true, true), "LMTPSA");
         assert_eq!(name(Dialogue::Utf8Lmtp, false, false), "UTF8LMTP");
         assert_eq!(name(Dialogue::Smtp, true, true), "SMTP");
+    }
+
+    #[test]
+    fn writes_what_lists_say() {
+        let mut out = Vec::new();
+        put_listed(
+            7,
+            "block.example, other-list.block.example, third.example.net, d.example",
+            &mut out,
+        );
+        expect![["
+            X-DNS-Lists: score=7; block.example, other-list.block.example,
+            	third.example.net, d.example
+        "]]
+        .assert_eq(&String::from_utf8(out).unwrap().replace("\r\n", "\n"));
     }
 
     #[test]

@@ -199,3 +199,74 @@ fn a_dead_name_server_delays_nobody() {
     assert_eq!((count("pombal_dns_asked_total"), count("pombal_dns_failed_total")), (1, 1));
     server.stop();
 }
+
+const LISTS: &str = "[[protect.dns_list]]\nzone = \"block.example\"\nanswers = [\"127.0.0.2-11\"]\nweight = 2\n\
+                     [[protect.dns_list]]\nzone = \"allow.example\"\nanswers = [\"127.0.0-255.1-3\"]\nweight = -2\n\
+                     [[protect.dns_list]]\nzone = \"refuses.example\"\nweight = 9\n\
+                     [[protect.dns_list]]\nzone = \"nowhere.example\"\nweight = 9\n";
+
+/// Who is on a list is refused, IPv4 and IPv6; who is on none, with an answer that does not count, or
+/// on an allow list too, is not; lists that refuse us or do not exist list nobody.
+#[test]
+fn who_is_on_a_list_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(knot) = Knot::start(dir.path()) else { return };
+    let mut server = self::server(knot.address(), &format!("dns_lists_reject = 2\n{LISTS}"));
+    for (address, code) in [
+        ("192.0.2.99", 550),
+        ("2001:db8::1", 550),
+        ("192.0.2.98", 250),
+        ("192.0.2.97", 250),
+        ("192.0.2.1", 250),
+    ] {
+        let (told, text) = send(&mut client(&server, address), "a@local.example");
+        assert_eq!(told, code, "{address}: {text}");
+        if code == 550 {
+            let want = format!("550 5.7.1 Your address {address} is listed by block.example\n");
+            assert_eq!(text, want);
+        }
+    }
+    // Postmaster hears who was listed wrongly.
+    let (told, text) = send(&mut client(&server, "192.0.2.99"), "postmaster@local.example");
+    assert_eq!(told, 250, "{text}");
+    assert!(last_mail(&server).contains("X-DNS-Lists: score=2; block.example\r\n"));
+    server.await_log(&["event=client_refused", "why=dns_list", "what=block.example"]);
+    server.await_log(&["event=dns_list_useless", "level=warn"]);
+    assert_eq!(server.figure("pombal_refused_dns_list_total"), 2);
+    assert!(server.figure("pombal_dns_list_errors_total") >= 6);
+    server.stop();
+}
+
+/// A list may do no more than mark; and commands that come in one piece with EHLO do not slip through.
+#[test]
+fn who_is_on_a_list_is_marked_where_the_operator_wants_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(knot) = Knot::start(dir.path()) else { return };
+    let mut server = self::server(knot.address(), &format!("dns_lists_reject = 0\n{LISTS}"));
+    assert_eq!(send(&mut client(&server, "192.0.2.99"), "a@local.example").0, 250);
+    assert!(last_mail(&server).contains("X-DNS-Lists: score=2; block.example\r\n"));
+    assert_eq!(send(&mut client(&server, "192.0.2.98"), "a@local.example").0, 250);
+    assert!(!last_mail(&server).contains("X-DNS-Lists"));
+    server.stop();
+    let mut strict = self::server(knot.address(), LISTS);
+    let mut link = Link::connect_from(PROXY, strict.smtp()).unwrap();
+    link.send(
+        "PROXY TCP4 192.0.2.99 127.0.0.1 4711 25\r\nEHLO a\r\nMAIL FROM:<>\r\n\
+         RCPT TO:<a@local.example>\r\nDATA\r\n",
+    )
+    .unwrap();
+    for code in [220, 250, 250, 550, 554] {
+        link.expect(code).unwrap();
+    }
+    strict.stop();
+}
+
+/// Name servers that are dead cost one wait, and list nobody.
+#[test]
+fn a_dead_list_lists_nobody() {
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut server = self::server(silent.local_addr().unwrap(), LISTS);
+    assert_eq!(send(&mut client(&server, "192.0.2.99"), "a@local.example").0, 250);
+    server.await_log(&["event=dns_list_useless", "answer=\"no answer\""]);
+    server.stop();
+}
