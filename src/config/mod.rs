@@ -216,8 +216,22 @@ pub struct Protect {
     pub dns_lists_reject: i32,
     /// Score from which on a message is marked; 0: never.
     pub dns_lists_mark: i32,
+    pub greylist: Greylist,
     /// Which checks are made, by the name of the listener.
     pub checks: Vec<(&'static str, Checks)>,
+}
+
+/// Who is not known comes back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Greylist {
+    pub enabled: bool,
+    pub delay: Duration,
+    pub window: Duration,
+    pub keep: Duration,
+    /// Triplets of one network that came back before it is not asked any more; 1 to 15.
+    pub network_passes: u8,
+    /// Triplets that are remembered.
+    pub entries: usize,
 }
 
 /// Proxies that say for whom they connect.

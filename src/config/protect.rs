@@ -2,7 +2,7 @@
 
 use super::names::HostName;
 use super::reader::Section;
-use super::{Protect, Proxy};
+use super::{Greylist, Protect, Proxy};
 use crate::model::limits;
 use crate::policy::Checks;
 use crate::policy::dns_list::{Answers, List};
@@ -61,6 +61,7 @@ pub(super) fn protect(mut section: Section<'_, '_, '_>) -> Protect {
         dns_lists: dns_lists(&mut section),
         dns_lists_reject: section.count("dns_lists_reject", 1, 0..=1_000_000),
         dns_lists_mark: section.count("dns_lists_mark", 1, 0..=1_000_000),
+        greylist: greylist(section.section("greylist")),
         checks: checks(section.section("checks")),
     };
     section.end();
@@ -104,6 +105,25 @@ fn dns_list(mut section: Section<'_, '_, '_>) -> Option<List> {
     section.end();
     let (zone, answers) = (zone?.to_string().into(), answers.unwrap_or_default());
     Some(List { zone, answers, weight, ipv6 })
+}
+
+fn greylist(mut section: Section<'_, '_, '_>) -> Greylist {
+    let second = Duration::from_secs(1);
+    let days = |days: u64| Duration::from_hours(24 * days);
+    let greylist = Greylist {
+        enabled: section.flag("enabled", false),
+        delay: section.time("delay", limits::GREYLIST_DELAY, second..=days(1)),
+        window: section.time("window", limits::GREYLIST_WINDOW, second..=days(30)),
+        keep: section.time("keep", limits::GREYLIST_KEEP, second..=days(400)),
+        network_passes: section.count("network_passes", limits::GREYLIST_NETWORK_PASSES, 1..=15),
+        entries: section.count("entries", limits::GREYLIST_ENTRIES, 1 << 10..=1 << 30),
+    };
+    if let (true, Some(span)) = (greylist.window <= greylist.delay, section.span("window")) {
+        let what = "`protect.greylist.window` ends before `delay` is over";
+        section.reader.mistake(&span, what, "a window longer than the delay");
+    }
+    section.end();
+    greylist
 }
 
 fn checks(mut section: Section<'_, '_, '_>) -> Vec<(&'static str, Checks)> {

@@ -158,6 +158,16 @@ pub const DNS_TTL_MAX: Duration = Duration::from_hours(1);
 pub const DNS_NEGATIVE_TTL: Duration = Duration::from_mins(1);
 /// How long a question that failed is not put again.
 pub const DNS_FAILURE_TTL: Duration = Duration::from_secs(10);
+/// How long a triplet that is not known has to wait; RFC 6647 §5 has it between 1 minute and a day.
+pub const GREYLIST_DELAY: Duration = Duration::from_mins(5);
+/// How long it may take to come back.
+pub const GREYLIST_WINDOW: Duration = Duration::from_hours(24);
+/// How long one that came back is known, from the last time on: lists write once a month.
+pub const GREYLIST_KEEP: Duration = Duration::from_hours(36 * 24);
+/// Triplets of one network that came back before it is not asked any more.
+pub const GREYLIST_NETWORK_PASSES: u8 = 5;
+/// Triplets that are remembered, 8 octets each.
+pub const GREYLIST_ENTRIES: usize = 1 << 18;
 /// Lists in the DNS that are asked for each client.
 pub const DNS_LISTS_MAX: usize = 32;
 /// How often one shard tells of lists that do not answer us as lists do.

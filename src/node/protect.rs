@@ -1,7 +1,7 @@
 //! From `[protect]` and `[proxy]` to what the sessions ask.
 
 use crate::config::{Config, Network};
-use crate::policy::Rate;
+use crate::policy::{Rate, greylist};
 use crate::server::guard::Settings;
 use crate::server::listener::Protocol;
 use std::net::IpAddr;
@@ -30,6 +30,12 @@ pub(super) fn settings(config: &Config) -> Settings {
         lists: protect.dns_lists.clone().into(),
         lists_reject: protect.dns_lists_reject,
         lists_mark: protect.dns_lists_mark,
+        greylist: protect.greylist.enabled.then_some(greylist::Settings {
+            delay: protect.greylist.delay,
+            window: protect.greylist.window,
+            keep: protect.greylist.keep,
+            network_passes: protect.greylist.network_passes,
+        }),
         proxy_timeout: proxy.timeout,
         is_proxy: Rc::new(move |protocol: Protocol, peer| {
             proxy.listeners.contains(&protocol.name()) && within(&proxy.networks, peer)

@@ -25,8 +25,8 @@ const TAKEN: [&str; 14] = [
     "limits.write_timeout",
     "log.level",
 ];
-/// The memory for drafts is made for the largest message.
-const STAY: [&str; 1] = ["smtp.max_message_size"];
+/// The memory for drafts is made for the largest message, and that of greylisting once.
+const STAY: [&str; 2] = ["smtp.max_message_size", "protect.greylist.entries"];
 
 /// One key that the file says otherwise now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,6 +105,7 @@ fn with(old: &Config, new: &Config) -> Config {
     config.smtp = new.smtp.clone();
     config.smtp.max_message_size = old.smtp.max_message_size;
     config.protect = new.protect.clone();
+    config.protect.greylist.entries = old.protect.greylist.entries;
     config.proxy = new.proxy.clone();
     config.submission = new.submission.clone();
     config.pop3 = new.pop3.clone();

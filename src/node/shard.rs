@@ -71,7 +71,7 @@ impl Plan {
             may_create: false,
             ..crate::store::Settings::default()
         };
-        let guard = Arc::new(Guard::new(&key));
+        let guard = Arc::new(Guard::new(&key, config.protect.greylist.entries));
         let planted = Planted::Nothing;
         Plan { config, store, store_id, shards, pool, key, dns: None, guard, planted }
     }

@@ -7,12 +7,13 @@ use std::fmt;
 pub struct Checks(u16);
 
 /// The names, in the order in which they are made.
-const NAMES: [(&str, Checks); 6] = [
+const NAMES: [(&str, Checks); 7] = [
     ("rates", Checks::RATES),
     ("reverse_name", Checks::REVERSE_NAME),
     ("early_talker", Checks::EARLY_TALKER),
     ("hello", Checks::HELLO),
     ("dns_lists", Checks::DNS_LISTS),
+    ("greylist", Checks::GREYLIST),
     ("harvest", Checks::HARVEST),
 ];
 
@@ -30,8 +31,10 @@ impl Checks {
     pub const REVERSE_NAME: Checks = Checks(1 << 4);
     /// Lists of addresses in the DNS.
     pub const DNS_LISTS: Checks = Checks(1 << 5);
+    /// Who does not come back for a first message.
+    pub const GREYLIST: Checks = Checks(1 << 6);
     /// All of them.
-    pub const ALL: Checks = Checks((1 << 6) - 1);
+    pub const ALL: Checks = Checks((1 << 7) - 1);
 
     pub fn named(name: &str) -> Option<Checks> {
         NAMES.iter().find(|(known, _)| *known == name).map(|&(_, check)| check)

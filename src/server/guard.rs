@@ -8,6 +8,7 @@ use crate::model::limits::REFUSALS_TOLD_PER_MINUTE;
 use crate::model::site::site;
 use crate::model::time::Mono;
 use crate::policy::dns_list::List;
+use crate::policy::greylist::{self, Greylist};
 use crate::policy::{Checks, Rate, Sketch, network};
 use crate::probe::event::{Level, Value, event};
 use std::net::IpAddr;
@@ -22,6 +23,8 @@ pub struct Guard {
     commands: Sketch,
     /// Recipients that are not there.
     unknown: Sketch,
+    /// Who came back, and who is to.
+    pub greylist: Greylist,
     /// Of whom the log was told lately.
     told: Sketch,
 }
@@ -53,6 +56,8 @@ pub struct Settings {
     /// Score from which on recipients are refused, and messages marked; 0 is never.
     pub lists_reject: i32,
     pub lists_mark: i32,
+    /// None where nobody is asked to come back.
+    pub greylist: Option<greylist::Settings>,
     /// Whether a proxy connects from here to this listener, and says for whom.
     pub is_proxy: Rc<dyn Fn(Protocol, IpAddr) -> bool>,
     /// Wait for what it says.
@@ -78,8 +83,8 @@ pub enum Often {
 }
 
 impl Guard {
-    /// `key` is secret, and made anew by each process.
-    pub fn new(key: &[u8; 32]) -> Guard {
+    /// `key` is secret, and made anew by each process; `triplets` are what greylisting remembers.
+    pub fn new(key: &[u8; 32], triplets: usize) -> Guard {
         let key: [u8; 16] = std::array::from_fn(|index| key[index] ^ key[16 + index]);
         let sketch = || Sketch::new(key);
         Guard {
@@ -87,6 +92,7 @@ impl Guard {
             network_connections: sketch(),
             commands: sketch(),
             unknown: sketch(),
+            greylist: Greylist::new(triplets, key),
             told: sketch(),
         }
     }

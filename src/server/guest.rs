@@ -4,8 +4,10 @@ use super::listener::Protocol;
 use super::origin::{Listed, Origin};
 use super::shard::Shard;
 use crate::env::Env;
+use crate::model::address::Address;
 use crate::model::limits::UNKNOWN_RECIPIENT_PAUSE;
 use crate::policy::Checks;
+use crate::policy::greylist::Patience;
 use crate::wire::address::ForwardPath;
 use crate::wire::smtp::reply::Reply;
 use std::net::IpAddr;
@@ -81,6 +83,33 @@ impl Guest {
     pub(super) async fn hear(&self) {
         if let Some(origin) = &self.origin {
             origin.hear().await;
+        }
+    }
+
+    /// How long this recipient of this client's message has to wait, if it has to. Lists that speak
+    /// for a client spare it.
+    pub(super) fn greylists<E: Env>(
+        &self,
+        shard: &Shard<E>,
+        sender: Option<&Address>,
+        recipient: &Address,
+    ) -> Option<Duration> {
+        let protect = &shard.settings().protect;
+        let settings = protect.greylist.filter(|_| self.checks.has(Checks::GREYLIST))?;
+        if self.listed().is_some_and(|listed| listed.score < 0) {
+            return None;
+        }
+        let sender = sender.map(ToString::to_string).unwrap_or_default();
+        let (recipient, now) = (recipient.to_string(), shard.env.now());
+        let patience =
+            shard.guard.greylist.judge(self.address, &sender, &recipient, &settings, now);
+        match patience {
+            Patience::Passes => None,
+            Patience::ComeBack(wait) => {
+                shard.figures.greylisted.one();
+                self.tell(shard, "greylist", &sender);
+                Some(wait)
+            }
         }
     }
 

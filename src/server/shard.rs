@@ -115,6 +115,8 @@ crate::figures! {
         pub refused_listed: Counter = "pombal_refused_dns_list_total",
         /// Messages that were marked for what lists in the DNS say of the client.
         pub marked_listed: Counter = "pombal_marked_dns_list_total",
+        /// Recipients that were asked to come back by greylisting.
+        pub greylisted: Counter = "pombal_greylisted_total",
         /// Questions to lists in the DNS that had no answer, or none that a list gives.
         pub lists_broken: Counter = "pombal_dns_list_errors_total",
         /// Recipients that were refused, and sessions that were ended, for too many unknown recipients.

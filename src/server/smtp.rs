@@ -397,7 +397,12 @@ impl<E: Env> Driver<E> {
         let verdict = match self.admit(recipient) {
             Ok(None) => Verdict::Accept,
             Ok(Some(asking)) => return Some(Goes::Ask(Box::new(asking))),
-            Err(reply) => Verdict::Refuse(reply),
+            Err(No::Reply(reply)) => Verdict::Refuse(reply),
+            Err(No::Greylisted(wait)) => {
+                let why = format!("Greylisted: come back in {} seconds", wait.as_secs());
+                self.put_recipient(Verdict::Refuse(Reply::new(451, 7, 1, &why)));
+                return None;
+            }
         };
         self.put_recipient(verdict);
         if verdict != Verdict::Refuse(NO_USER) {
@@ -444,7 +449,7 @@ impl<E: Env> Driver<E> {
     }
 
     /// Resolves a recipient and adds it to the transaction, unless others have to be asked.
-    fn admit(&mut self, recipient: &Recipient<'_>) -> Result<Option<Asking>, Reply<'static>> {
+    fn admit(&mut self, recipient: &Recipient<'_>) -> Result<Option<Asking>, No> {
         let (local, domain, address) = match &recipient.path {
             ForwardPath::Postmaster => {
                 let host = &self.settings.hostname;
@@ -453,7 +458,13 @@ impl<E: Env> Driver<E> {
             ForwardPath::Path(path) => (path.local(), path.domain(), path.to_address()),
         };
         let (version, accounts) = self.look_up(local, domain)?;
-        let Some(transaction) = self.transaction.as_deref_mut() else { return Err(BROKEN) };
+        let Some(transaction) = self.transaction.as_deref_mut() else {
+            return Err(BROKEN.into());
+        };
+        let sender = transaction.sender.as_ref();
+        if let Some(wait) = self.guest.greylists(&self.shard, sender, &address) {
+            return Err(No::Greylisted(wait));
+        }
         let size = u32::try_from(transaction.size).unwrap_or(u32::MAX);
         if transaction.accepted.is_empty() {
             transaction.version = version;
@@ -641,6 +652,19 @@ impl<E: Env> Driver<E> {
             marks,
             internal_date: self.shard.env.wall().seconds(),
         }
+    }
+}
+
+/// Why a recipient is not taken.
+enum No {
+    Reply(Reply<'static>),
+    /// Now; after so long it may be.
+    Greylisted(Duration),
+}
+
+impl From<Reply<'static>> for No {
+    fn from(reply: Reply<'static>) -> No {
+        No::Reply(reply)
     }
 }
 

@@ -203,3 +203,49 @@ fn who_guesses_recipients_learns_less_and_less() {
     assert_eq!(server.figure("pombal_unknown_recipients_total"), 7);
     server.stop();
 }
+
+/// Who is not known is asked to come back, who does is served, from another machine of the network
+/// too, whichever shard it meets; an unknown recipient hears of it at once.
+#[test]
+fn who_is_not_known_is_asked_to_come_back() {
+    let mut server = Server::with_users(
+        "[protect]\nexempt_networks = [\"127.9.0.0/16\"]\n\
+         [protect.greylist]\nenabled = true\ndelay = \"2s\"\nnetwork_passes = 2\n",
+        &["a", "b"],
+    );
+    let attempt = |source: &str, sender: &str, recipient: &str| {
+        let (mut link, code, _) = greeting(&server, source);
+        assert_eq!(code, 220);
+        link.command("EHLO a", 250).unwrap();
+        link.command(&format!("MAIL FROM:<{sender}>"), 250).unwrap();
+        link.send(format!("RCPT TO:<{recipient}@local.example>\r\n")).unwrap();
+        let reply = link.reply().unwrap().unwrap();
+        (reply.code, reply.text)
+    };
+    let (code, text) = attempt("127.0.5.1", "x@remote.example", "a");
+    assert_eq!((code, text.as_str()), (451, "451 4.7.1 Greylisted: come back in 2 seconds\n"));
+    assert_eq!(attempt("127.0.5.1", "x@remote.example", "nobody").0, 550);
+    assert_eq!(attempt("127.9.0.1", "x@remote.example", "a").0, 250);
+    // Until it passes; a shard that did not know of it would say two seconds each time.
+    let wait = |source: &str, sender: &str, recipient: &str| {
+        for _ in 0..400 {
+            let (code, text) = attempt(source, sender, recipient);
+            if code == 250 {
+                return;
+            }
+            assert_eq!(code, 451, "{text}");
+            std::thread::park_timeout(std::time::Duration::from_millis(20));
+        }
+        panic!("{sender} never passed");
+    };
+    wait("127.0.5.2", "x@remote.example", "a");
+    assert_eq!(attempt("127.0.5.1", "X@remote.example", "A").0, 250);
+    assert_eq!(attempt("127.0.6.1", "x@remote.example", "a").0, 451);
+    assert_eq!(attempt("127.0.5.1", "", "b").0, 451);
+    wait("127.0.5.1", "", "b");
+    // Two came back: the network is known.
+    assert_eq!(attempt("127.0.5.9", "new@remote.example", "b").0, 250);
+    server.await_log(&["event=client_refused", "why=greylist"]);
+    assert!(server.figure("pombal_greylisted_total") >= 4);
+    server.stop();
+}
