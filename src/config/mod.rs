@@ -167,6 +167,8 @@ pub struct Smtp {
     pub odd_hello: bool,
     /// AUTH is offered on port 25, for clients that cannot use submission.
     pub auth: bool,
+    /// Proxies that say with XCLIENT who their client is.
+    pub xclient_networks: Vec<Network>,
     /// May relay without AUTH.
     pub relay_networks: Vec<Network>,
 }

@@ -359,6 +359,7 @@ fn smtp(mut section: Section<'_, '_, '_>) -> Smtp {
         expn: section.flag("expn", false),
         odd_hello: section.flag("odd_hello", false),
         auth: section.flag("auth", false),
+        xclient_networks: section.networks("xclient_networks"),
         relay_networks: section.networks("relay_networks"),
     };
     section.end();

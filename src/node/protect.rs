@@ -15,7 +15,9 @@ pub(super) fn settings(config: &Config) -> Settings {
     let protect = &config.protect;
     let exempt = protect.exempt_networks.clone();
     let proxy = config.proxy.clone();
+    let xclient = config.smtp.xclient_networks.clone();
     Settings {
+        is_xclient: Rc::new(move |peer| within(&xclient, peer)),
         checks: protect.checks.clone(),
         is_exempt: Rc::new(move |client| within(&exempt, client)),
         connections: Rate::per_minute(protect.connections_per_minute),

@@ -171,7 +171,7 @@ impl Plan {
             vrfy: config.smtp.vrfy,
             expn: config.smtp.expn,
             auth: if knows_auth { policy } else { Policy::NOTHING },
-            dialect: smtp::Dialect { extensions, odd_hello: config.smtp.odd_hello },
+            dialect: smtp::Dialect { extensions, odd_hello: config.smtp.odd_hello, xclient: false },
             ..smtp::Settings::default()
         }
     }

@@ -45,6 +45,12 @@ impl Checks {
         Checks(self.0 | other.0)
     }
 
+    /// Those of it that are in `other` too.
+    #[must_use]
+    pub const fn only(self, other: Checks) -> Checks {
+        Checks(self.0 & other.0)
+    }
+
     /// Whether all of `other` are in it.
     pub const fn has(self, other: Checks) -> bool {
         self.0 & other.0 == other.0

@@ -60,7 +60,9 @@ pub struct Settings {
     pub greylist: Option<greylist::Settings>,
     /// Whether a proxy connects from here to this listener, and says for whom.
     pub is_proxy: Rc<dyn Fn(Protocol, IpAddr) -> bool>,
-    /// Wait for what it says.
+    /// Whether an SMTP client from here may say who its own client is.
+    pub is_xclient: Rc<dyn Fn(IpAddr) -> bool>,
+    /// Wait for what a proxy says.
     pub proxy_timeout: Duration,
 }
 

@@ -10,7 +10,8 @@ use crate::policy::Checks;
 use crate::policy::greylist::Patience;
 use crate::wire::address::ForwardPath;
 use crate::wire::smtp::reply::Reply;
-use std::net::IpAddr;
+use crate::wire::smtp::xclient::{Told, Xclient};
+use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ pub(super) struct Guest {
     commands: u32,
     /// Recipients that are not there.
     unknown: u32,
+    /// The name and the login that a proxy told of it.
+    told: Option<Box<(Told<Box<str>>, Option<Box<str>>)>>,
     /// What the DNS says of it, where that is asked for.
     origin: Option<Rc<Origin>>,
 }
@@ -54,12 +57,48 @@ impl Guest {
     ) -> Guest {
         let checks = shard.settings().protect.checks(protocol, address);
         let origin = Origin::of(shard, address, checks);
-        Guest { protocol, address, local, checks, commands: 0, unknown: 0, origin }
+        Guest { protocol, address, local, checks, commands: 0, unknown: 0, told: None, origin }
     }
 
     /// The name that the DNS has for the client, as far as it is known by now.
     pub(super) fn name(&self) -> Option<Rc<str>> {
-        self.origin.as_ref()?.name()
+        match self.told.as_deref() {
+            Some((Told::Is(name), _)) => Some(Rc::from(&**name)),
+            Some((Told::Unknown, _)) => None,
+            Some((Told::Nothing, _)) | None => self.origin.as_ref()?.name(),
+        }
+    }
+
+    /// As whom the client logged in, by the word of a proxy.
+    pub(super) fn login(&self) -> Option<&str> {
+        self.told.as_deref()?.1.as_deref()
+    }
+
+    /// A proxy says who the client is. An address that it does not know is none that is exempt from
+    /// anything; who has logged in there is known, and held against its rates alone.
+    pub(super) fn introduce<E: Env>(&mut self, shard: &Rc<Shard<E>>, told: Xclient) -> IpAddr {
+        let address = match told.address {
+            Told::Nothing => self.address,
+            Told::Unknown => Ipv4Addr::UNSPECIFIED.into(),
+            Told::Is(address) => address,
+        };
+        let local = match told.server {
+            Told::Is(server) => server,
+            Told::Nothing | Told::Unknown => self.local,
+        };
+        let unknown = self.unknown;
+        *self = Guest::new(shard, self.protocol, address, local);
+        self.unknown = unknown;
+        let login = match told.login {
+            Told::Is(login) => Some(login),
+            Told::Nothing | Told::Unknown => None,
+        };
+        if login.is_some() {
+            self.checks = self.checks.only(Checks::RATES);
+            self.origin = None;
+        }
+        self.told = Some(Box::new((told.name, login)));
+        address
     }
 
     /// How long the client has to be silent before it is greeted.

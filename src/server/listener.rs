@@ -15,7 +15,7 @@ use crate::model::limits::REFUSALS_AT_ONCE_MAX;
 use crate::model::site::site;
 use crate::policy::Checks;
 use crate::probe::event::{Level, event};
-use crate::proto::smtp::Settings;
+use crate::proto::smtp::{Dialect, Settings};
 use crate::tls::Stream;
 use crate::wire::proxy::{Front, Proxied, front};
 use futures_lite::future::or;
@@ -90,7 +90,7 @@ impl<E: Env> Drop for Admitted<E> {
 
 /// Why a connection is not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Refusal {
+pub(super) enum Refusal {
     /// The shard, or the address, has as many connections as it may.
     Busy,
     /// Its address or network connects more often than it may.
@@ -180,7 +180,7 @@ fn admit<E: Env>(shard: &Rc<Shard<E>>, conn: Stream<E>, protocol: Protocol) {
 }
 
 /// Counts the connection against the rates of its listener.
-fn may_connect<E: Env>(
+pub(super) fn may_connect<E: Env>(
     shard: &Shard<E>,
     client: IpAddr,
     protocol: Protocol,
@@ -201,7 +201,21 @@ fn may_connect<E: Env>(
     })
 }
 
-pub(super) fn smtp_settings<E: Env>(shard: &Shard<E>, protocol: Protocol) -> Rc<Settings> {
+/// Settings of a session with this client.
+pub(super) fn smtp_settings_for<E: Env>(
+    shard: &Shard<E>,
+    protocol: Protocol,
+    client: IpAddr,
+) -> Rc<Settings> {
+    let settings = smtp_settings(shard, protocol);
+    if protocol != Protocol::Smtp || !(shard.settings().protect.is_xclient)(client) {
+        return settings;
+    }
+    let dialect = Dialect { xclient: true, ..settings.dialect };
+    Rc::new(Settings { dialect, ..(*settings).clone() })
+}
+
+fn smtp_settings<E: Env>(shard: &Shard<E>, protocol: Protocol) -> Rc<Settings> {
     match protocol {
         Protocol::Lmtp => Rc::clone(&shard.settings().lmtp),
         Protocol::Submission => Rc::clone(&shard.settings().submissions),

@@ -20,7 +20,7 @@ mod submit;
 
 use super::draft::Draft;
 use super::guest::{Guest, Missed};
-use super::listener::{Admitted, Protocol, smtp_settings};
+use super::listener::{Admitted, Protocol, may_connect, smtp_settings_for};
 use super::login::{Attempt, Login};
 use super::pace::{Coming, Pace};
 use super::shard::Shard;
@@ -47,6 +47,7 @@ use crate::wire::dot::has_dot_line;
 use crate::wire::message::fields::header_len;
 use crate::wire::smtp::command::{Recipient, Sender};
 use crate::wire::smtp::reply::Reply;
+use crate::wire::smtp::xclient::Xclient;
 use crate::wire::trace::{Received, put_listed, put_received, put_return_path};
 use futures_lite::future::or;
 use std::collections::VecDeque;
@@ -118,6 +119,8 @@ struct Driver<E: Env> {
     shard: Rc<Shard<E>>,
     peer: IpAddr,
     guest: Guest,
+    protocol: Protocol,
+    admitted: Admitted<E>,
     session: Session,
     settings: Rc<Settings>,
     transaction: Option<Box<Transaction>>,
@@ -142,10 +145,12 @@ pub async fn serve<E: Env>(
     admitted: Admitted<E>,
 ) {
     let peer = conn.peer().ip();
-    let settings = smtp_settings(&shard, protocol);
+    let settings = smtp_settings_for(&shard, protocol, peer);
     let mut driver = Driver {
         peer,
         guest: Guest::new(&shard, protocol, peer, conn.local().ip()),
+        protocol,
+        admitted,
         session: Session::new(Rc::clone(&settings)),
         shard,
         settings,
@@ -159,7 +164,6 @@ pub async fn serve<E: Env>(
         coming: Coming::default(),
     };
     driver.run(conn).await;
-    drop(admitted);
 }
 
 impl<E: Env> Driver<E> {
@@ -299,6 +303,10 @@ impl<E: Env> Driver<E> {
                     None
                 }
                 Step::Recipient(recipient) => self.on_recipient(&recipient),
+                Step::Client(told) => {
+                    self.on_client(*told);
+                    None
+                }
                 Step::Lookup(lookup) => {
                     self.on_lookup(lookup);
                     None
@@ -354,6 +362,33 @@ impl<E: Env> Driver<E> {
             self.put(out);
         }
         is_draining
+    }
+
+    /// A trusted proxy says who its client is: the session begins anew with that one, and counts as
+    /// its connection.
+    fn on_client(&mut self, told: Xclient) {
+        let hello = told.hello();
+        let before = self.peer;
+        self.peer = self.guest.introduce(&self.shard, told);
+        let mut out = Chain::new();
+        let mut refused = None;
+        if self.peer != before {
+            match Admitted::new(&self.shard, self.peer) {
+                Some(admitted) => self.admitted = admitted,
+                None => refused = Some("Too many connections"),
+            }
+            if may_connect(&self.shard, self.peer, self.protocol).is_err() {
+                refused = Some("Your address connects too often");
+            }
+        }
+        match refused {
+            None => self.session.introduced(hello, &mut out),
+            Some(why) => {
+                self.session.introduced(hello, &mut Chain::new());
+                self.session.turn_out(why, &mut out);
+            }
+        }
+        self.put(out);
     }
 
     fn on_sender(&mut self, sender: &Sender<'_>) {

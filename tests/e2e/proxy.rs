@@ -110,3 +110,64 @@ fn a_bad_header_and_a_strangers_header_get_nowhere() {
     assert!(plain.line().unwrap().unwrap().starts_with(b"* OK"));
     server.stop();
 }
+
+/// XCLIENT: offered to and taken from trusted proxies alone; the session begins anew with their client,
+/// who counts everywhere.
+#[test]
+fn xclient_is_taken_from_trusted_proxies_alone() {
+    let settings = "[smtp]\nxclient_networks = [\"127.0.0.9/32\"]\nmax_message_size = \"4M\"\n\
+                    [protect]\nexempt_networks = []\nconnections_per_minute = 20\n";
+    let mut server = Server::with_users(settings, &["a"]);
+    let begin = |source: &str| {
+        let mut link = Link::connect_from(source, server.smtp()).unwrap();
+        link.expect(220).unwrap();
+        let told = link.command("EHLO proxy.example", 250).unwrap().text;
+        (link, told)
+    };
+    let (mut stranger, told) = begin("127.0.0.8");
+    assert!(!told.contains("XCLIENT"), "{told}");
+    stranger.command("XCLIENT ADDR=203.0.113.7", 500).unwrap();
+    let (mut link, told) = begin(TRUSTED);
+    assert!(told.contains("XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT"), "{told}");
+    link.command("XCLIENT", 501).unwrap();
+    link.command("XCLIENT ADDR=203.0.113.7 FOO=1", 501).unwrap();
+    link.command("MAIL FROM:<x@remote.example>", 250).unwrap();
+    link.command("XCLIENT ADDR=203.0.113.7", 503).unwrap();
+    link.command("RSET", 250).unwrap();
+    link.command(
+        "XCLIENT NAME=mail.client.example ADDR=203.0.113.7 PROTO=SMTP HELO=c.example",
+        220,
+    )
+    .unwrap();
+    // It greeted already, by the word of the proxy.
+    link.command("MAIL FROM:<x@remote.example>", 250).unwrap();
+    link.command("RCPT TO:<a@local.example>", 250).unwrap();
+    link.command("DATA", 354).unwrap();
+    link.command("Subject: x\r\n\r\nx\r\n.", 250).unwrap();
+    server.await_log(&["event=message", "peer=203.0.113.7", "name=mail.client.example"]);
+    // Another client over the same connection, who has to greet.
+    link.command("XCLIENT ADDR=IPV6:2001:db8::7 NAME=[UNAVAILABLE]", 220).unwrap();
+    link.command("MAIL FROM:<x@remote.example>", 503).unwrap();
+    send_mail(&mut link).unwrap();
+    server.await_log(&["event=message", "peer=2001:db8::7"]);
+    let mut reader = Link::connect(server.pop3()).unwrap();
+    crate::client::ok(&mut reader).unwrap();
+    reader.send(format!("USER a@local.example\r\nPASS {PASSWORD}\r\nRETR 1\r\n")).unwrap();
+    for _ in 0..3 {
+        crate::client::ok(&mut reader).unwrap();
+    }
+    let mail = String::from_utf8(reader.body().unwrap()).unwrap().replace("\r\n\t", " ");
+    assert!(mail.contains("from c.example (mail.client.example [203.0.113.7]) by"), "{mail}");
+    assert!(mail.contains("with SMTP id"), "{mail}");
+    // The rate is the client's.
+    let codes = (0..25).map(|_| {
+        link.send("XCLIENT ADDR=203.0.113.60\r\n").unwrap();
+        let code = link.reply().unwrap().map_or(0, |reply| reply.code);
+        link.send("XCLIENT ADDR=203.0.113.61\r\n").unwrap();
+        (code, link.reply().ok().flatten().map_or(0, |reply| reply.code))
+    });
+    assert!(
+        codes.take_while(|codes| codes.0 != 0).any(|(first, other)| first == 421 || other == 421)
+    );
+    server.stop();
+}

@@ -124,6 +124,7 @@ impl Replay {
             }
             Step::Lookup(lookup) => self.look_up(lookup, out),
             Step::Auth(said) => self.authenticate(said, out),
+            Step::Client(told) => self.session.introduced(told.hello(), out),
             Step::Begin => self.session.begin(Verdict::Accept, out),
             Step::Body(octets) => self.draft().octets.extend_from_slice(octets),
             Step::Commit { is_text } => {

@@ -7,6 +7,7 @@ use crate::proto::sasl::Mechanisms;
 use crate::wire::smtp::command::{CommandError, HelloKind};
 use crate::wire::smtp::param::Extensions;
 use crate::wire::smtp::reply::Reply;
+use crate::wire::smtp::xclient::OFFER;
 
 pub(super) const OK: Reply<'_> = Reply::new(250, 0, 0, "Ok");
 pub(super) const SENDER_OK: Reply<'_> = Reply::new(250, 1, 0, "Ok");
@@ -139,6 +140,10 @@ impl Settings {
         if !auth.is_empty() {
             text.push_str("\nAUTH ");
             text.push_str(&auth.to_string());
+        }
+        if self.dialect.xclient {
+            text.push('\n');
+            text.push_str(OFFER);
         }
         text.push_str("\nHELP");
         Reply::plain(250, &text).put(out);

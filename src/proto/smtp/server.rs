@@ -38,6 +38,7 @@ use crate::wire::smtp::command::{
 };
 use crate::wire::smtp::param::Body;
 use crate::wire::smtp::reply::Reply;
+use crate::wire::smtp::xclient::Xclient;
 use crate::wire::trace::{Dialogue, With};
 use std::rc::Rc;
 
@@ -60,6 +61,8 @@ pub enum Step<'a> {
     /// AUTH, or the answer to a challenge: what becomes of it? Then [`Session::challenge`] or
     /// [`Session::authenticated`].
     Auth(Move),
+    /// XCLIENT: somebody else is the client. Then [`Session::introduced`].
+    Client(Box<Xclient>),
     /// A message begins: is there room for a draft? Then [`Session::begin`].
     Begin,
     /// Append these octets to the draft.
@@ -137,6 +140,7 @@ enum Question {
     Chunk(Mail, Chunk),
     Lookup(Place),
     Auth,
+    Client,
 }
 
 #[derive(Debug)]
@@ -348,6 +352,16 @@ impl Session {
         self.settle(place, verdict, reply::CANNOT_TELL, out);
     }
 
+    /// Answers [`Step::Client`]: the session begins anew, for a client that gave itself this name.
+    pub fn introduced(&mut self, hello: Option<(HelloKind, Box<str>)>, out: &mut Chain) {
+        let State::Asked(Question::Client) = self.state else {
+            unreachable!("nobody is introduced")
+        };
+        self.state = State::Command(Place::Ready);
+        self.hello = hello;
+        self.greeting(out);
+    }
+
     /// Goes on at `place`, with the reply that the verdict calls for.
     fn settle(&mut self, place: Place, verdict: Verdict<'_>, ok: Reply<'_>, out: &mut Chain) {
         self.state = State::Command(place);
@@ -480,6 +494,13 @@ impl Session {
             }
             Command::Auth { mechanism, initial } => {
                 return self.auth(mechanism, initial, place, out);
+            }
+            Command::Xclient(told) => {
+                if !matches!(place, Place::Ready) {
+                    return self.refuse(reply::NESTED_MAIL, out);
+                }
+                self.state = State::Asked(Question::Client);
+                return Step::Client(told);
             }
             Command::Mail(sender) => return self.mail(sender, place, out),
             Command::Rcpt(recipient) => return self.rcpt(recipient, place, out),
@@ -662,6 +683,7 @@ const fn must_flush(command: &Command<'_>) -> bool {
         | Command::Expn(_)
         | Command::Quit
         | Command::Auth { .. }
+        | Command::Xclient(_)
         | Command::Noop => true,
         Command::Help | Command::Rset | Command::Mail(_) | Command::Rcpt(_) | Command::Bdat(_) => {
             false

@@ -4,6 +4,7 @@
 //! is in order now is the session's matter, not the parser's.
 
 use super::param::{Extensions, MailParams, ParamError, RcptParams};
+use super::xclient::Xclient;
 use crate::model::limits::HELLO_OCTETS_MAX;
 use crate::wire::address::{ForwardPath, ReversePath, take_forward_path, take_reverse_path};
 
@@ -58,6 +59,8 @@ pub enum Command<'a> {
     Vrfy(&'a str),
     /// Which list to expand; never empty.
     Expn(&'a str),
+    /// Who the client of a trusted proxy is.
+    Xclient(Box<Xclient>),
 }
 
 impl Command<'_> {
@@ -75,6 +78,7 @@ impl Command<'_> {
             | Command::Data
             | Command::Bdat(_)
             | Command::Auth { .. }
+            | Command::Xclient(_)
             | Command::Quit => false,
         }
     }
@@ -121,6 +125,8 @@ pub struct Dialect {
     pub extensions: Extensions,
     /// A name of a client with comments and further words behind it; only the first word counts.
     pub odd_hello: bool,
+    /// XCLIENT, from proxies that are trusted.
+    pub xclient: bool,
 }
 
 /// Reads one line.
@@ -148,6 +154,10 @@ pub fn parse(line: &[u8], dialect: Dialect) -> Result<Command<'_>, CommandError>
         b"VRFY" => Ok(Command::Vrfy(whom(argument)?)),
         b"EXPN" => Ok(Command::Expn(whom(argument)?)),
         b"AUTH" if dialect.extensions.has(Extensions::AUTH) => auth(argument),
+        b"XCLIENT" if dialect.xclient => {
+            let told = Xclient::parse(argument).ok_or(CommandError::Argument)?;
+            Ok(Command::Xclient(Box::new(told)))
+        }
         b"AUTH" | b"STARTTLS" | b"ETRN" | b"ATRN" | b"TURN" | b"SEND" | b"SOML" | b"SAML"
         | b"BURL" => Err(CommandError::NotOffered),
         _ => Err(foreign(line)),

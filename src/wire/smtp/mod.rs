@@ -4,4 +4,5 @@ pub mod command;
 pub mod later;
 pub mod param;
 pub mod reply;
+pub mod xclient;
 pub mod xtext;

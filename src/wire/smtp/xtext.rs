@@ -37,6 +37,12 @@ fn hex(digit: u8) -> Option<u8> {
     }
 }
 
+/// The text that xtext stands for, where it stands for text (RFC 3461 §4).
+pub fn to_text(text: &[u8]) -> Option<String> {
+    let octets: Result<Vec<u8>, ()> = decoded(text).collect();
+    String::from_utf8(octets.ok()?).ok()
+}
+
 /// xtext that decodes to printable ASCII, as ENVID and ORCPT have to (RFC 3461 §4.2, §4.4).
 /// Spaces are taken: addresses of other mail systems have them.
 pub fn is_printable_xtext(text: &[u8]) -> bool {
