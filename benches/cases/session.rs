@@ -43,7 +43,7 @@ pub(crate) fn smtp(settings: &Rc<Settings>, input: &[u8]) -> Vec<u8> {
             }
             Step::Close => break,
             Step::Continue | Step::Abort => {}
-            Step::Read | Step::Lookup(_) | Step::Auth(_) => {
+            Step::Read | Step::Lookup(_) | Step::Auth(_) | Step::Client(_) => {
                 unreachable!("the input has all and asks for nobody")
             }
         }
