@@ -205,9 +205,9 @@ mod tests {
     use std::net::Ipv4Addr;
 
     const SETTINGS: Settings = Settings {
-        delay: Duration::from_secs(300),
-        window: Duration::from_secs(7_200),
-        keep: Duration::from_secs(86_400),
+        delay: Duration::from_mins(5),
+        window: Duration::from_hours(2),
+        keep: Duration::from_hours(24),
         network_passes: 2,
     };
 

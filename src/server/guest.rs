@@ -26,10 +26,15 @@ pub(super) struct Guest {
     commands: u32,
     /// Recipients that are not there.
     unknown: u32,
-    /// The name and the login that a proxy told of it.
-    told: Option<Box<(Told<Box<str>>, Option<Box<str>>)>>,
+    introduced: Option<Box<Introduced>>,
     /// What the DNS says of it, where that is asked for.
     origin: Option<Rc<Origin>>,
+}
+
+/// What a proxy told of the client, beside its address.
+struct Introduced {
+    name: Told<Box<str>>,
+    login: Option<Box<str>>,
 }
 
 /// How a session goes on after a recipient that is not there.
@@ -57,21 +62,30 @@ impl Guest {
     ) -> Guest {
         let checks = shard.settings().protect.checks(protocol, address);
         let origin = Origin::of(shard, address, checks);
-        Guest { protocol, address, local, checks, commands: 0, unknown: 0, told: None, origin }
+        Guest {
+            protocol,
+            address,
+            local,
+            checks,
+            commands: 0,
+            unknown: 0,
+            introduced: None,
+            origin,
+        }
     }
 
     /// The name that the DNS has for the client, as far as it is known by now.
     pub(super) fn name(&self) -> Option<Rc<str>> {
-        match self.told.as_deref() {
-            Some((Told::Is(name), _)) => Some(Rc::from(&**name)),
-            Some((Told::Unknown, _)) => None,
-            Some((Told::Nothing, _)) | None => self.origin.as_ref()?.name(),
+        match self.introduced.as_ref().map(|introduced| &introduced.name) {
+            Some(Told::Is(name)) => Some(Rc::from(&**name)),
+            Some(Told::Unknown) => None,
+            Some(Told::Nothing) | None => self.origin.as_ref()?.name(),
         }
     }
 
     /// As whom the client logged in, by the word of a proxy.
     pub(super) fn login(&self) -> Option<&str> {
-        self.told.as_deref()?.1.as_deref()
+        self.introduced.as_ref()?.login.as_deref()
     }
 
     /// A proxy says who the client is. An address that it does not know is none that is exempt from
@@ -97,7 +111,7 @@ impl Guest {
             self.checks = self.checks.only(Checks::RATES);
             self.origin = None;
         }
-        self.told = Some(Box::new((told.name, login)));
+        self.introduced = Some(Box::new(Introduced { name: told.name, login }));
         address
     }
 

@@ -9,18 +9,21 @@
 //!   output:  250 250 [hole] 250 250 [hole] …            └─> await the holes in order, write, read
 //! ```
 //!
-//! Users who logged in are held to what they may send (`smtp/submit.rs`).
+//! What is held against a client is asked in `smtp/entrance.rs`. Users who logged in are held to what
+//! they may send (`smtp/submit.rs`).
 //!
 //! Nothing is stepped through while more replies wait than a slow reader may have waiting: what a
 //! peer pipelines and does not read costs one receive block and that bound.
 
+mod entrance;
 mod holes;
 mod lookup;
+mod reply;
 mod submit;
 
 use super::draft::Draft;
-use super::guest::{Guest, Missed};
-use super::listener::{Admitted, Protocol, may_connect, smtp_settings_for};
+use super::guest::Guest;
+use super::listener::{Admitted, Protocol, smtp_settings_for};
 use super::login::{Attempt, Login};
 use super::pace::{Coming, Pace};
 use super::shard::Shard;
@@ -34,20 +37,17 @@ use crate::mailbox::summary::summarize;
 use crate::mailbox::{Judge, Marks, Message, Quota, Refused};
 use crate::model::address::Address;
 use crate::model::id::AccountId;
-use crate::model::limits::UNKNOWN_RECIPIENT_PAUSE;
-use crate::model::reply::{Class, Enhanced};
 use crate::model::time::Mono;
 use crate::mta::report::Delivered;
 use crate::mta::{Accepting, Envelope, MailOptions, Outcome, Rcpt, RcptOptions, Rooms};
 use crate::proto::sasl::Move;
-use crate::proto::smtp::{self, Session, Settings, Step, Verdict};
+use crate::proto::smtp::{Session, Settings, Step, Verdict};
 use crate::tls::Stream;
 use crate::wire::address::ForwardPath;
 use crate::wire::dot::has_dot_line;
 use crate::wire::message::fields::header_len;
 use crate::wire::smtp::command::{Recipient, Sender};
 use crate::wire::smtp::reply::Reply;
-use crate::wire::smtp::xclient::Xclient;
 use crate::wire::trace::{Received, put_listed, put_received, put_return_path};
 use futures_lite::future::or;
 use std::collections::VecDeque;
@@ -55,6 +55,12 @@ use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
+
+use entrance::No;
+use reply::{
+    BROKEN, DISABLED, NO_QUEUE, NO_RELAY, NO_ROOM, NO_USER, class_name, to_gone, to_outcome,
+    to_reply,
+};
 
 /// A recipient that was answered with 250.
 struct Accepted {
@@ -170,13 +176,7 @@ impl<E: Env> Driver<E> {
     async fn run(&mut self, mut conn: Stream<E>) {
         let mut buffer = Buffer::new();
         if self.speaks_early(&mut conn, &mut buffer).await {
-            self.guest.spoke_early(&self.shard);
-            // 421: a 554 here would have to be answered with QUIT before we may go (RFC 5321 §3.1).
-            self.settings.greet_refused("You spoke before the greeting", &mut self.ready);
-            if self.flush(&mut conn).await.is_ok() {
-                conn.close().await;
-            }
-            return;
+            return self.refuse_early(conn).await;
         }
         self.session.greeting(&mut self.ready);
         loop {
@@ -226,13 +226,6 @@ impl<E: Env> Driver<E> {
                 Err(_) => return,
             }
         }
-    }
-
-    /// Whether the client says something while it is to be silent.
-    async fn speaks_early(&self, conn: &mut Stream<E>, buffer: &mut Buffer) -> bool {
-        let Some(delay) = self.guest.greet_delay(&self.shard) else { return false };
-        let deadline = self.shard.env.now().after(delay);
-        matches!(conn.read(buffer, deadline).await, Ok(1..))
     }
 
     async fn flush(&mut self, conn: &mut Stream<E>) -> io::Result<()> {
@@ -364,33 +357,6 @@ impl<E: Env> Driver<E> {
         is_draining
     }
 
-    /// A trusted proxy says who its client is: the session begins anew with that one, and counts as
-    /// its connection.
-    fn on_client(&mut self, told: Xclient) {
-        let hello = told.hello();
-        let before = self.peer;
-        self.peer = self.guest.introduce(&self.shard, told);
-        let mut out = Chain::new();
-        let mut refused = None;
-        if self.peer != before {
-            match Admitted::new(&self.shard, self.peer) {
-                Some(admitted) => self.admitted = admitted,
-                None => refused = Some("Too many connections"),
-            }
-            if may_connect(&self.shard, self.peer, self.protocol).is_err() {
-                refused = Some("Your address connects too often");
-            }
-        }
-        match refused {
-            None => self.session.introduced(hello, &mut out),
-            Some(why) => {
-                self.session.introduced(hello, &mut Chain::new());
-                self.session.turn_out(why, &mut out);
-            }
-        }
-        self.put(out);
-    }
-
     fn on_sender(&mut self, sender: &Sender<'_>) {
         if self.turns_away() {
             return;
@@ -417,42 +383,6 @@ impl<E: Env> Driver<E> {
         let mut out = Chain::new();
         self.session.sender(verdict, &mut out);
         self.put(out);
-    }
-
-    /// Some: the owners of other shards have to be asked first, or the client has to wait.
-    fn on_recipient(&mut self, recipient: &Recipient<'_>) -> Option<Goes> {
-        if let Some(why) = self.guest.refuses_listed(&self.shard, &recipient.path) {
-            self.put_recipient(Verdict::Refuse(Reply::new(550, 7, 1, &why)));
-            return None;
-        }
-        if let Some(reply) = self.guest.refuses_recipients(&self.shard) {
-            self.put_recipient(Verdict::Refuse(reply));
-            return Some(Goes::Wait(UNKNOWN_RECIPIENT_PAUSE));
-        }
-        let verdict = match self.admit(recipient) {
-            Ok(None) => Verdict::Accept,
-            Ok(Some(asking)) => return Some(Goes::Ask(Box::new(asking))),
-            Err(No::Reply(reply)) => Verdict::Refuse(reply),
-            Err(No::Greylisted(wait)) => {
-                let why = format!("Greylisted: come back in {} seconds", wait.as_secs());
-                self.put_recipient(Verdict::Refuse(Reply::new(451, 7, 1, &why)));
-                return None;
-            }
-        };
-        self.put_recipient(verdict);
-        if verdict != Verdict::Refuse(NO_USER) {
-            return None;
-        }
-        match self.guest.missed(&self.shard) {
-            Missed::GoesOn => None,
-            Missed::Waits(pause) => Some(Goes::Wait(pause)),
-            Missed::Ends => {
-                let mut out = Chain::new();
-                self.session.turn_out("Too many unknown recipients", &mut out);
-                self.put(out);
-                None
-            }
-        }
     }
 
     fn put_recipient(&mut self, verdict: Verdict<'_>) {
@@ -690,19 +620,6 @@ impl<E: Env> Driver<E> {
     }
 }
 
-/// Why a recipient is not taken.
-enum No {
-    Reply(Reply<'static>),
-    /// Now; after so long it may be.
-    Greylisted(Duration),
-}
-
-impl From<Reply<'static>> for No {
-    fn from(reply: Reply<'static>) -> No {
-        No::Reply(reply)
-    }
-}
-
 /// What the loop does once all that was received is worked through.
 enum Goes {
     Read,
@@ -719,13 +636,6 @@ enum Goes {
     Close,
 }
 
-const NO_ROOM: Reply<'static> = Reply::new(452, 3, 1, "No room at the moment, try again later");
-const NO_QUEUE: Reply<'static> = Reply::new(451, 3, 3, "Relaying is not possible yet");
-const NO_RELAY: Reply<'static> = Reply::new(550, 7, 1, "This server does not relay for you");
-const NO_USER: Reply<'static> = Reply::new(550, 1, 1, "No such user here");
-const DISABLED: Reply<'static> = Reply::new(550, 2, 1, "This mailbox is disabled");
-const BROKEN: Reply<'static> = Reply::new(451, 3, 5, "The directory is out of order here");
-
 /// The one answer to SMTP where recipients have gone since they were accepted: if all have, nobody
 /// is there; else the sender is to come back and hears at RCPT who it was.
 fn refused_for_all(shares: &[Share]) -> Option<Outcome> {
@@ -736,55 +646,4 @@ fn refused_for_all(shares: &[Share]) -> Option<Outcome> {
     let first = gone.next()?;
     let is_all = gone.count() + 1 == shares.len();
     Some(if is_all { first } else { Outcome::from(Refused::Parted) })
-}
-
-/// What a recipient that was accepted and is refused now is told.
-fn to_gone(reply: &Reply<'static>) -> Outcome {
-    match (reply.class(), reply.enhanced) {
-        (Class::Permanent, Some(enhanced)) => Outcome::Permanent(enhanced, reply.text),
-        _ => Outcome::BROKEN,
-    }
-}
-
-fn to_reply(outcome: Outcome) -> Reply<'static> {
-    let (code, Enhanced(subject, detail), text) = match outcome {
-        Outcome::Stored => (250, Enhanced(0, 0), "Stored"),
-        Outcome::Transient(enhanced @ (Enhanced(2, _) | Enhanced(3, 1)), text) => {
-            (452, enhanced, text)
-        }
-        Outcome::Transient(enhanced, text) => (451, enhanced, text),
-        Outcome::Permanent(enhanced @ (Enhanced(2, 2) | Enhanced(3, 4)), text) => {
-            (552, enhanced, text)
-        }
-        Outcome::Permanent(enhanced, text) => (550, enhanced, text),
-        Outcome::Uncertain => (451, Enhanced(3, 0), "Temporary failure"),
-    };
-    Reply::new(code, subject, detail, text)
-}
-
-fn to_outcome(outcome: Outcome, id: &str) -> smtp::Outcome<'_> {
-    match outcome {
-        Outcome::Stored => smtp::Outcome::Stored(id),
-        other => smtp::Outcome::Refused(to_reply(other)),
-    }
-}
-
-fn class_name(class: Class) -> &'static str {
-    match class {
-        Class::Ok => "stored",
-        Class::Transient => "deferred",
-        Class::Permanent => "refused",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn says_a_full_mailbox_and_a_full_system_with_452() {
-        let (reply, more) = (to_reply(Outcome::CROWDED), to_reply(Outcome::BROKEN));
-        assert_eq!((reply.code, more.code), (452, 451));
-        assert_eq!(to_reply(Outcome::TOO_LARGE).code, 552);
-    }
 }

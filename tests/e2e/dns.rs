@@ -5,6 +5,7 @@
 
 use crate::client::{Link, ok};
 use crate::harness::{PASSWORD, PATIENCE, Port, Server};
+use std::fmt::Write as _;
 use std::fs;
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
@@ -20,7 +21,7 @@ const ZONES: [(&str, &str); 6] = [
     (
         "2.0.192.in-addr.arpa.",
         "1 PTR mail.client.example.\n2 PTR liar.client.example.\n\
-         3 PTR mail.client.example.\n4 PTR bad\\032(name.client.example.\n",
+         3 PTR mail.client.example.\n4 PTR bad\\032name.client.example.\n",
     ),
     (
         "8.b.d.0.1.0.0.2.ip6.arpa.",
@@ -67,7 +68,7 @@ impl Knot {
             let soa = "@ 60 SOA ns.local.example. root.local.example. 1 60 60 60 60\n\
                        @ 60 NS ns.local.example.\n";
             fs::write(&file, format!("$ORIGIN {zone}\n$TTL 60\n{soa}{records}")).unwrap();
-            text.push_str(&format!("  - domain: {zone}\n    file: {}\n", file.display()));
+            writeln!(text, "  - domain: {zone}\n    file: {}", file.display()).unwrap();
         }
         let config = dir.join("knot.conf");
         fs::write(&config, text).unwrap();
@@ -103,7 +104,7 @@ impl Drop for Knot {
 }
 
 /// A server that asks `dns`, and that is told by [`PROXY`] who its clients are.
-pub(crate) fn server(dns: SocketAddr, extra: &str) -> Server {
+pub(crate) fn asking(dns: SocketAddr, extra: &str) -> Server {
     let settings = format!(
         "[proxy]\nnetworks = [\"{PROXY}/32\"]\n[dns]\nservers = [\"{dns}\"]\ntimeout = \"2s\"\n\
          [protect]\nexempt_networks = [\"127.0.0.1/32\"]\n{extra}"
@@ -164,7 +165,7 @@ fn a_client_has_the_name_that_the_dns_gives_it() {
         ("192.0.2.5", "([192.0.2.5])"),
         ("2001:db8::1", "(six.client.example [IPv6:2001:db8::1])"),
     ];
-    let mut running = self::server(knot.address(), "");
+    let mut running = asking(knot.address(), "");
     for (address, want) in named {
         // The name is not waited for: it is there soon.
         let is_named = (0..100).any(|_| {
@@ -184,7 +185,7 @@ fn a_client_has_the_name_that_the_dns_gives_it() {
 #[test]
 fn a_dead_name_server_delays_nobody() {
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let mut server = self::server(silent.local_addr().unwrap(), "");
+    let mut server = asking(silent.local_addr().unwrap(), "");
     let mut link = client(&server, "192.0.2.1");
     assert_eq!(send(&mut link, "a@local.example").0, 250);
     assert!(last_mail(&server).contains("([192.0.2.1])"));
@@ -211,7 +212,7 @@ const LISTS: &str = "[[protect.dns_list]]\nzone = \"block.example\"\nanswers = [
 fn who_is_on_a_list_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let Some(knot) = Knot::start(dir.path()) else { return };
-    let mut server = self::server(knot.address(), &format!("dns_lists_reject = 2\n{LISTS}"));
+    let mut server = asking(knot.address(), &format!("dns_lists_reject = 2\n{LISTS}"));
     for (address, code) in [
         ("192.0.2.99", 550),
         ("2001:db8::1", 550),
@@ -242,13 +243,13 @@ fn who_is_on_a_list_is_refused() {
 fn who_is_on_a_list_is_marked_where_the_operator_wants_no_more() {
     let dir = tempfile::tempdir().unwrap();
     let Some(knot) = Knot::start(dir.path()) else { return };
-    let mut server = self::server(knot.address(), &format!("dns_lists_reject = 0\n{LISTS}"));
+    let mut server = asking(knot.address(), &format!("dns_lists_reject = 0\n{LISTS}"));
     assert_eq!(send(&mut client(&server, "192.0.2.99"), "a@local.example").0, 250);
     assert!(last_mail(&server).contains("X-DNS-Lists: score=2; block.example\r\n"));
     assert_eq!(send(&mut client(&server, "192.0.2.98"), "a@local.example").0, 250);
     assert!(!last_mail(&server).contains("X-DNS-Lists"));
     server.stop();
-    let mut strict = self::server(knot.address(), LISTS);
+    let mut strict = asking(knot.address(), LISTS);
     let mut link = Link::connect_from(PROXY, strict.smtp()).unwrap();
     link.send(
         "PROXY TCP4 192.0.2.99 127.0.0.1 4711 25\r\nEHLO a\r\nMAIL FROM:<>\r\n\
@@ -265,7 +266,7 @@ fn who_is_on_a_list_is_marked_where_the_operator_wants_no_more() {
 #[test]
 fn a_dead_list_lists_nobody() {
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let mut server = self::server(silent.local_addr().unwrap(), LISTS);
+    let mut server = asking(silent.local_addr().unwrap(), LISTS);
     assert_eq!(send(&mut client(&server, "192.0.2.99"), "a@local.example").0, 250);
     server.await_log(&["event=dns_list_useless", "answer=\"no answer\""]);
     server.stop();

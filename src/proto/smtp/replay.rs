@@ -122,9 +122,9 @@ impl Replay {
                 }
                 self.session.recipient(verdict, out);
             }
+            Step::Client(told) => self.session.introduced(told.hello(), out),
             Step::Lookup(lookup) => self.look_up(lookup, out),
             Step::Auth(said) => self.authenticate(said, out),
-            Step::Client(told) => self.session.introduced(told.hello(), out),
             Step::Begin => self.session.begin(Verdict::Accept, out),
             Step::Body(octets) => self.draft().octets.extend_from_slice(octets),
             Step::Commit { is_text } => {
