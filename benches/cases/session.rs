@@ -41,7 +41,7 @@ pub(crate) fn smtp(settings: &Rc<Settings>, input: &[u8]) -> Vec<u8> {
                 outcome_replies(&[Outcome::Stored("1.2.3")], false, &mut out);
                 stored = std::mem::take(&mut draft);
             }
-            Step::Close => break,
+            Step::Secure | Step::Close => break,
             Step::Continue | Step::Abort => {}
             Step::Read | Step::Lookup(_) | Step::Auth(_) | Step::Client(_) => {
                 unreachable!("the input has all and asks for nobody")
@@ -106,7 +106,7 @@ pub(crate) fn pop3(maildrop: &Rc<Same>, commands: &[u8]) -> u64 {
                 assert!(sending.fill(octets, &mut out), "a small message fits at once");
             }
             pop3::Step::Update => session.updated(true, &mut out),
-            pop3::Step::Close => break,
+            pop3::Step::Secure | pop3::Step::Close => break,
             pop3::Step::Read | pop3::Step::Top { .. } | pop3::Step::Auth(_) => {
                 unreachable!("nobody asked for it")
             }

@@ -32,6 +32,9 @@ EXAMPLES
       loadgen imap --to 127.0.0.1:1143 --check --sessions 30 --duration 1m
   Memory of ten thousand connections:
       loadgen idle --protocol smtp --to 127.0.0.1:2525 --connections 10000 --server-pid $PID
+  What encryption costs: each connection goes on with the session of the one before:
+      loadgen pop3 --to 127.0.0.1:1995 --tls --users 100 --server-pid $PID
+      loadgen smtp --to 127.0.0.1:2525 --starttls smtp --tls-resume off --messages-per-session 1
   Load with a journal while something kills the server, then the reckoning:
       loadgen audit --smtp 127.0.0.1:2525 --pop3 127.0.0.1:1110 --journal j --phase send --duration 60s
       loadgen audit --smtp 127.0.0.1:2525 --pop3 127.0.0.1:1110 --journal j --phase verify
@@ -52,6 +55,28 @@ EXIT STATUS
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) tls: TlsOptions,
+}
+
+/// Whether connections are encrypted. Certificates are not checked.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct TlsOptions {
+    /// TLS from the first octet on
+    #[arg(long, global = true)]
+    pub(crate) tls: bool,
+    /// TLS after STARTTLS or STLS; lmtp is smtp here
+    #[arg(long, global = true, value_name = "PROTOCOL", conflicts_with = "tls")]
+    pub(crate) starttls: Option<Protocol>,
+    /// Later connections go on with the session of an earlier one
+    #[arg(long, global = true, value_name = "on|off", default_value = "on")]
+    pub(crate) tls_resume: Switch,
+    /// TLS 1.2 instead of 1.3
+    #[arg(long = "tls-1.2", global = true)]
+    pub(crate) tls_1_2: bool,
+    /// Name that the server is asked for
+    #[arg(long, global = true, value_name = "NAME", default_value = "localhost")]
+    pub(crate) tls_name: String,
 }
 
 #[derive(Debug, Subcommand)]
@@ -365,7 +390,7 @@ mod tests {
             Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
             tried += 1;
         }
-        assert_eq!(tried, 14);
+        assert_eq!(tried, 16);
     }
 
     #[test]

@@ -66,6 +66,7 @@ fn main() -> ExitCode {
 /// wrong usage.
 fn execute(cli: &Cli) -> Result<(String, bool), String> {
     let open_files = system::raise_open_files();
+    wire::secure::choose(&cli.tls)?;
     match &cli.command {
         Command::Smtp(options) => send("smtp", options, open_files),
         Command::Lmtp(options) => send("lmtp", options, open_files),

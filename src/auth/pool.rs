@@ -33,13 +33,22 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Starts the threads. Call it before the shards are started.
+    /// Starts the threads that check passwords. Call it before the shards are started.
     pub fn start(cost: Cost, threads: usize, waiting_max: usize) -> io::Result<Pool> {
+        Pool::named("auth", cost, threads, waiting_max)
+    }
+
+    /// Starts threads for other work. Call it before the shards are started.
+    pub fn beside(name: &str, threads: usize, waiting_max: usize) -> io::Result<Pool> {
+        Pool::named(name, Cost::LEAST, threads, waiting_max)
+    }
+
+    fn named(name: &str, cost: Cost, threads: usize, waiting_max: usize) -> io::Result<Pool> {
         let (jobs, waiting) = bounded(waiting_max);
         for index in 0..threads.max(1) {
             let waiting = waiting.clone();
             std::thread::Builder::new()
-                .name(format!("pombal-auth-{index}"))
+                .name(format!("pombal-{name}-{index}"))
                 .spawn(move || work(&waiting))?;
         }
         Ok(Pool { jobs: Some(jobs), ..Pool::inline(cost) })

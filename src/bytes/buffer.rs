@@ -47,6 +47,11 @@ impl Buffer {
         self.block.as_ref().map_or(&[], |block| &block[self.start..self.end])
     }
 
+    /// The same, to be changed where it lies: records are opened in place.
+    pub fn filled_mut(&mut self) -> &mut [u8] {
+        self.block.as_mut().map_or(&mut [], |block| &mut block[self.start..self.end])
+    }
+
     pub fn len(&self) -> usize {
         self.end - self.start
     }

@@ -73,6 +73,14 @@ impl Chain {
         self.parts.push_back(Part::Text(first));
     }
 
+    /// Takes `text` to the end as it is, without a copy.
+    pub fn put_whole(&mut self, text: Vec<u8>) {
+        if !text.is_empty() {
+            self.len += text.len();
+            self.parts.push_back(Part::Text(text));
+        }
+    }
+
     /// Links `owner[range]` to the end; short ones are copied.
     #[inline]
     pub fn link(&mut self, owner: &Rc<dyn Shared>, range: std::ops::Range<usize>) {

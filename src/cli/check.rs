@@ -11,7 +11,7 @@ pub(super) fn run(
     json: bool,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    match config::load(named) {
+    match load(named) {
         Ok(loaded) if json => {
             let settings = effective.then_some(&loaded.settings);
             let source = &loaded.source;
@@ -30,6 +30,13 @@ pub(super) fn run(
             Err(refused(&mistakes))
         }
     }
+}
+
+/// Reads the configuration, and the certificates that it names.
+fn load(named: Option<&Path>) -> Result<Loaded, Vec<Mistake>> {
+    let loaded = config::load(named)?;
+    let untimely = config::certificates::read(&loaded.config.tls)?.untimely;
+    if untimely.is_empty() { Ok(loaded) } else { Err(untimely) }
 }
 
 fn refused(mistakes: &[Mistake]) -> Failure {

@@ -7,6 +7,7 @@
 //! Every key has its default and its bounds in `sections.rs`; the names are a promise to
 //! operators: extend them, never rename.
 
+pub mod certificates;
 mod names;
 mod protect;
 mod reader;
@@ -92,16 +93,26 @@ pub struct Listen {
     pub smtp: Vec<SocketAddr>,
     pub lmtp: Vec<SocketAddr>,
     pub submission: Vec<SocketAddr>,
+    pub submissions: Vec<SocketAddr>,
     pub pop3: Vec<SocketAddr>,
     pub imap: Vec<SocketAddr>,
+    /// Encrypted from the first octet on (RFC 8314 §3.3).
+    pub pop3s: Vec<SocketAddr>,
+    pub imaps: Vec<SocketAddr>,
     pub admin: Option<SocketAddr>,
 }
 
-/// Certificates. Read and checked as far as the file goes; no listener uses them yet.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Certificates, and who is offered TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
+    /// None: a self-signed one is made.
     pub default: Option<Certificate>,
     pub sni: Vec<(DomainPattern, Certificate)>,
+    /// STARTTLS and STLS are offered.
+    pub starttls: bool,
+    pub handshake_timeout: Duration,
+    /// Threads that sign with RSA keys, beside the shards.
+    pub signing_threads: u16,
 }
 
 /// A certificate chain and its key, both PEM.
@@ -409,9 +420,12 @@ impl Config {
         config.listen = Listen {
             smtp: vec![any],
             submission: Vec::new(),
+            submissions: Vec::new(),
             lmtp: vec![any],
             pop3: vec![any],
             imap: vec![any],
+            pop3s: vec![any],
+            imaps: vec![any],
             admin: Some(any),
         };
         config.auth.allow_plaintext = true;

@@ -174,7 +174,7 @@ fn sandbox(top: &mut Section<'_, '_, '_>) -> Sandbox {
 }
 
 /// The protocols whose names are promised and whose servers do not exist yet.
-const NOT_BUILT: [&str; 4] = ["submissions", "pop3s", "imaps", "sieve"];
+const NOT_BUILT: [&str; 1] = ["sieve"];
 
 fn listen(mut section: Section<'_, '_, '_>) -> Listen {
     let mut all: Vec<(SocketAddr, Range<usize>)> = Vec::new();
@@ -187,8 +187,11 @@ fn listen(mut section: Section<'_, '_, '_>) -> Listen {
     let smtp = take(&mut section, "smtp");
     let lmtp = take(&mut section, "lmtp");
     let submission = take(&mut section, "submission");
+    let submissions = take(&mut section, "submissions");
     let pop3 = take(&mut section, "pop3");
     let imap = take(&mut section, "imap");
+    let pop3s = take(&mut section, "pop3s");
+    let imaps = take(&mut section, "imaps");
     // Clients of port 25 speak SMTP, and take one answer for all recipients (RFC 2033 §5).
     if let (true, Some(span)) = (lmtp.iter().any(|one| one.port() == 25), section.span("lmtp")) {
         section.reader.mistake(&span, "LMTP cannot be on port 25", "another port");
@@ -219,7 +222,7 @@ fn listen(mut section: Section<'_, '_, '_>) -> Listen {
         }
     }
     section.end();
-    Listen { smtp, lmtp, submission, pop3, imap, admin }
+    Listen { smtp, lmtp, submission, submissions, pop3, imap, pop3s, imaps, admin }
 }
 
 fn take_unbuilt(section: &mut Section<'_, '_, '_>, name: &'static str) -> bool {
@@ -236,8 +239,12 @@ fn tls(mut section: Section<'_, '_, '_>) -> Tls {
         entry.end();
         whole
     });
+    let starttls = section.flag("starttls", true);
+    let handshake_timeout =
+        section.time("handshake_timeout", limits::TLS_HANDSHAKE_TIMEOUT, SECOND..=DAY);
+    let signing_threads = section.count("signing_threads", limits::TLS_SIGNING_THREADS, 1..=256);
     section.end();
-    Tls { default, sni }
+    Tls { default, sni, starttls, handshake_timeout, signing_threads }
 }
 
 fn certificate(section: &mut Section<'_, '_, '_>) -> Option<Certificate> {

@@ -181,6 +181,16 @@ pub const DNS_FLIGHTS_MAX: usize = 1_024;
 
 /// Octets a connection reads at most in one go; the size of a receive block.
 pub const RECEIVE_BLOCK_OCTETS: usize = 64 << 10;
+/// Octets of the first message of a TLS client, with the heads of its records; browsers send 2 KiB.
+pub const TLS_HELLO_OCTETS_MAX: usize = 32 << 10;
+/// Octets of a file with certificates or a key.
+pub const TLS_FILE_OCTETS_MAX: u64 = 1 << 20;
+/// How long a TLS handshake may take.
+pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Threads that sign with RSA keys: a shard would stand still for a millisecond and more.
+pub const TLS_SIGNING_THREADS: u16 = 2;
+/// Handshakes that may wait for one of these threads.
+pub const TLS_SIGNING_MAX: usize = 4_096;
 /// Octets of replies that may wait for a slow reader before its session stops producing.
 pub const REPLY_OCTETS_PENDING_MAX: usize = 256 << 10;
 /// How long a write may wait for a reader that takes nothing.

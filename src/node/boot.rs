@@ -8,6 +8,7 @@
 //!   SIGTERM: no more connections → sessions come to an end → all drained → logs closed
 //! ```
 
+use super::certificates::Certificates;
 use super::owners::OfShards;
 use super::reload::InForce;
 use super::shard::{Plan, State, assemble, begin, cost, open_state};
@@ -27,10 +28,10 @@ use crate::env::ring::{self, Ring};
 use crate::env::{Env, Listener as _};
 use crate::mesh::{Inbox, Mesh};
 use crate::model::id::{LogId, ShardId};
-use crate::model::limits::ADMIN_WAITING_MAX;
+use crate::model::limits::{ADMIN_WAITING_MAX, TLS_SIGNING_MAX};
 use crate::probe::event::{Level, event, set_level};
 use crate::probe::{Registry, Set};
-use crate::server::listener::{self, Protocol};
+use crate::server::listener::{self, Protocol, Service};
 use crate::server::shard::{Call, Figures, Shard};
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 use std::io;
@@ -52,6 +53,8 @@ const RELOAD_TRIES: u32 = 1_000;
 const RELOAD_PAUSE: Duration = Duration::from_millis(10);
 /// How long logs may take to close, beyond the time that sessions have to end.
 const CLOSE_PATIENCE: Duration = Duration::from_mins(2);
+/// How often it is looked whether a certificate's file has changed.
+const CERTIFICATES_PAUSE: Duration = Duration::from_secs(30);
 /// How long the last events may take to reach stderr.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -66,7 +69,7 @@ pub enum News {
 
 /// A socket of one shard that is bound and does not listen yet.
 struct Port {
-    protocol: Option<Protocol>,
+    service: Option<Service>,
     address: SocketAddr,
     bound: ring::Bound,
 }
@@ -109,11 +112,11 @@ impl Ports {
     pub(super) fn bind(config: &Config) -> Result<Ports, Failure> {
         let shards = (0..shard_count(config)?).map(|shard| {
             let admin = config.listen.admin.filter(|_| shard == 0).map(|address| (None, address));
-            let served = served(&config.listen).into_iter().flat_map(|(protocol, addresses)| {
-                addresses.iter().map(move |&address| (Some(protocol), address))
+            let served = served(&config.listen).into_iter().flat_map(|(service, addresses)| {
+                addresses.iter().map(move |&address| (Some(service), address))
             });
-            let bind = |(protocol, address)| match ring::bind(address) {
-                Ok(bound) => Ok(Port { protocol, address, bound }),
+            let bind = |(service, address)| match ring::bind(address) {
+                Ok(bound) => Ok(Port { service, address, bound }),
                 Err(error) => Err(cannot_listen(address, &error)),
             };
             served.chain(admin).map(bind).collect()
@@ -133,13 +136,17 @@ fn cannot_listen(address: SocketAddr, error: &io::Error) -> String {
     format!("cannot listen on {address}: {error}{advice}")
 }
 
-fn served(listen: &Listen) -> [(Protocol, &[SocketAddr]); 5] {
+fn served(listen: &Listen) -> [(Service, &[SocketAddr]); 8] {
+    let encrypted = |protocol| Service { protocol, encrypted: true };
     [
-        (Protocol::Smtp, &listen.smtp),
-        (Protocol::Lmtp, &listen.lmtp),
-        (Protocol::Submission, &listen.submission),
-        (Protocol::Pop3, &listen.pop3),
-        (Protocol::Imap, &listen.imap),
+        (Protocol::Smtp.into(), &listen.smtp),
+        (Protocol::Lmtp.into(), &listen.lmtp),
+        (Protocol::Submission.into(), &listen.submission),
+        (encrypted(Protocol::Submission), &listen.submissions),
+        (Protocol::Pop3.into(), &listen.pop3),
+        (encrypted(Protocol::Pop3), &listen.pop3s),
+        (Protocol::Imap.into(), &listen.imap),
+        (encrypted(Protocol::Imap), &listen.imaps),
     ]
 }
 
@@ -168,72 +175,107 @@ pub(super) fn serve(loaded: &Loaded, named: Option<&Path>) -> Result<(), Failure
         .spawn(move || attending.attend(&heard, &pulses))?;
     let mesh = running.mesh.clone();
     let named = named.map(Path::to_owned).or(read);
-    let mut in_force = InForce::new(running.plan.clone(), loaded.settings.clone());
-    std::thread::Builder::new()
-        .name("signals".into())
-        .spawn(move || take_signals(&mesh, named.as_deref(), &mut in_force, &supervisor))?;
+    let in_force = InForce::new(running.plan.clone(), loaded.settings.clone());
+    let certificates = running.certificates.clone();
+    let mut attendant = Attendant { mesh, named, in_force, certificates, supervisor };
+    std::thread::Builder::new().name("signals".into()).spawn(move || attendant.attend())?;
     let ended = running.wait();
     log.flush(FLUSH_PATIENCE);
     ended
 }
 
-fn take_signals(
-    mesh: &Mesh<Call<RingConn>>,
-    named: Option<&Path>,
-    in_force: &mut InForce,
-    supervisor: &Supervisor,
-) {
-    loop {
-        match signals::next() {
-            Ok(Wish::Stop) => {
-                event(Level::Info, "draining", &[]);
-                supervisor.stopping(in_force.plan.config.limits.drain_timeout + CLOSE_PATIENCE);
-                drain(mesh);
-            }
-            Ok(Wish::Reload) => {
-                supervisor.reloading();
-                reload(mesh, named, in_force);
-                supervisor.reloaded();
-            }
-            Err(error) => {
-                event(Level::Error, "no_signals", &[("why", (&error).into())]);
-                return;
+/// Who hears the operator's signals, and looks after the files that he named.
+struct Attendant {
+    mesh: Mesh<Call<RingConn>>,
+    /// The configuration's file.
+    named: Option<PathBuf>,
+    in_force: InForce,
+    certificates: Certificates,
+    supervisor: Arc<Supervisor>,
+}
+
+impl Attendant {
+    fn attend(&mut self) {
+        loop {
+            match signals::next(CERTIFICATES_PAUSE) {
+                Ok(Some(Wish::Stop)) => {
+                    event(Level::Info, "draining", &[]);
+                    let patience = self.in_force.plan.config.limits.drain_timeout;
+                    self.supervisor.stopping(patience + CLOSE_PATIENCE);
+                    drain(&self.mesh);
+                }
+                Ok(Some(Wish::Reload)) => {
+                    self.supervisor.reloading();
+                    self.reload();
+                    self.supervisor.reloaded();
+                }
+                Ok(None) => {
+                    if self.take_certificates() {
+                        tell_settings(&self.mesh, &self.in_force);
+                    }
+                }
+                Err(error) => {
+                    event(Level::Error, "no_signals", &[("why", (&error).into())]);
+                    return;
+                }
             }
         }
     }
-}
 
-/// Reads the file again; what can change while the server runs, changes, and all that differs is
-/// named.
-fn reload(mesh: &Mesh<Call<RingConn>>, named: Option<&Path>, in_force: &mut InForce) {
-    match config::load(named) {
-        Ok(loaded) => {
-            let changes = in_force.take(&loaded);
-            set_level(loaded.config.log.level);
-            let taken = changes.iter().filter(|change| change.is_taken).count();
-            if taken > 0 {
-                tell_settings(mesh, in_force);
-            }
-            for change in &changes {
-                let (key, from, to) =
-                    (change.key.as_str(), change.from.as_str(), change.to.as_str());
-                if change.is_taken {
-                    let fields = [("key", key.into()), ("from", from.into()), ("to", to.into())];
-                    event(Level::Info, "setting_changed", &fields);
-                } else {
-                    let fields =
-                        [("key", key.into()), ("in_force", from.into()), ("file", to.into())];
-                    event(Level::Warn, "setting_needs_restart", &fields);
+    /// Reads the file again; what can change while the server runs, changes, and all that differs is
+    /// named.
+    fn reload(&mut self) {
+        let loaded = match config::load(self.named.as_deref()) {
+            Ok(loaded) => loaded,
+            Err(mistakes) => {
+                for mistake in mistakes {
+                    let text = mistake.to_string();
+                    event(Level::Error, "reload_refused", &[("why", text.as_str().into())]);
                 }
+                return;
             }
-            let left = (changes.len() - taken) as u64;
-            let fields = [("changed", (taken as u64).into()), ("need_restart", left.into())];
-            event(Level::Info, "reloaded", &fields);
+        };
+        let changes = self.in_force.take(&loaded);
+        set_level(loaded.config.log.level);
+        let taken = changes.iter().filter(|change| change.is_taken).count();
+        if self.take_certificates() || taken > 0 {
+            tell_settings(&self.mesh, &self.in_force);
         }
-        Err(mistakes) => {
-            for mistake in mistakes {
-                let text = mistake.to_string();
-                event(Level::Error, "reload_refused", &[("why", text.as_str().into())]);
+        for change in &changes {
+            let (key, from, to) = (change.key.as_str(), change.from.as_str(), change.to.as_str());
+            if change.is_taken {
+                let fields = [("key", key.into()), ("from", from.into()), ("to", to.into())];
+                event(Level::Info, "setting_changed", &fields);
+            } else {
+                let fields = [("key", key.into()), ("in_force", from.into()), ("file", to.into())];
+                event(Level::Warn, "setting_needs_restart", &fields);
+            }
+        }
+        let left = (changes.len() - taken) as u64;
+        let fields = [("changed", (taken as u64).into()), ("need_restart", left.into())];
+        event(Level::Info, "reloaded", &fields);
+    }
+
+    /// Reads certificates again whose files are others than they were; whether there are new ones.
+    /// Where one cannot be used, all stay as they are, until the next change.
+    fn take_certificates(&mut self) -> bool {
+        let config = &self.in_force.plan.config;
+        if !self.certificates.have_changed(config) {
+            return false;
+        }
+        match Certificates::load(config) {
+            Ok(fresh) => {
+                fresh.tell();
+                if let Some((context, _)) = &mut self.in_force.plan.tls {
+                    *context = Arc::clone(&fresh.context);
+                }
+                self.certificates = fresh;
+                true
+            }
+            Err(why) => {
+                event(Level::Error, "certificates_refused", &[("why", why.as_str().into())]);
+                self.certificates.forgive(config);
+                false
             }
         }
     }
@@ -269,6 +311,7 @@ pub(super) struct Running {
     shards: ring::Shards,
     pub(super) mesh: Mesh<Call<RingConn>>,
     plan: Plan,
+    certificates: Certificates,
     failures: Receiver<String>,
     _held: data_dir::Held,
 }
@@ -311,7 +354,12 @@ pub(super) fn start(
     let inbox_max = config.limits.mesh_inbox;
     let socket = config.admin_socket();
     let dns = resolver(&config)?;
-    let plan = Plan { dns, ..Plan::new(config, held.store_id, count, pool, key) };
+    let certificates = Certificates::load(&config).map_err(Failure::Wrong)?;
+    certificates.tell();
+    let signing = usize::from(config.tls.signing_threads);
+    let signing = Pool::beside("sign", signing, TLS_SIGNING_MAX)?;
+    let tls = Some((Arc::clone(&certificates.context), signing));
+    let plan = Plan { dns, tls, ..Plan::new(config, held.store_id, count, pool, key) };
     let running = plan.clone();
     let (mesh, inboxes) = Mesh::with_capacity(count, inbox_max);
     let admin = admin_socket(&socket)?;
@@ -357,7 +405,7 @@ pub(super) fn start(
         }
     });
     let shards = shards.map_err(|refusal| Failure::Failed(refusal.0))?;
-    Ok(Running { shards, mesh, plan: running, failures, _held: held })
+    Ok(Running { shards, mesh, plan: running, certificates, failures, _held: held })
 }
 
 /// The resolver on its thread. A machine that says of no servers serves mail all the same.
@@ -434,15 +482,15 @@ fn warn_of_postmaster(shard: &Shard<Ring>) {
 }
 
 fn listen(shard: &Rc<Shard<Ring>>, ports: Vec<Port>, common: &Arc<Common>) -> Result<(), String> {
-    for Port { protocol, address, bound } in ports {
+    for Port { service, address, bound } in ports {
         let listener =
             shard.env.listen_on(bound).map_err(|error| cannot_listen(address, &error))?;
         if shard.id.0 == 0 {
-            let name = protocol.map_or("admin", Protocol::name);
+            let name = service.map_or("admin", Service::name);
             drop(common.news.send(News::Listens(name, listener.local())));
         }
-        if let Some(protocol) = protocol {
-            shard.env.spawn(listener::serve(Rc::clone(shard), listener, protocol));
+        if let Some(service) = service {
+            shard.env.spawn(listener::serve(Rc::clone(shard), listener, service));
         } else {
             let pages = common.pages.clone();
             shard.env.spawn(crate::admin::http::serve(shard.env.clone(), listener, pages));

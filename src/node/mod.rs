@@ -7,6 +7,7 @@
 
 pub mod actions;
 pub mod boot;
+mod certificates;
 mod data_dir;
 pub mod demo;
 pub mod directory;

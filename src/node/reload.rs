@@ -9,10 +9,14 @@ use super::shard::Plan;
 use crate::config::{Config, Loaded, Setting};
 
 /// Sections and keys that are taken over; what stands in [`STAY`] is not.
-const TAKEN: [&str; 14] = [
+const TAKEN: [&str; 18] = [
     "hostname",
     "auth.allow_plaintext",
     "auth.mechanisms",
+    "tls.certificate",
+    "tls.key",
+    "tls.sni",
+    "tls.starttls",
     "directory.",
     "smtp.",
     "protect.",
@@ -101,6 +105,9 @@ fn with(old: &Config, new: &Config) -> Config {
     config.hostname = new.hostname.clone();
     config.auth.allow_plaintext = new.auth.allow_plaintext;
     config.auth.mechanisms = new.auth.mechanisms;
+    config.tls.default.clone_from(&new.tls.default);
+    config.tls.sni.clone_from(&new.tls.sni);
+    config.tls.starttls = new.tls.starttls;
     config.directory = new.directory.clone();
     config.smtp = new.smtp.clone();
     config.smtp.max_message_size = old.smtp.max_message_size;

@@ -22,10 +22,11 @@ use crate::queue::Spool;
 use crate::server::draft::Room;
 use crate::server::flag::Flag;
 use crate::server::guard::Guard;
-use crate::server::imap;
 use crate::server::shard::{Call, Figures, MeshPeers, Settings, Shard};
+use crate::server::{imap, secure};
 use crate::store::record::kind;
 use crate::store::{Identity, Log, Machine, OpenError, Registry, Report};
+use crate::tls::{Aside, Context};
 use futures_lite::future::or;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -55,6 +56,8 @@ pub struct Plan {
     pub dns: Option<concierge::dns::Resolver>,
     /// What all shards remember of clients.
     pub guard: Arc<Guard>,
+    /// Certificates, and threads that sign; none: sessions are in clear.
+    pub tls: Option<(Arc<Context>, Pool)>,
     /// A fault of our own, for the tests that show that such a fault is found.
     pub planted: Planted,
 }
@@ -73,7 +76,7 @@ impl Plan {
         };
         let guard = Arc::new(Guard::new(&key, config.protect.greylist.entries));
         let planted = Planted::Nothing;
-        Plan { config, store, store_id, shards, pool, key, dns: None, guard, planted }
+        Plan { config, store, store_id, shards, pool, key, dns: None, guard, tls: None, planted }
     }
 
     /// Where a log lies.
@@ -94,11 +97,13 @@ impl Plan {
             submission: config.submission.policy.clone(),
             pop3: pop3::Settings {
                 auth: policy,
+                stls: self.offers_tls(),
                 errors_max: config.pop3.max_errors,
                 logins_failed_max: config.pop3.max_failed_logins,
             },
             imap: imap::Settings {
                 auth: policy,
+                starttls: self.offers_tls(),
                 idle_timeout: config.imap.idle_timeout,
                 idle_keepalive: Some(config.imap.idle_keepalive).filter(|pause| !pause.is_zero()),
                 login_timeout: config.imap.login_timeout,
@@ -133,6 +138,7 @@ impl Plan {
             connections_per_address_max: usize::try_from(config.limits.connections_per_address)
                 .unwrap_or(usize::MAX),
             protect: Rc::new(protect::settings(config)),
+            tls: self.secure(),
             may_relay: {
                 let networks = config.smtp.relay_networks.clone();
                 Rc::new(move |peer| networks.iter().any(|network| network.contains(peer)))
@@ -171,9 +177,24 @@ impl Plan {
             vrfy: config.smtp.vrfy,
             expn: config.smtp.expn,
             auth: if knows_auth { policy } else { Policy::NOTHING },
+            starttls: self.offers_tls(),
             dialect: smtp::Dialect { extensions, odd_hello: config.smtp.odd_hello, xclient: false },
             ..smtp::Settings::default()
         }
+    }
+
+    /// Sessions that begin in clear are offered TLS.
+    fn offers_tls(&self) -> bool {
+        self.tls.is_some() && self.config.tls.starttls
+    }
+
+    fn secure(&self) -> Option<secure::Settings> {
+        let (context, signing) = self.tls.as_ref()?;
+        Some(secure::Settings {
+            context: Arc::clone(context),
+            aside: aside(signing.clone()),
+            timeout: self.config.tls.handshake_timeout,
+        })
     }
 
     /// A shard's share of the memory for drafts; the largest message fits in any case.
@@ -224,6 +245,14 @@ impl Plan {
 
 fn failed(why: &str) -> Result<Found, Failed> {
     Err(Failed(why.into()))
+}
+
+/// Has steps of handshakes done by these threads.
+fn aside(threads: Pool) -> Rc<Aside> {
+    Rc::new(move |step| {
+        let answer = threads.run(step);
+        Box::pin(async move { answer.ok()?.await.ok() })
+    })
 }
 
 /// What a password hash costs.

@@ -4,6 +4,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::time::Duration;
 
 /// What the operator, or the service manager, wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,15 +39,21 @@ pub(super) fn block() -> io::Result<()> {
     if failed == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(failed)) }
 }
 
-/// Waits for the next signal. For a thread of its own.
-pub(super) fn next() -> io::Result<Wish> {
+/// Waits for the next signal, for so long at most. For a thread of its own.
+pub(super) fn next(patience: Duration) -> io::Result<Option<Wish>> {
     let set = set_of_taken();
-    let mut signal = 0;
-    // SAFETY: both are live locals.
-    let failed = unsafe { libc::sigwait(&raw const set, &raw mut signal) };
-    match (failed, signal) {
-        (0, libc::SIGHUP) => Ok(Wish::Reload),
-        (0, _) => Ok(Wish::Stop),
-        (error, _) => Err(io::Error::from_raw_os_error(error)),
+    let seconds = libc::time_t::try_from(patience.as_secs()).unwrap_or(libc::time_t::MAX);
+    let time = libc::timespec { tv_sec: seconds, tv_nsec: patience.subsec_nanos().into() };
+    // SAFETY: set and time are live locals; what else there is to know of the signal is not asked.
+    let signal =
+        unsafe { libc::sigtimedwait(&raw const set, std::ptr::null_mut(), &raw const time) };
+    match signal {
+        libc::SIGHUP => Ok(Some(Wish::Reload)),
+        -1 => {
+            let error = io::Error::last_os_error();
+            let is_nothing = matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EINTR));
+            if is_nothing { Ok(None) } else { Err(error) }
+        }
+        _ => Ok(Some(Wish::Stop)),
     }
 }

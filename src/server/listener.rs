@@ -7,6 +7,7 @@
 //! ```
 
 use super::guard::Often;
+use super::secure::secure;
 use super::shard::Shard;
 use crate::bytes::buffer::Buffer;
 use crate::bytes::chain::Chain;
@@ -43,6 +44,35 @@ impl Protocol {
             Protocol::Pop3 => "pop3",
             Protocol::Imap => "imap",
         }
+    }
+}
+
+/// What is served at a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Service {
+    pub protocol: Protocol,
+    /// From the first octet on, rather than when the client asks for it.
+    pub encrypted: bool,
+}
+
+impl Service {
+    /// What it is called in the configuration.
+    pub fn name(self) -> &'static str {
+        match (self.protocol, self.encrypted) {
+            (Protocol::Smtp, true) => "smtps",
+            (Protocol::Lmtp, true) => "lmtps",
+            (Protocol::Submission, true) => "submissions",
+            (Protocol::Pop3, true) => "pop3s",
+            (Protocol::Imap, true) => "imaps",
+            (protocol, false) => protocol.name(),
+        }
+    }
+}
+
+impl From<Protocol> for Service {
+    /// In clear.
+    fn from(protocol: Protocol) -> Service {
+        Service { protocol, encrypted: false }
     }
 }
 
@@ -98,7 +128,13 @@ pub(super) enum Refusal {
 }
 
 /// Accepts until the shard drains; each connection is a session of its own.
-pub async fn serve<E: Env>(shard: Rc<Shard<E>>, listener: E::Listener, protocol: Protocol) {
+pub async fn serve<E: Env>(
+    shard: Rc<Shard<E>>,
+    listener: E::Listener,
+    service: impl Into<Service>,
+) {
+    let service = service.into();
+    let protocol = service.protocol;
     loop {
         let accepted = or(async { Some(listener.accept().await) }, async {
             shard.draining.wait().await;
@@ -116,17 +152,17 @@ pub async fn serve<E: Env>(shard: Rc<Shard<E>>, listener: E::Listener, protocol:
         };
         shard.figures.accepted.one();
         let is_proxy = Rc::clone(&shard.settings().protect.is_proxy);
-        if is_proxy(protocol, conn.peer().ip()) {
-            shard.env.spawn(hear_proxy(Rc::clone(&shard), conn, protocol));
+        if is_proxy(service.protocol, conn.peer().ip()) {
+            shard.env.spawn(hear_proxy(Rc::clone(&shard), conn, service));
         } else {
-            admit(&shard, Stream::plain(conn), protocol);
+            admit(&shard, conn, service);
         }
     }
 }
 
 /// Reads what a trusted proxy says of the client, before anything else is read, TLS too. Who says
 /// nothing, or nonsense, is hung up on.
-async fn hear_proxy<E: Env>(shard: Rc<Shard<E>>, mut conn: E::Conn, protocol: Protocol) {
+async fn hear_proxy<E: Env>(shard: Rc<Shard<E>>, mut conn: E::Conn, service: Service) {
     let proxy = conn.peer();
     let deadline = shard.env.now().after(shard.settings().protect.proxy_timeout);
     let mut buffer = Buffer::new();
@@ -140,7 +176,7 @@ async fn hear_proxy<E: Env>(shard: Rc<Shard<E>>, mut conn: E::Conn, protocol: Pr
                     Proxied::For { client, server } => (client, server),
                 };
                 conn.introduce(client, server, buffer.filled());
-                return admit(&shard, Stream::plain(conn), protocol);
+                return admit(&shard, conn, service);
             }
             Front::Partial => {}
         }
@@ -153,28 +189,42 @@ async fn hear_proxy<E: Env>(shard: Rc<Shard<E>>, mut conn: E::Conn, protocol: Pr
     };
     shard.figures.proxies_bad.one();
     let (guard, now) = (&shard.guard, shard.env.now());
-    guard.tell(proxy.ip(), protocol, "proxy", why, now);
+    guard.tell(proxy.ip(), service.protocol, "proxy", why, now);
 }
 
 /// Begins a session, or says why there is none.
-fn admit<E: Env>(shard: &Rc<Shard<E>>, conn: Stream<E>, protocol: Protocol) {
+fn admit<E: Env>(shard: &Rc<Shard<E>>, conn: E::Conn, service: Service) {
+    let Service { protocol, encrypted } = service;
+    let conn = Stream::plain(conn);
     let client = conn.peer().ip();
     let admitted = may_connect(shard, client, protocol)
         .and_then(|()| Admitted::new(shard, client).ok_or(Refusal::Busy));
-    let env = &shard.env;
     let owned = Rc::clone(shard);
-    match (admitted, protocol) {
-        (Err(refusal), _) => {
+    match admitted {
+        Err(refusal) => {
             shard.figures.turned_away.one();
-            // Whoever floods us is not answered at any price.
-            if shard.refusing.get() < REFUSALS_AT_ONCE_MAX {
-                env.spawn(turn_away(owned, conn, protocol, refusal));
+            // Whoever floods us is not answered at any price, and a handshake is one.
+            if !encrypted && shard.refusing.get() < REFUSALS_AT_ONCE_MAX {
+                shard.env.spawn(turn_away(owned, conn, protocol, refusal));
             }
         }
-        (Ok(admitted), Protocol::Pop3) => env.spawn(super::pop3::serve(owned, conn, admitted)),
-        (Ok(admitted), Protocol::Imap) => env.spawn(super::imap::serve(owned, conn, admitted)),
-        (Ok(admitted), Protocol::Smtp | Protocol::Lmtp | Protocol::Submission) => {
-            env.spawn(super::smtp::serve(owned, conn, protocol, admitted));
+        Ok(admitted) if encrypted => shard.env.spawn(async move {
+            if let Some(conn) = secure(&owned, conn, protocol.name()).await {
+                begin(&owned, conn, protocol, admitted);
+            }
+        }),
+        Ok(admitted) => begin(shard, conn, protocol, admitted),
+    }
+}
+
+/// Begins a session, in a task of its own.
+fn begin<E: Env>(shard: &Rc<Shard<E>>, conn: Stream<E>, protocol: Protocol, admitted: Admitted<E>) {
+    let (env, shard) = (&shard.env, Rc::clone(shard));
+    match protocol {
+        Protocol::Pop3 => env.spawn(super::pop3::serve(shard, conn, admitted)),
+        Protocol::Imap => env.spawn(super::imap::serve(shard, conn, admitted)),
+        Protocol::Smtp | Protocol::Lmtp | Protocol::Submission => {
+            env.spawn(super::smtp::serve(shard, conn, protocol, admitted));
         }
     }
 }

@@ -7,6 +7,7 @@
 use super::listener::Admitted;
 use super::login::{Attempt, Door, Heard, Login};
 use super::pace::Coming;
+use super::secure::{channel, secure, version};
 use super::shard::{Call, Moving, Shard};
 use crate::bytes::buffer::Buffer;
 use crate::bytes::chain::Chain;
@@ -21,12 +22,13 @@ use crate::proto::pop3::{
 };
 use crate::proto::sasl::Outcome;
 use crate::store::{AppendError, ReadError};
-use crate::tls::Stream;
+use crate::tls::{Facts, Stream};
 use futures_lite::future::or;
 use std::fmt::Write as _;
 use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// A maildrop as one session sees it: a view and the lock.
 struct Open {
@@ -65,6 +67,7 @@ impl Maildrop for Open {
 struct Driver<E: Env> {
     shard: Rc<Shard<E>>,
     peer: IpAddr,
+    tls: Option<Arc<Facts>>,
     session: Session<Open>,
     /// Who has logged in.
     login: Option<Login>,
@@ -80,6 +83,8 @@ struct Driver<E: Env> {
 enum Goes {
     Read,
     Close,
+    /// By TLS from here on.
+    Secure,
     /// It belongs to another shard now.
     Moved,
 }
@@ -88,6 +93,7 @@ enum Goes {
 pub async fn serve<E: Env>(shard: Rc<Shard<E>>, conn: Stream<E>, admitted: Admitted<E>) {
     let session = Session::new(shard.settings().pop3);
     let mut driver = Driver::new(shard, conn.peer().ip(), session);
+    driver.meet(&conn);
     driver.session.greet(&mut driver.out);
     driver.run(conn).await;
     drop(admitted);
@@ -110,6 +116,7 @@ pub async fn adopt<E: Env>(shard: Rc<Shard<E>>, moving: Moving<E::Conn>) {
         return;
     };
     let mut driver = Driver::new(shard, peer, session);
+    driver.tls = conn.facts().cloned();
     driver.buffer.push(&unread);
     Box::pin(driver.open(login)).await;
     driver.run(conn).await;
@@ -122,6 +129,7 @@ impl<E: Env> Driver<E> {
         Box::new(Driver {
             shard,
             peer,
+            tls: None,
             session,
             login: None,
             attempt: None,
@@ -133,11 +141,30 @@ impl<E: Env> Driver<E> {
         })
     }
 
+    /// Takes in what is to be known of a connection before anything is said on it.
+    fn meet(&mut self, conn: &Stream<E>) {
+        self.tls = conn.facts().cloned();
+        self.session.secure(&channel(conn));
+    }
+
     async fn run(mut self: Box<Self>, mut conn: Stream<E>) {
         let why = loop {
             match Box::pin(self.work(&mut conn)).await {
                 Ok(Goes::Read) => {}
                 Ok(Goes::Close) => break "quit",
+                Ok(Goes::Secure) => {
+                    if self.flush(&mut conn).await.is_err() {
+                        break "lost";
+                    }
+                    let Driver { shard, peer, .. } = *self;
+                    let shaken = Box::pin(secure(&shard, conn, "pop3")).await;
+                    let Some(shaken) = shaken else { return };
+                    conn = shaken;
+                    // All that was said in clear is forgotten, and all that follows it.
+                    let session = Session::new(shard.settings().pop3);
+                    self = Driver::new(shard, peer, session);
+                    self.meet(&conn);
+                }
                 Ok(Goes::Moved) => {
                     let Some(back) = (*self).depart(conn) else { return };
                     (self, conn) = back;
@@ -201,6 +228,7 @@ impl<E: Env> Driver<E> {
             match step {
                 Step::Read => return Ok(Goes::Read),
                 Step::Close => return Ok(Goes::Close),
+                Step::Secure => return Ok(Goes::Secure),
                 Step::Continue => {}
                 Step::Login(credentials) => {
                     let shard = Rc::clone(&self.shard);
@@ -275,6 +303,7 @@ impl<E: Env> Driver<E> {
         event(Level::Warn, "shard_busy", &[("shard", owner.0.into())]);
         let conn = Stream::attach(&shard.env, moving.conn).ok()?;
         let mut driver = Driver::new(shard, peer, Session::arrive(moving.session));
+        driver.tls = conn.facts().cloned();
         driver.buffer = buffer;
         driver.session.login(Verdict::Later, &mut driver.out);
         Some((driver, conn))
@@ -304,6 +333,7 @@ impl<E: Env> Driver<E> {
                 ("peer", Value::Shown(&peer)),
                 ("user", (&*login.user).into()),
                 ("method", login.method.into()),
+                ("tls", version(self.tls.as_ref()).into()),
                 ("opened", opened.into()),
             ],
         );

@@ -8,7 +8,7 @@ use super::guard::{self, Guard};
 use super::imap;
 use super::login::Login;
 use super::owner::{self, Question, Told};
-use super::submission;
+use super::{secure, submission};
 use crate::auth::Authenticator;
 use crate::directory::{self, Snapshot};
 use crate::dns::Resolver;
@@ -92,6 +92,8 @@ pub struct Settings {
     pub connections_per_address_max: usize,
     /// What is held against clients.
     pub protect: Rc<guard::Settings>,
+    /// What TLS takes; none where there is no TLS at all.
+    pub tls: Option<secure::Settings>,
     /// Whether this peer may relay without AUTH.
     pub may_relay: Rc<dyn Fn(IpAddr) -> bool>,
 }
@@ -131,6 +133,14 @@ crate::figures! {
         pub dns_asked: Gauge = "pombal_dns_asked_total",
         /// Questions that the DNS did not answer, or not in time.
         pub dns_failed: Gauge = "pombal_dns_failed_total",
+        /// Handshakes of TLS 1.3 that succeeded.
+        pub tls_1_3: Counter = "pombal_tls_1_3_handshakes_total",
+        /// Handshakes of TLS 1.2 that succeeded.
+        pub tls_1_2: Counter = "pombal_tls_1_2_handshakes_total",
+        /// Of these, those that went on with an earlier session.
+        pub tls_resumed: Counter = "pombal_tls_resumed_total",
+        /// Handshakes that failed.
+        pub tls_failed: Counter = "pombal_tls_handshakes_failed_total",
         /// Messages that were answered with 250.
         pub stored: Counter = "pombal_messages_accepted_total",
         /// Messages that were refused for now.

@@ -15,6 +15,7 @@
 //! Nothing is stepped through while more replies wait than a slow reader may have waiting: what a
 //! peer pipelines and does not read costs one receive block and that bound.
 
+mod encrypt;
 mod entrance;
 mod holes;
 mod lookup;
@@ -41,8 +42,8 @@ use crate::model::time::Mono;
 use crate::mta::report::Delivered;
 use crate::mta::{Accepting, Envelope, MailOptions, Outcome, Rcpt, RcptOptions, Rooms};
 use crate::proto::sasl::Move;
-use crate::proto::smtp::{Session, Settings, Step, Verdict};
-use crate::tls::Stream;
+use crate::proto::smtp::{self, Session, Settings, Step, Verdict};
+use crate::tls::{Facts, Stream};
 use crate::wire::address::ForwardPath;
 use crate::wire::dot::has_dot_line;
 use crate::wire::message::fields::header_len;
@@ -54,6 +55,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use entrance::No;
@@ -127,6 +129,7 @@ struct Driver<E: Env> {
     guest: Guest,
     protocol: Protocol,
     admitted: Admitted<E>,
+    tls: Option<Arc<Facts>>,
     session: Session,
     settings: Rc<Settings>,
     transaction: Option<Box<Transaction>>,
@@ -157,6 +160,7 @@ pub async fn serve<E: Env>(
         guest: Guest::new(&shard, protocol, peer, conn.local().ip()),
         protocol,
         admitted,
+        tls: None,
         session: Session::new(Rc::clone(&settings)),
         shard,
         settings,
@@ -169,6 +173,7 @@ pub async fn serve<E: Env>(
         pace: None,
         coming: Coming::default(),
     };
+    driver.meet(&conn);
     driver.run(conn).await;
 }
 
@@ -200,6 +205,13 @@ impl<E: Env> Driver<E> {
             }
             match goes_on {
                 Goes::Close => return conn.close().await,
+                Goes::Secure => {
+                    // What came in clear behind the command is forgotten.
+                    buffer = Buffer::new();
+                    let Some(shaken) = Box::pin(self.secure(conn)).await else { return };
+                    conn = shaken;
+                    continue;
+                }
                 Goes::Again | Goes::Ask(_) | Goes::Auth(_) => continue,
                 Goes::Hear => {
                     or(self.guest.hear(), self.shard.draining.wait()).await;
@@ -320,6 +332,10 @@ impl<E: Env> Driver<E> {
                 Step::Abort => {
                     self.transaction = None;
                     None
+                }
+                Step::Secure => {
+                    self.transaction = None;
+                    Some(Goes::Secure)
                 }
                 Step::Close => {
                     self.transaction = None;
@@ -515,12 +531,14 @@ impl<E: Env> Driver<E> {
             _ => None,
         };
         let name = self.guest.name();
+        let suite = self.tls.as_ref().map(|facts| facts.suite()).unwrap_or_default();
         let hop = Received {
             hello: self.session.hello().unwrap_or_default(),
             peer: (!is_hidden).then_some(self.peer),
             name: name.as_deref(),
             host: &self.settings.hostname,
             with: self.session.with(transaction.utf8),
+            tls: self.tls.as_ref().map(|facts| (&*suite, facts.group())),
             id: &id,
             recipient,
             at,
@@ -633,6 +651,8 @@ enum Goes {
     Auth(Move),
     /// Enough commits are open, or replies wait: fill the holes, write, then work on.
     Again,
+    /// By TLS from here on.
+    Secure,
     Close,
 }
 

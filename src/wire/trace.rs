@@ -67,6 +67,9 @@ pub struct Received<'a> {
     /// This server's name.
     pub host: &'a str,
     pub with: With,
+    /// The cipher suite and, where it is known, the group of the key exchange, by their registered
+    /// names (RFC 8314 §4.3).
+    pub tls: Option<(&'a str, Option<&'a str>)>,
     /// The name under which the logs know the message.
     pub id: &'a str,
     /// The recipient, if there is only one: several are nobody's business but ours
@@ -106,6 +109,12 @@ pub fn put_received(hop: &Received<'_>, out: &mut Vec<u8>) {
     line.words(&["id", hop.id]);
     if let Some(recipient) = hop.recipient {
         line.words(&["for", &format!("<{recipient}>")]);
+    }
+    if let Some((suite, group)) = hop.tls {
+        line.words(&["tls", suite]);
+        if let Some(group) = group {
+            line.words(&["group", group]);
+        }
     }
     out.extend_from_slice(b";\r\n\t");
     put_date(hop.at, out);
@@ -187,6 +196,7 @@ mod tests {
             name: None,
             host: "mx.local.example",
             with: with(Dialogue::Esmtp),
+            tls: None,
             id: "0-1a2b",
             recipient: None,
             at: 1_795_579_879,
@@ -251,6 +261,19 @@ mod tests {
             expect![["
             Received: from mx.local.example by mx.local.example with ESMTPSA id 0-1a2b;
             	Wed, 25 Nov 2026 04:11:19 +0000
+        "]],
+        );
+    }
+
+    #[test]
+    fn tells_how_it_was_encrypted() {
+        let with = With { tls: true, ..with(Dialogue::Esmtp) };
+        check(
+            &Received { with, tls: Some(("TLS_AES_256_GCM_SHA384", Some("x25519"))), ..hop() },
+            expect![["
+            Received: from client.example ([192.0.2.1]) by mx.local.example with ESMTPS
+            \tid 0-1a2b tls TLS_AES_256_GCM_SHA384 group x25519;
+            \tWed, 25 Nov 2026 04:11:19 +0000
         "]],
         );
     }

@@ -1,7 +1,7 @@
 //! Clients that others wrote, each in a script of `tests/clients` that says what it needs.
 //!
 //! A script begins with `# needs: PROGRAM…` and gets HOST, SMTP_PORT, LMTP_PORT,
-//! SUBMISSION_PORT, POP3_PORT, IMAP_PORT, a USER_ADDRESS nobody else uses, its PASSWORD, an OTHER_ADDRESS, and an empty
+//! SUBMISSION_PORT, POP3_PORT, IMAP_PORT, POP3S_PORT, IMAPS_PORT, a USER_ADDRESS nobody else uses, its PASSWORD, an OTHER_ADDRESS, and an empty
 //! directory to stand in. Exit status 0 is good. A script whose programs are not installed is skipped aloud, or
 //! fails with `CLIENTS_REQUIRED=1`.
 
@@ -69,6 +69,8 @@ fn play(server: &Server, script: &Path, name: &str) -> Result<(), String> {
         .env("SUBMISSION_PORT", server.submission().to_string())
         .env("POP3_PORT", server.pop3().to_string())
         .env("IMAP_PORT", server.imap().to_string())
+        .env("POP3S_PORT", server.pop3s().to_string())
+        .env("IMAPS_PORT", server.imaps().to_string())
         .env("USER_ADDRESS", format!("{name}@local.example"))
         .env("OTHER_ADDRESS", "other@local.example")
         .env("PASSWORD", PASSWORD)

@@ -64,6 +64,8 @@ pub(crate) struct Server {
     submission: Port,
     pop3: Port,
     imap: Port,
+    pop3s: Port,
+    imaps: Port,
     admin: Port,
     /// What its process finds in its environment, besides.
     env: Vec<(&'static str, String)>,
@@ -91,6 +93,8 @@ impl Server {
             submission: Port::find(),
             pop3: Port::find(),
             imap: Port::find(),
+            pop3s: Port::find(),
+            imaps: Port::find(),
             admin: Port::find(),
             env: Vec::new(),
             life: None,
@@ -133,6 +137,8 @@ impl Server {
              submission = [\"127.0.0.1:{submission}\"]\n\
              pop3 = [\"127.0.0.1:{pop3}\"]\n\
              imap = [\"127.0.0.1:{imap}\"]\n\
+             pop3s = [\"127.0.0.1:{}\"]\n\
+             imaps = [\"127.0.0.1:{}\"]\n\
              admin = \"127.0.0.1:{}\"\n\
              [store]\n\
              segment_size = \"8M\"\n\
@@ -140,6 +146,8 @@ impl Server {
              checkpoint_size = \"16M\"\n\
              checkpoint_interval = \"2s\"\n",
             self.data_dir().display(),
+            self.pop3s(),
+            self.imaps(),
             admin.number,
         );
         if !extra.contains("[smtp]") {
@@ -188,6 +196,14 @@ impl Server {
             rest.trim().parse::<u64>().ok()
         };
         text.lines().filter_map(of).sum()
+    }
+
+    pub(crate) fn pop3s(&self) -> u16 {
+        self.pop3s.number
+    }
+
+    pub(crate) fn imaps(&self) -> u16 {
+        self.imaps.number
     }
 
     pub(crate) fn dir(&self) -> &Path {

@@ -19,7 +19,10 @@ fn imap_dialogs_hold_over_a_real_socket() {
     for dialog in dialogs().iter().filter(|dialog| !dialog.is_simulated()) {
         let server = servers.entry(dialog.message_limit).or_insert_with(|| {
             let limit = dialog.message_limit.map_or(0, NonZeroU32::get);
-            Server::with_users(&format!("[imap]\nmessage_limit = {limit}\n"), &["other"])
+            Server::with_users(
+                &format!("[imap]\nmessage_limit = {limit}\n[tls]\nstarttls = false\n"),
+                &["other"],
+            )
         });
         for (number, cut) in [Cut::Whole, Cut::Pipelined, Cut::Into(1)].into_iter().enumerate() {
             let user = format!("{}-{number}@local.example", dialog.name);

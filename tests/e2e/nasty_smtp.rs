@@ -25,7 +25,8 @@ fn smtp_answers_every_nasty_input_and_serves_the_next() {
     warm_up(&server);
     let before = server.memory_kib("VmHWM");
     let mut wrong = Vec::new();
-    for case in &cases {
+    // Those about TLS are for the bare machine, and `clients/tls.py`.
+    for case in cases.iter().filter(|case| !case.id.contains("starttls")) {
         let played = play(&server, case).and_then(|()| next_client(&server));
         server.assert_alive();
         let grown = server.memory_kib("VmHWM").saturating_sub(before);

@@ -13,6 +13,7 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use super::imap::{RESPONSE_OCTETS_MAX, take_response};
 use super::reply::{NoReply, Reply, Status, take_reply, take_status};
+use super::secure::{Stream, encrypt};
 
 /// Octets read at once.
 const RECEIVE_OCTETS: usize = 64 << 10;
@@ -28,6 +29,8 @@ const SLICES_MAX: usize = 64;
 pub(crate) enum Trouble {
     /// No connection could be made.
     Connect,
+    /// The connection could not be encrypted.
+    Handshake,
     /// The peer closed in the middle.
     Closed,
     /// The kernel reported an error: reset, broken pipe.
@@ -48,6 +51,7 @@ impl Trouble {
     pub(crate) fn label(self) -> &'static str {
         match self {
             Trouble::Connect => "connect",
+            Trouble::Handshake => "handshake",
             Trouble::Closed => "closed",
             Trouble::Broken => "broken",
             Trouble::Timeout => "timeout",
@@ -81,7 +85,7 @@ enum Part {
 
 /// A connection. Dropping it closes it at once.
 pub(crate) struct Link {
-    stream: TcpStream,
+    stream: Stream,
     input: Vec<u8>,
     from: usize,
     to: usize,
@@ -95,7 +99,7 @@ impl Link {
     /// Connects; with `source` from that address.
     pub(crate) async fn connect(to: SocketAddr, source: Option<IpAddr>) -> Result<Link, Trouble> {
         let stream = connect(to, source).await.map_err(|_| Trouble::Connect)?;
-        Ok(Link::over(stream, RECEIVE_OCTETS))
+        Link::over(stream, RECEIVE_OCTETS).await
     }
 
     /// The same with a small buffer, for connections that do nothing.
@@ -104,12 +108,14 @@ impl Link {
         source: Option<IpAddr>,
     ) -> Result<Link, Trouble> {
         let stream = connect(to, source).await.map_err(|_| Trouble::Connect)?;
-        Ok(Link::over(stream, RECEIVE_OCTETS_IDLE))
+        Link::over(stream, RECEIVE_OCTETS_IDLE).await
     }
 
-    fn over(stream: TcpStream, receive_len: usize) -> Link {
-        let input = vec![0; receive_len];
-        Link { stream, input, from: 0, to: 0, text: Vec::new(), parted: 0, parts: Vec::new() }
+    async fn over(stream: TcpStream, receive_len: usize) -> Result<Link, Trouble> {
+        let (stream, mut input) = encrypt(stream).await.map_err(|_| Trouble::Handshake)?;
+        let to = input.len();
+        input.resize(receive_len.max(to), 0);
+        Ok(Link { stream, input, from: 0, to, text: Vec::new(), parted: 0, parts: Vec::new() })
     }
 
     /// Own text to be sent: append to it.
@@ -151,6 +157,7 @@ impl Link {
                 IoSlice::advance_slices(&mut left, written);
             }
         }
+        self.stream.flush().await?;
         self.parts.clear();
         self.text.clear();
         self.parted = 0;

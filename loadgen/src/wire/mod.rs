@@ -4,3 +4,4 @@ pub(crate) mod dots;
 pub(crate) mod imap;
 pub(crate) mod link;
 pub(crate) mod reply;
+pub(crate) mod secure;

@@ -54,6 +54,8 @@ pub struct Settings {
     /// How clients may authenticate. Where no password may be sent (RFC 2595 §2.3), USER, PASS and
     /// AUTH PLAIN are neither listed nor taken.
     pub auth: Policy,
+    /// STLS is offered to those who are in clear (RFC 2595 §4).
+    pub stls: bool,
     /// A session with more wrong commands is closed.
     pub errors_max: u32,
     /// A session with so many failed logins is closed.
@@ -64,6 +66,7 @@ impl Default for Settings {
     fn default() -> Settings {
         Settings {
             auth: Policy { plaintext: true, ..Policy::default() },
+            stls: false,
             errors_max: POP3_ERRORS_MAX,
             logins_failed_max: POP3_LOGINS_FAILED_MAX,
         }
@@ -90,6 +93,9 @@ pub enum Step {
     /// Remove what [`Session::deleted`] names, all at once and durably, then call
     /// [`Session::updated`].
     Update,
+    /// Forget whatever was received and not used, send what there is to send, shake hands; then go on
+    /// with a new session (RFC 2595 §4), which is told by [`Session::secure`].
+    Secure,
     /// Send what there is to send, then hang up. Nothing is removed.
     Close,
 }

@@ -4,6 +4,7 @@
 use super::{Maildrop, Sending, Session, Settings, Step, Verdict, octets_sent};
 use crate::bytes::chain::{Chain, Shared};
 use crate::bytes::codec::to_usize;
+use crate::model::channel::Channel;
 use crate::model::limits::SASL_LINE_OCTETS_MAX;
 use crate::model::limits::{POP3_LINE_OCTETS_MAX, REPLY_OCTETS_PENDING_MAX};
 use crate::proto::sasl::{Credentials, Exchange, Policy, Turn};
@@ -52,7 +53,7 @@ impl Maildrop for Held {
 
 fn settings(plaintext: bool) -> Settings {
     let auth = Policy { plaintext, ..Policy::default() };
-    Settings { auth, errors_max: 50, logins_failed_max: 5 }
+    Settings { auth, stls: false, errors_max: 50, logins_failed_max: 5 }
 }
 
 fn sent_to_another_shard<T: Send + 'static>(departed: T) -> T {
@@ -74,7 +75,17 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(plaintext: bool, mails: Vec<Mail>) -> World {
-        let session = Session::new(settings(plaintext));
+        World::with(settings(plaintext), mails)
+    }
+
+    /// One that offers TLS, whose handshake is nothing.
+    #[cfg(test)]
+    pub(super) fn with_tls(mails: Vec<Mail>) -> World {
+        World::with(Settings { stls: true, ..settings(true) }, mails)
+    }
+
+    fn with(settings: Settings, mails: Vec<Mail>) -> World {
+        let session = Session::new(settings);
         let mut out = Chain::new();
         session.greet(&mut out);
         World {
@@ -121,6 +132,12 @@ impl World {
                 Step::Update => {
                     self.removed = self.session.deleted().collect();
                     self.session.updated(true, &mut self.out);
+                }
+                Step::Secure => {
+                    // What came in clear behind it is forgotten.
+                    at = self.input.len();
+                    self.session = Session::new(settings(true));
+                    self.session.secure(&Channel { encrypted: true, ..Channel::default() });
                 }
                 Step::Close => self.closed = true,
             }

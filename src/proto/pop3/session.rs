@@ -19,6 +19,8 @@ const TLS_HANDSHAKE: u8 = 0x16;
 #[derive(Debug)]
 pub struct Session<M> {
     settings: Settings,
+    /// By TLS.
+    encrypted: bool,
     utf8: bool,
     logins_failed: u8,
     errors: u32,
@@ -42,6 +44,7 @@ struct Skipping {
 #[derive(Debug)]
 pub struct Departed {
     settings: Settings,
+    encrypted: bool,
     utf8: bool,
     logins_failed: u8,
     errors: u32,
@@ -69,6 +72,7 @@ impl<M: Maildrop> Session<M> {
     pub fn new(settings: Settings) -> Session<M> {
         Session {
             settings,
+            encrypted: false,
             utf8: false,
             logins_failed: 0,
             errors: 0,
@@ -81,6 +85,7 @@ impl<M: Maildrop> Session<M> {
 
     /// Offers from now on what may be used on such a connection; at first it is one in clear.
     pub fn secure(&mut self, channel: &Channel) {
+        self.encrypted = channel.encrypted;
         self.passwords = self.settings.auth.takes_passwords(channel);
         self.mechanisms = self.settings.auth.offered(channel);
     }
@@ -169,16 +174,19 @@ impl<M: Maildrop> Session<M> {
     /// go on with it; what was written is sent before, what was read and not used up goes with it.
     pub fn depart(self) -> Departed {
         assert!(matches!(self.state, State::Verifying), "only a login moves a session");
-        let Session { settings, utf8, logins_failed, errors, passwords, mechanisms, .. } = self;
-        Departed { settings, utf8, logins_failed, errors, passwords, mechanisms }
+        let Session { settings, encrypted, utf8, logins_failed, errors, .. } = self;
+        let Session { passwords, mechanisms, .. } = self;
+        Departed { settings, encrypted, utf8, logins_failed, errors, passwords, mechanisms }
     }
 
     /// Goes on with a session of another shard; [`Session::login`] is to be called next.
     #[expect(clippy::needless_pass_by_value, reason = "a session is not to be in two places")]
     pub fn arrive(departed: Departed) -> Session<M> {
-        let Departed { settings, utf8, logins_failed, errors, passwords, mechanisms } = departed;
+        let Departed { settings, encrypted, utf8, logins_failed, errors, .. } = departed;
+        let Departed { passwords, mechanisms, .. } = departed;
         Session {
             settings,
+            encrypted,
             utf8,
             logins_failed,
             errors,
@@ -265,7 +273,7 @@ impl<M: Maildrop> Session<M> {
                 Step::Continue
             }
             (_, Command::Apop) => self.bad(b"-ERR APOP is not offered\r\n", out),
-            (_, Command::Stls) => self.bad(b"-ERR TLS is not offered\r\n", out),
+            (_, Command::Stls) => self.stls(out),
             (_, Command::Quit) => self.quit(out),
             (State::Transaction(transaction), command) => {
                 match transaction.run(command, self.utf8, out) {
@@ -284,8 +292,26 @@ impl<M: Maildrop> Session<M> {
         }
     }
 
+    /// RFC 2595 §4: not once somebody has logged in.
+    fn may_start_tls(&self) -> bool {
+        self.settings.stls && !self.encrypted && !matches!(self.state, State::Transaction(_))
+    }
+
+    fn stls(&mut self, out: &mut Chain) -> Step {
+        if !self.may_start_tls() {
+            return self.bad(b"-ERR TLS is not offered\r\n", out);
+        }
+        // What comes next is another session's.
+        self.state = State::Closing;
+        out.put(b"+OK go on with TLS\r\n");
+        Step::Secure
+    }
+
     fn capabilities(&self, out: &mut Chain) {
         out.put(b"+OK capabilities follow\r\nTOP\r\nUIDL\r\n");
+        if self.may_start_tls() {
+            out.put(b"STLS\r\n");
+        }
         if self.passwords {
             out.put(b"USER\r\n");
         }

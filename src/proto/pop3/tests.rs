@@ -116,11 +116,10 @@ fn nasty_wants(id: &str) -> &'static str {
             "+OK|TOP|UIDL|USER|SASL PLAIN LOGIN|RESP-CODES|AUTH-RESP-CODE\
             |PIPELINING|EXPIRE NEVER|UTF8 USER|IMPLEMENTATION Pombal|."
         }
-        "pop3-user-sp" => "+OK",
         "pop3-pass-spaces" => "+OK|+OK",
         "pop3-user-quit" => "+OK|+OK bye|closed",
-        // TLS comes later: STLS is refused, and what follows is an ordinary login.
-        "pop3-stls-inject" => "-ERR TLS|+OK|+OK",
+        // What came in clear behind STLS is not answered.
+        "pop3-user-sp" | "pop3-stls-inject" => "+OK",
         "pop3-tls-hello" => "-ERR|closed",
         "pop3-lf" | "pop3-cr" => "-ERR lines end|closed",
         "pop3-utf8-bad" => "+OK UTF8|-ERR",
@@ -148,7 +147,10 @@ fn nasty_world(id: &str, state: &str) -> World {
         mail(b"Subject: 2\r\n\r\n.two\r\n"),
         mail(b"Subject: 3\r\n\r\nthree lines\r\nof text\r\n.\r\nend\r\n"),
     ];
-    let mut world = World::new(id != "pop3-plain-user-clear", mails);
+    let mut world = match id {
+        "pop3-stls-inject" | "pop3-stls-trans" => World::with_tls(mails),
+        _ => World::new(id != "pop3-plain-user-clear", mails),
+    };
     world.receive(b"");
     if state == "trans" {
         let sent = world.receive(b"USER bob@example.org\r\nPASS secret\r\n");

@@ -64,6 +64,8 @@ pub struct Settings {
     pub auth: Policy,
     /// Failed logins before the session is closed with 421.
     pub logins_failed_max: u8,
+    /// STARTTLS is offered to those who are in clear.
+    pub starttls: bool,
     /// Which extensions with parameters are offered, and how odd names in EHLO may be.
     pub dialect: Dialect,
 }
@@ -85,6 +87,7 @@ impl Default for Settings {
             expn: false,
             auth: Policy::NOTHING,
             logins_failed_max: SMTP_LOGINS_FAILED_MAX,
+            starttls: false,
             dialect: Dialect::default(),
         }
     }

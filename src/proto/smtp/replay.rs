@@ -11,6 +11,7 @@ use super::{
 };
 use crate::bytes::chain::Chain;
 use crate::model::address::Address;
+use crate::model::channel::Channel;
 use crate::proto::sasl::{self, Exchange, Move, Policy, Turn};
 use crate::wire::address::{ForwardPath, parse_mailbox};
 use crate::wire::smtp::reply::Reply;
@@ -29,6 +30,7 @@ pub struct Message {
 /// One session with its driver.
 pub struct Replay {
     session: Session,
+    settings: Rc<Settings>,
     lmtp: bool,
     text_line_max: u32,
     held: Vec<u8>,
@@ -45,11 +47,13 @@ impl Replay {
     /// A session behind its greeting.
     pub fn new(settings: Settings) -> Replay {
         let (lmtp, text_line_max) = (settings.is_lmtp(), settings.text_line_max);
-        let session = Session::new(Rc::new(settings));
+        let settings = Rc::new(settings);
+        let session = Session::new(Rc::clone(&settings));
         let mut out = Chain::new();
         session.greeting(&mut out);
         Replay {
             session,
+            settings,
             lmtp,
             text_line_max,
             held: Vec::new(),
@@ -73,6 +77,10 @@ impl Replay {
             assert!(at <= held.len(), "only given octets are used up");
             if step == Step::Read {
                 break;
+            }
+            if step == Step::Secure {
+                // What came in clear behind it is forgotten.
+                at = held.len();
             }
             self.act(step, &mut out);
         }
@@ -144,6 +152,11 @@ impl Replay {
                 self.stored.push(message);
             }
             Step::Abort => self.draft = None,
+            Step::Secure => {
+                self.draft = None;
+                self.session = Session::new(Rc::clone(&self.settings));
+                self.session.secure(&Channel { encrypted: true, ..Channel::default() });
+            }
             Step::Close => {
                 self.draft = None;
                 self.closed = true;

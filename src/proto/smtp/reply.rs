@@ -18,6 +18,10 @@ pub(super) const HELP: Reply<'_> =
 pub(super) const CANNOT_TELL: Reply<'_> =
     Reply::new(252, 0, 0, "Cannot tell, but send and it will be tried");
 
+/// RFC 3207 §4.
+pub(super) const START_TLS: Reply<'_> = Reply::new(220, 0, 0, "Go on with TLS");
+pub(super) const TLS_ALREADY: Reply<'_> = Reply::new(503, 5, 1, "TLS is on already");
+
 pub(super) const BARE_LINE_END: Reply<'_> =
     Reply::new(500, 5, 2, "Line has a CR or LF that is not part of a CRLF");
 pub(super) const LINE_TOO_LONG: Reply<'_> = Reply::new(500, 5, 6, "Line too long");
@@ -122,7 +126,13 @@ impl Settings {
     }
 
     /// The answer to EHLO, HELO and LHLO: the name, and all that works (RFC 5321 §4.1.1.1).
-    pub(super) fn put_extensions(&self, kind: HelloKind, auth: Mechanisms, out: &mut Chain) {
+    pub(super) fn put_extensions(
+        &self,
+        kind: HelloKind,
+        encrypted: bool,
+        auth: Mechanisms,
+        out: &mut Chain,
+    ) {
         if kind == HelloKind::Helo {
             return Reply::plain(250, &self.hostname).put(out);
         }
@@ -133,6 +143,9 @@ impl Settings {
         );
         if self.dialect.extensions.has(Extensions::DSN) {
             text.push_str("\nDSN");
+        }
+        if self.starttls && !encrypted {
+            text.push_str("\nSTARTTLS");
         }
         if self.expn {
             text.push_str("\nEXPN");

@@ -77,6 +77,10 @@ pub enum Step<'a> {
     },
     /// The transaction came to nothing: drop the draft, the sender and the recipients, if any.
     Abort,
+    /// Drop what is open as with [`Step::Abort`] and whatever was received and not used, send what was
+    /// written, shake hands; then go on with a new session (RFC 3207 §4.2), which is told by
+    /// [`Session::secure`].
+    Secure,
     /// Drop what is open as with [`Step::Abort`], send what was written, hang up.
     Close,
 }
@@ -186,6 +190,8 @@ pub struct Session {
     mechanisms: Mechanisms,
     is_authenticated: bool,
     logins_failed: u8,
+    /// By TLS.
+    encrypted: bool,
 }
 
 impl Session {
@@ -203,11 +209,13 @@ impl Session {
             mechanisms,
             is_authenticated: false,
             logins_failed: 0,
+            encrypted: false,
         }
     }
 
     /// Offers from now on what may be used on such a connection; at first it is one in clear.
     pub fn secure(&mut self, channel: &Channel) {
+        self.encrypted = channel.encrypted;
         self.mechanisms = self.settings.auth.offered(channel);
     }
 
@@ -235,7 +243,7 @@ impl Session {
             (Some(HelloKind::Ehlo), false) => Dialogue::Esmtp,
             (Some(HelloKind::Helo) | None, _) => Dialogue::Smtp,
         };
-        With { dialogue, tls: false, auth: self.is_authenticated }
+        With { dialogue, tls: self.encrypted, auth: self.is_authenticated }
     }
 
     /// Octets of a message are awaited rather than a command: another timeout applies
@@ -476,6 +484,7 @@ impl Session {
                 self.state = State::Closing;
                 return Step::Close;
             }
+            Command::StartTls => return self.start_tls(out),
             Command::Hello(kind, name) => return self.greeted(kind, name, place, out),
             Command::Vrfy(_) | Command::Expn(_) if self.is_stranger() => {
                 return self.refuse(reply::AUTH_REQUIRED, out);
@@ -510,6 +519,19 @@ impl Session {
         Step::Continue
     }
 
+    fn start_tls(&mut self, out: &mut Chain) -> Step<'static> {
+        if self.encrypted {
+            return self.refuse(reply::TLS_ALREADY, out);
+        }
+        if !self.settings.starttls {
+            return self.refuse(reply::NOT_OFFERED, out);
+        }
+        reply::START_TLS.put(out);
+        // What comes next is another session's.
+        self.state = State::Closing;
+        Step::Secure
+    }
+
     /// Back to no transaction.
     fn reset(&mut self, place: Place) -> Step<'static> {
         self.state = State::Command(Place::Ready);
@@ -534,7 +556,7 @@ impl Session {
             _ => {}
         }
         self.hello = Some((kind, name.into()));
-        self.settings.put_extensions(kind, self.mechanisms, out);
+        self.settings.put_extensions(kind, self.encrypted, self.mechanisms, out);
         self.reset(place)
     }
 
@@ -684,6 +706,7 @@ const fn must_flush(command: &Command<'_>) -> bool {
         | Command::Quit
         | Command::Auth { .. }
         | Command::Xclient(_)
+        | Command::StartTls
         | Command::Noop => true,
         Command::Help | Command::Rset | Command::Mail(_) | Command::Rcpt(_) | Command::Bdat(_) => {
             false

@@ -9,6 +9,7 @@ use crate::probe::event::{Level, Value, event};
 use crate::proto::sasl::{self, Credentials, Mechanism, Move, Response};
 use crate::server::listener::Admitted;
 use crate::server::login::{Door, Heard, Login, tell_failed};
+use crate::server::secure::version;
 use crate::server::shard::{Call, Shard};
 use crate::tls::{Detached, Stream};
 use crate::wire::imap::capability::Capabilities;
@@ -46,6 +47,7 @@ pub async fn adopt<E: Env>(shard: Rc<Shard<E>>, moving: Moving<E::Conn>) {
     let Ok(mut conn) = Stream::attach(&shard.env, conn) else { return };
     let peer = conn.peer().ip();
     let mut driver = Driver::new(Rc::clone(&shard), peer);
+    driver.meet(&conn);
     driver.errors = errors;
     driver.client = client;
     let Some(admitted) = Admitted::new(&shard, peer) else {
@@ -208,6 +210,7 @@ impl<E: Env> Driver<E> {
             ("peer", Value::Shown(&peer)),
             ("user", (&*user).into()),
             ("method", method.into()),
+            ("tls", version(self.tls.as_ref()).into()),
         ];
         event(Level::Info, "login", &fields);
         let bell = shard.accounts.borrow_mut().bell(account);
@@ -247,6 +250,7 @@ impl<E: Env> Driver<E> {
         event(Level::Warn, "shard_busy", &[("shard", owner.0.into())]);
         let conn = Stream::attach(&shard.env, moving.conn).ok()?;
         let mut driver = Driver::new(shard, peer);
+        driver.meet(&conn);
         driver.buffer = buffer;
         driver.client = moving.client;
         driver.set_mask();

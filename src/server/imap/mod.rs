@@ -41,6 +41,7 @@ use super::lease::Lease;
 use super::listener::Admitted;
 use super::login::{Attempt, Login};
 use super::pace::{Coming, Pace};
+use super::secure::{channel, secure};
 use super::shard::Shard;
 use crate::bytes::buffer::Buffer;
 use crate::bytes::chain::Chain;
@@ -58,7 +59,7 @@ use crate::model::time::Mono;
 use crate::probe::event::{Level, Value, event};
 use crate::proto::sasl::Policy;
 use crate::store::AppendError;
-use crate::tls::Stream;
+use crate::tls::{Facts, Stream};
 use crate::wire::imap::capability::Capabilities;
 use crate::wire::imap::command::{self, Command, Tagged, split_tag};
 use crate::wire::imap::frame::{Event, Fault, Framer};
@@ -68,6 +69,7 @@ use std::io;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use login::{Moving, adopt};
@@ -78,6 +80,8 @@ pub use mask::Client;
 pub struct Settings {
     /// How clients may authenticate; where no password may be sent, LOGIN is off.
     pub auth: Policy,
+    /// STARTTLS is offered to those who are in clear.
+    pub starttls: bool,
     /// Wait for a command of a client that has logged in; at least 30 minutes (RFC 9051 §5.4).
     pub idle_timeout: Duration,
     /// Pause after which IDLE says that it is there still.
@@ -102,6 +106,7 @@ impl Default for Settings {
     fn default() -> Settings {
         Settings {
             auth: Policy { plaintext: true, ..Policy::default() },
+            starttls: false,
             idle_timeout: Duration::from_mins(30),
             idle_keepalive: Some(IMAP_IDLE_KEEPALIVE),
             login_timeout: Duration::from_mins(3),
@@ -144,6 +149,7 @@ enum Mode {
 struct Driver<E: Env> {
     shard: Rc<Shard<E>>,
     peer: IpAddr,
+    tls: Option<Arc<Facts>>,
     framer: Framer,
     buffer: Buffer,
     out: Chain,
@@ -179,6 +185,8 @@ struct Driver<E: Env> {
 enum Goes {
     Read,
     Close,
+    /// By TLS from here on.
+    Secure,
     /// It belongs to another shard now.
     Moved(Login),
 }
@@ -200,6 +208,7 @@ enum Done {
     /// lowest UID that was, or would have been, dealt with.
     Limited(Kind, Option<Uid>, &'static str),
     Close,
+    Secure,
     Moved(Login),
 }
 
@@ -210,6 +219,7 @@ type Outcome = io::Result<Done>;
 pub async fn serve<E: Env>(shard: Rc<Shard<E>>, conn: Stream<E>, admitted: Admitted<E>) {
     let peer = conn.peer().ip();
     let mut driver = Driver::new(shard, peer);
+    driver.meet(&conn);
     let words = driver.words();
     let words: Vec<&str> = words.iter().map(|word| &**word).collect();
     Status::untagged(Kind::Ok, "Pombal ready").with(Code::Capability(&words)).put(&mut driver.out);
@@ -232,6 +242,7 @@ impl<E: Env> Driver<E> {
         Box::new(Driver {
             shard,
             peer,
+            tls: None,
             framer: Framer::new(IMAP_COMMAND_OCTETS_BEFORE_LOGIN_MAX),
             buffer: Buffer::new(),
             out: Chain::new(),
@@ -255,11 +266,29 @@ impl<E: Env> Driver<E> {
         })
     }
 
+    /// Takes in what is to be known of a connection before anything is said on it.
+    fn meet(&mut self, conn: &Stream<E>) {
+        self.tls = conn.facts().cloned();
+        self.channel = channel(conn);
+    }
+
     async fn run(mut self: Box<Self>, mut conn: Stream<E>) {
         let why = loop {
             match Box::pin(self.work(&mut conn)).await {
                 Ok(Goes::Read) => {}
                 Ok(Goes::Close) => break "logout",
+                Ok(Goes::Secure) => {
+                    if self.flush(&mut conn).await.is_err() {
+                        break "lost";
+                    }
+                    let Driver { shard, peer, .. } = *self;
+                    let shaken = Box::pin(secure(&shard, conn, "imap")).await;
+                    let Some(shaken) = shaken else { return };
+                    conn = shaken;
+                    // All that was said in clear is forgotten, and all that follows it.
+                    self = Driver::new(shard, peer);
+                    self.meet(&conn);
+                }
                 Ok(Goes::Moved(login)) => {
                     if self.flush(&mut conn).await.is_err() {
                         break "lost";
@@ -569,6 +598,7 @@ impl<E: Env> Driver<E> {
                 Status::tagged(tag, kind, text).with(code).put(out);
             }
             Done::Close => return Some(Goes::Close),
+            Done::Secure => return Some(Goes::Secure),
             Done::Moved(login) => return Some(Goes::Moved(login)),
         }
         None
@@ -597,7 +627,7 @@ impl<E: Env> Driver<E> {
                 Ok(Done::Close)
             }
             Command::Id(fields) => Ok(self.id(&fields)),
-            Command::StartTls => Ok(Done::Bad("TLS is not offered")),
+            Command::StartTls => Ok(self.start_tls(tag)),
             Command::Authenticate { mechanism, initial } => {
                 self.authenticate(tag, mechanism, initial).await
             }
@@ -608,6 +638,15 @@ impl<E: Env> Driver<E> {
             }
             other => self.execute_as_user(conn, tag, other).await,
         }
+    }
+
+    /// RFC 9051 §6.2.1.
+    fn start_tls(&mut self, tag: &str) -> Done {
+        if self.user.is_some() || !offer::offers_tls(&self.shard.settings().imap, &self.channel) {
+            return Done::Bad("TLS is not offered here");
+        }
+        Status::tagged(tag, Kind::Ok, "go on with TLS").put(&mut self.out);
+        Done::Secure
     }
 
     async fn execute_as_user(

@@ -30,6 +30,11 @@ const EARLY: Capabilities = Capabilities::REV2
     .and(Capabilities::ENABLE)
     .and(Capabilities::IDLE);
 
+/// STARTTLS is for those who are in clear.
+pub(super) fn offers_tls(settings: &Settings, channel: &Channel) -> bool {
+    settings.starttls && !channel.encrypted
+}
+
 /// The words of CAPABILITY, before and after login, but for those that are hidden.
 pub(super) fn words(
     settings: &Settings,
@@ -53,6 +58,9 @@ pub(super) fn words(
             }
             _ => word.into(),
         });
+    }
+    if !logged_in && offers_tls(settings, channel) {
+        words.push("STARTTLS".into());
     }
     if !logged_in {
         words.extend(mechanisms.each().map(|one| format!("AUTH={}", one.name()).into()));

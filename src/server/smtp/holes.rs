@@ -5,6 +5,7 @@ use crate::env::Env;
 use crate::model::reply::Class;
 use crate::probe::event::{Level, Value, event};
 use crate::proto::smtp::{self, outcome_replies};
+use crate::server::secure::version;
 use std::time::Duration;
 
 impl<E: Env> Driver<E> {
@@ -71,6 +72,7 @@ impl<E: Env> Driver<E> {
         let mut fields = vec![
             ("id", told.id.as_str().into()),
             ("peer", Value::Shown(&peer)),
+            ("tls", version(self.tls.as_ref()).into()),
             ("sender", sender.as_str().into()),
             ("recipients", Value::List(&listed)),
             ("octets", told.octets.into()),

@@ -55,6 +55,8 @@ pub enum Command<'a> {
         mechanism: &'a [u8],
         initial: Option<&'a [u8]>,
     },
+    /// From here on by TLS (RFC 3207).
+    StartTls,
     /// Whom to verify; never empty.
     Vrfy(&'a str),
     /// Which list to expand; never empty.
@@ -71,6 +73,7 @@ impl Command<'_> {
             | Command::Rset
             | Command::Noop
             | Command::Help
+            | Command::StartTls
             | Command::Vrfy(_)
             | Command::Expn(_) => true,
             Command::Mail(_)
@@ -158,8 +161,10 @@ pub fn parse(line: &[u8], dialect: Dialect) -> Result<Command<'_>, CommandError>
             let told = Xclient::parse(argument).ok_or(CommandError::Argument)?;
             Ok(Command::Xclient(Box::new(told)))
         }
-        b"AUTH" | b"STARTTLS" | b"ETRN" | b"ATRN" | b"TURN" | b"SEND" | b"SOML" | b"SAML"
-        | b"BURL" => Err(CommandError::NotOffered),
+        b"STARTTLS" => alone(argument, Command::StartTls),
+        b"AUTH" | b"ETRN" | b"ATRN" | b"TURN" | b"SEND" | b"SOML" | b"SAML" | b"BURL" => {
+            Err(CommandError::NotOffered)
+        }
         _ => Err(foreign(line)),
     }
 }
@@ -311,7 +316,8 @@ mod tests {
         {
             check(line, expect!["Unknown"]);
         }
-        check("STARTTLS", expect!["NotOffered"]);
+        check("STARTTLS", expect!["StartTls"]);
+        check("STARTTLS now", expect!["Argument"]);
         check("AUTH PLAIN =", expect!["NotOffered"]);
         check("GET / HTTP/1.1", expect!["Foreign"]);
         check("GET up", expect!["Unknown"]);

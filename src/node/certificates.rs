@@ -1,0 +1,127 @@
+//! The certificates of a running server: read at the start, read again when they change, and one made
+//! by ourselves where none is named.
+//!
+//! ```text
+//! data_dir/tls/self-signed.pem   for clients that name nobody, until the operator names a better one
+//! data_dir/tls/self-signed.key   its key, readable by the owner only
+//! ```
+
+use crate::config::certificates::{self, Found};
+use crate::config::{Config, Mistake};
+use crate::probe::event::{Level, event};
+use crate::tls::{Context, For, Identity};
+use rcgen::{CertificateParams, DnType, KeyPair};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Files and what their last change is told by.
+type Marks = Vec<(PathBuf, Option<(i64, i64, u64)>)>;
+
+/// The certificates in force.
+#[derive(Clone, Debug)]
+pub(super) struct Certificates {
+    pub(super) context: Arc<Context>,
+    marks: Marks,
+}
+
+impl Certificates {
+    /// Reads what the configuration names. An error: something of it cannot be used.
+    pub(super) fn load(config: &Config) -> Result<Certificates, String> {
+        let marks = marks(config);
+        let found = certificates::read(&config.tls).map_err(|mistakes| {
+            let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+            lines.join("\n")
+        })?;
+        let Found { mut names, has_default, untimely } = found;
+        untimely.iter().for_each(tell_untimely);
+        if !has_default {
+            names.add(For::Anybody, self_signed(config)?);
+        }
+        let context = Context::new(names).map_err(|error| error.to_string())?;
+        Ok(Certificates { context: Arc::new(context), marks })
+    }
+
+    /// Whether a file is another than when it was read, or other files are named.
+    pub(super) fn have_changed(&self, config: &Config) -> bool {
+        self.marks != marks(config)
+    }
+
+    /// Does not look at the files again before they change once more.
+    pub(super) fn forgive(&mut self, config: &Config) {
+        self.marks = marks(config);
+    }
+
+    /// Tells the operator what is in force.
+    pub(super) fn tell(&self) {
+        for identity in self.context.identities() {
+            let names = identity.names().join(" ");
+            let (_, until) = identity.valid();
+            let fields = [
+                ("names", names.as_str().into()),
+                ("key", identity.kind().into()),
+                ("until", u64::try_from(until).unwrap_or(0).into()),
+            ];
+            event(Level::Info, "certificate", &fields);
+        }
+    }
+}
+
+fn tell_untimely(mistake: &Mistake) {
+    let fields = [("file", mistake.file.as_str().into()), ("why", mistake.what.as_str().into())];
+    event(Level::Error, "certificate_untimely", &fields);
+}
+
+fn marks(config: &Config) -> Marks {
+    let tls = &config.tls;
+    let all = tls.default.iter().chain(tls.sni.iter().map(|(_, one)| one));
+    let files = all.flat_map(|one| [one.certificate.clone(), one.key.clone()]);
+    let mark = |path: &Path| {
+        let metadata = fs::metadata(path).ok()?;
+        Some((metadata.mtime(), metadata.mtime_nsec(), metadata.ino()))
+    };
+    files.map(|path| (path.clone(), mark(&path))).collect()
+}
+
+/// The certificate that we made, or make now.
+fn self_signed(config: &Config) -> Result<Identity, String> {
+    let dir = config.data_dir.join("tls");
+    let (chain, key) = (dir.join("self-signed.pem"), dir.join("self-signed.key"));
+    let host = config.hostname.as_str();
+    if let (Ok(chain), Ok(key)) = (fs::read(&chain), fs::read(&key))
+        && let Ok(identity) = Identity::from_pem(&chain, &key)
+        && identity.is_for(host)
+    {
+        return Ok(identity);
+    }
+    let failed = |error: rcgen::Error| format!("self-signed certificate: {error}");
+    let pair = KeyPair::generate().map_err(failed)?;
+    let mut params = CertificateParams::new(vec![host.to_owned()]).map_err(failed)?;
+    params.distinguished_name.push(DnType::CommonName, host);
+    let certificate = params.self_signed(&pair).map_err(failed)?.pem();
+    let text = pair.serialize_pem();
+    let at = |path: &Path, error: io::Error| format!("{}: {error}", path.display());
+    fs::create_dir_all(&dir).map_err(|error| at(&dir, error))?;
+    // The key first: a certificate without its key would be read as one of another key.
+    write(&key, text.as_bytes(), 0o600).map_err(|error| at(&key, error))?;
+    write(&chain, certificate.as_bytes(), 0o644).map_err(|error| at(&chain, error))?;
+    event(
+        Level::Warn,
+        "certificate_made",
+        &[("host", host.into()), ("set", "tls.certificate".into())],
+    );
+    Identity::from_pem(certificate.as_bytes(), text.as_bytes())
+        .map_err(|fault| format!("self-signed certificate: {fault}"))
+}
+
+/// Puts a whole file in place of another.
+fn write(path: &Path, octets: &[u8], mode: u32) -> io::Result<()> {
+    let fresh = path.with_extension("new");
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(mode).open(&fresh)?;
+    file.write_all(octets)?;
+    file.sync_all()?;
+    fs::rename(&fresh, path)
+}

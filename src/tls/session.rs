@@ -1,0 +1,368 @@
+//! The records of one connection: what was received is opened, what is to be sent is sealed.
+//!
+//! Knows no socket and no clock. An idle session holds no buffer: a record of which a part has come
+//! is kept in so many octets, everything else lies in blocks that go back to the shard's pool.
+//!
+//! ```text
+//!   socket ─> raw ─┬─────────> rustls ─> buffer of the driver ─> (what does not fit) rest
+//!                  └─> tail ─────┘ └───> sealed ─> socket
+//!                   (no whole record)
+//! ```
+
+use super::facts::Facts;
+use super::noted::{Noted, noted};
+use crate::bytes::buffer::Buffer;
+use crate::bytes::chain::Chain;
+use rustls::crypto::SupportedKxGroup;
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptError, WriteTraffic};
+use rustls::{Error, HandshakeKind, ServerConfig};
+use std::cell::RefCell;
+use std::sync::Arc;
+
+/// Octets in front of the body of a record (RFC 8446 §5.1).
+const HEAD_OCTETS: usize = 5;
+/// Octets of text of one record (RFC 8446 §5.1).
+const RECORD_OCTETS_MAX: usize = 16 << 10;
+/// Octets of text that are sealed before they are sent.
+const PIECE_OCTETS: usize = 64 << 10;
+/// What a record has besides its text, at most, in the suites that are spoken here.
+const RECORD_OVERHEAD_OCTETS: usize = 32;
+
+thread_local! {
+    /// Short texts are gathered here into one record.
+    static GATHERED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// One connection's keys and what of its octets is under way.
+pub(super) struct Session {
+    tls: UnbufferedServerConnection,
+    noted: Noted,
+    /// Received and not looked at.
+    pub(super) raw: Buffer,
+    /// The front of a record that is not whole, or of a message of several records.
+    tail: Vec<u8>,
+    /// Text that did not fit where it should go.
+    rest: Buffer,
+    /// Records to be sent.
+    sealed: Vec<u8>,
+    /// Why nothing more can be received.
+    failed: Option<Error>,
+    /// The peer has said that it sends no more.
+    ended: bool,
+}
+
+/// Octets that make the last record of `octets` whole; 0 where it is.
+fn missing(octets: &[u8]) -> usize {
+    let mut left = octets;
+    loop {
+        let Some(&[_, _, _, high, low]) = left.get(..HEAD_OCTETS) else {
+            return if left.is_empty() { 0 } else { HEAD_OCTETS - left.len() };
+        };
+        let whole = HEAD_OCTETS + usize::from(u16::from_be_bytes([high, low]));
+        match left.get(whole..) {
+            Some(next) => left = next,
+            None => return whole - left.len(),
+        }
+    }
+}
+
+/// Puts a record of rustls behind `sealed`.
+fn encode<Data>(mut data: EncodeTlsData<'_, Data>, sealed: &mut Vec<u8>) -> Result<(), Error> {
+    let start = sealed.len();
+    let Err(EncodeError::InsufficientSize(size)) = data.encode(&mut []) else { return Ok(()) };
+    sealed.resize(start + size.required_size, 0);
+    data.encode(&mut sealed[start..]).map_err(|error| Error::General(error.to_string()))?;
+    Ok(())
+}
+
+/// Seals `text` behind `sealed`.
+fn encrypt<Data>(
+    traffic: &mut WriteTraffic<'_, Data>,
+    text: &[u8],
+    sealed: &mut Vec<u8>,
+) -> Result<(), Error> {
+    let start = sealed.len();
+    let records = text.len().div_ceil(RECORD_OCTETS_MAX);
+    let mut room = text.len() + records * RECORD_OVERHEAD_OCTETS;
+    loop {
+        sealed.resize(start + room, 0);
+        match traffic.encrypt(text, &mut sealed[start..]) {
+            Ok(written) => {
+                sealed.truncate(start + written);
+                return Ok(());
+            }
+            Err(EncryptError::InsufficientSize(size)) if size.required_size > room => {
+                room = size.required_size;
+            }
+            Err(error) => return Err(Error::General(error.to_string())),
+        }
+    }
+}
+
+/// Where text goes: into the driver's buffer, and what does not fit into `rest`.
+struct Sink<'a> {
+    buffer: Option<&'a mut Buffer>,
+    rest: &'a mut Buffer,
+}
+
+impl Sink<'_> {
+    fn put(&mut self, text: &[u8]) {
+        let taken = self.buffer.as_mut().map_or(0, |buffer| buffer.push(text));
+        let kept = self.rest.push(&text[taken..]);
+        // A record fits in a block, and `rest` was empty: see `is_full`.
+        assert_eq!(taken + kept, text.len(), "a record fits in a block");
+    }
+
+    /// No further record may be opened.
+    fn is_full(&self) -> bool {
+        !self.rest.is_empty() || self.buffer.as_ref().is_some_and(|buffer| buffer.is_full())
+    }
+}
+
+impl Session {
+    /// Of a client that has said `hello`, in records as they came.
+    pub(super) fn new(config: Arc<ServerConfig>, hello: Vec<u8>) -> Result<Session, Error> {
+        Ok(Session {
+            tls: UnbufferedServerConnection::new(config)?,
+            noted: Noted::default(),
+            raw: Buffer::new(),
+            tail: hello,
+            rest: Buffer::new(),
+            sealed: Vec::new(),
+            failed: None,
+            ended: false,
+        })
+    }
+
+    pub(super) fn is_handshaking(&self) -> bool {
+        self.tls.is_handshaking()
+    }
+
+    /// The peer has ended its side properly.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// What is to be sent, by whatever was done before.
+    pub(super) fn take_sealed(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.sealed)
+    }
+
+    /// Goes on with the handshake as far as what was received reaches. After an error there may be
+    /// an alert to be sent.
+    pub(super) fn shake(&mut self) -> Result<(), Error> {
+        let (done, noted) = noted(|| self.open_into(None));
+        self.noted.add(noted);
+        done.or_else(|error| self.fail(error))
+    }
+
+    /// What was negotiated; `None` before the handshake is done.
+    pub(super) fn facts(&mut self) -> Option<Facts> {
+        let Noted { identity, name, exporter } = std::mem::take(&mut self.noted);
+        let suite = self.tls.negotiated_cipher_suite()?;
+        let kind = self.tls.handshake_kind()?;
+        let group = self.tls.negotiated_key_exchange_group();
+        Some(Facts {
+            version: self.tls.protocol_version()?,
+            suite: suite.suite(),
+            group: group.map(SupportedKxGroup::name),
+            resumed: kind == HandshakeKind::Resumed,
+            name,
+            alpn: self.tls.alpn_protocol().map(|name| String::from_utf8_lossy(name).into()),
+            identity: identity?,
+            client: self
+                .tls
+                .peer_certificates()
+                .and_then(|chain| Some(chain.first()?.as_ref().into())),
+            exporter,
+        })
+    }
+
+    /// Puts text that was received into `buffer`, which has room. 0: more has to be received, or
+    /// [`Session::has_ended`].
+    pub(super) fn open(&mut self, buffer: &mut Buffer) -> Result<usize, Error> {
+        let before = buffer.len();
+        let moved = buffer.push(self.rest.filled());
+        self.rest.consume(moved);
+        if moved > 0 {
+            return Ok(moved);
+        }
+        if let Some(error) = self.failed.clone() {
+            return Err(error);
+        }
+        match self.open_into(Some(buffer)) {
+            Ok(()) => Ok(buffer.len() - before),
+            // What came before it is good.
+            Err(error) => match self.fail(error) {
+                Err(_) if buffer.len() > before => Ok(buffer.len() - before),
+                failed => failed.map(|()| 0),
+            },
+        }
+    }
+
+    /// Remembers the error, and seals the alert that goes with it.
+    fn fail(&mut self, error: Error) -> Result<(), Error> {
+        self.failed = Some(error.clone());
+        self.raw = Buffer::new();
+        self.tail = Vec::new();
+        let mut nothing = Sink { buffer: None, rest: &mut Buffer::new() };
+        // It comes to the same error once the alert is out.
+        drop(work(&mut self.tls, &mut [], &mut self.sealed, &mut nothing, &mut false));
+        Err(error)
+    }
+
+    fn open_into(&mut self, mut buffer: Option<&mut Buffer>) -> Result<(), Error> {
+        let Session { tls, raw, tail, rest, sealed, ended, .. } = self;
+        loop {
+            let mut sink = Sink { buffer: buffer.as_deref_mut(), rest };
+            if sink.is_full() {
+                return Ok(());
+            }
+            if !tail.is_empty() {
+                let wanted = missing(tail);
+                let count = wanted.min(raw.len());
+                tail.extend_from_slice(&raw.filled()[..count]);
+                raw.consume(count);
+                if count < wanted {
+                    return Ok(());
+                }
+                if missing(tail) > 0 {
+                    continue;
+                }
+                let used = work(tls, tail, sealed, &mut sink, ended)?;
+                tail.drain(..used);
+                if tail.is_empty() {
+                    *tail = Vec::new();
+                } else if let Some(&next) = raw.filled().first() {
+                    // A message of several records: those that came stay in front of the next.
+                    tail.push(next);
+                    raw.consume(1);
+                } else {
+                    return Ok(());
+                }
+            } else if raw.is_empty() {
+                return Ok(());
+            } else {
+                let used = work(tls, raw.filled_mut(), sealed, &mut sink, ended)?;
+                let is_full = sink.is_full();
+                raw.consume(used);
+                if is_full {
+                    return Ok(());
+                }
+                tail.extend_from_slice(raw.filled());
+                raw.consume(raw.len());
+            }
+        }
+    }
+
+    /// Seals some of `text`, at least an octet if there is one.
+    pub(super) fn seal(&mut self, text: &mut Chain) -> Result<(), Error> {
+        let sealed = &mut self.sealed;
+        let mut piece = 0;
+        write(&mut self.tls, &mut self.tail, sealed, |traffic, sealed| {
+            let first = text.slices().find(|slice| !slice.is_empty()).unwrap_or_default();
+            if first.len() >= RECORD_OCTETS_MAX || first.len() == text.len() {
+                let first = first.get(..PIECE_OCTETS).unwrap_or(first);
+                piece = first.len();
+                return encrypt(traffic, first, sealed);
+            }
+            GATHERED.with_borrow_mut(|gathered| {
+                gathered.clear();
+                for slice in text.slices() {
+                    let room = RECORD_OCTETS_MAX - gathered.len();
+                    gathered.extend_from_slice(slice.get(..room).unwrap_or(slice));
+                    if gathered.len() == RECORD_OCTETS_MAX {
+                        break;
+                    }
+                }
+                piece = gathered.len();
+                encrypt(traffic, gathered, sealed)
+            })
+        })?;
+        text.consume(piece);
+        Ok(())
+    }
+
+    /// Seals the word that nothing more is sent (RFC 8446 §6.1).
+    pub(super) fn end(&mut self) {
+        // Who is told of an error already needs no other word.
+        drop(write(&mut self.tls, &mut self.tail, &mut self.sealed, |traffic, sealed| {
+            let start = sealed.len();
+            sealed.resize(start + HEAD_OCTETS + 2 + RECORD_OVERHEAD_OCTETS, 0);
+            let written = traffic.queue_close_notify(&mut sealed[start..]).unwrap_or(0);
+            sealed.truncate(start + written);
+            Ok(())
+        }));
+    }
+}
+
+type Traffic<'c> = WriteTraffic<'c, ServerConnectionData>;
+
+/// Opens records off the front of `input` into `sink` until it is full or no whole record is left.
+/// Returns how many octets of `input` were used up.
+fn work(
+    tls: &mut UnbufferedServerConnection,
+    input: &mut [u8],
+    sealed: &mut Vec<u8>,
+    sink: &mut Sink<'_>,
+    ended: &mut bool,
+) -> Result<usize, Error> {
+    let mut used = 0;
+    loop {
+        let status = tls.process_tls_records(&mut input[used..]);
+        let mut discard = status.discard;
+        let goes_on = match status.state? {
+            ConnectionState::EncodeTlsData(data) => {
+                encode(data, sealed)?;
+                true
+            }
+            ConnectionState::TransmitTlsData(data) => {
+                data.done();
+                true
+            }
+            ConnectionState::ReadTraffic(mut traffic) => {
+                while let Some(record) = traffic.next_record() {
+                    let record = record?;
+                    discard += record.discard;
+                    sink.put(record.payload);
+                }
+                !sink.is_full()
+            }
+            ConnectionState::PeerClosed => {
+                *ended = true;
+                true
+            }
+            ConnectionState::BlockedHandshake
+            | ConnectionState::WriteTraffic(_)
+            | ConnectionState::Closed => false,
+            _ => return Err(Error::General("early data was not asked for".into())),
+        };
+        used += discard;
+        if !goes_on {
+            return Ok(used);
+        }
+    }
+}
+
+/// Brings the connection to where it may send, and calls `seal`.
+fn write(
+    tls: &mut UnbufferedServerConnection,
+    tail: &mut Vec<u8>,
+    sealed: &mut Vec<u8>,
+    seal: impl FnOnce(&mut Traffic<'_>, &mut Vec<u8>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    loop {
+        // The front of a message of several records is known to rustls by where it lies.
+        let status = tls.process_tls_records(tail);
+        let discard = status.discard;
+        match status.state? {
+            ConnectionState::EncodeTlsData(data) => encode(data, sealed)?,
+            ConnectionState::TransmitTlsData(data) => data.done(),
+            ConnectionState::WriteTraffic(mut traffic) => return seal(&mut traffic, sealed),
+            ConnectionState::PeerClosed => {}
+            _ => return Err(Error::General("nothing can be sent".into())),
+        }
+        tail.drain(..discard);
+    }
+}
