@@ -103,5 +103,8 @@ mod submission;
 #[path = "e2e/supervisor.rs"]
 mod supervisor;
 #[cfg(test)]
+#[path = "e2e/tls.rs"]
+mod tls;
+#[cfg(test)]
 #[path = "e2e/together.rs"]
 mod together;

@@ -10,9 +10,13 @@ use crate::bytes::hash::Sorted;
 use crate::cli::{Actions as _, Failure};
 use crate::config::Config;
 use crossbeam::channel::{Receiver, unbounded};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use std::io::{self, BufRead as _, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long any one step may take before the demo gives up.
@@ -134,6 +138,12 @@ fn show(
     show_pop3(pop3, out)?;
     writeln!(out, "\nRead by IMAP, bob@pombal.test")?;
     for line in browse(imap).map_err(|error| Failure::Failed(format!("IMAP: {error}")))? {
+        writeln!(out, "  {line}")?;
+    }
+    writeln!(out, "\nRead by IMAP inside TLS, with a certificate that was made just now")?;
+    for line in
+        encrypted(config, at("imaps")?).map_err(|error| Failure::Failed(format!("TLS: {error}")))?
+    {
         writeln!(out, "  {line}")?;
     }
     Ok(addresses)
@@ -285,6 +295,57 @@ fn fetch(from: SocketAddr, user: &str) -> io::Result<Vec<String>> {
     dialog.say("QUIT\r\n")?;
     dialog.expect("+OK")?;
     Ok(mails)
+}
+
+/// What is negotiated with a server that shows the certificate it made, and what is said inside.
+fn encrypted(config: &Config, to: SocketAddr) -> io::Result<Vec<String>> {
+    let chain = std::fs::read(config.data_dir.join("tls/self-signed.pem"))?;
+    let shown = CertificateDer::from_pem_slice(&chain).map_err(io::Error::other)?;
+    let mut roots = RootCertStore::empty();
+    roots.add(shown).map_err(io::Error::other)?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let client = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let host = config.hostname.as_str().to_owned();
+    let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
+    let tls = ClientConnection::new(Arc::new(client), name).map_err(io::Error::other)?;
+    let tcp = TcpStream::connect_timeout(&to, PATIENCE)?;
+    tcp.set_read_timeout(Some(PATIENCE))?;
+    let mut reader = BufReader::new(StreamOwned::new(tls, tcp));
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    reader.read_line(&mut line)?;
+    let suite = reader.get_ref().conn.negotiated_cipher_suite();
+    let suite = suite.and_then(|suite| suite.suite().as_str()).unwrap_or_default();
+    lines.push(format!("{suite}, and the certificate is {host}'s"));
+    let login = format!("b LOGIN bob@pombal.test {PASSWORD}\r\n");
+    reader.get_mut().write_all(login.as_bytes())?;
+    expect_tag(&mut reader, "b ")?;
+    for command in ["c STATUS INBOX (MESSAGES UNSEEN)", "d LOGOUT"] {
+        reader.get_mut().write_all(format!("{command}\r\n").as_bytes())?;
+        lines.push(command.to_owned());
+        let said = expect_tag(&mut reader, command.get(..2).unwrap_or_default())?;
+        lines.extend(said.lines().map(|line| format!("    {line}")));
+    }
+    Ok(lines)
+}
+
+/// Reads up to the tagged answer, which must be OK.
+fn expect_tag(reader: &mut impl io::BufRead, tag: &str) -> io::Result<String> {
+    let mut said = String::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        said.push_str(&line);
+        match line.strip_prefix(tag) {
+            Some(rest) if rest.starts_with("OK") => return Ok(said),
+            None if !line.is_empty() => {}
+            _ => return Err(io::Error::other(format!("the server said {line:?}"))),
+        }
+    }
 }
 
 /// What is said and heard while bob looks into his mailbox.

@@ -22,6 +22,7 @@ mod lookup;
 mod reply;
 mod submit;
 
+use self::holes::{Share, Told};
 use super::draft::Draft;
 use super::guest::Guest;
 use super::listener::{Admitted, Protocol, smtp_settings_for};
@@ -104,23 +105,6 @@ struct Hole {
     report: Option<Box<Delivered>>,
     begun: Mono,
     after: Chain,
-}
-
-/// What an accepted recipient stands for when its message is committed.
-#[derive(Clone, Copy)]
-enum Share {
-    /// So many accounts.
-    Accounts(usize),
-    /// It was accepted, and is not to be had any more.
-    Gone(Outcome),
-}
-
-/// What the log says of a message once it is answered.
-struct Told {
-    id: String,
-    sender: Option<Address>,
-    recipients: Vec<Address>,
-    octets: usize,
 }
 
 struct Driver<E: Env> {

@@ -1,12 +1,30 @@
 //! Commits that are under way: awaited in order, answered, told to the log.
 
-use super::{Driver, Outcome, Share, Told, class_name, refused_for_all, to_outcome};
+use super::{Driver, Outcome, class_name, refused_for_all, to_outcome};
 use crate::env::Env;
+use crate::model::address::Address;
 use crate::model::reply::Class;
 use crate::probe::event::{Level, Value, event};
 use crate::proto::smtp::{self, outcome_replies};
 use crate::server::secure::version;
 use std::time::Duration;
+
+/// What an accepted recipient stands for when its message is committed.
+#[derive(Clone, Copy)]
+pub(super) enum Share {
+    /// So many accounts.
+    Accounts(usize),
+    /// It was accepted, and is not to be had any more.
+    Gone(Outcome),
+}
+
+/// What the log says of a message once it is answered.
+pub(super) struct Told {
+    pub(super) id: String,
+    pub(super) sender: Option<Address>,
+    pub(super) recipients: Vec<Address>,
+    pub(super) octets: usize,
+}
 
 impl<E: Env> Driver<E> {
     /// Waits for the commits in order and writes their replies. False: one of them is uncertain.
