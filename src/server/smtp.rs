@@ -43,7 +43,7 @@ use crate::model::time::Mono;
 use crate::mta::report::Delivered;
 use crate::mta::{Accepting, Envelope, MailOptions, Outcome, Rcpt, RcptOptions, Rooms};
 use crate::proto::sasl::Move;
-use crate::proto::smtp::{self, Session, Settings, Step, Verdict};
+use crate::proto::smtp::{Session, Settings, Step, Verdict};
 use crate::tls::{Facts, Stream};
 use crate::wire::address::ForwardPath;
 use crate::wire::dot::has_dot_line;
