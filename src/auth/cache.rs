@@ -33,6 +33,15 @@ pub(super) fn tag(
     u128::from_le_bytes(mac.finalize().into_bytes().into())
 }
 
+/// A salt that is as good as random to whoever does not know the key, and always the same.
+pub(super) fn salt(key: &[u8; 16], kind: &str, name: &str) -> [u8; 16] {
+    let mut mac =
+        Blake2bMac::<U16>::new_from_slice(key).expect("BLAKE2b takes keys of 1 to 64 octets");
+    mac.update(kind.as_bytes());
+    mac.update(name.as_bytes());
+    mac.finalize().into_bytes().into()
+}
+
 #[derive(Debug)]
 struct Slot {
     tag: Tag,

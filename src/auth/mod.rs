@@ -20,6 +20,7 @@
 //! Illegal: to log or keep a password.
 
 mod answer;
+mod app;
 mod cache;
 mod gate;
 mod hash;
@@ -27,7 +28,8 @@ mod pool;
 mod throttle;
 
 pub use answer::{Answer, Lost};
-pub use hash::{Cost, NotHashed, hash, is_hash, verify};
+pub use app::{app_password, digest as app_digest};
+pub use hash::{Cost, Imported, NotHashed, hash, import, is_hash, is_outdated, verify};
 pub use pool::{Busy, Pool};
 
 use crate::bytes::hash::Map;
@@ -35,10 +37,11 @@ use crate::directory::{self, Snapshot, User};
 use crate::model::id::AccountId;
 use crate::model::limits::{
     CREDENTIALS_REMEMBERED_MAX, LOGIN_SITES_MAX, PASSWORD_CHECKS_PER_ACCOUNT_MAX,
-    PASSWORD_CHECKS_PER_SITE_MAX, PASSWORD_CHECKS_WAITING_MAX,
+    PASSWORD_CHECKS_PER_SITE_MAX, PASSWORD_CHECKS_WAITING_MAX, SCRAM_ITERATIONS,
 };
 use crate::model::site::site;
 use crate::model::time::Mono;
+use crate::proto::sasl::{Hash, Keys, equal};
 use cache::{Cache, Tag, tag};
 use gate::Gate;
 use std::cell::RefCell;
@@ -66,6 +69,11 @@ pub struct Settings {
     pub remembered_for: Duration,
     /// For how long a wrong one is.
     pub refused_for: Duration,
+    /// Iterations of new keys of SCRAM, and of those that nobody has.
+    pub scram_iterations: u32,
+    /// What the salt of users who do not exist is made of: secret, and the same for all shards and
+    /// all starts.
+    pub salt_key: [u8; 16],
 }
 
 impl Default for Settings {
@@ -78,6 +86,8 @@ impl Default for Settings {
             remembered_max: CREDENTIALS_REMEMBERED_MAX,
             remembered_for: Duration::from_mins(15),
             refused_for: Duration::from_mins(1),
+            scram_iterations: SCRAM_ITERATIONS,
+            salt_key: [0; 16],
         }
     }
 }
@@ -89,6 +99,14 @@ pub struct Claim<'a> {
     pub user: &'a str,
     pub password: &'a str,
     /// Where the client is.
+    pub peer: IpAddr,
+}
+
+/// What somebody has shown by SCRAM.
+#[derive(Clone, Copy)]
+pub struct Proof<'a> {
+    pub user: &'a str,
+    pub is_right: bool,
     pub peer: IpAddr,
 }
 
@@ -161,6 +179,57 @@ impl Authenticator {
         }
     }
 
+    /// The keys of SCRAM of a user; of one who has none, keys that look the same and that nobody can
+    /// show to know (RFC 5802 §9 leaves it to us).
+    pub fn keys(
+        &self,
+        snapshot: &Snapshot,
+        names: &directory::Settings,
+        user: &str,
+        hash: Hash,
+    ) -> Keys {
+        let name = snapshot.login_name(user, names);
+        // Also where it is not needed: it takes as long for both.
+        let salt = cache::salt(&self.settings.salt_key, hash.name(), &name);
+        let unknown = Keys::unknown(hash, &salt, self.settings.scram_iterations);
+        let found = snapshot.login(user, names);
+        let keys = found
+            .and_then(|user| user.secrets().filter_map(Keys::parse).find(|keys| keys.hash == hash));
+        keys.unwrap_or(unknown)
+    }
+
+    /// Whose proof that was; the pauses are those of passwords.
+    pub async fn prove(
+        &self,
+        snapshot: &Snapshot,
+        names: &directory::Settings,
+        proof: Proof<'_>,
+        now: Mono,
+        sleep: impl AsyncFn(Duration),
+    ) -> Verdict {
+        let site = site(proof.peer);
+        let Some(pause) = self.memory.borrow_mut().throttle.enter(site, now) else {
+            return Verdict::Busy;
+        };
+        if !pause.is_zero() {
+            sleep(pause).await;
+        }
+        if !proof.is_right {
+            self.memory.borrow_mut().throttle.failed(site, now.after(pause));
+            return Verdict::Refused;
+        }
+        self.known(snapshot, names, proof.user)
+    }
+
+    /// The account of a user whom somebody else has vouched for.
+    pub fn known(&self, snapshot: &Snapshot, names: &directory::Settings, user: &str) -> Verdict {
+        match snapshot.login(user, names) {
+            Some(user) if user.enabled => Verdict::Account(user.account),
+            Some(_) => Verdict::Disabled,
+            None => Verdict::Refused,
+        }
+    }
+
     /// Hashes a new password on the pool; `salt` is random.
     pub async fn hash(&self, password: &str, salt: [u8; 16]) -> Result<String, Busy> {
         let (cost, password) = (self.settings.cost, password.to_owned());
@@ -180,7 +249,13 @@ impl Authenticator {
     ) -> Result<bool, Busy> {
         let Claim { user: name, password, peer } = claim;
         let site = site(peer);
-        let hash = found.map_or_else(|| self.pool.dummy(), |user| Arc::from(&*user.hash));
+        // Made by us out of 128 random bits: neither remembered nor slowed down.
+        let digest = app::digest(password);
+        let is_app = |user: &User| user.apps.iter().any(|app| equal(&app.digest, &digest));
+        if found.is_some_and(is_app) {
+            return Ok(true);
+        }
+        let hash = found.map_or_else(|| self.pool.dummy(), |user| Arc::from(user.password_hash()));
         // Whose checks are counted: an account, or a name that is none; its upper half tells.
         let (subject, account, name) = found.map_or_else(
             || (xxh3_64(name.as_bytes()) | 1 << 63, AccountId(0), name),

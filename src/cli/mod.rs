@@ -62,7 +62,7 @@ pub trait Actions {
     fn serve(&self, loaded: Loaded, named: Option<&Path>) -> Result<(), Failure>;
     /// Shows a small server at work, and with `keep` goes on serving.
     fn demo(&self, keep: bool, out: &mut dyn Write) -> Result<(), Failure>;
-    /// A PHC string for the directory, at the cost that the configuration sets.
+    /// What the directory keeps of a password, at the cost that the configuration sets.
     fn hash_password(&self, config: &Config, password: &str) -> Result<String, Failure>;
     /// Answers a request while no server runs: opens the store alone, does it, closes the store.
     fn ask_stopped(&self, config: &Config, request: &Request) -> Result<Response, Failure>;

@@ -129,6 +129,8 @@ pub struct Auth {
     pub allow_plaintext: bool,
     /// What SASL mechanisms are offered, where the connection is fit for them.
     pub mechanisms: Mechanisms,
+    /// Iterations of new keys of SCRAM; every client does as many at each login.
+    pub scram_iterations: u32,
     /// Octets of memory of one argon2id hash.
     pub argon2_memory: u64,
     pub argon2_passes: u32,

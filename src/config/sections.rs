@@ -11,7 +11,7 @@ use super::{
 use crate::model::address::Address;
 use crate::model::limits;
 use crate::probe::event::Level;
-use crate::proto::sasl::{self, Mechanism, Mechanisms};
+use crate::proto::sasl::{self, Hash, Mechanism, Mechanisms};
 use crate::server::allowance::Rates;
 use crate::server::imap;
 use crate::server::submission::{self, FromCheck, SendAs};
@@ -269,6 +269,11 @@ fn auth(mut section: Section<'_, '_, '_>) -> Auth {
     let auth = Auth {
         allow_plaintext: section.flag("allow_plaintext", false),
         mechanisms: mechanisms(&mut section),
+        scram_iterations: section.count(
+            "scram_iterations",
+            limits::SCRAM_ITERATIONS,
+            4_096..=limits::SCRAM_ITERATIONS_MAX,
+        ),
         argon2_memory: section.size("argon2_memory", 19 << 20, 8 << 10..=256 << 20),
         argon2_passes: section.count("argon2_passes", 2, 1..=64),
         argon2_lanes: section.count("argon2_lanes", 1, 1..=16),
@@ -290,7 +295,8 @@ fn auth(mut section: Section<'_, '_, '_>) -> Auth {
     auth
 }
 
-/// An empty list: only USER and PASS of POP3 and LOGIN of IMAP.
+/// SCRAM with SHA-1 needs keys of its own, which are made only where it is asked for. An empty list:
+/// only USER and PASS of POP3 and LOGIN of IMAP.
 fn mechanisms(section: &mut Section<'_, '_, '_>) -> Mechanisms {
     let names: Vec<&str> = sasl::ALL.iter().map(|one| one.name()).collect();
     let read = |text: &str| {
@@ -299,7 +305,9 @@ fn mechanisms(section: &mut Section<'_, '_, '_>) -> Mechanisms {
     };
     let show = |one: &Mechanism| one.name().to_owned();
     let allowed = format!("a list of {}", names.join(", "));
-    let all = section.list("mechanisms", Some(sasl::ALL.into()), &allowed, read, show);
+    let is_usual = |one: &Mechanism| !matches!(one, Mechanism::Scram { hash: Hash::Sha1, .. });
+    let usual = sasl::ALL.into_iter().filter(is_usual).collect();
+    let all = section.list("mechanisms", Some(usual), &allowed, read, show);
     all.unwrap_or_default().into_iter().collect()
 }
 

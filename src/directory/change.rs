@@ -6,12 +6,13 @@
 
 use super::ledger::Directory;
 use super::name::{BadName, Name, domain_name, target};
-use super::record::{self, Alias, Domain, Stored, User};
+use super::record::{self, Alias, AppPassword, Domain, Stored, User};
 use super::snapshot::Entry;
 use crate::bytes::hash::Sorted;
 use crate::model::id::AccountId;
 use crate::model::limits::{
-    ALIAS_DEPTH_MAX, ALIAS_TARGETS_MAX, DIRECTORY_CHANGES_MAX, PASSWORD_HASH_OCTETS_MAX,
+    ALIAS_DEPTH_MAX, ALIAS_TARGETS_MAX, APP_PASSWORD_NAME_OCTETS_MAX, APP_PASSWORDS_MAX,
+    DIRECTORY_CHANGES_MAX, PASSWORD_HASH_OCTETS_MAX,
 };
 use crate::model::time::Wall;
 use crate::store::Group;
@@ -44,6 +45,12 @@ pub enum ChangeError {
     /// `@domain` stands for everybody and cannot be a user.
     CatchAllUser(Name),
     BadHash(Name),
+    /// Without a name, or with one that is too long or has control characters.
+    BadAppPassword(Box<str>),
+    AppPasswordExists(Box<str>),
+    NoSuchAppPassword(Box<str>),
+    /// More than [`APP_PASSWORDS_MAX`].
+    TooManyAppPasswords(Name),
     /// Of IMAP, or one that cannot be hidden.
     NoSuchCapability(Box<str>),
     /// All account numbers are given.
@@ -56,12 +63,13 @@ impl ChangeError {
     /// Whether it cannot be meant, whatever the directory holds.
     pub fn is_usage(&self) -> bool {
         use ChangeError::{
-            Bad, BadHash, CatchAllUser, NoSuchCapability, NoTargets, TooManyTargets,
+            Bad, BadAppPassword, BadHash, CatchAllUser, NoSuchCapability, NoTargets, TooManyTargets,
         };
         matches!(
             self,
             Bad(..)
                 | BadHash(_)
+                | BadAppPassword(_)
                 | CatchAllUser(_)
                 | NoSuchCapability(_)
                 | NoTargets(_)
@@ -98,6 +106,18 @@ impl fmt::Display for ChangeError {
             }
             ChangeError::CatchAllUser(name) => write!(out, "{name} can be an alias, not a user"),
             ChangeError::BadHash(name) => write!(out, "no password hash for {name}"),
+            ChangeError::BadAppPassword(name) => {
+                write!(out, "{name:?} is no name of an application password")
+            }
+            ChangeError::AppPasswordExists(name) => {
+                write!(out, "there is an application password {name:?} already")
+            }
+            ChangeError::NoSuchAppPassword(name) => {
+                write!(out, "there is no application password {name:?}")
+            }
+            ChangeError::TooManyAppPasswords(name) => {
+                write!(out, "{name} has {APP_PASSWORDS_MAX} application passwords already")
+            }
             ChangeError::NoSuchCapability(name) => {
                 let all = Capabilities::all_names();
                 write!(out, "{name:?} is no capability that can be hidden; those are {all}")
@@ -157,7 +177,7 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    /// Adds a user; `hash` is a PHC string, `quota` is octets, 0 for no bound.
+    /// Adds a user; `hash` is what [`User::hash`] holds, `quota` is octets, 0 for no bound.
     pub fn add_user(
         &mut self,
         address: &str,
@@ -175,6 +195,7 @@ impl<'a> Draft<'a> {
             account,
             name,
             hash: hash.into(),
+            apps: Box::default(),
             quota,
             enabled: true,
             imap_hidden: Capabilities::NONE,
@@ -194,11 +215,48 @@ impl<'a> Draft<'a> {
         Ok(user.account)
     }
 
-    /// Sets a user's password by its hash, a PHC string.
+    /// Sets a user's password by what [`User::hash`] holds.
     pub fn set_hash(&mut self, address: &str, hash: &str) -> Result<AccountId, ChangeError> {
         let user = self.user(address)?;
         check_hash(&user.name, hash)?;
         self.put_user(User { hash: hash.into(), ..User::clone(&user) })
+    }
+
+    /// Adds an application password by its SHA-256.
+    pub fn add_app(
+        &mut self,
+        address: &str,
+        name: &str,
+        digest: &[u8],
+        now: Wall,
+    ) -> Result<AccountId, ChangeError> {
+        let user = self.user(address)?;
+        let is_sound = !name.trim().is_empty()
+            && name.len() <= APP_PASSWORD_NAME_OCTETS_MAX
+            && !name.chars().any(char::is_control)
+            && digest.len() == 32;
+        if !is_sound {
+            return Err(ChangeError::BadAppPassword(name.into()));
+        }
+        if user.apps.iter().any(|app| &*app.name == name) {
+            return Err(ChangeError::AppPasswordExists(name.into()));
+        }
+        if user.apps.len() >= APP_PASSWORDS_MAX {
+            return Err(ChangeError::TooManyAppPasswords(user.name.clone()));
+        }
+        let mut apps = user.apps.to_vec();
+        apps.push(AppPassword { name: name.into(), digest: digest.into(), created: now });
+        self.put_user(User { apps: apps.into(), ..User::clone(&user) })
+    }
+
+    pub fn del_app(&mut self, address: &str, name: &str) -> Result<AccountId, ChangeError> {
+        let user = self.user(address)?;
+        let apps: Vec<AppPassword> =
+            user.apps.iter().filter(|app| &*app.name != name).cloned().collect();
+        if apps.len() == user.apps.len() {
+            return Err(ChangeError::NoSuchAppPassword(name.into()));
+        }
+        self.put_user(User { apps: apps.into(), ..User::clone(&user) })
     }
 
     /// Sets a user's quota in octets; 0 for no bound.
@@ -377,7 +435,12 @@ fn read_name(text: &str) -> Result<Name, ChangeError> {
     Name::read(text).map_err(|bad| ChangeError::Bad(text.into(), bad))
 }
 
+/// What the words mean is known where they are made and checked; here they only have to be some.
 fn check_hash(name: &Name, hash: &str) -> Result<(), ChangeError> {
-    let is_phc = hash.starts_with('$') && hash.len() <= PASSWORD_HASH_OCTETS_MAX;
-    if is_phc { Ok(()) } else { Err(ChangeError::BadHash(name.clone())) }
+    let is_word = |word: &str| {
+        (word.contains('$') || word.starts_with('{'))
+            && word.bytes().all(|octet| octet.is_ascii_graphic())
+    };
+    let is_sound = hash.len() <= PASSWORD_HASH_OCTETS_MAX && hash.split(' ').all(is_word);
+    if is_sound { Ok(()) } else { Err(ChangeError::BadHash(name.clone())) }
 }

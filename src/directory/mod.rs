@@ -29,7 +29,7 @@ pub use ledger::{Directory, Ledger, Turn};
 pub use list::{Page, Query, Row};
 pub use lookup::{Aliased, Fault, Local, Resolution, resolve};
 pub use name::{BadName, Name, domain_name};
-pub use record::{Alias, Domain, User};
+pub use record::{Alias, AppPassword, Domain, User};
 pub use snapshot::{Entry, Snapshot};
 
 /// What the operator decides about addresses.

@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | 64 | domain added or changed | `created u64` µs since 1970, `name text` |
 //! | 65 | domain removed | `name text` |
-//! | 66 | user added or changed | `account u32`, `flags u32` (1: enabled, 2: the last field is there), `created u64`, `quota u64` octets, 0 for none, `name text`, `hash text` (PHC), `text` names of hidden IMAP capabilities, a space between two |
+//! | 66 | user added or changed | `account u32`, `flags u32` (1: enabled, 2: hidden capabilities are there, 4: application passwords are there), `created u64`, `quota u64` octets, 0 for none, `name text`, `hash text`: the password's hash, then keys of SCRAM (RFC 5803), a space between two; with 2 `text` names of hidden IMAP capabilities, a space between two; with 4 `count u32`, and of each application password `created u64`, `name text`, `digest` its SHA-256 behind its length |
 //! | 67 | user removed | `account u32` |
 //! | 68 | alias added or changed | `count u32`, `name text`, `target text`{count} |
 //! | 69 | alias removed | `name text` |
@@ -50,6 +50,7 @@ const DOMAIN_BUCKETS: u64 = 256;
 
 const FLAG_ENABLED: u32 = 1;
 const FLAG_HIDDEN: u32 = 2;
+const FLAG_APPS: u32 = 4;
 
 /// A domain that is served here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,8 +65,10 @@ pub struct Domain {
 pub struct User {
     pub account: AccountId,
     pub name: Name,
-    /// The password's hash as a PHC string.
+    /// The password's hash, and keys of SCRAM made of the same password, a space between two.
     pub hash: Box<str>,
+    /// Passwords of single programs, the oldest first.
+    pub apps: Box<[AppPassword]>,
     /// Octets of mail; 0 for no bound.
     pub quota: u64,
     /// Off: no login, and mail is refused with 550 5.2.1.
@@ -73,6 +76,27 @@ pub struct User {
     /// What IMAP neither offers nor does for this user.
     pub imap_hidden: Capabilities,
     pub created: Wall,
+}
+
+/// A password that one program of a user has; made by us, so that a plain digest of it is enough.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AppPassword {
+    pub name: Box<str>,
+    /// SHA-256.
+    pub digest: Box<[u8]>,
+    pub created: Wall,
+}
+
+impl User {
+    /// The hash of the password.
+    pub fn password_hash(&self) -> &str {
+        self.hash.split(' ').next().unwrap_or_default()
+    }
+
+    /// All that is stored of the password, one by one.
+    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+        self.hash.split(' ')
+    }
 }
 
 /// Without the hash: it is nobody's business.
@@ -120,13 +144,22 @@ impl Stored for User {
         body.put_u32(self.account.0);
         let hidden: Vec<&str> = self.imap_hidden.each().map(|(_, name)| name).collect();
         let enabled = if self.enabled { FLAG_ENABLED } else { 0 };
-        body.put_u32(enabled | if hidden.is_empty() { 0 } else { FLAG_HIDDEN });
+        let apps = if self.apps.is_empty() { 0 } else { FLAG_APPS };
+        body.put_u32(enabled | apps | if hidden.is_empty() { 0 } else { FLAG_HIDDEN });
         body.put_u64(self.created.0);
         body.put_u64(self.quota);
         body.put_slice(self.name.as_str().as_bytes());
         body.put_slice(self.hash.as_bytes());
         if !hidden.is_empty() {
             body.put_slice(hidden.join(" ").as_bytes());
+        }
+        if apps != 0 {
+            body.put_u32(to_u32(self.apps.len()));
+            for AppPassword { name, digest, created } in &self.apps {
+                body.put_u64(created.0);
+                body.put_slice(name.as_bytes());
+                body.put_slice(digest);
+            }
         }
         body
     }
@@ -141,9 +174,11 @@ impl Stored for User {
         let hash = fields.text()?.into();
         let hidden = if flags & FLAG_HIDDEN != 0 { fields.text()? } else { "" };
         let imap_hidden = hidden.split(' ').collect();
+        let count = if flags & FLAG_APPS != 0 { fields.u32()? } else { 0 };
+        let apps = (0..count).map(|_| fields.app()).collect::<Result<_, _>>()?;
         fields.end()?;
         let enabled = flags & FLAG_ENABLED != 0;
-        Ok(User { account, name, hash, quota, enabled, imap_hidden, created })
+        Ok(User { account, name, hash, apps, quota, enabled, imap_hidden, created })
     }
 }
 
@@ -282,6 +317,13 @@ impl<'a> Fields<'a> {
     fn text(&mut self) -> Result<&'a str, Damaged> {
         let octets = self.0.slice().map_err(|Short| damaged())?;
         std::str::from_utf8(octets).map_err(|_| Damaged("a directory text is not UTF-8".into()))
+    }
+
+    fn app(&mut self) -> Result<AppPassword, Damaged> {
+        let created = Wall(self.u64()?);
+        let name = self.text()?.into();
+        let digest = self.0.slice().map_err(|Short| damaged())?.into();
+        Ok(AppPassword { name, digest, created })
     }
 
     fn name(&mut self) -> Result<Name, Damaged> {

@@ -85,6 +85,15 @@ impl Snapshot {
         }
     }
 
+    /// The one form of a name that somebody logs in by, whether or not there is such a user.
+    pub fn login_name(&self, name: &str, settings: &Settings) -> String {
+        let lower = name.to_ascii_lowercase();
+        match (name.contains('@'), self.login_domain(settings)) {
+            (false, Some(domain)) => format!("{lower}@{domain}"),
+            _ => lower,
+        }
+    }
+
     /// The entry of exactly this address; no tags, no catch-all.
     pub fn find(&self, address: &str) -> Option<&Entry> {
         let (local, domain) = address.rsplit_once('@')?;

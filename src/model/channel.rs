@@ -11,6 +11,13 @@ pub struct Channel {
     pub certificate: Option<Box<str>>,
 }
 
+/// A connection in clear.
+pub static CLEAR: Channel = Channel {
+    encrypted: false,
+    binding: Binding { exporter: None, end_point: None },
+    certificate: None,
+};
+
 /// Names of this one TLS connection that both ends know and nobody between them can choose
 /// (RFC 5056).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

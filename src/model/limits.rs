@@ -228,8 +228,18 @@ pub const DIRECTORY_CHANGES_MAX: usize = 1_000;
 pub const DIRECTORY_ROWS_MAX: usize = 1_000;
 /// Entries that are looked at for one page of a listing; the page may stay short of rows.
 pub const DIRECTORY_SCAN_MAX: usize = 20_000;
-/// Octets of a stored password hash.
-pub const PASSWORD_HASH_OCTETS_MAX: usize = 512;
+/// Octets of what is stored of a password: its hash, and keys of SCRAM.
+pub const PASSWORD_HASH_OCTETS_MAX: usize = 1_024;
+/// Iterations that stored keys of SCRAM may ask for, of which each client has to do as many.
+pub const SCRAM_ITERATIONS_MAX: u32 = 1_000_000;
+/// Iterations of new keys (RFC 7677 §4 wants 4096 or more).
+pub const SCRAM_ITERATIONS: u32 = 10_000;
+/// Octets of the salt of stored keys.
+pub const SCRAM_SALT_OCTETS_MAX: usize = 64;
+/// Application passwords of one user.
+pub const APP_PASSWORDS_MAX: usize = 64;
+/// Octets of the name of one.
+pub const APP_PASSWORD_NAME_OCTETS_MAX: usize = 64;
 /// Password checks that may wait for a thread; over it the client is told to come back.
 pub const PASSWORD_CHECKS_WAITING_MAX: usize = 256;
 /// Password checks of one account under way at once on one shard, a quarter of those that may wait:

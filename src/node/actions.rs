@@ -2,7 +2,6 @@
 
 use super::{boot, demo, offline, shard};
 use crate::admin::request::{Request, Response};
-use crate::auth;
 use crate::cli::{Actions, Failure, StoreTask};
 use crate::config::{Config, Loaded};
 use std::io::Write;
@@ -22,12 +21,9 @@ impl Actions for Node {
     }
 
     fn hash_password(&self, config: &Config, password: &str) -> Result<String, Failure> {
-        let mut salt = [0; 16];
-        getrandom::fill(&mut salt).map_err(|error| Failure::Failed(error.to_string()))?;
         let prepared = crate::proto::sasl::prepare(password.as_bytes())
             .map_err(|_| Failure::Wrong("the password has characters that none may have".into()))?;
-        auth::hash(&prepared, &salt, shard::cost(config))
-            .map_err(|error| Failure::Failed(error.to_string()))
+        shard::secrets(config, &prepared).map_err(Failure::Failed)
     }
 
     fn ask_stopped(&self, config: &Config, request: &Request) -> Result<Response, Failure> {

@@ -16,7 +16,7 @@ use crate::model::id::{LogId, ShardId};
 use crate::model::limits::{IMAP_COMMAND_OCTETS_MAX, TRACE_OCTETS_MAX};
 use crate::mta::Intake;
 use crate::probe::event::{Level, event};
-use crate::proto::sasl::Policy;
+use crate::proto::sasl::{Hash, Keys, Mechanism, Mechanisms, Policy};
 use crate::proto::{pop3, smtp};
 use crate::queue::Spool;
 use crate::server::draft::Room;
@@ -88,8 +88,10 @@ impl Plan {
         let config = &self.config;
         let shards = usize::from(self.shards);
         let share = |count: u32| usize::try_from(count).unwrap_or(usize::MAX).div_ceil(shards);
-        let policy =
-            Policy { mechanisms: config.auth.mechanisms, plaintext: config.auth.allow_plaintext };
+        let policy = Policy {
+            mechanisms: usable(config.auth.mechanisms),
+            plaintext: config.auth.allow_plaintext,
+        };
         Settings {
             smtp: Rc::new(self.smtp(smtp::Service::Mx, policy)),
             lmtp: Rc::new(self.smtp(smtp::Service::Lmtp, policy)),
@@ -238,6 +240,8 @@ impl Plan {
             per_account_max: config.max_account_checks,
             remembered_max: usize::try_from(config.cache_entries).unwrap_or(usize::MAX),
             remembered_for: config.cache_ttl,
+            scram_iterations: config.scram_iterations,
+            salt_key: self.store_id.to_le_bytes(),
             ..auth::Settings::default()
         }
     }
@@ -253,6 +257,32 @@ fn aside(threads: Pool) -> Rc<Aside> {
         let answer = threads.run(step);
         Box::pin(async move { answer.ok()?.await.ok() })
     })
+}
+
+/// Tokens are of no use where nobody is known who gives them.
+fn usable(mechanisms: Mechanisms) -> Mechanisms {
+    let takes_tokens = |one: &Mechanism| matches!(one, Mechanism::OauthBearer | Mechanism::Xoauth2);
+    mechanisms.each().filter(|one| !takes_tokens(one)).collect()
+}
+
+/// What is stored of a password that was prepared by SASLprep: its hash, and the keys of each SCRAM
+/// that is offered. Takes its time.
+pub fn secrets(config: &Config, password: &str) -> Result<String, String> {
+    let salt = || {
+        let mut salt = [0; 16];
+        getrandom::fill(&mut salt).map(|()| salt).map_err(|error| error.to_string())
+    };
+    let hash = auth::hash(password, &salt()?, cost(config)).map_err(|error| error.to_string())?;
+    let mut words = vec![hash];
+    for hash in [Hash::Sha256, Hash::Sha1] {
+        let scram = |plus| Mechanism::Scram { hash, plus };
+        let mechanisms = config.auth.mechanisms;
+        if mechanisms.has(scram(false)) || mechanisms.has(scram(true)) {
+            let iterations = config.auth.scram_iterations;
+            words.push(Keys::derive(hash, password, &salt()?, iterations).to_string());
+        }
+    }
+    Ok(words.join(" "))
 }
 
 /// What a password hash costs.

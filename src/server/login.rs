@@ -10,18 +10,24 @@
 //! he named), `malformed`, or `later`: too much is under way, or waits, to check it.
 
 use super::shard::Shard;
-use crate::auth::{Claim, Verdict};
+use crate::auth::{self, Proof, Verdict};
 use crate::env::Env;
+use crate::model::channel::Channel;
 use crate::model::id::AccountId;
 use crate::probe::event::{Level, Value, event};
-use crate::proto::sasl::{Credentials, Exchange, Move, Outcome, Turn};
+use crate::proto::sasl::{
+    Claim, Credentials, Discovery, Exchange, Mechanism, Mechanisms, Move, Outcome, Turn, encode,
+};
 use std::net::IpAddr;
 
 /// Where a client stands.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Door {
     pub protocol: &'static str,
     pub peer: IpAddr,
+    pub channel: Channel,
+    /// What it may use.
+    pub offered: Mechanisms,
 }
 
 /// An exchange under way.
@@ -30,13 +36,15 @@ pub struct Attempt {
     exchange: Exchange,
     /// The mechanism, for the log.
     method: &'static str,
+    /// What came out of it, once it is known and the client has still to hear something else.
+    settled: Option<Result<Login, Outcome>>,
 }
 
 /// One who has logged in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Login {
     pub account: AccountId,
-    /// As he called himself.
+    /// As he called himself, or was called by the one who acts for him.
     pub user: Box<str>,
     /// For the log.
     pub method: &'static str,
@@ -52,39 +60,79 @@ pub enum Heard {
 
 impl<E: Env> Shard<E> {
     /// Takes a client's move; `attempt` is the exchange of its session between two of them.
-    pub async fn hear(&self, door: Door, attempt: &mut Option<Box<Attempt>>, said: Move) -> Heard {
+    pub async fn hear(&self, door: &Door, attempt: &mut Option<Box<Attempt>>, said: Move) -> Heard {
         let mut open = match (&said, attempt.take()) {
             (Move::Respond(_), Some(open)) => open,
-            (Move::Begin(mechanism, _), _) => {
-                Box::new(Attempt { exchange: Exchange::new(), method: mechanism.name() })
-            }
+            (Move::Begin(mechanism, _), _) => Box::new(self.attempt(door, *mechanism)),
             (Move::Respond(_), None) => return Heard::Done(Err(Outcome::Malformed)),
         };
-        let method = open.method;
-        match open.exchange.step(said) {
-            Turn::Challenge(octets) => {
-                *attempt = Some(open);
-                Heard::Challenge(octets)
-            }
-            Turn::Check(credentials) => Heard::Done(self.log_in(door, &credentials, method).await),
-            Turn::Malformed => {
-                tell_failed(door, "", method, Outcome::Malformed);
-                Heard::Done(Err(Outcome::Malformed))
+        let mut turn = open.exchange.step(said);
+        loop {
+            turn = match turn {
+                Turn::Challenge(octets) => {
+                    *attempt = Some(open);
+                    return Heard::Challenge(octets);
+                }
+                Turn::Keys { user, hash } => {
+                    let settings = self.settings();
+                    let snapshot = self.directory();
+                    let names = &settings.directory;
+                    open.exchange.keys(self.authenticator.keys(&snapshot, names, &user, hash))
+                }
+                Turn::Check(claim) => {
+                    let done = Box::pin(self.judge(door, &claim, open.method)).await;
+                    let Some(word) = open.exchange.settle(done.is_ok(), &Discovery::default())
+                    else {
+                        return Heard::Done(done);
+                    };
+                    open.settled = Some(done);
+                    Turn::Challenge(word)
+                }
+                Turn::Settled => {
+                    return Heard::Done(open.settled.take().unwrap_or(Err(Outcome::Malformed)));
+                }
+                Turn::Malformed => {
+                    tell_failed(door, "", open.method, Outcome::Malformed);
+                    return Heard::Done(Err(Outcome::Malformed));
+                }
             }
         }
     }
 
-    /// Checks a name and a password.
+    fn attempt(&self, door: &Door, mechanism: Mechanism) -> Attempt {
+        let random: Vec<u8> = (0..3).flat_map(|_| self.env.random().to_le_bytes()).collect();
+        let plus = door.offered.each().any(Mechanism::binds);
+        let exchange = Exchange::new(&door.channel, plus, &encode(&random));
+        Attempt { exchange, method: mechanism.name(), settled: None }
+    }
+
+    /// Checks a name and a password that came without SASL.
     pub async fn log_in(
         &self,
-        door: Door,
-        credentials: &Credentials,
+        door: &Door,
+        credentials: Credentials,
         method: &'static str,
     ) -> Result<Login, Outcome> {
-        let user = &*credentials.user;
-        let outcome = match self.check(door, credentials).await {
+        self.judge(door, &Claim::Password(credentials), method).await
+    }
+
+    async fn judge(
+        &self,
+        door: &Door,
+        claim: &Claim,
+        method: &'static str,
+    ) -> Result<Login, Outcome> {
+        let (user, acting_for) = match claim {
+            Claim::Password(shown) => (Some(&shown.user), shown.acting_for.as_deref()),
+            Claim::Proof { user, acting_for, .. } | Claim::Certificate { user, acting_for } => {
+                (Some(user), acting_for.as_deref())
+            }
+            Claim::Token(token) => (token.user.as_ref(), None),
+        };
+        let user = user.map_or("", |user| &**user);
+        let outcome = match self.check(door, claim).await {
             // Nobody acts for another user yet.
-            Verdict::Account(_) if credentials.acting_for.is_some() => Outcome::Foreign,
+            Verdict::Account(_) if acting_for.is_some() => Outcome::Foreign,
             Verdict::Account(account) => return Ok(Login { account, user: user.into(), method }),
             Verdict::Refused => Outcome::Refused,
             Verdict::Disabled => Outcome::Disabled,
@@ -94,20 +142,32 @@ impl<E: Env> Shard<E> {
         Err(outcome)
     }
 
-    async fn check(&self, door: Door, credentials: &Credentials) -> Verdict {
+    async fn check(&self, door: &Door, claim: &Claim) -> Verdict {
         let snapshot = self.directory();
         let settings = self.settings();
+        let names = &settings.directory;
         let env = self.env.clone();
         let sleep = async move |pause| env.sleep(pause).await;
-        let Credentials { user, password, .. } = credentials;
-        let claim = Claim { user, password: password.expose(), peer: door.peer };
         let now = self.env.now();
-        self.authenticator.verify(&snapshot, &settings.directory, claim, now, sleep).await
+        let peer = door.peer;
+        match claim {
+            Claim::Password(Credentials { user, password, .. }) => {
+                let claim = auth::Claim { user, password: password.expose(), peer };
+                self.authenticator.verify(&snapshot, names, claim, now, sleep).await
+            }
+            Claim::Proof { user, is_right, .. } => {
+                let proof = Proof { user, is_right: *is_right, peer };
+                self.authenticator.prove(&snapshot, names, proof, now, sleep).await
+            }
+            Claim::Certificate { user, .. } => self.authenticator.known(&snapshot, names, user),
+            // No authorization server is known.
+            Claim::Token(_) => Verdict::Refused,
+        }
     }
 }
 
 /// Writes the line of a login that came to nothing.
-pub fn tell_failed(door: Door, user: &str, method: &str, outcome: Outcome) {
+pub fn tell_failed(door: &Door, user: &str, method: &str, outcome: Outcome) {
     let why = match outcome {
         Outcome::Accepted | Outcome::Refused => "refused",
         Outcome::Disabled => "disabled",

@@ -232,14 +232,14 @@ impl<E: Env> Driver<E> {
                 Step::Continue => {}
                 Step::Login(credentials) => {
                     let shard = Rc::clone(&self.shard);
-                    let login = Box::pin(shard.log_in(self.door(), &credentials, "USER")).await;
+                    let login = Box::pin(shard.log_in(&self.door(), credentials, "USER")).await;
                     if !Box::pin(self.on_login(conn, login)).await? {
                         return Ok(Goes::Moved);
                     }
                 }
                 Step::Auth(said) => {
                     let shard = Rc::clone(&self.shard);
-                    match Box::pin(shard.hear(self.door(), &mut self.attempt, said)).await {
+                    match Box::pin(shard.hear(&self.door(), &mut self.attempt, said)).await {
                         Heard::Challenge(octets) => self.session.challenge(&octets, &mut self.out),
                         Heard::Done(login) => {
                             if !Box::pin(self.on_login(conn, login)).await? {
@@ -258,7 +258,12 @@ impl<E: Env> Driver<E> {
     }
 
     fn door(&self) -> Door {
-        Door { protocol: "pop3", peer: self.peer }
+        Door {
+            protocol: "pop3",
+            peer: self.peer,
+            channel: self.session.channel().clone(),
+            offered: self.session.mechanisms(),
+        }
     }
 
     /// False: the session moves to another shard; `login` says whose it is.

@@ -4,10 +4,12 @@
 use super::{Maildrop, Sending, Session, Settings, Step, Verdict, octets_sent};
 use crate::bytes::chain::{Chain, Shared};
 use crate::bytes::codec::to_usize;
-use crate::model::channel::Channel;
+use crate::model::channel::{CLEAR, Channel};
 use crate::model::limits::SASL_LINE_OCTETS_MAX;
 use crate::model::limits::{POP3_LINE_OCTETS_MAX, REPLY_OCTETS_PENDING_MAX};
-use crate::proto::sasl::{Credentials, Exchange, Policy, Turn};
+use crate::proto::sasl::{
+    Claim, Credentials, Discovery, Exchange, Keys, Move, Policy, Token, Turn,
+};
 use crate::wire::pop3::put_number;
 use std::cell::Cell;
 use std::rc::Rc;
@@ -71,6 +73,8 @@ pub(super) struct World {
     pub removed: Vec<u32>,
     pub logins: Vec<String>,
     exchange: Exchange,
+    /// Who has shown what, until the client has heard the last challenge.
+    shown: (Box<str>, &'static str),
 }
 
 impl World {
@@ -97,7 +101,8 @@ impl World {
             closed: false,
             removed: Vec::new(),
             logins: Vec::new(),
-            exchange: Exchange::new(),
+            exchange: Exchange::new(&CLEAR, false, "snonce"),
+            shown: <_>::default(),
         }
     }
 
@@ -113,11 +118,7 @@ impl World {
                 Step::Read => break,
                 Step::Continue => {}
                 Step::Login(credentials) => self.log_in(&credentials),
-                Step::Auth(said) => match self.exchange.step(said) {
-                    Turn::Challenge(octets) => self.session.challenge(&octets, &mut self.out),
-                    Turn::Check(credentials) => self.log_in(&credentials),
-                    Turn::Malformed => self.session.login(Verdict::Malformed, &mut self.out),
-                },
+                Step::Auth(said) => self.authenticate(said),
                 Step::Retrieve { index } => {
                     let owner = Rc::clone(&self.mails[nth(index)].octets);
                     let size = octets_sent(&owner);
@@ -159,6 +160,45 @@ impl World {
     fn flush(&mut self, sent: &mut Vec<u8>) {
         sent.extend(self.out.to_vec());
         self.out.consume(self.out.len());
+    }
+
+    fn authenticate(&mut self, said: Move) {
+        if let Move::Begin(..) = said {
+            self.exchange = Exchange::new(self.session.channel(), false, "snonce");
+        }
+        let mut turn = self.exchange.step(said);
+        loop {
+            turn = match turn {
+                Turn::Challenge(octets) => {
+                    return self.session.challenge(&octets, &mut self.out);
+                }
+                Turn::Keys { hash, .. } => {
+                    self.exchange.keys(Keys::derive(hash, "secret", b"salt", 1))
+                }
+                Turn::Check(Claim::Password(credentials)) => return self.log_in(&credentials),
+                Turn::Check(claim) => {
+                    let (user, is_right) = match claim {
+                        Claim::Proof { user, is_right, .. } => (user, is_right),
+                        Claim::Token(Token { user, token }) => {
+                            (user.unwrap_or_default(), token.expose() == "good")
+                        }
+                        Claim::Password(_) | Claim::Certificate { .. } => ("".into(), false),
+                    };
+                    self.shown = (user, if is_right { "secret" } else { "wrong" });
+                    match self.exchange.settle(is_right, &Discovery::default()) {
+                        Some(octets) => Turn::Challenge(octets),
+                        None => Turn::Settled,
+                    }
+                }
+                Turn::Settled => {
+                    let (user, password) = std::mem::take(&mut self.shown);
+                    return self.log_in(&Credentials::new(&user, password));
+                }
+                Turn::Malformed => {
+                    return self.session.login(Verdict::Malformed, &mut self.out);
+                }
+            }
+        }
     }
 
     fn log_in(&mut self, credentials: &Credentials) {

@@ -3,7 +3,7 @@
 use super::{Maildrop, Settings, Step, Verdict};
 use crate::bytes::chain::Chain;
 use crate::bytes::codec::to_usize;
-use crate::model::channel::Channel;
+use crate::model::channel::{CLEAR, Channel};
 use crate::model::limits::{
     POP3_LINE_OCTETS_MAX, POP3_LISTING_OCTETS_TARGET, POP3_SKIP_OCTETS_MAX, SASL_LINE_OCTETS_MAX,
 };
@@ -25,6 +25,8 @@ pub struct Session<M> {
     logins_failed: u8,
     errors: u32,
     skipping: Option<Skipping>,
+    /// `None`: in clear.
+    channel: Option<Box<Channel>>,
     /// Passwords may be sent on this connection, with USER and PASS too.
     passwords: bool,
     /// What AUTH offers here and now.
@@ -48,6 +50,7 @@ pub struct Departed {
     utf8: bool,
     logins_failed: u8,
     errors: u32,
+    channel: Option<Box<Channel>>,
     passwords: bool,
     mechanisms: Mechanisms,
 }
@@ -77,8 +80,9 @@ impl<M: Maildrop> Session<M> {
             logins_failed: 0,
             errors: 0,
             skipping: None,
-            passwords: settings.auth.takes_passwords(&Channel::default()),
-            mechanisms: settings.auth.offered(&Channel::default()),
+            channel: None,
+            passwords: settings.auth.takes_passwords(&CLEAR),
+            mechanisms: settings.auth.offered(&CLEAR),
             state: State::Authorization,
         }
     }
@@ -88,6 +92,17 @@ impl<M: Maildrop> Session<M> {
         self.encrypted = channel.encrypted;
         self.passwords = self.settings.auth.takes_passwords(channel);
         self.mechanisms = self.settings.auth.offered(channel);
+        self.channel = Some(Box::new(channel.clone()));
+    }
+
+    /// What the connection is.
+    pub fn channel(&self) -> &Channel {
+        self.channel.as_deref().unwrap_or(&CLEAR)
+    }
+
+    /// What AUTH offers here and now.
+    pub fn mechanisms(&self) -> Mechanisms {
+        self.mechanisms
     }
 
     /// Writes the greeting. It has no timestamp, as there is no APOP (RFC 1939 §4), and names no
@@ -174,16 +189,33 @@ impl<M: Maildrop> Session<M> {
     /// go on with it; what was written is sent before, what was read and not used up goes with it.
     pub fn depart(self) -> Departed {
         assert!(matches!(self.state, State::Verifying), "only a login moves a session");
-        let Session { settings, encrypted, utf8, logins_failed, errors, .. } = self;
-        let Session { passwords, mechanisms, .. } = self;
-        Departed { settings, encrypted, utf8, logins_failed, errors, passwords, mechanisms }
+        let Session {
+            settings, encrypted, utf8, logins_failed, errors, channel, passwords, mechanisms, ..
+        } = self;
+        Departed {
+            settings,
+            encrypted,
+            utf8,
+            logins_failed,
+            errors,
+            channel,
+            passwords,
+            mechanisms,
+        }
     }
 
     /// Goes on with a session of another shard; [`Session::login`] is to be called next.
-    #[expect(clippy::needless_pass_by_value, reason = "a session is not to be in two places")]
     pub fn arrive(departed: Departed) -> Session<M> {
-        let Departed { settings, encrypted, utf8, logins_failed, errors, .. } = departed;
-        let Departed { passwords, mechanisms, .. } = departed;
+        let Departed {
+            settings,
+            encrypted,
+            utf8,
+            logins_failed,
+            errors,
+            channel,
+            passwords,
+            mechanisms,
+        } = departed;
         Session {
             settings,
             encrypted,
@@ -191,6 +223,7 @@ impl<M: Maildrop> Session<M> {
             logins_failed,
             errors,
             skipping: None,
+            channel,
             passwords,
             mechanisms,
             state: State::Verifying,
@@ -363,7 +396,8 @@ impl<M: Maildrop> Session<M> {
             return self.bad(b"-ERR unknown mechanism\r\n", out);
         };
         if !self.mechanisms.has(mechanism) {
-            if self.settings.auth.mechanisms.has(mechanism) {
+            let in_clear = self.settings.auth.mechanisms.has(mechanism) && !self.passwords;
+            if in_clear && mechanism.shows_password() {
                 return self.no_plaintext(out);
             }
             return self.bad(b"-ERR this mechanism is not offered\r\n", out);

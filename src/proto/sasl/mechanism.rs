@@ -1,19 +1,39 @@
 //! The mechanisms by their names, and which of them are offered.
 
+use super::Hash;
 use crate::model::channel::Channel;
 use std::fmt;
 
 /// A way to authenticate (RFC 4422 §3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mechanism {
-    /// Name and password in clear, asked for one after the other. In no RFC, and in many clients.
-    Login,
+    /// The password is proven, and stays where it is (RFC 5802, RFC 7677). `plus`: on this one
+    /// connection.
+    Scram { hash: Hash, plus: bool },
+    /// A token of an authorization server (RFC 7628).
+    OauthBearer,
+    /// The same before there was an RFC for it.
+    Xoauth2,
+    /// The certificate that the client has shown to TLS (RFC 4422 appendix A).
+    External,
     /// Name and password in clear (RFC 4616).
     Plain,
+    /// Name and password in clear, asked for one after the other. In no RFC, and in many clients.
+    Login,
 }
 
 /// All of them, the best first.
-pub const ALL: [Mechanism; 2] = [Mechanism::Plain, Mechanism::Login];
+pub const ALL: [Mechanism; 9] = [
+    Mechanism::Scram { hash: Hash::Sha256, plus: true },
+    Mechanism::Scram { hash: Hash::Sha1, plus: true },
+    Mechanism::Scram { hash: Hash::Sha256, plus: false },
+    Mechanism::Scram { hash: Hash::Sha1, plus: false },
+    Mechanism::OauthBearer,
+    Mechanism::Xoauth2,
+    Mechanism::External,
+    Mechanism::Plain,
+    Mechanism::Login,
+];
 
 impl Mechanism {
     /// The mechanism of that name, in any case; `None` if there is none.
@@ -23,16 +43,45 @@ impl Mechanism {
 
     pub const fn name(self) -> &'static str {
         match self {
-            Mechanism::Login => "LOGIN",
+            Mechanism::Scram { hash: Hash::Sha256, plus: true } => "SCRAM-SHA-256-PLUS",
+            Mechanism::Scram { hash: Hash::Sha1, plus: true } => "SCRAM-SHA-1-PLUS",
+            Mechanism::Scram { hash: Hash::Sha256, plus: false } => "SCRAM-SHA-256",
+            Mechanism::Scram { hash: Hash::Sha1, plus: false } => "SCRAM-SHA-1",
+            Mechanism::OauthBearer => "OAUTHBEARER",
+            Mechanism::Xoauth2 => "XOAUTH2",
+            Mechanism::External => "EXTERNAL",
             Mechanism::Plain => "PLAIN",
+            Mechanism::Login => "LOGIN",
         }
     }
 
-    /// Whoever listens on the wire learns the password: not to be had without TLS by default.
+    /// Whoever listens on the wire learns the password, or a token that is as good: not to be had
+    /// without TLS by default.
     pub const fn shows_password(self) -> bool {
         match self {
-            Mechanism::Login | Mechanism::Plain => true,
+            Mechanism::Login | Mechanism::Plain | Mechanism::OauthBearer | Mechanism::Xoauth2 => {
+                true
+            }
+            Mechanism::Scram { .. } | Mechanism::External => false,
         }
+    }
+
+    /// It binds to the channel (RFC 5056).
+    pub const fn binds(self) -> bool {
+        matches!(self, Mechanism::Scram { plus: true, .. })
+    }
+
+    /// Whether such a connection has what it needs.
+    fn is_fit(self, channel: &Channel) -> bool {
+        match self {
+            Mechanism::External => channel.certificate.is_some(),
+            _ => !self.binds() || channel.binding.is_some(),
+        }
+    }
+
+    fn bit(self) -> u16 {
+        let index = ALL.iter().position(|one| *one == self);
+        1 << index.expect("all mechanisms are in the list of all")
     }
 }
 
@@ -44,12 +93,12 @@ impl Mechanisms {
     pub const NONE: Mechanisms = Mechanisms(0);
 
     #[must_use]
-    pub const fn with(self, mechanism: Mechanism) -> Mechanisms {
-        Mechanisms(self.0 | 1 << mechanism as u16)
+    pub fn with(self, mechanism: Mechanism) -> Mechanisms {
+        Mechanisms(self.0 | mechanism.bit())
     }
 
-    pub const fn has(self, mechanism: Mechanism) -> bool {
-        self.0 & 1 << mechanism as u16 != 0
+    pub fn has(self, mechanism: Mechanism) -> bool {
+        self.0 & mechanism.bit() != 0
     }
 
     pub const fn is_empty(self) -> bool {
@@ -104,7 +153,8 @@ impl Policy {
     /// What is offered on such a connection.
     pub fn offered(self, channel: &Channel) -> Mechanisms {
         let passwords = self.takes_passwords(channel);
-        let is_usable = |one: &Mechanism| passwords || !one.shows_password();
+        let is_usable =
+            |one: &Mechanism| (passwords || !one.shows_password()) && one.is_fit(channel);
         self.mechanisms.each().filter(is_usable).collect()
     }
 }
@@ -138,5 +188,17 @@ mod tests {
         let open = Policy { plaintext: true, ..policy };
         assert!(open.offered(&clear).has(Mechanism::Login));
         assert!(Policy::NOTHING.offered(&tls).is_empty());
+    }
+
+    #[test]
+    fn offers_what_the_connection_has() {
+        let offered = |channel: &Channel| Policy::default().offered(channel).to_string();
+        let mut channel = Channel::default();
+        assert_eq!(offered(&channel), "SCRAM-SHA-256 SCRAM-SHA-1");
+        channel.encrypted = true;
+        channel.certificate = Some("bob".into());
+        channel.binding.exporter = Some([0; 32]);
+        let all: Vec<&str> = ALL.iter().map(|one| one.name()).collect();
+        assert_eq!(offered(&channel), all.join(" "));
     }
 }

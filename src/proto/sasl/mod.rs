@@ -13,17 +13,22 @@
 //! Illegal: to print, log or keep a password. [`Secret`] shows itself to nobody by accident.
 
 mod exchange;
+mod keys;
 mod login;
 mod mechanism;
+mod oauth;
 mod plain;
+mod scram;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::borrow::Cow;
 use std::fmt;
 
-pub use exchange::{Exchange, Turn};
+pub use exchange::{Claim, Exchange, Turn};
+pub use keys::{Hash, Keys, equal};
 pub use mechanism::{ALL, Mechanism, Mechanisms, Policy};
+pub use oauth::{Discovery, Token};
 
 /// What one who wants to log in has said.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,8 +11,10 @@ use super::{
 };
 use crate::bytes::chain::Chain;
 use crate::model::address::Address;
-use crate::model::channel::Channel;
-use crate::proto::sasl::{self, Exchange, Move, Policy, Turn};
+use crate::model::channel::{CLEAR, Channel};
+use crate::proto::sasl::{
+    self, Claim, Discovery, Exchange, Keys, Mechanism, Move, Policy, Token, Turn,
+};
 use crate::wire::address::{ForwardPath, parse_mailbox};
 use crate::wire::smtp::reply::Reply;
 use crate::wire::text::TextScan;
@@ -36,6 +38,7 @@ pub struct Replay {
     held: Vec<u8>,
     said: Vec<u8>,
     exchange: Exchange,
+    settled: sasl::Outcome,
     draft: Option<Message>,
     stored: Vec<Message>,
     closed: bool,
@@ -58,7 +61,8 @@ impl Replay {
             text_line_max,
             held: Vec::new(),
             said: out.to_vec(),
-            exchange: Exchange::new(),
+            exchange: Exchange::new(&CLEAR, false, "snonce"),
+            settled: sasl::Outcome::Refused,
             draft: None,
             stored: Vec::new(),
             closed: false,
@@ -169,16 +173,28 @@ impl Replay {
     }
 
     fn authenticate(&mut self, said: Move, out: &mut Chain) {
-        let outcome = match self.exchange.step(said) {
-            Turn::Challenge(octets) => return self.session.challenge(&octets, out),
-            Turn::Check(shown) => match (&*shown.user, shown.password.expose()) {
-                ("user", "secret") if shown.acting_for.is_some() => sasl::Outcome::Foreign,
-                ("user", "secret") => sasl::Outcome::Accepted,
-                ("off", "secret") => sasl::Outcome::Disabled,
-                ("busy", _) => sasl::Outcome::Later,
-                _ => sasl::Outcome::Refused,
-            },
-            Turn::Malformed => sasl::Outcome::Malformed,
+        if let Move::Begin(..) = said {
+            let plus = self.session.mechanisms().each().any(Mechanism::binds);
+            self.exchange = Exchange::new(self.session.channel(), plus, "snonce");
+        }
+        let mut turn = self.exchange.step(said);
+        let outcome = loop {
+            turn = match turn {
+                Turn::Challenge(octets) => return self.session.challenge(&octets, out),
+                Turn::Keys { hash, .. } => {
+                    self.exchange.keys(Keys::derive(hash, "secret", b"salt", 1))
+                }
+                Turn::Check(claim) => {
+                    self.settled = judge(&claim);
+                    let accepted = self.settled == sasl::Outcome::Accepted;
+                    match self.exchange.settle(accepted, &Discovery::default()) {
+                        Some(octets) => Turn::Challenge(octets),
+                        None => break self.settled,
+                    }
+                }
+                Turn::Settled => break self.settled,
+                Turn::Malformed => break sasl::Outcome::Malformed,
+            }
         };
         self.session.authenticated(outcome, out);
     }
@@ -199,6 +215,24 @@ impl Replay {
             }
             None => self.session.found(Found::Refused(UNKNOWN), out),
         }
+    }
+}
+
+fn judge(claim: &Claim) -> sasl::Outcome {
+    let (user, acting_for, is_right) = match claim {
+        Claim::Password(shown) => {
+            (&*shown.user, &shown.acting_for, shown.password.expose() == "secret")
+        }
+        Claim::Proof { user, acting_for, is_right } => (&**user, acting_for, *is_right),
+        Claim::Token(Token { token, .. }) => ("user", &None, token.expose() == "good"),
+        Claim::Certificate { user, acting_for } => (&**user, acting_for, true),
+    };
+    match (user, is_right) {
+        ("busy", _) => sasl::Outcome::Later,
+        ("off", true) => sasl::Outcome::Disabled,
+        ("user", true) if acting_for.is_some() => sasl::Outcome::Foreign,
+        ("user", true) => sasl::Outcome::Accepted,
+        _ => sasl::Outcome::Refused,
     }
 }
 

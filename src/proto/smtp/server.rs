@@ -26,7 +26,7 @@ use super::{Service, Settings};
 use crate::bytes::chain::Chain;
 use crate::bytes::codec::to_u64;
 use crate::model::address::Address;
-use crate::model::channel::Channel;
+use crate::model::channel::{CLEAR, Channel};
 use crate::model::limits::{SASL_LINE_OCTETS_MAX, SMTP_LINE_SKIPPED_OCTETS_MAX};
 use crate::model::reply::Class;
 use crate::proto::sasl::{Mechanisms, Move};
@@ -186,6 +186,8 @@ pub struct Session {
     junk: u32,
     /// See [`Session::takes_flush`].
     flush: bool,
+    /// `None`: in clear.
+    channel: Option<Box<Channel>>,
     /// What AUTH offers here and now.
     mechanisms: Mechanisms,
     is_authenticated: bool,
@@ -197,7 +199,7 @@ pub struct Session {
 impl Session {
     pub fn new(settings: Rc<Settings>) -> Session {
         let state = State::Command(Place::Ready);
-        let mechanisms = settings.auth.offered(&Channel::default());
+        let mechanisms = settings.auth.offered(&CLEAR);
         Session {
             settings,
             state,
@@ -206,6 +208,7 @@ impl Session {
             errors: 0,
             junk: 0,
             flush: false,
+            channel: None,
             mechanisms,
             is_authenticated: false,
             logins_failed: 0,
@@ -217,6 +220,17 @@ impl Session {
     pub fn secure(&mut self, channel: &Channel) {
         self.encrypted = channel.encrypted;
         self.mechanisms = self.settings.auth.offered(channel);
+        self.channel = Some(Box::new(channel.clone()));
+    }
+
+    /// What the connection is.
+    pub fn channel(&self) -> &Channel {
+        self.channel.as_deref().unwrap_or(&CLEAR)
+    }
+
+    /// What AUTH offers here and now.
+    pub fn mechanisms(&self) -> Mechanisms {
+        self.mechanisms
     }
 
     /// The client has shown who it is.

@@ -103,10 +103,10 @@ impl<E: Env> Driver<E> {
         if let (Ok(user), Ok(password)) = (sasl::prepare(&user), sasl::prepare(&password)) {
             let credentials = Credentials::new(&user, &password);
             let shard = Rc::clone(&self.shard);
-            let login = Box::pin(shard.log_in(self.door(), &credentials, "LOGIN")).await;
+            let login = Box::pin(shard.log_in(&self.door(), credentials, "LOGIN")).await;
             self.on_login(tag, login).await
         } else {
-            tell_failed(self.door(), "", "LOGIN", sasl::Outcome::Malformed);
+            tell_failed(&self.door(), "", "LOGIN", sasl::Outcome::Malformed);
             Ok(self.refuse_login(sasl::Outcome::Malformed))
         }
     }
@@ -126,7 +126,11 @@ impl<E: Env> Driver<E> {
             return Ok(Done::No(Some(Word::Cannot), "this mechanism is not offered"));
         };
         if !policy.offered(&self.channel).has(mechanism) {
-            return Ok(Done::No(Some(Word::PrivacyRequired), "not in clear"));
+            return Ok(if self.channel.encrypted {
+                Done::No(Some(Word::Cannot), "not on this connection")
+            } else {
+                Done::No(Some(Word::PrivacyRequired), "not in clear")
+            });
         }
         let initial = initial.map(|initial| sasl::initial_response(&initial.0.octets()));
         match initial.transpose() {
@@ -149,12 +153,17 @@ impl<E: Env> Driver<E> {
     }
 
     fn door(&self) -> Door {
-        Door { protocol: "imap", peer: self.peer }
+        Door {
+            protocol: "imap",
+            peer: self.peer,
+            channel: self.channel.clone(),
+            offered: self.shard.settings().imap.auth.offered(&self.channel),
+        }
     }
 
     async fn hear(&mut self, tag: &str, said: Move) -> Outcome {
         let shard = Rc::clone(&self.shard);
-        match Box::pin(shard.hear(self.door(), &mut self.attempt, said)).await {
+        match Box::pin(shard.hear(&self.door(), &mut self.attempt, said)).await {
             Heard::Challenge(octets) => {
                 self.out.put(format!("+ {}\r\n", sasl::encode(&octets)).as_bytes());
                 self.mode = Mode::Sasl { tag: tag.into() };

@@ -22,9 +22,14 @@ impl<E: Env> Driver<E> {
         if self.turns_away() {
             return;
         }
-        let door = Door { protocol: "smtp", peer: self.peer };
+        let door = Door {
+            protocol: "smtp",
+            peer: self.peer,
+            channel: self.session.channel().clone(),
+            offered: self.session.mechanisms(),
+        };
         let mut out = Chain::new();
-        match self.shard.hear(door, &mut self.attempt, said).await {
+        match self.shard.hear(&door, &mut self.attempt, said).await {
             Heard::Challenge(octets) => self.session.challenge(&octets, &mut out),
             Heard::Done(Ok(login)) => {
                 self.shard.figures.smtp_logins.one();

@@ -62,8 +62,8 @@ impl Session {
             return self.refuse(reply::UNKNOWN_MECHANISM, out);
         };
         if !self.mechanisms.has(mechanism) {
-            // It shows a password, and this connection does not hide it.
-            let in_clear = self.settings.auth.mechanisms.has(mechanism);
+            let in_clear =
+                self.settings.auth.mechanisms.has(mechanism) && !self.channel().encrypted;
             let refusal = if in_clear { reply::NEEDS_TLS } else { reply::UNKNOWN_MECHANISM };
             return self.refuse(refusal, out);
         }
