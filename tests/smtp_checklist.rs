@@ -23,7 +23,7 @@ const LINES: [(u16, u16); 9] = [
 ];
 
 /// What has no test yet, since it is not built.
-const GAPS: &[u16] = &[9, 73, 110, 111, 112, 113, 114, 115, 116, 117, 118, 119, 120, 121, 122];
+const GAPS: &[u16] = &[73, 110, 111, 112, 113, 114, 121, 122];
 
 #[test]
 fn every_line_has_a_test_that_exists() {

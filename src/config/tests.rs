@@ -139,6 +139,30 @@ fn names_capabilities_that_cannot_be_hidden_and_clients_without_a_mark() {
 }
 
 #[test]
+fn names_what_nobody_can_be_allowed_to_send() {
+    check(
+        r#"
+[submission]
+from = "maybe"
+max_recipients = 1
+messages_per_hour = -1
+[[submission.allow]]
+user = "ann"
+[[submission.allow]]
+user = "ann@example.org"
+send_as = ["*", "*@shop.example"]
+"#,
+        &expect![[r#"
+            pombal.toml:3:8: `submission.from` cannot be "maybe"; allowed: "refuse", "sender" or "take"
+            pombal.toml:4:18: `submission.max_recipients` cannot be 1; allowed: a number from 100 to 100000
+            pombal.toml:5:21: `submission.messages_per_hour` cannot be -1; allowed: a number from 0 to 1000000000
+            pombal.toml:6:1: `submission.allow[0].send_as` is missing; allowed: a list of addresses; "*@example.org" is all of a domain
+            pombal.toml:7:8: `submission.allow[0].user` cannot be "ann"; allowed: an address
+            pombal.toml:10:12: `submission.allow[1].send_as`: "*" is no address; allowed: a list of addresses; "*@example.org" is all of a domain"#]],
+    );
+}
+
+#[test]
 fn goes_on_behind_broken_syntax() {
     check(
         "shards = \n[smtp]\nvrfy = maybe\nexpn = 3\n",

@@ -468,6 +468,13 @@ mod tests {
             max_junk_commands = 16
             min_data_rate = 17
             odd_hello = true
+            [submission]
+            max_recipients = 111
+            recipients_per_day = 24
+            hide_client = true
+            [[submission.allow]]
+            user = "a@b.example"
+            send_as = ["*@c.example"]
             [pop3]
             max_errors = 18
             max_failed_logins = 19
@@ -484,6 +491,10 @@ mod tests {
         assert_eq!((smtp.command_line_max, smtp.text_line_max), (3_072, 1_004));
         assert_eq!((smtp.errors_max, smtp.junk_commands_max), (15, 16));
         assert_eq!((sessions.message_rate_min, smtp.dialect.odd_hello), (17, true));
+        let submission = &sessions.submission;
+        assert_eq!((sessions.submissions.recipients_max, smtp.recipients_max), (111, 1_000));
+        assert_eq!((submission.rates.recipients_a_day, submission.hide_client), (24, true));
+        assert_eq!(submission.send_as.len(), 1);
         let pop3 = sessions.pop3;
         assert_eq!((pop3.errors_max, pop3.logins_failed_max), (18, 19));
         // Shared out over four shards, and not.
