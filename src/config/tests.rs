@@ -241,12 +241,10 @@ fn refuses_lmtp_on_the_port_of_smtp() {
 #[test]
 fn the_embedded_defaults_listen_on_the_usual_ports() {
     let config = parse(EMBEDDED_NAME, EMBEDDED).expect("the embedded defaults are right").config;
-    let ports: Vec<u16> = [&config.listen.smtp, &config.listen.lmtp, &config.listen.pop3]
-        .into_iter()
-        .flatten()
-        .map(SocketAddr::port)
-        .collect();
-    assert_eq!(ports, [25, 25, 24, 110, 110]);
+    let Listen { smtp, lmtp, submission, pop3, .. } = &config.listen;
+    let ports: Vec<u16> =
+        [smtp, lmtp, submission, pop3].into_iter().flatten().map(SocketAddr::port).collect();
+    assert_eq!(ports, [25, 25, 24, 587, 587, 110, 110]);
     assert_eq!(config.smtp.max_message_size, crate::model::limits::MESSAGE_OCTETS_MAX);
 }
 

@@ -100,6 +100,9 @@ impl<E: Env> Driver<E> {
         if let Some(name) = &name {
             fields.push(("name", (&**name).into()));
         }
+        if let Some(login) = &self.login {
+            fields.push(("user", (&*login.user).into()));
+        }
         if let Some(login) = self.guest.login() {
             fields.push(("login", login.into()));
         }
