@@ -81,6 +81,9 @@ mod privileges;
 #[path = "e2e/protect.rs"]
 mod protect;
 #[cfg(test)]
+#[path = "e2e/proxies.rs"]
+mod proxies;
+#[cfg(test)]
 #[path = "e2e/proxy.rs"]
 mod proxy;
 #[cfg(test)]
