@@ -10,7 +10,7 @@
 //!   6  auth                            credentials, throttle
 //!   5  mailbox  queue  directory       state machines applied from the log
 //!   4  store  mesh  dns                the segment log; calls between shards; what the DNS says
-//!   3  env  concierge                  the machine: ring (glommio) or sim (a seed); tokio's thread
+//!   3  env  concierge  acme            the machine: ring (glommio) or sim (a seed); tokio's threads
 //!   2  proto  policy                   protocol machines, sans I/O; what is held against a client
 //!   1  wire                            octets <-> representations, zero-copy
 //!   0  bytes  model  probe             buffers, nouns, counters
@@ -31,7 +31,9 @@ pub mod proto;
 pub mod concierge;
 pub mod env;
 
+pub mod acme;
 pub mod dns;
+
 pub mod mesh;
 pub mod store;
 pub mod tls;

@@ -12,6 +12,9 @@
 #[path = "e2e/accounts.rs"]
 mod accounts;
 #[cfg(test)]
+#[path = "e2e/acme.rs"]
+mod acme;
+#[cfg(test)]
 #[path = "e2e/client.rs"]
 mod client;
 #[cfg(test)]

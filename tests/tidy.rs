@@ -25,6 +25,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("sieve", &[ZERO, "wire"]),
     ("env", &[ZERO]),
     ("concierge", &[ZERO]),
+    ("acme", &[ZERO]),
     ("store", &[ZERO, "env"]),
     ("mesh", &[ZERO, "env"]),
     ("dns", &[ZERO, "wire env concierge"]),
@@ -48,7 +49,7 @@ const MACROS: &[(&str, &str)] = &[("figures", "probe")];
 /// Where each of these may be named. A path ends in `/` or is a whole file.
 const FENCED: &[(&str, &[&str])] = &[
     ("glommio", &["src/env/ring/"]),
-    ("tokio", &["src/concierge/", "loadgen/"]),
+    ("tokio", &["src/concierge/", "src/acme/", "loadgen/"]),
     // The ring, and one system call each: the niceness of the password threads, signal masks.
     ("unsafe", &["src/env/ring/", "src/auth/pool.rs", "src/node/signals.rs", "loadgen/"]),
 ];

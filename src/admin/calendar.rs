@@ -13,7 +13,7 @@ struct Parts {
 }
 
 /// `2026-11-25T04:10:45.123456Z` (RFC 3339 §5.6).
-pub(super) fn rfc3339(at: Wall) -> String {
+pub(crate) fn rfc3339(at: Wall) -> String {
     let Parts { year, month, day, second_of_day, micros, .. } = parts(at);
     let (hour, minute, second) = clock(second_of_day);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")

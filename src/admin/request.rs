@@ -14,6 +14,8 @@ pub enum Request {
     Directory(DirectoryRequest),
     /// Figures of the store.
     StoreStats,
+    /// A certificate of the authority, now.
+    CertRenew,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

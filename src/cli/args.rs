@@ -72,6 +72,9 @@ pub(super) enum Command {
     /// Other addresses of users, lists, and catch-alls.
     #[command(subcommand)]
     Alias(AliasCommand),
+    /// Certificates: what they are for, how long they hold, and how an authority is asked for them.
+    #[command(subcommand)]
+    Cert(CertCommand),
     /// The outgoing queue (not built yet).
     Queue(Rest),
     /// The log on disk.
@@ -159,6 +162,14 @@ pub(super) enum AliasCommand {
     },
     /// All aliases, or those of one domain.
     List { domain: Option<String> },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum CertCommand {
+    /// All certificates that the configuration names, and that of the authority (ACME).
+    List,
+    /// Have the running server ask the authority for a new certificate now; waits for it.
+    Renew,
 }
 
 #[derive(Debug, Subcommand)]

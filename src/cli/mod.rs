@@ -9,6 +9,7 @@
 
 mod account;
 mod args;
+mod cert;
 mod check;
 mod doctor;
 mod show;
@@ -16,7 +17,7 @@ mod show;
 use crate::admin::request::{Request, Response};
 use crate::admin::socket::{AskError, ask};
 use crate::config::{self, Config, Loaded, Mistake};
-use args::{Arguments, Command, StoreCommand};
+use args::{Arguments, CertCommand, Command, StoreCommand};
 use clap::{CommandFactory, Parser};
 use std::ffi::OsString;
 use std::io::Write;
@@ -148,6 +149,8 @@ impl Session<'_> {
                 self.store(&StoreTask::Dump { log: *log }, out)
             }
             Command::Store(StoreCommand::Compact) => Err(not_built("store compact")),
+            Command::Cert(CertCommand::List) => cert::list(&self.load()?.config, self.json, out),
+            Command::Cert(CertCommand::Renew) => cert::renew(&self.load()?.config, self.json, out),
             Command::Queue(rest) => Err(not_built(&rest.named("queue"))),
             Command::Import(rest) => Err(not_built(&rest.named("import"))),
             Command::Export(rest) => Err(not_built(&rest.named("export"))),

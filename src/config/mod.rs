@@ -20,6 +20,7 @@ pub use names::{DomainPattern, HostName, Mailbox, RelayHost};
 pub use reader::{Mistake, Setting};
 pub use units::Network;
 
+use crate::acme::Challenge;
 use crate::model::limits::CONFIG_OCTETS_MAX;
 use crate::policy::Checks;
 use crate::policy::dns_list::List;
@@ -64,6 +65,8 @@ pub struct Config {
     pub log: Log,
     pub dns: Dns,
     pub queue: Queue,
+    /// Where an authority hands out the certificate.
+    pub acme: Option<Acme>,
     /// First match wins.
     pub routes: Vec<Route>,
 }
@@ -113,6 +116,23 @@ pub struct Tls {
     pub handshake_timeout: Duration,
     /// Threads that sign with RSA keys, beside the shards.
     pub signing_threads: u16,
+}
+
+/// Certificates that an authority hands out by itself (RFC 8555).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acme {
+    /// The authority's directory.
+    pub directory: String,
+    pub contact: Vec<Mailbox>,
+    /// What the certificate is for; at least one.
+    pub domains: Vec<HostName>,
+    pub challenge: Challenge,
+    /// Where the authority looks for proofs.
+    pub listen: Vec<SocketAddr>,
+    /// Who vouches for the directory, where the system's authorities do not.
+    pub ca_file: Option<PathBuf>,
+    /// The account that the authority knows the operator by, and the file with the key of it.
+    pub external: Option<(String, PathBuf)>,
 }
 
 /// A certificate chain and its key, both PEM.
@@ -436,11 +456,17 @@ impl Config {
         config
     }
 
-    /// Certificates and keys that the file names: what the server reads again at a reload.
+    /// Certificates and keys that the file names: what the server reads again while it runs.
     pub fn certificate_files(&self) -> impl Iterator<Item = &Path> {
         let tls = &self.tls;
         let all = tls.default.iter().chain(tls.sni.iter().map(|(_, one)| one));
-        all.flat_map(|one| [one.certificate.as_path(), one.key.as_path()])
+        let vouching = self.acme.iter().filter_map(|acme| acme.ca_file.as_deref());
+        all.flat_map(|one| [one.certificate.as_path(), one.key.as_path()]).chain(vouching)
+    }
+
+    /// Where certificates are that the server made, or was handed out.
+    pub fn tls_dir(&self) -> PathBuf {
+        self.data_dir.join("tls")
     }
 
     /// The socket that the command line talks to a running server through.

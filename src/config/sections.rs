@@ -5,9 +5,10 @@ use super::protect;
 use super::reader::{Mistake, Reader, Section};
 use super::units::{show_size, show_time, time};
 use super::{
-    Auth, Certificate, Config, Directory, Dns, Imap, Limits, Listen, Loaded, Log, LogFormat, Pop3,
-    Queue, Route, Sandbox, Shards, Smtp, Store, Submission, Tls,
+    Acme, Auth, Certificate, Config, Directory, Dns, Imap, Limits, Listen, Loaded, Log, LogFormat,
+    Pop3, Queue, Route, Sandbox, Shards, Smtp, Store, Submission, Tls,
 };
+use crate::acme::Challenge;
 use crate::model::address::Address;
 use crate::model::limits;
 use crate::probe::event::Level;
@@ -86,6 +87,7 @@ fn root(mut top: Section<'_, '_, '_>) -> Config {
         log: log(top.section("log")),
         dns: dns(top.section("dns")),
         queue: queue(top.section("queue")),
+        acme: acme(top.section("acme")),
         routes: Vec::new(),
     };
     config.routes = top.sections("route", route);
@@ -635,6 +637,65 @@ fn queue(mut section: Section<'_, '_, '_>) -> Queue {
     let lifetime = section.time("lifetime", 5 * DAY, MINUTE..=100 * DAY);
     section.end();
     Queue { retry, lifetime }
+}
+
+const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
+
+/// Off where no domains are named.
+fn acme(mut section: Section<'_, '_, '_>) -> Option<Acme> {
+    let url = "an https URL";
+    let is_url = |text: &str| text.starts_with("https://").then(|| text.to_owned());
+    let directory = section
+        .word("directory", Some(LETS_ENCRYPT.to_owned()), url, is_url, String::clone)
+        .unwrap_or_default();
+    let address =
+        |text: &str| Mailbox::parse(text).ok_or_else(|| format!("{text:?} is no address"));
+    let contact = section
+        .list("contact", Some(Vec::new()), "a list of addresses", address, Mailbox::to_string)
+        .unwrap_or_default();
+    let domain = |text: &str| {
+        HostName::parse(text).ok_or_else(|| format!("{text:?} is no domain that can be proved"))
+    };
+    let domains = section
+        .list("domains", Some(Vec::new()), "a list of host names", domain, HostName::to_string)
+        .unwrap_or_default();
+    let challenge = section.value(
+        "challenge",
+        Challenge::Http01,
+        "\"http-01\" or \"tls-alpn-01\"",
+        |value| match value.as_str()? {
+            "http-01" => Some(Challenge::Http01),
+            "tls-alpn-01" => Some(Challenge::TlsAlpn01),
+            _ => None,
+        },
+        |challenge| {
+            let name = if *challenge == Challenge::Http01 { "http-01" } else { "tls-alpn-01" };
+            Some(format!("{name:?}"))
+        },
+    );
+    let port = if challenge == Challenge::Http01 { 80 } else { 443 };
+    let everywhere = [SocketAddr::from(([0; 4], port)), SocketAddr::from(([0_u16; 8], port))];
+    let listen = section.sockets("listen", Some(everywhere.to_vec())).unwrap_or_default();
+    let ca_file = path(&mut section, "ca_file", None);
+    let is_name = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let name = "the name that the authority gave";
+    let account = section.word("external_account", None, name, is_name, String::clone);
+    let key = path(&mut section, "external_key_file", None);
+    let agreed = section.flag("terms_agreed", false);
+    for (lonely, there, missing) in [
+        (account.is_some() && key.is_none(), "external_account", "external_key_file"),
+        (key.is_some() && account.is_none(), "external_key_file", "external_account"),
+        (!domains.is_empty() && !agreed, "domains", "terms_agreed = true"),
+    ] {
+        if let (true, Some(span)) = (lonely, section.span(there)) {
+            let what = format!("`acme.{there}` without `acme.{missing}`");
+            section.reader.mistake(&span, what, "both");
+        }
+    }
+    section.end();
+    let external = account.zip(key);
+    let acme = Acme { directory, contact, domains, challenge, listen, ca_file, external };
+    (!acme.domains.is_empty()).then_some(acme)
 }
 
 fn route(mut section: Section<'_, '_, '_>) -> Option<Route> {

@@ -14,9 +14,11 @@ use super::reload::InForce;
 use super::shard::{Plan, State, assemble, begin, cost, open_state};
 use super::signals::{self, Wish};
 use super::supervisor::Supervisor;
-use super::{data_dir, directory, offline, privileges, sandbox};
+use super::{acme, data_dir, directory, offline, privileges, sandbox};
+use crate::acme::Wishes;
 use crate::admin::http::{Health, Pages};
 use crate::admin::log::Log;
+use crate::admin::request::Request;
 use crate::admin::socket::{Asked, Server};
 use crate::auth::Pool;
 use crate::cli::Failure;
@@ -81,7 +83,7 @@ pub(super) struct Ports(Vec<Vec<Port>>);
 struct Given {
     ports: Vec<Port>,
     inbox: Inbox<Call<RingConn>>,
-    admin: Option<Inbox<Asked>>,
+    admin: Option<(Inbox<Asked>, Option<Wishes>)>,
     figures: Figures,
 }
 
@@ -158,6 +160,7 @@ pub(super) fn serve(loaded: &Loaded, named: Option<&Path>) -> Result<(), Failure
     ring::raise_limits(shard_count(config)?.into(), files)
         .map_err(|refusal| Failure::Failed(refusal.0))?;
     let ports = Ports::bind(config)?;
+    let certificates = acme::prepare(config)?;
     // A file that is gone is no reason to fall back on the defaults.
     let read = (loaded.source != config::EMBEDDED_NAME).then(|| PathBuf::from(&loaded.source));
     let standing = privileges::serve(config)?;
@@ -167,7 +170,8 @@ pub(super) fn serve(loaded: &Loaded, named: Option<&Path>) -> Result<(), Failure
     standing.tell();
     reached.tell();
     let (news, heard) = unbounded();
-    let running = start(config.clone(), ports, news)?;
+    let wishes = certificates.map(acme::Prepared::start).transpose()?;
+    let running = start(config.clone(), ports, wishes, news)?;
     let pulses = running.shards.pulses().to_vec();
     let attending = Arc::clone(&supervisor);
     std::thread::Builder::new()
@@ -334,6 +338,7 @@ impl Running {
 pub(super) fn start(
     config: Config,
     Ports(ports): Ports,
+    wishes: Option<Wishes>,
     news: Sender<News>,
 ) -> Result<Running, Failure> {
     let count = shard_count(&config)?;
@@ -365,7 +370,7 @@ pub(super) fn start(
     let admin = admin_socket(&socket)?;
     let mut sets = Vec::new();
     let (give, given) = (0..count).map(|_| bounded(1)).unzip::<_, _, Vec<_>, Vec<_>>();
-    let mut admin = Some(admin);
+    let mut admin = Some((admin, wishes));
     for ((shard, inbox), ports) in inboxes.into_iter().enumerate().zip(ports) {
         let mut set = Set::new();
         let figures = Figures::register(&mut set, &[("shard", &shard.to_string())]);
@@ -457,8 +462,8 @@ async fn run(ring: Ring, given: Given, common: &Arc<Common>) -> Result<(), Strin
     if id.0 == 0 {
         warn_of_postmaster(&shard);
     }
-    if let Some(admin) = admin {
-        ring.spawn(serve_admin(Rc::clone(&shard), state.clone(), admin));
+    if let Some((admin, wishes)) = admin {
+        ring.spawn(serve_admin(Rc::clone(&shard), state.clone(), admin, wishes));
     }
     let publishing = Rc::clone(&shard);
     ring.spawn(async move {
@@ -507,10 +512,19 @@ fn listen(shard: &Rc<Shard<Ring>>, ports: Vec<Port>, common: &Arc<Common>) -> Re
 }
 
 /// Answers the command line, one request after the other.
-async fn serve_admin(shard: Rc<Shard<Ring>>, state: State<Ring>, mut inbox: Inbox<Asked>) {
+async fn serve_admin(
+    shard: Rc<Shard<Ring>>,
+    state: State<Ring>,
+    mut inbox: Inbox<Asked>,
+    wishes: Option<Wishes>,
+) {
     let owners = OfShards { shard, ledger: state.ledger.clone() };
     loop {
         let asked = inbox.recv().await;
+        if asked.request == Request::CertRenew {
+            acme::renew(wishes.as_ref(), asked);
+            continue;
+        }
         let response = directory::answer(&state, asked.request.clone(), &owners).await;
         asked.answer(response);
     }

@@ -4,12 +4,14 @@
 //! ```text
 //! data_dir/tls/self-signed.pem   for clients that name nobody, until the operator names a better one
 //! data_dir/tls/self-signed.key   its key, readable by the owner only
+//! data_dir/tls/acme.pem          what an authority handed out (`acme`), key and chain
 //! ```
 
+use crate::acme::Files;
 use crate::config::certificates::{self, Found};
 use crate::config::{Config, Mistake};
 use crate::probe::event::{Level, event};
-use crate::tls::{Context, For, Identity};
+use crate::tls::{Context, For, Identity, Names};
 use rcgen::{CertificateParams, DnType, KeyPair};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
@@ -37,6 +39,7 @@ impl Certificates {
         })?;
         let Found { mut names, has_default, untimely } = found;
         untimely.iter().for_each(tell_untimely);
+        let has_default = handed_out(config, &mut names, has_default) || has_default;
         if !has_default {
             names.add(For::Anybody, self_signed(config)?);
         }
@@ -77,12 +80,56 @@ fn tell_untimely(mistake: &Mistake) {
 fn marks(config: &Config) -> Marks {
     let tls = &config.tls;
     let all = tls.default.iter().chain(tls.sni.iter().map(|(_, one)| one));
-    let files = all.flat_map(|one| [one.certificate.clone(), one.key.clone()]);
+    let named = all.flat_map(|one| [one.certificate.clone(), one.key.clone()]);
+    let files = named.chain(handed_out_file(config));
     let mark = |path: &Path| {
         let metadata = fs::metadata(path).ok()?;
         Some((metadata.mtime(), metadata.mtime_nsec(), metadata.ino()))
     };
     files.map(|path| (path.clone(), mark(&path))).collect()
+}
+
+/// Where the certificate of an authority lies once there is one.
+fn handed_out_file(config: &Config) -> Option<PathBuf> {
+    config.acme.is_some().then(|| Files::new(config.tls_dir()).certificate())
+}
+
+/// Adds the certificate of an authority for its names, and for anybody else who has none yet; says
+/// whether there is one. Its key and chain are in one file.
+fn handed_out(config: &Config, names: &mut Names, has_default: bool) -> bool {
+    let Some(file) = handed_out_file(config) else { return false };
+    let octets = match fs::read(&file) {
+        Ok(octets) => octets,
+        // It is on its way.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return false,
+        Err(error) => {
+            tell_unusable(&file, &error.to_string());
+            return false;
+        }
+    };
+    let read = || Identity::from_pem(&octets, &octets);
+    let identity = match read() {
+        Ok(identity) => identity,
+        Err(fault) => {
+            tell_unusable(&file, &fault.to_string());
+            return false;
+        }
+    };
+    for name in identity.names() {
+        if let Ok(identity) = read() {
+            names.add(For::Name(name), identity);
+        }
+    }
+    if !has_default {
+        names.add(For::Anybody, identity);
+    }
+    true
+}
+
+fn tell_unusable(file: &Path, why: &str) {
+    let file = file.display().to_string();
+    let fields = [("file", file.as_str().into()), ("why", why.into())];
+    event(Level::Error, "acme_certificate_unusable", &fields);
 }
 
 /// The certificate that we made, or make now.

@@ -80,7 +80,7 @@ pub(super) fn run(keep: bool, out: &mut dyn Write) -> Result<(), Failure> {
     config.auth.allow_plaintext = true;
     writeln!(out, "Pombal {} in {}", env!("CARGO_PKG_VERSION"), place.0.display())?;
     let (news, heard) = unbounded();
-    let running = boot::start(config.clone(), Ports::bind(&config)?, news)?;
+    let running = boot::start(config.clone(), Ports::bind(&config)?, None, news)?;
     let shown = show(&config, &heard, out);
     match (shown, keep) {
         (Ok(addresses), true) => serve_on(running, &addresses, out),

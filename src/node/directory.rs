@@ -18,6 +18,9 @@ pub async fn answer<E: Env>(state: &State<E>, request: Request, owners: &impl Ow
     match request {
         Request::Ping => Response::Done,
         Request::StoreStats => figures(owners).await,
+        Request::CertRenew => {
+            Response::Refused("only a running server asks for a certificate".into())
+        }
         Request::Directory(request) => directory(state, request, owners).await,
     }
 }

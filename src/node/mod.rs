@@ -5,6 +5,7 @@
 //! [`owners`] is whom it asks about accounts; [`actions`] is what the command line calls;
 //! `privileges` and `sandbox` are what the process may not do any more, `supervisor` hears how it is.
 
+mod acme;
 pub mod actions;
 pub mod boot;
 mod certificates;

@@ -49,6 +49,13 @@ impl Port {
     }
 }
 
+impl Port {
+    /// The number alone, for a program that takes UDP there too.
+    pub(crate) fn release(self) -> u16 {
+        self.number
+    }
+}
+
 /// One life of a server.
 struct Life {
     child: Child,

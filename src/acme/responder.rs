@@ -1,0 +1,176 @@
+//! Shows the authority that the domains are ours, at the port where it looks.
+//!
+//! HTTP-01 (RFC 8555 §8.3): `GET /.well-known/acme-challenge/TOKEN` on port 80 gives the proof as text.
+//! TLS-ALPN-01 (RFC 8737): whoever offers the protocol `acme-tls/1` on port 443 is shown a certificate
+//! with the hash of the proof in it, and nothing is said. Everything else is refused: this is no web
+//! server. A client has [`PATIENCE`]; [`CLIENTS_MAX`] are served at once, others wait.
+
+use rcgen::{CertificateParams, CustomExtension, KeyPair};
+use rustls::crypto::ring::sign::any_ecdsa_type;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use std::collections::BTreeMap;
+use std::io;
+use std::net;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+/// How long a client may take for all of it.
+const PATIENCE: Duration = Duration::from_secs(10);
+const CLIENTS_MAX: usize = 64;
+/// Octets of a request's head.
+const HEAD_OCTETS_MAX: usize = 8 << 10;
+/// The pause after an accept that failed.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
+
+const HTTP_PATH: &str = "/.well-known/acme-challenge/";
+const ALPN: &[u8] = b"acme-tls/1";
+
+/// How the authority is shown that a domain is ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Challenge {
+    Http01,
+    TlsAlpn01,
+}
+
+/// The proofs that are shown at the moment.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Board(Arc<RwLock<Proofs>>);
+
+#[derive(Debug, Default)]
+struct Proofs {
+    /// By token.
+    texts: BTreeMap<String, String>,
+    /// By domain.
+    certificates: BTreeMap<String, Arc<CertifiedKey>>,
+}
+
+impl Board {
+    fn change(&self, change: impl FnOnce(&mut Proofs)) {
+        // Nothing panics while it holds the lock.
+        if let Ok(mut proofs) = self.0.write() {
+            change(&mut proofs);
+        }
+    }
+
+    pub(super) fn show_text(&self, token: &str, proof: &str) {
+        self.change(|proofs| drop(proofs.texts.insert(token.into(), proof.into())));
+    }
+
+    /// `digest` is the SHA-256 of the proof (RFC 8737 §3).
+    pub(super) fn show_certificate(&self, domain: &str, digest: &[u8]) -> Result<(), String> {
+        let certified = Arc::new(certificate(domain, digest)?);
+        self.change(|proofs| drop(proofs.certificates.insert(domain.into(), certified)));
+        Ok(())
+    }
+
+    pub(super) fn clear(&self) {
+        self.change(|proofs| *proofs = Proofs::default());
+    }
+
+    fn text(&self, token: &str) -> Option<String> {
+        self.0.read().ok()?.texts.get(token).cloned()
+    }
+}
+
+fn certificate(domain: &str, digest: &[u8]) -> Result<CertifiedKey, String> {
+    let failed = |error: rcgen::Error| error.to_string();
+    let mut params = CertificateParams::new(vec![domain.to_owned()]).map_err(failed)?;
+    params.custom_extensions = vec![CustomExtension::new_acme_identifier(digest)];
+    let pair = KeyPair::generate().map_err(failed)?;
+    let made = params.self_signed(&pair).map_err(failed)?;
+    let key = PrivateKeyDer::try_from(pair.serialize_der())?;
+    let key = any_ecdsa_type(&key).map_err(|error| error.to_string())?;
+    Ok(CertifiedKey::new(vec![made.der().clone()], key))
+}
+
+impl ResolvesServerCert for Board {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        // RFC 8737 §3: only this protocol is answered, and only for a domain that is being proved.
+        let mut offered = hello.alpn()?;
+        if !offered.any(|protocol| protocol == ALPN) {
+            return None;
+        }
+        let domain = hello.server_name()?.to_ascii_lowercase();
+        self.0.read().ok()?.certificates.get(&domain).cloned()
+    }
+}
+
+/// Answers on `ports` for as long as the runtime lives.
+pub(super) fn serve(
+    challenge: Challenge,
+    ports: Vec<net::TcpListener>,
+    board: &Board,
+) -> io::Result<()> {
+    let mut config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(board.clone()));
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let places = Arc::new(Semaphore::new(CLIENTS_MAX));
+    for port in ports {
+        port.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(port)?;
+        let (board, acceptor, places) = (board.clone(), acceptor.clone(), Arc::clone(&places));
+        tokio::spawn(async move {
+            loop {
+                let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+                let Ok((stream, _)) = listener.accept().await else {
+                    tokio::time::sleep(SHORTAGE_PAUSE).await;
+                    continue;
+                };
+                let (board, acceptor) = (board.clone(), acceptor.clone());
+                tokio::spawn(async move {
+                    let answer = async {
+                        match challenge {
+                            Challenge::Http01 => answer_http(stream, &board).await,
+                            // The handshake is all that is asked for (RFC 8737 §3).
+                            Challenge::TlsAlpn01 => acceptor.accept(stream).await?.shutdown().await,
+                        }
+                    };
+                    // Whoever breaks off has no answer.
+                    drop(timeout(PATIENCE, answer).await);
+                    drop(place);
+                });
+            }
+        });
+    }
+    Ok(())
+}
+
+async fn answer_http(mut stream: TcpStream, board: &Board) -> io::Result<()> {
+    let mut head = Vec::new();
+    let path = loop {
+        let mut fields = [httparse::EMPTY_HEADER; 64];
+        let mut request = httparse::Request::new(&mut fields);
+        match request.parse(&head) {
+            Ok(httparse::Status::Complete(_)) => {
+                let is_read = matches!(request.method, Some("GET" | "HEAD"));
+                break request.path.filter(|_| is_read).map(str::to_owned);
+            }
+            Ok(httparse::Status::Partial) if head.len() < HEAD_OCTETS_MAX => {}
+            _ => break None,
+        }
+        if stream.read_buf(&mut head).await? == 0 {
+            return Ok(());
+        }
+    };
+    let proof = path.as_deref().and_then(|path| path.strip_prefix(HTTP_PATH));
+    let (status, text) = match proof.and_then(|token| board.text(token)) {
+        Some(proof) => ("200 OK", proof),
+        None => ("404 Not Found", String::new()),
+    };
+    let answer = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: application/octet-stream\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\r\n{text}",
+        text.len()
+    );
+    stream.write_all(answer.as_bytes()).await?;
+    stream.shutdown().await
+}
