@@ -63,6 +63,9 @@ impl Identity {
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Identity, Fault> {
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain).collect();
         let chain = chain.map_err(|error| Fault::Certificate(error.to_string()))?;
+        if chain.is_empty() {
+            return Err(Fault::NoCertificate);
+        }
         let key = match PrivateKeyDer::from_pem_slice(key) {
             Ok(key) => key,
             Err(rustls::pki_types::pem::Error::NoItemsFound) => return Err(Fault::NoKey),
