@@ -1,6 +1,7 @@
 //! The first message of a client, looked at before anything is decided.
 
 use super::names::Names;
+use super::session::missing;
 use rustls::Error;
 use rustls::server::Acceptor;
 
@@ -27,6 +28,10 @@ pub(super) enum Hello {
 
 /// Looks at what was received so far.
 pub(super) fn look(octets: &[u8], names: &Names) -> Hello {
+    // Who sends octet by octet does not have all of them read each time.
+    if missing(octets) > 0 {
+        return Hello::Partial;
+    }
     let mut acceptor = Acceptor::default();
     let mut left = octets;
     while !left.is_empty() {

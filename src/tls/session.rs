@@ -53,7 +53,7 @@ pub(super) struct Session {
 }
 
 /// Octets that make the last record of `octets` whole; 0 where it is.
-fn missing(octets: &[u8]) -> usize {
+pub(super) fn missing(octets: &[u8]) -> usize {
     let mut left = octets;
     loop {
         let Some(&[_, _, _, high, low]) = left.get(..HEAD_OCTETS) else {
