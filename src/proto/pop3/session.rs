@@ -190,7 +190,15 @@ impl<M: Maildrop> Session<M> {
     pub fn depart(self) -> Departed {
         assert!(matches!(self.state, State::Verifying), "only a login moves a session");
         let Session {
-            settings, encrypted, utf8, logins_failed, errors, channel, passwords, mechanisms, ..
+            settings,
+            encrypted,
+            utf8,
+            logins_failed,
+            errors,
+            channel,
+            passwords,
+            mechanisms,
+            ..
         } = self;
         Departed {
             settings,
