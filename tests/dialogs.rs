@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! # a remark
-//! @lmtp                     settings, before the first line: @lmtp @submission @vrfy @expn @dsn
+//! @lmtp                     settings, before the first line: @lmtp @submission @starttls @vrfy @expn @dsn
 //! @odd_hello                … @extensions for all of them, whether any listener offers them or not
 //! @auth                     AUTH in clear too; @auth_tls: AUTH, but no passwords in clear
 //! @max_message_size 100     @recipients_max 3   @errors_max 2   @hops_max 2   @junk_max 3
@@ -73,6 +73,7 @@ fn read(file: &Path) -> (Settings, Vec<Event>) {
             "" | "#" => {}
             "@lmtp" => settings.service = Service::Lmtp,
             "@submission" => settings.service = Service::Submission,
+            "@starttls" => settings.starttls = true,
             "@vrfy" => settings.vrfy = true,
             "@expn" => settings.expn = true,
             "@dsn" => settings.dialect.extensions = with(&settings, Extensions::DSN),

@@ -23,7 +23,7 @@ const LINES: [(u16, u16); 9] = [
 ];
 
 /// What has no test yet, since it is not built.
-const GAPS: &[u16] = &[73, 110, 111, 112, 113, 114, 121, 122];
+const GAPS: &[u16] = &[73, 121, 122];
 
 #[test]
 fn every_line_has_a_test_that_exists() {
@@ -99,6 +99,8 @@ fn known(root: &Path) -> BTreeSet<String> {
         let end = file.extension().unwrap_or_default();
         if end == "dialog" && file.parent().is_some_and(|dir| dir.ends_with("dialogs/smtp")) {
             known.insert(file.file_stem().unwrap().to_string_lossy().into_owned());
+        } else if file.parent().is_some_and(|dir| dir.ends_with("tests/clients")) {
+            known.insert(format!("clients/{}", file.file_stem().unwrap().to_string_lossy()));
         } else if end == "rs" {
             let text = fs::read_to_string(&file).unwrap();
             for test in text.split("#[test]").skip(1) {

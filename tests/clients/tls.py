@@ -11,10 +11,11 @@ import socket
 import ssl
 import struct
 import subprocess
+import time
 
 HOST = os.environ["HOST"]
-PORT = {name: int(os.environ[f"{name.upper()}_PORT"]) for name in ("smtp", "lmtp", "pop3", "imap")}
-SECURE = {name: int(os.environ[f"{name.upper()}_PORT"]) for name in ("pop3s", "imaps")}
+PORT = {name: int(os.environ[f"{name.upper()}_PORT"]) for name in ("smtp", "lmtp", "submission", "pop3", "imap")}
+SECURE = {name: int(os.environ[f"{name.upper()}_PORT"]) for name in ("submissions", "pop3s", "imaps")}
 USER, PASSWORD = os.environ["USER_ADDRESS"], os.environ["PASSWORD"]
 OTHER = os.environ["OTHER_ADDRESS"]
 
@@ -22,6 +23,7 @@ OTHER = os.environ["OTHER_ADDRESS"]
 ASK = {
     "smtp": (b"EHLO client.example\r\n", b"STARTTLS\r\n", b"220", b"NOOP\r\n", b"250"),
     "lmtp": (b"LHLO client.example\r\n", b"STARTTLS\r\n", b"220", b"NOOP\r\n", b"250"),
+    "submission": (b"EHLO client.example\r\n", b"STARTTLS\r\n", b"220", b"NOOP\r\n", b"250"),
     "pop3": (b"", b"STLS\r\n", b"+OK", b"NOOP\r\n", b"-ERR"),
     "imap": (b"", b"a STARTTLS\r\n", b"a OK", b"b NOOP\r\n", b"b OK"),
 }
@@ -77,7 +79,7 @@ def versions():
         for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
             with context(version, version).wrap_socket(connect(port), server_hostname="mx.local.example") as sock:
                 assert sock.version() == version.name.replace("_", "."), sock.version()
-                assert hear(sock)[:1] in (b"+", b"*")
+                assert hear(sock)[:1] in (b"+", b"*", b"2")
                 assert sock.getpeercert(True)
     for name in ASK:
         sock = in_clear(name)
@@ -123,6 +125,7 @@ def injection():
     inject = {
         "smtp": b"STARTTLS\r\nEHLO evil.example\r\nMAIL FROM:<evil@evil.example>\r\n",
         "lmtp": b"STARTTLS\r\nLHLO evil.example\r\nMAIL FROM:<evil@evil.example>\r\n",
+        "submission": b"STARTTLS\r\nEHLO evil.example\r\nAUTH PLAIN AGEAYg==\r\n",
         "pop3": b"STLS\r\nUSER evil\r\n",
         "imap": b"a STARTTLS\r\nx LOGIN evil evil\r\n",
     }
@@ -130,6 +133,7 @@ def injection():
     check = {
         "smtp": (b"RCPT TO:<" + OTHER.encode() + b">\r\n", b"503"),
         "lmtp": (b"MAIL FROM:<>\r\n", b"503"),
+        "submission": (b"MAIL FROM:<>\r\n", b"503"),
         "pop3": (b"PASS evil\r\n", b"-ERR USER comes first"),
         "imap": (b"b NOOP\r\n", b"b OK"),
     }
@@ -243,6 +247,33 @@ def whole_sessions():
             client.logout()
 
 
-for test in (versions, old_versions, resumption, injection, state_is_new, garbage, ends, whole_sessions):
+def submits():
+    """A user's mail by both ports for users (RFC 8314 3.3), logged in inside."""
+    text = f"From: {USER}\r\nTo: {OTHER}\r\nSubject: submitted\r\n\r\n"
+    with smtplib.SMTP(HOST, PORT["submission"]) as client:
+        client.starttls(context=context())
+        client.login(USER, PASSWORD)
+        client.sendmail(USER, [OTHER], text)
+    with smtplib.SMTP_SSL(HOST, SECURE["submissions"], context=context()) as client:
+        client.ehlo("client.example")
+        assert not client.has_extn("starttls") and client.has_extn("auth")
+        client.login(USER, PASSWORD)
+        client.sendmail(USER, [OTHER], text)
+    client = imaplib.IMAP4_SSL(HOST, SECURE["imaps"], ssl_context=context())
+    client.login(OTHER, PASSWORD)
+    for _ in range(600):
+        client.select("INBOX")
+        found = client.search(None, "FROM", USER, "SUBJECT", "submitted")[1][0].split()
+        if len(found) == 2:
+            break
+        time.sleep(0.1)
+    assert len(found) == 2, found
+    for number in found:
+        head = client.fetch(number, "(BODY.PEEK[HEADER])")[1][0][1]
+        assert b"with ESMTPSA" in head and b"tls TLS_" in head and b"\nDate: " in head, head
+    client.logout()
+
+
+for test in (versions, old_versions, resumption, injection, state_is_new, garbage, ends, whole_sessions, submits):
     test()
     print("good", test.__name__)

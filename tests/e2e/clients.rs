@@ -69,6 +69,7 @@ fn play(server: &Server, script: &Path, name: &str) -> Result<(), String> {
         .env("SUBMISSION_PORT", server.submission().to_string())
         .env("POP3_PORT", server.pop3().to_string())
         .env("IMAP_PORT", server.imap().to_string())
+        .env("SUBMISSIONS_PORT", server.submissions().to_string())
         .env("POP3S_PORT", server.pop3s().to_string())
         .env("IMAPS_PORT", server.imaps().to_string())
         .env("USER_ADDRESS", format!("{name}@local.example"))

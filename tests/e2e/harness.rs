@@ -71,6 +71,7 @@ pub(crate) struct Server {
     submission: Port,
     pop3: Port,
     imap: Port,
+    submissions: Port,
     pop3s: Port,
     imaps: Port,
     admin: Port,
@@ -100,6 +101,7 @@ impl Server {
             submission: Port::find(),
             pop3: Port::find(),
             imap: Port::find(),
+            submissions: Port::find(),
             pop3s: Port::find(),
             imaps: Port::find(),
             admin: Port::find(),
@@ -144,6 +146,7 @@ impl Server {
              submission = [\"127.0.0.1:{submission}\"]\n\
              pop3 = [\"127.0.0.1:{pop3}\"]\n\
              imap = [\"127.0.0.1:{imap}\"]\n\
+             submissions = [\"127.0.0.1:{}\"]\n\
              pop3s = [\"127.0.0.1:{}\"]\n\
              imaps = [\"127.0.0.1:{}\"]\n\
              admin = \"127.0.0.1:{}\"\n\
@@ -153,6 +156,7 @@ impl Server {
              checkpoint_size = \"16M\"\n\
              checkpoint_interval = \"2s\"\n",
             self.data_dir().display(),
+            self.submissions.number,
             self.pop3s(),
             self.imaps(),
             admin.number,
@@ -203,6 +207,10 @@ impl Server {
             rest.trim().parse::<u64>().ok()
         };
         text.lines().filter_map(of).sum()
+    }
+
+    pub(crate) fn submissions(&self) -> u16 {
+        self.submissions.number
     }
 
     pub(crate) fn pop3s(&self) -> u16 {
