@@ -170,9 +170,13 @@ impl Keeper {
     /// Asks for a certificate, keeps it, notes how it went.
     async fn attempt(&mut self, held: Option<&Certificate>, tried: Tried) -> Result<(), String> {
         let refused = match self.get(held).await {
-            Ok(()) => {
+            Ok(until) => {
                 // Whatever the clock says: a certificate that is due at once is asked for once.
                 self.note(&Tried { at: now(), next: now() + HOUR, ..Tried::default() });
+                let names = self.settings.domains.join(" ");
+                let days = until.saturating_sub(now()) / DAY;
+                let fields = [("names", names.as_str().into()), ("days", days.into())];
+                event(Level::Info, "certificate_issued", &fields);
                 return Ok(());
             }
             Err(refused) => refused,
@@ -192,7 +196,7 @@ impl Keeper {
         Err(refused.why)
     }
 
-    async fn get(&mut self, held: Option<&Certificate>) -> Result<(), Refused> {
+    async fn get(&mut self, held: Option<&Certificate>) -> Result<u64, Refused> {
         let (settings, board) = (self.settings.clone(), self.board.clone());
         let issued = issue(self.account().await?, &settings, held, &board).await;
         if issued.is_err() {
@@ -204,12 +208,7 @@ impl Keeper {
         let unkept = |error: io::Error| Refused::unkept(&error);
         self.files.keep_certificate(&key, &chain).map_err(unkept)?;
         let kept = self.files.read_certificate().map_err(unkept)?;
-        let names = self.settings.domains.join(" ");
-        let until = kept.map_or(0, |kept| kept.not_after);
-        let days = until.saturating_sub(now()) / DAY;
-        let fields = [("names", names.as_str().into()), ("days", days.into())];
-        event(Level::Info, "certificate_issued", &fields);
-        Ok(())
+        Ok(kept.map_or(0, |kept| kept.not_after))
     }
 
     fn note(&self, tried: &Tried) {
