@@ -43,6 +43,19 @@ pub enum DirectoryRequest {
         address: String,
         password_hash: String,
     },
+    AppPasswordAdd {
+        address: String,
+        name: String,
+        /// Its SHA-256.
+        digest: Vec<u8>,
+    },
+    AppPasswordDel {
+        address: String,
+        name: String,
+    },
+    AppPasswordList {
+        address: String,
+    },
     /// Names of capabilities; none to hide nothing any more.
     UserImapHidden {
         address: String,
@@ -77,6 +90,7 @@ pub enum Response {
     Domains(Vec<String>),
     Users(Vec<UserRow>),
     Aliases(Vec<AliasRow>),
+    AppPasswords(Vec<AppPasswordRow>),
     Figures(Vec<FigureRow>),
     /// It was not done, for this reason: exit 1.
     Refused(String),
@@ -104,6 +118,13 @@ pub struct UserRow {
 pub struct AliasRow {
     pub address: String,
     pub targets: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppPasswordRow {
+    pub name: String,
+    /// Seconds since 1970.
+    pub created: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

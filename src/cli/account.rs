@@ -1,6 +1,6 @@
 //! Domains, users and aliases: turns what was typed into requests, and asks for passwords.
 
-use super::args::{AliasCommand, DomainCommand, UserCommand};
+use super::args::{AliasCommand, AppCommand, DomainCommand, UserCommand};
 use super::{Actions, Failure};
 use crate::admin::request::{DirectoryRequest, Request};
 use crate::config::Config;
@@ -33,22 +33,36 @@ pub(super) fn user(
     config: &Config,
     actions: &dyn Actions,
 ) -> Result<Request, Failure> {
-    let hash = |from_stdin: bool| -> Result<String, Failure> {
+    let hash = |from_stdin: bool, hash: &Option<String>| -> Result<String, Failure> {
+        if let Some(text) = hash {
+            return actions.read_hash(config, text);
+        }
         let password =
             if from_stdin { first_line(&mut std::io::stdin().lock())? } else { prompt()? };
         actions.hash_password(config, &password)
     };
     Ok(Request::Directory(match command {
-        UserCommand::Add { address, password_stdin, quota } => DirectoryRequest::UserAdd {
-            address: address.clone(),
-            password_hash: Some(hash(*password_stdin)?),
-            quota: *quota,
-        },
+        UserCommand::Add { address, password_stdin, password_hash, quota } => {
+            DirectoryRequest::UserAdd {
+                address: address.clone(),
+                password_hash: Some(hash(*password_stdin, password_hash)?),
+                quota: *quota,
+            }
+        }
         UserCommand::Del { address } => DirectoryRequest::UserDel { address: address.clone() },
-        UserCommand::Passwd { address, password_stdin } => DirectoryRequest::UserPassword {
-            address: address.clone(),
-            password_hash: hash(*password_stdin)?,
-        },
+        UserCommand::Passwd { address, password_stdin, password_hash } => {
+            DirectoryRequest::UserPassword {
+                address: address.clone(),
+                password_hash: hash(*password_stdin, password_hash)?,
+            }
+        }
+        UserCommand::Apppass(AppCommand::Del { address, name }) => {
+            DirectoryRequest::AppPasswordDel { address: address.clone(), name: name.clone() }
+        }
+        UserCommand::Apppass(AppCommand::List { address } | AppCommand::Add { address, .. }) => {
+            DirectoryRequest::AppPasswordList { address: address.clone() }
+        }
+        UserCommand::Import { .. } => DirectoryRequest::UserList { domain: None },
         UserCommand::Set { address, imap_hide } => DirectoryRequest::UserImapHidden {
             address: address.clone(),
             hidden: imap_hide.iter().filter(|name| !name.is_empty()).cloned().collect(),

@@ -116,6 +116,9 @@ pub(super) enum UserCommand {
         /// Read the password from the first line of standard input.
         #[arg(long)]
         password_stdin: bool,
+        /// The hash of the password instead, as Dovecot, htpasswd or /etc/shadow have it.
+        #[arg(long, value_name = "HASH", conflicts_with = "password_stdin")]
+        password_hash: Option<String>,
         /// Octets that the mailbox may hold, such as 5G.
         #[arg(long, value_name = "SIZE", value_parser = size)]
         quota: Option<u64>,
@@ -128,6 +131,22 @@ pub(super) enum UserCommand {
         /// Read the password from the first line of standard input.
         #[arg(long)]
         password_stdin: bool,
+        /// The hash of the password instead, as Dovecot, htpasswd or /etc/shadow have it.
+        #[arg(long, value_name = "HASH", conflicts_with = "password_stdin")]
+        password_hash: Option<String>,
+    },
+    /// Passwords of single programs, made here and shown once.
+    #[command(subcommand)]
+    Apppass(AppCommand),
+    /// Make users of the lines `name:hash:…` of a file of Dovecot, htpasswd or /etc/shadow.
+    ///
+    /// Lines that are empty, begin with #, or whose password is locked are passed over. Best while the
+    /// server runs: without it the store is opened for each user.
+    Import {
+        file: PathBuf,
+        /// The domain of names that have none.
+        #[arg(long)]
+        domain: Option<String>,
     },
     /// Change what is particular to a user.
     Set {
@@ -142,6 +161,16 @@ pub(super) enum UserCommand {
     List { domain: Option<String> },
     /// One user: quota, use, messages.
     Show { address: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AppCommand {
+    /// Make one, for the program of that name, and print it.
+    Add { address: String, name: String },
+    /// All of a user, without the passwords, which nobody has.
+    List { address: String },
+    /// Remove one.
+    Del { address: String, name: String },
 }
 
 #[derive(Debug, Subcommand)]

@@ -12,12 +12,13 @@ mod args;
 mod cert;
 mod check;
 mod doctor;
+mod passwd;
 mod show;
 
-use crate::admin::request::{Request, Response};
+use crate::admin::request::{DirectoryRequest, Request, Response};
 use crate::admin::socket::{AskError, ask};
 use crate::config::{self, Config, Loaded, Mistake};
-use args::{Arguments, CertCommand, Command, StoreCommand};
+use args::{AppCommand, Arguments, CertCommand, Command, StoreCommand, UserCommand};
 use clap::{CommandFactory, Parser};
 use std::ffi::OsString;
 use std::io::Write;
@@ -65,6 +66,10 @@ pub trait Actions {
     fn demo(&self, keep: bool, out: &mut dyn Write) -> Result<(), Failure>;
     /// What the directory keeps of a password, at the cost that the configuration sets.
     fn hash_password(&self, config: &Config, password: &str) -> Result<String, Failure>;
+    /// The same of a hash that another server made.
+    fn read_hash(&self, config: &Config, text: &str) -> Result<String, Failure>;
+    /// A new application password, and what the directory keeps of it.
+    fn app_password(&self) -> Result<(String, Vec<u8>), Failure>;
     /// Answers a request while no server runs: opens the store alone, does it, closes the store.
     fn ask_stopped(&self, config: &Config, request: &Request) -> Result<Response, Failure>;
     /// Reads the log in `data_dir`. `Failed` where something is wrong with it.
@@ -137,6 +142,12 @@ impl Session<'_> {
                 doctor::run(config.as_ref(), self.json, out)
             }
             Command::Domain(command) => self.show(&account::domain(command), out),
+            Command::User(UserCommand::Apppass(AppCommand::Add { address, name })) => {
+                self.app_password(address, name, out)
+            }
+            Command::User(UserCommand::Import { file, domain }) => {
+                self.import_users(file, domain.as_deref(), out)
+            }
             Command::User(command) => {
                 let config = self.load()?.config;
                 let request = account::user(command, &config, self.actions)?;
@@ -189,15 +200,65 @@ impl Session<'_> {
         request: &Request,
         out: &mut dyn Write,
     ) -> Result<(), Failure> {
+        show::response(&self.ask(config, request)?, self.json, out)
+    }
+
+    fn ask(&self, config: &Config, request: &Request) -> Result<Response, Failure> {
         let socket = config.admin_socket();
-        let response = match ask(&socket, request) {
-            Ok(response) => response,
-            Err(AskError::NotRunning) => self.actions.ask_stopped(config, request)?,
+        match ask(&socket, request) {
+            Ok(response) => Ok(response),
+            Err(AskError::NotRunning) => self.actions.ask_stopped(config, request),
             Err(AskError::Failed(error)) => {
-                return Err(Failure::Failed(format!("{}: {error}", socket.display())));
+                Err(Failure::Failed(format!("{}: {error}", socket.display())))
             }
-        };
-        show::response(&response, self.json, out)
+        }
+    }
+
+    /// The password is shown once it is kept.
+    fn app_password(&self, address: &str, name: &str, out: &mut dyn Write) -> Result<(), Failure> {
+        let (text, digest) = self.actions.app_password()?;
+        let (address, name) = (address.to_owned(), name.to_owned());
+        let request = DirectoryRequest::AppPasswordAdd { address, name, digest };
+        self.show(&Request::Directory(request), out)?;
+        if self.json {
+            return show::json(&serde_json::json!({ "password": text }), out);
+        }
+        Ok(writeln!(out, "{text}")?)
+    }
+
+    /// One user after the other; what cannot be made is told, and the rest is made.
+    fn import_users(
+        &self,
+        file: &Path,
+        domain: Option<&str>,
+        out: &mut dyn Write,
+    ) -> Result<(), Failure> {
+        let config = self.load()?.config;
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| Failure::Failed(format!("{}: {error}", file.display())))?;
+        let (mut made, mut failed) = (0, 0);
+        for entry in passwd::entries(&text, domain) {
+            let made_of = entry.secret.and_then(|secret| {
+                let hash = self.actions.read_hash(&config, secret);
+                let hash = hash.map_err(|failure| failure.text().to_owned())?;
+                let (address, password_hash) = (entry.address.clone(), Some(hash));
+                let request = DirectoryRequest::UserAdd { address, password_hash, quota: None };
+                match self.ask(&config, &Request::Directory(request)) {
+                    Ok(Response::Refused(why) | Response::Wrong(why)) => Err(why),
+                    Ok(_) => Ok(()),
+                    Err(failure) => Err(failure.text().to_owned()),
+                }
+            });
+            match made_of {
+                Ok(()) => made += 1,
+                Err(why) => {
+                    failed += 1;
+                    writeln!(out, "line {}: {}: {why}", entry.line, entry.address)?;
+                }
+            }
+        }
+        writeln!(out, "{made} users made, {failed} lines passed over")?;
+        if failed > 0 { Err(Failure::Failed(String::new())) } else { Ok(()) }
     }
 }
 

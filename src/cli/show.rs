@@ -25,6 +25,7 @@ pub(super) fn response(
         Response::Domains(domains) if as_json => json(domains, out),
         Response::Users(users) if as_json => json(users, out),
         Response::Aliases(aliases) if as_json => json(aliases, out),
+        Response::AppPasswords(apps) if as_json => json(apps, out),
         Response::Figures(figures) if as_json => {
             let map: serde_json::Map<String, serde_json::Value> =
                 figures.iter().map(|row| (row.name.clone(), row.value.into())).collect();
@@ -41,6 +42,10 @@ pub(super) fn response(
         Response::Aliases(aliases) => {
             let rows = aliases.iter().map(|row| vec![row.address.clone(), row.targets.join(" ")]);
             table(&["address", "targets"], rows, out)
+        }
+        Response::AppPasswords(apps) => {
+            let rows = apps.iter().map(|row| vec![row.name.clone(), row.created.to_string()]);
+            table(&["name", "created"], rows, out)
         }
         Response::Figures(figures) => {
             let rows = figures.iter().map(|row| vec![row.name.clone(), row.value.to_string()]);

@@ -33,6 +33,14 @@ impl Actions for Node {
         Ok(format!("hash of {password}"))
     }
 
+    fn read_hash(&self, _: &Config, text: &str) -> Result<String, Failure> {
+        Ok(format!("read {text}"))
+    }
+
+    fn app_password(&self) -> Result<(String, Vec<u8>), Failure> {
+        Ok(("abcd-efgh".into(), vec![1, 2]))
+    }
+
     fn ask_stopped(&self, _: &Config, request: &Request) -> Result<Response, Failure> {
         self.note(serde_json::to_string(request).unwrap());
         Ok(self.response.clone())

@@ -149,6 +149,8 @@ pub struct Auth {
     pub allow_plaintext: bool,
     /// What SASL mechanisms are offered, where the connection is fit for them.
     pub mechanisms: Mechanisms,
+    /// Users who may log in as any other one.
+    pub masters: Vec<Mailbox>,
     /// Iterations of new keys of SCRAM; every client does as many at each login.
     pub scram_iterations: u32,
     /// Octets of memory of one argon2id hash.

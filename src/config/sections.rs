@@ -271,6 +271,9 @@ fn auth(mut section: Section<'_, '_, '_>) -> Auth {
     let auth = Auth {
         allow_plaintext: section.flag("allow_plaintext", false),
         mechanisms: mechanisms(&mut section),
+        masters: section
+            .list("masters", Some(Vec::new()), "a list of addresses", master, Mailbox::to_string)
+            .unwrap_or_default(),
         scram_iterations: section.count(
             "scram_iterations",
             limits::SCRAM_ITERATIONS,
@@ -295,6 +298,10 @@ fn auth(mut section: Section<'_, '_, '_>) -> Auth {
     };
     section.end();
     auth
+}
+
+fn master(text: &str) -> Result<Mailbox, String> {
+    Mailbox::parse(text).ok_or_else(|| format!("{text:?} is no address"))
 }
 
 /// SCRAM with SHA-1 needs keys of its own, which are made only where it is asked for. An empty list:

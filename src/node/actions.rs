@@ -2,6 +2,7 @@
 
 use super::{boot, demo, offline, shard};
 use crate::admin::request::{Request, Response};
+use crate::auth::{self, Imported};
 use crate::cli::{Actions, Failure, StoreTask};
 use crate::config::{Config, Loaded};
 use std::io::Write;
@@ -24,6 +25,22 @@ impl Actions for Node {
         let prepared = crate::proto::sasl::prepare(password.as_bytes())
             .map_err(|_| Failure::Wrong("the password has characters that none may have".into()))?;
         shard::secrets(config, &prepared).map_err(Failure::Failed)
+    }
+
+    fn read_hash(&self, config: &Config, text: &str) -> Result<String, Failure> {
+        match auth::import(text) {
+            Some(Imported::Hash(hash)) => Ok(hash),
+            Some(Imported::Plain(password)) => self.hash_password(config, &password),
+            None => Err(Failure::Wrong("no password hash of a kind that is known".into())),
+        }
+    }
+
+    fn app_password(&self) -> Result<(String, Vec<u8>), Failure> {
+        let mut random = [0; 26];
+        getrandom::fill(&mut random).map_err(|error| Failure::Failed(error.to_string()))?;
+        let text = auth::app_password(&random);
+        let digest = auth::app_digest(&text).to_vec();
+        Ok((text, digest))
     }
 
     fn ask_stopped(&self, config: &Config, request: &Request) -> Result<Response, Failure> {

@@ -3,9 +3,11 @@
 
 use super::owners::{self, Owners};
 use super::shard::State;
-use crate::admin::request::{AliasRow, DirectoryRequest, FigureRow, Request, Response, UserRow};
+use crate::admin::request::{
+    AliasRow, AppPasswordRow, DirectoryRequest, FigureRow, Request, Response, UserRow,
+};
 use crate::bytes::hash::Map;
-use crate::directory::{ChangeError, Draft, Query, Row, User, domain_name};
+use crate::directory::{AppPassword, ChangeError, Draft, Entry, Query, Row, User, domain_name};
 use crate::env::Env;
 use crate::mailbox::Usage;
 use crate::model::id::{AccountId, LogId};
@@ -66,6 +68,13 @@ async fn directory<E: Env>(
         DirectoryRequest::UserPassword { address, password_hash } => {
             done(change(state, owners, |draft| draft.set_hash(&address, &password_hash)).await)
         }
+        DirectoryRequest::AppPasswordAdd { address, name, digest } => {
+            done(change(state, owners, |draft| draft.add_app(&address, &name, &digest, now)).await)
+        }
+        DirectoryRequest::AppPasswordDel { address, name } => {
+            done(change(state, owners, |draft| draft.del_app(&address, &name)).await)
+        }
+        DirectoryRequest::AppPasswordList { address } => apps(state, &address),
         DirectoryRequest::UserImapHidden { address, hidden } => {
             done(change(state, owners, |draft| draft.set_imap_hidden(&address, &hidden)).await)
         }
@@ -276,6 +285,18 @@ fn aliases<E: Env>(state: &State<E>, domain: Option<&str>) -> Response {
         Row::User(_) => None,
     });
     Response::Aliases(found.collect())
+}
+
+fn apps<E: Env>(state: &State<E>, address: &str) -> Response {
+    let snapshot = state.ledger.snapshot();
+    let Some(Entry::User(user)) = snapshot.find(address) else {
+        return Response::Refused(format!("there is no user {address}"));
+    };
+    let row = |app: &AppPassword| AppPasswordRow {
+        name: app.name.to_string(),
+        created: app.created.seconds(),
+    };
+    Response::AppPasswords(user.apps.iter().map(row).collect())
 }
 
 async fn show<E: Env>(state: &State<E>, address: &str, owners: &impl Owners) -> Response {

@@ -116,6 +116,12 @@ impl Plan {
                 hidden: config.imap.hidden,
                 clients: config.imap.clients.clone().into(),
             },
+            masters: config
+                .auth
+                .masters
+                .iter()
+                .map(|master| master.to_string().to_ascii_lowercase().into())
+                .collect(),
             directory: directory::Settings {
                 separators: config
                     .directory

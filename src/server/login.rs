@@ -80,7 +80,7 @@ impl<E: Env> Shard<E> {
                     open.exchange.keys(self.authenticator.keys(&snapshot, names, &user, hash))
                 }
                 Turn::Check(claim) => {
-                    let done = Box::pin(self.judge(door, &claim, open.method)).await;
+                    let done = Box::pin(self.judge(door, claim, open.method)).await;
                     let Some(word) = open.exchange.settle(done.is_ok(), &Discovery::default())
                     else {
                         return Heard::Done(done);
@@ -113,15 +113,19 @@ impl<E: Env> Shard<E> {
         credentials: Credentials,
         method: &'static str,
     ) -> Result<Login, Outcome> {
-        self.judge(door, &Claim::Password(credentials), method).await
+        self.judge(door, Claim::Password(credentials), method).await
     }
 
     async fn judge(
         &self,
         door: &Door,
-        claim: &Claim,
+        mut claim: Claim,
         method: &'static str,
     ) -> Result<Login, Outcome> {
+        if let (Claim::Password(shown), false) = (&mut claim, self.settings().masters.is_empty()) {
+            part_master(shown);
+        }
+        let claim = &claim;
         let (user, acting_for) = match claim {
             Claim::Password(shown) => (Some(&shown.user), shown.acting_for.as_deref()),
             Claim::Proof { user, acting_for, .. } | Claim::Certificate { user, acting_for } => {
@@ -131,15 +135,38 @@ impl<E: Env> Shard<E> {
         };
         let user = user.map_or("", |user| &**user);
         let outcome = match self.check(door, claim).await {
-            // Nobody acts for another user yet.
-            Verdict::Account(_) if acting_for.is_some() => Outcome::Foreign,
-            Verdict::Account(account) => return Ok(Login { account, user: user.into(), method }),
+            Verdict::Account(account) => match acting_for {
+                None => return Ok(Login { account, user: user.into(), method }),
+                Some(other) => match self.act(door, user, other) {
+                    Some(account) => return Ok(Login { account, user: other.into(), method }),
+                    None => Outcome::Foreign,
+                },
+            },
             Verdict::Refused => Outcome::Refused,
             Verdict::Disabled => Outcome::Disabled,
             Verdict::Busy => Outcome::Later,
         };
         tell_failed(door, user, method, outcome);
         Err(outcome)
+    }
+
+    /// The account of `other`, if `master` may act for everybody; the log has both.
+    fn act(&self, door: &Door, master: &str, other: &str) -> Option<AccountId> {
+        let (snapshot, settings) = (self.directory(), self.settings());
+        let name = snapshot.login_name(master, &settings.directory);
+        if !settings.masters.iter().any(|one| **one == *name) {
+            return None;
+        }
+        let known = self.authenticator.known(&snapshot, &settings.directory, other);
+        let Verdict::Account(account) = known else { return None };
+        let fields = [
+            ("protocol", door.protocol.into()),
+            ("peer", Value::Shown(&door.peer)),
+            ("user", other.into()),
+            ("master", (&*name).into()),
+        ];
+        event(Level::Info, "master_login", &fields);
+        Some(account)
     }
 
     async fn check(&self, door: &Door, claim: &Claim) -> Verdict {
@@ -166,6 +193,18 @@ impl<E: Env> Shard<E> {
     }
 }
 
+/// `other*master` is how the master says whom he acts for, in protocols that have no other way.
+fn part_master(shown: &mut Credentials) {
+    let parted = shown.user.split_once('*').filter(|(other, master)| {
+        shown.acting_for.is_none() && !other.is_empty() && !master.is_empty()
+    });
+    if let Some((other, master)) = parted {
+        let (other, master) = (other.into(), master.into());
+        shown.acting_for = Some(other);
+        shown.user = master;
+    }
+}
+
 /// Writes the line of a login that came to nothing.
 pub fn tell_failed(door: &Door, user: &str, method: &str, outcome: Outcome) {
     let why = match outcome {
@@ -183,4 +222,22 @@ pub fn tell_failed(door: &Door, user: &str, method: &str, outcome: Outcome) {
         ("why", why.into()),
     ];
     event(Level::Info, "login_failed", &fields);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_a_master_from_whom_he_acts_for() {
+        let part = |user: &str| {
+            let mut shown = Credentials::new(user, "secret");
+            part_master(&mut shown);
+            (shown.user.into_string(), shown.acting_for.map(String::from))
+        };
+        assert_eq!(part("bob*admin@a.example"), ("admin@a.example".into(), Some("bob".into())));
+        for whole in ["bob", "*admin", "bob*"] {
+            assert_eq!(part(whole), (whole.into(), None));
+        }
+    }
 }

@@ -72,6 +72,8 @@ pub struct Settings {
     pub pop3: pop3::Settings,
     pub imap: imap::Settings,
     pub directory: directory::Settings,
+    /// Users who may log in as any other one; addresses in lower case.
+    pub masters: Rc<[Box<str>]>,
     /// Wait for the next SMTP command (RFC 5321 §4.5.3.2.7).
     pub command_timeout: Duration,
     /// Wait for the next octets of a message (RFC 5321 §4.5.3.2.5).
