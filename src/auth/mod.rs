@@ -31,13 +31,14 @@ pub use answer::{Answer, Lost};
 pub use app::{app_password, digest as app_digest};
 pub use hash::{Cost, Imported, NotHashed, hash, import, is_hash, is_outdated, verify};
 pub use pool::{Busy, Pool};
+pub use throttle::{Free, Throttle};
 
 use crate::bytes::hash::Map;
 use crate::directory::{self, Snapshot, User};
 use crate::model::id::AccountId;
 use crate::model::limits::{
-    CREDENTIALS_REMEMBERED_MAX, LOGIN_SITES_MAX, PASSWORD_CHECKS_PER_ACCOUNT_MAX,
-    PASSWORD_CHECKS_PER_SITE_MAX, PASSWORD_CHECKS_WAITING_MAX, SCRAM_ITERATIONS,
+    CREDENTIALS_REMEMBERED_MAX, PASSWORD_CHECKS_PER_ACCOUNT_MAX, PASSWORD_CHECKS_PER_SITE_MAX,
+    PASSWORD_CHECKS_WAITING_MAX, SCRAM_ITERATIONS,
 };
 use crate::model::site::site;
 use crate::model::time::Mono;
@@ -49,7 +50,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use throttle::Throttle;
+use throttle::Guess;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// What the operator decides about password checks.
@@ -69,6 +70,8 @@ pub struct Settings {
     pub remembered_for: Duration,
     /// For how long a wrong one is.
     pub refused_for: Duration,
+    /// Wrong passwords that cost nothing.
+    pub free: Free,
     /// Iterations of new keys of SCRAM, and of those that nobody has.
     pub scram_iterations: u32,
     /// What the salt of users who do not exist is made of: secret, and the same for all shards and
@@ -86,6 +89,7 @@ impl Default for Settings {
             remembered_max: CREDENTIALS_REMEMBERED_MAX,
             remembered_for: Duration::from_mins(15),
             refused_for: Duration::from_mins(1),
+            free: Free::default(),
             scram_iterations: SCRAM_ITERATIONS,
             salt_key: [0; 16],
         }
@@ -128,6 +132,8 @@ pub struct Authenticator {
     /// Made anew for each process: what is remembered means nothing elsewhere.
     key: [u8; 32],
     settings: Settings,
+    /// That of all shards.
+    throttle: Arc<Throttle>,
     memory: RefCell<Memory>,
 }
 
@@ -141,21 +147,24 @@ struct Memory {
     by_subject: Map<u64, usize>,
     /// The same, by where they come from too.
     by_site: Map<(u64, IpAddr), usize>,
-    throttle: Throttle,
 }
 
 impl Authenticator {
-    /// `key` is 32 random octets.
-    pub fn new(settings: Settings, pool: Pool, key: [u8; 32]) -> Authenticator {
+    /// `key` is 32 random octets; `throttle` is shared by all shards.
+    pub fn new(
+        settings: Settings,
+        pool: Pool,
+        key: [u8; 32],
+        throttle: Arc<Throttle>,
+    ) -> Authenticator {
         let memory = Memory {
             right: Cache::new(settings.remembered_max),
             wrong: Cache::new(settings.remembered_max / 4),
             under_way: Map::default(),
             by_subject: Map::default(),
             by_site: Map::default(),
-            throttle: Throttle::new(LOGIN_SITES_MAX),
         };
-        Authenticator { pool, key, settings, memory: RefCell::new(memory) }
+        Authenticator { pool, key, settings, throttle, memory: RefCell::new(memory) }
     }
 
     /// Whose name and password these are. `sleep` is how a pause is waited for. May be dropped at any
@@ -207,17 +216,20 @@ impl Authenticator {
         now: Mono,
         sleep: impl AsyncFn(Duration),
     ) -> Verdict {
-        let site = site(proof.peer);
-        let Some(pause) = self.memory.borrow_mut().throttle.enter(site, now) else {
+        let subject = subject(snapshot.login(proof.user, names).map(|user| &**user), proof.user);
+        let (guess, free) = (Guess { peer: proof.peer, subject }, self.settings.free);
+        let Some(pause) = self.throttle.enter(guess, free, now) else {
             return Verdict::Busy;
         };
         if !pause.is_zero() {
             sleep(pause).await;
         }
+        let now = now.after(pause);
         if !proof.is_right {
-            self.memory.borrow_mut().throttle.failed(site, now.after(pause));
+            self.throttle.failed(guess, free, now);
             return Verdict::Refused;
         }
+        self.throttle.welcome(guess, now);
         self.known(snapshot, names, proof.user)
     }
 
@@ -256,16 +268,14 @@ impl Authenticator {
             return Ok(true);
         }
         let hash = found.map_or_else(|| self.pool.dummy(), |user| Arc::from(user.password_hash()));
-        // Whose checks are counted: an account, or a name that is none; its upper half tells.
-        let (subject, account, name) = found.map_or_else(
-            || (xxh3_64(name.as_bytes()) | 1 << 63, AccountId(0), name),
-            |user| (u64::from(user.account.0), user.account, ""),
-        );
+        let subject = subject(found, name);
+        let (account, name) = found.map_or((AccountId(0), name), |user| (user.account, ""));
         let tag = tag(&self.key, account, name, &hash, password);
         if let Some(right) = self.memory.borrow_mut().recall(tag, now) {
             return Ok(right);
         }
-        let pause = self.memory.borrow_mut().throttle.enter(site, now).ok_or(Busy)?;
+        let (guess, free) = (Guess { peer, subject }, self.settings.free);
+        let pause = self.throttle.enter(guess, free, now).ok_or(Busy)?;
         if !pause.is_zero() {
             sleep(pause).await;
         }
@@ -280,8 +290,10 @@ impl Authenticator {
                     let answer = self.pool.run(move || verify(&password, &hash))?;
                     let right = answer.await.map_err(|Lost| Busy)? && found.is_some();
                     self.remember(tag, right, now);
-                    if !right {
-                        self.memory.borrow_mut().throttle.failed(site, now);
+                    if right {
+                        self.throttle.welcome(guess, now);
+                    } else {
+                        self.throttle.failed(guess, free, now);
                     }
                     turn.gate.open(right);
                     return Ok(right);
@@ -321,6 +333,11 @@ impl Authenticator {
         memory.under_way.insert(tag, Rc::clone(&gate));
         Ok(Entered::First(CheckTurn { of: self, subject, site, tag, gate }))
     }
+}
+
+/// Whose checks are counted: an account, or a name that is none; its upper half tells.
+fn subject(found: Option<&User>, name: &str) -> u64 {
+    found.map_or_else(|| xxh3_64(name.as_bytes()) | 1 << 63, |user| u64::from(user.account.0))
 }
 
 /// One less; none is not kept.

@@ -22,7 +22,8 @@ struct World {
 impl World {
     fn new(pool: Pool) -> World {
         let settings = Settings { cost: Cost::LEAST, ..Settings::default() };
-        let auth = Authenticator::new(settings, pool, [9; 32]);
+        let throttle = Arc::new(Throttle::new(&[9; 32]));
+        let auth = Authenticator::new(settings, pool, [9; 32], throttle);
         let names = directory::Settings::default();
         let mut world =
             World { ledger: Ledger::new(), auth, names, at: 0, paused: RefCell::default() };

@@ -1,102 +1,172 @@
-//! Wrong passwords by where they come from: who sends many waits longer for the next check.
+//! Wrong passwords by where they come from and by whose they are to be: who sends many waits longer
+//! for the next check. One for all shards.
 //!
 //! ```text
-//!   failure: level + 1     every LOGIN_FAILURE_FORGOTTEN: level - 1
-//!   level up to LOGIN_FAILURES_FREE: no wait; from there on a pause between two checks that doubles
+//!   failure: level + 1     every `forgotten`: level - 1
+//!   level up to `free`: no wait; from there on a pause between two checks that doubles
 //! ```
 //!
-//! The pause is taken before the check, whatever comes out of it, so that it tells nothing; checks
-//! from one place that come at once take their turns. Success forgives nothing: who has a password
-//! of his own would be free to guess others'. What is remembered is bounded.
+//! Counted are an address, the network around it, and an account, whatever address is tried; the
+//! longest of the three waits holds. An account knows the addresses from which its owner came lately:
+//! from there its own count does not hold, so that nobody is kept out of his mail from home by those
+//! who guess from everywhere else. A name that is no account is counted as one, and tells nothing.
+//!
+//! The pause is taken before the check, whatever comes out of it; checks that come at once take their
+//! turns. Success forgives nothing: who has a password of his own would be free to guess others'.
 
-use crate::bytes::hash::Map;
 use crate::model::limits::{
-    LOGIN_FAILURE_FORGOTTEN, LOGIN_FAILURES_FREE, LOGIN_FAILURES_MAX, LOGIN_PAUSE_MAX,
+    LOGIN_ACCOUNT_PAUSE_MAX, LOGIN_FAILURE_FORGOTTEN, LOGIN_FAILURES_ACCOUNT_FREE,
+    LOGIN_FAILURES_FREE, LOGIN_FAILURES_NETWORK_FREE, LOGIN_FAILURES_OVER_MAX,
+    LOGIN_NETWORK_FAILURE_FORGOTTEN, LOGIN_NETWORK_PAUSE_MAX, LOGIN_OWNER_KNOWN, LOGIN_PAUSE_MAX,
     LOGIN_PAUSE_MIN, LOGIN_WAIT_MAX,
 };
+use crate::model::site::site;
 use crate::model::time::Mono;
+use crate::policy::moments::{Moments, Place};
+use crate::policy::network;
 use std::net::IpAddr;
 use std::time::Duration;
 
-#[derive(Clone, Copy, Debug)]
-struct Record {
-    /// Failures that are not forgotten.
-    level: u32,
-    /// When the level was right.
-    at: Mono,
-    /// When the next check may begin.
-    free_at: Mono,
+/// How many failures cost nothing; the addresses and accounts of a shard's settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Free {
+    pub address: u32,
+    pub network: u32,
+    pub account: u32,
 }
 
-/// Who failed lately.
+impl Default for Free {
+    fn default() -> Free {
+        Free {
+            address: LOGIN_FAILURES_FREE,
+            network: LOGIN_FAILURES_NETWORK_FREE,
+            account: LOGIN_FAILURES_ACCOUNT_FREE,
+        }
+    }
+}
+
+/// How failures of one kind of subject count.
+#[derive(Clone, Copy)]
+struct Schedule {
+    free: u32,
+    /// After which time one failure is forgotten.
+    forgotten: Duration,
+    pause_max: Duration,
+}
+
+impl Schedule {
+    /// Failures that are not forgotten, where all will be `empty_at` that moment.
+    fn level(&self, empty_at: Mono, now: Mono) -> u32 {
+        let left = empty_at.since(now).as_nanos().div_ceil(self.forgotten.as_nanos());
+        u32::try_from(left).unwrap_or(u32::MAX)
+    }
+
+    /// The time between two checks.
+    fn pause(&self, level: u32) -> Duration {
+        match level.checked_sub(self.free + 1) {
+            None => Duration::ZERO,
+            Some(over) => (LOGIN_PAUSE_MIN * 2_u32.pow(over.min(16))).min(self.pause_max),
+        }
+    }
+
+    /// When all is forgotten after one failure more. Over a level that changes nothing more, another
+    /// one changes nothing.
+    fn after_failure(&self, empty_at: Mono, now: Mono) -> Mono {
+        let most = now.after(self.forgotten * (self.free + LOGIN_FAILURES_OVER_MAX));
+        Mono(empty_at.max(now).after(self.forgotten).0.min(most.0))
+    }
+}
+
+/// Who wants to be checked, and as whom.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Guess {
+    pub peer: IpAddr,
+    /// The account, or a name that is none.
+    pub subject: u64,
+}
+
+/// Who failed lately, and whose turn it is; a fixed amount of memory, which all shards share.
 #[derive(Debug)]
-pub(super) struct Throttle {
-    sites: Map<IpAddr, Record>,
-    sites_max: usize,
+pub struct Throttle {
+    /// When all failures of a subject are forgotten.
+    failures: Moments,
+    /// When the next check of a subject may begin.
+    turns: Moments,
+    /// Until when an address is known as one of the owner of an account.
+    owners: Moments,
 }
 
 impl Throttle {
-    pub(super) fn new(sites_max: usize) -> Throttle {
-        Throttle { sites: Map::default(), sites_max: sites_max.max(1) }
+    /// `key` is secret, and made anew by each process.
+    pub fn new(key: &[u8; 32]) -> Throttle {
+        let key: [u8; 16] =
+            std::array::from_fn(|index| key[index] ^ key[16 + index].rotate_left(1));
+        Throttle {
+            failures: Moments::new(15, key),
+            turns: Moments::new(15, key),
+            owners: Moments::new(16, key),
+        }
     }
 
-    /// How long the next check from here has to wait; its turn is taken. `None`: too long, there
-    /// are many that wait already.
-    pub(super) fn enter(&mut self, site: IpAddr, now: Mono) -> Option<Duration> {
-        let Some(record) = self.sites.get_mut(&site) else { return Some(Duration::ZERO) };
-        record.forget(now);
-        let begin = record.free_at.max(now);
+    /// How long the next check has to wait; its turn is taken. `None`: too long, there are many that
+    /// wait already.
+    pub(super) fn enter(&self, guess: Guess, free: Free, now: Mono) -> Option<Duration> {
+        let subjects = self.subjects(guess, free, now);
+        let begin = subjects.iter().map(|(place, _)| self.turns.of(*place)).fold(now, Mono::max);
         let wait = begin.since(now);
         if wait > LOGIN_WAIT_MAX {
             return None;
         }
-        record.free_at = begin.after(record.pause());
+        for (place, schedule) in subjects {
+            let pause = schedule.pause(schedule.level(self.failures.of(place), now));
+            if !pause.is_zero() {
+                self.turns.raise(place, begin.after(pause));
+            }
+        }
         Some(wait)
     }
 
-    pub(super) fn failed(&mut self, site: IpAddr, now: Mono) {
-        if self.sites.len() >= self.sites_max && !self.sites.contains_key(&site) {
-            self.make_room(now);
-        }
-        let fresh = Record { level: 0, at: now, free_at: now };
-        let record = self.sites.entry(site).or_insert(fresh);
-        record.forget(now);
-        record.level = (record.level + 1).min(LOGIN_FAILURES_MAX);
-    }
-
-    /// Forgets who has nothing to be remembered for, else who failed least.
-    fn make_room(&mut self, now: Mono) {
-        self.sites.retain(|_, record| {
-            record.forget(now);
-            record.level > 0 || record.free_at > now
-        });
-        if self.sites.len() < self.sites_max {
-            return;
-        }
-        let least = self.sites.iter().min_by_key(|(site, record)| (record.level, **site));
-        if let Some(site) = least.map(|(&site, _)| site) {
-            self.sites.remove(&site);
-        }
-    }
-}
-
-impl Record {
-    fn forget(&mut self, now: Mono) {
-        while self.level > 0 && now.since(self.at) >= LOGIN_FAILURE_FORGOTTEN {
-            self.level -= 1;
-            self.at = self.at.after(LOGIN_FAILURE_FORGOTTEN);
-        }
-        if self.level == 0 {
-            self.at = now;
+    pub(super) fn failed(&self, guess: Guess, free: Free, now: Mono) {
+        for (place, schedule) in self.subjects(guess, free, now) {
+            self.failures.raise(place, schedule.after_failure(self.failures.of(place), now));
         }
     }
 
-    /// The time between two checks.
-    fn pause(&self) -> Duration {
-        match self.level.checked_sub(LOGIN_FAILURES_FREE + 1) {
-            None => Duration::ZERO,
-            Some(over) => (LOGIN_PAUSE_MIN * 2_u32.pow(over.min(16))).min(LOGIN_PAUSE_MAX),
+    /// The right password came from there.
+    pub(super) fn welcome(&self, guess: Guess, now: Mono) {
+        self.owners.raise(self.owner(guess), now.after(LOGIN_OWNER_KNOWN));
+    }
+
+    /// What is counted of this guess.
+    fn subjects(&self, guess: Guess, free: Free, now: Mono) -> Vec<(Place, Schedule)> {
+        let Guess { peer, subject } = guess;
+        let address = Schedule {
+            free: free.address,
+            forgotten: LOGIN_FAILURE_FORGOTTEN,
+            pause_max: LOGIN_PAUSE_MAX,
+        };
+        let around = Schedule {
+            free: free.network,
+            forgotten: LOGIN_NETWORK_FAILURE_FORGOTTEN,
+            pause_max: LOGIN_NETWORK_PAUSE_MAX,
+        };
+        let account = Schedule {
+            free: free.account,
+            forgotten: LOGIN_FAILURE_FORGOTTEN,
+            pause_max: LOGIN_ACCOUNT_PAUSE_MAX,
+        };
+        let mut subjects = vec![
+            (self.failures.place(Some(site(peer)), 0), address),
+            (self.failures.place(Some(network(peer)), 1), around),
+        ];
+        if self.owners.of(self.owner(guess)) <= now {
+            subjects.push((self.failures.place(None, subject), account));
         }
+        subjects
+    }
+
+    fn owner(&self, guess: Guess) -> Place {
+        self.owners.place(Some(site(guess.peer)), guess.subject)
     }
 }
 
@@ -105,22 +175,25 @@ mod tests {
     use super::*;
     use std::net::Ipv4Addr;
 
+    const FREE: Free =
+        Free { address: LOGIN_FAILURES_FREE, network: 1_000_000, account: 1_000_000 };
+
     fn at(millis: u64) -> Mono {
         Mono(Duration::from_millis(millis))
     }
 
-    fn site(number: u32) -> IpAddr {
-        IpAddr::V4(Ipv4Addr::from_bits(number))
+    fn guess(address: u32, subject: u64) -> Guess {
+        Guess { peer: IpAddr::V4(Ipv4Addr::from_bits(address)), subject }
     }
 
     /// The waits of checks that all fail, each begun as soon as it may.
-    fn waits(throttle: &mut Throttle, count: u32) -> Vec<u128> {
+    fn waits(throttle: &Throttle, count: u32) -> Vec<u128> {
         let mut now = at(0);
         let mut waits = Vec::new();
         for _ in 0..count {
-            let wait = throttle.enter(site(1), now).unwrap();
+            let wait = throttle.enter(guess(1, 1), FREE, now).unwrap();
             now = now.after(wait);
-            throttle.failed(site(1), now);
+            throttle.failed(guess(1, 1), FREE, now);
             waits.push(wait.as_millis());
         }
         waits
@@ -128,36 +201,49 @@ mod tests {
 
     #[test]
     fn waits_longer_with_every_failure_up_to_a_bound() {
-        let mut throttle = Throttle::new(8);
-        let waits = waits(&mut throttle, LOGIN_FAILURES_FREE + 12);
+        let throttle = Throttle::new(&[1; 32]);
+        let waits = waits(&throttle, LOGIN_FAILURES_FREE + 12);
         let free = usize::try_from(LOGIN_FAILURES_FREE).unwrap() + 1;
         assert!(waits[..free].iter().all(|&wait| wait == 0), "{waits:?}");
         assert!(waits[free..].is_sorted(), "{waits:?}");
         assert_eq!(waits[free + 1], LOGIN_PAUSE_MIN.as_millis(), "{waits:?}");
         assert_eq!(waits.last(), Some(&LOGIN_PAUSE_MAX.as_millis()));
         // Others do not wait, and in a while it is forgotten.
-        assert_eq!(throttle.enter(site(2), at(0)), Some(Duration::ZERO));
-        assert_eq!(throttle.enter(site(1), at(3_600_000)), Some(Duration::ZERO));
-        assert_eq!(throttle.enter(site(1), at(3_600_000)), Some(Duration::ZERO));
+        assert_eq!(throttle.enter(guess(2, 1), FREE, at(0)), Some(Duration::ZERO));
+        assert_eq!(throttle.enter(guess(1, 1), FREE, at(3_600_000)), Some(Duration::ZERO));
+        assert_eq!(throttle.enter(guess(1, 1), FREE, at(3_600_000)), Some(Duration::ZERO));
     }
 
     #[test]
     fn checks_that_come_at_once_take_turns_and_not_too_many_wait() {
-        let mut throttle = Throttle::new(8);
-        (0..LOGIN_FAILURES_MAX).for_each(|_| throttle.failed(site(1), at(0)));
-        assert_eq!(throttle.enter(site(1), at(0)), Some(Duration::ZERO));
-        assert_eq!(throttle.enter(site(1), at(0)), Some(LOGIN_PAUSE_MAX));
-        assert!((0..100).any(|_| throttle.enter(site(1), at(0)).is_none()));
+        let throttle = Throttle::new(&[1; 32]);
+        (0..100).for_each(|_| throttle.failed(guess(1, 1), FREE, at(0)));
+        assert_eq!(throttle.enter(guess(1, 1), FREE, at(0)), Some(Duration::ZERO));
+        assert_eq!(throttle.enter(guess(1, 1), FREE, at(0)), Some(LOGIN_PAUSE_MAX));
+        assert!((0..100).any(|_| throttle.enter(guess(1, 1), FREE, at(0)).is_none()));
     }
 
     #[test]
-    fn remembers_a_bounded_number_and_those_who_failed_most() {
-        let mut throttle = Throttle::new(8);
-        (0..LOGIN_FAILURES_MAX).for_each(|_| throttle.failed(site(0), at(0)));
-        for number in 1..1_000 {
-            throttle.failed(site(number), at(1));
-            assert!(throttle.sites.len() <= 8);
-        }
-        assert!(throttle.sites.contains_key(&site(0)));
+    fn counts_the_network_around_many_addresses() {
+        let throttle = Throttle::new(&[1; 32]);
+        let free = Free { network: 20, ..FREE };
+        let net = Ipv4Addr::new(192, 0, 2, 0).to_bits();
+        (0..40).for_each(|host| throttle.failed(guess(net + host, u64::from(host)), free, at(0)));
+        assert_eq!(throttle.enter(guess(net + 99, 99), free, at(0)), Some(Duration::ZERO));
+        assert_eq!(throttle.enter(guess(net + 98, 98), free, at(0)), Some(LOGIN_NETWORK_PAUSE_MAX));
+        assert_eq!(throttle.enter(guess(net + 256, 97), free, at(0)), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn counts_an_account_but_not_from_where_its_owner_is_known() {
+        let throttle = Throttle::new(&[1; 32]);
+        let free = Free { account: 20, ..FREE };
+        throttle.welcome(guess(9, 5), at(0));
+        (100..200).for_each(|host| throttle.failed(guess(host << 8, 5), free, at(0)));
+        assert_eq!(throttle.enter(guess(7 << 8, 5), free, at(0)), Some(Duration::ZERO));
+        assert_eq!(throttle.enter(guess(8 << 8, 5), free, at(0)), Some(LOGIN_ACCOUNT_PAUSE_MAX));
+        // Another account, and the owner from where he came lately.
+        assert_eq!(throttle.enter(guess(8 << 8, 6), free, at(0)), Some(Duration::ZERO));
+        assert_eq!(throttle.enter(guess(9, 5), free, at(0)), Some(Duration::ZERO));
     }
 }

@@ -166,6 +166,12 @@ pub struct Auth {
     /// Verified credentials remembered by one shard.
     pub cache_entries: u32,
     pub cache_ttl: Duration,
+    /// Wrong passwords of an address that cost nothing.
+    pub free_failures: u32,
+    /// The same of a network.
+    pub free_network_failures: u32,
+    /// The same for an account.
+    pub free_account_failures: u32,
 }
 
 /// How addresses are looked up.

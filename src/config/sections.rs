@@ -295,6 +295,17 @@ fn auth(mut section: Section<'_, '_, '_>) -> Auth {
         ),
         cache_entries: section.count("cache_entries", limits::AUTH_CACHE_ENTRIES, 0..=100_000_000),
         cache_ttl: section.time("cache_ttl", limits::AUTH_CACHE_TTL, SECOND..=7 * DAY),
+        free_failures: section.count("free_failures", limits::LOGIN_FAILURES_FREE, 1..=100_000),
+        free_network_failures: section.count(
+            "free_network_failures",
+            limits::LOGIN_FAILURES_NETWORK_FREE,
+            1..=100_000,
+        ),
+        free_account_failures: section.count(
+            "free_account_failures",
+            limits::LOGIN_FAILURES_ACCOUNT_FREE,
+            1..=100_000,
+        ),
     };
     section.end();
     auth

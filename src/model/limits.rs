@@ -249,8 +249,12 @@ pub const PASSWORD_CHECKS_PER_ACCOUNT_MAX: usize = 64;
 pub const PASSWORD_CHECKS_PER_SITE_MAX: usize = 2;
 /// Wrong passwords from one address that cost it nothing yet.
 pub const LOGIN_FAILURES_FREE: u32 = 10;
-/// Wrong passwords from one address that are counted; over it another one changes nothing.
-pub const LOGIN_FAILURES_MAX: u32 = 20;
+/// The same from one network, IPv4 /24 or IPv6 /48.
+pub const LOGIN_FAILURES_NETWORK_FREE: u32 = 100;
+/// The same for one account from wherever its owner did not come lately.
+pub const LOGIN_FAILURES_ACCOUNT_FREE: u32 = 50;
+/// Wrong passwords beyond those that cost nothing that are counted; over it another one changes nothing.
+pub const LOGIN_FAILURES_OVER_MAX: u32 = 10;
 /// After which time one of them is forgotten.
 pub const LOGIN_FAILURE_FORGOTTEN: Duration = Duration::from_secs(6);
 /// Time between two checks for an address with one failure too many; doubles with each more.
@@ -259,8 +263,14 @@ pub const LOGIN_PAUSE_MIN: Duration = Duration::from_millis(100);
 pub const LOGIN_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Longest wait for a check; who would have to wait longer is told to come back.
 pub const LOGIN_WAIT_MAX: Duration = Duration::from_secs(15);
-/// Addresses whose failures one shard remembers.
-pub const LOGIN_SITES_MAX: usize = 16_384;
+/// After which time one of a network's is forgotten.
+pub const LOGIN_NETWORK_FAILURE_FORGOTTEN: Duration = Duration::from_secs(1);
+/// The longest time between two checks of a network, of which others may be in it too.
+pub const LOGIN_NETWORK_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// The longest time between two checks of an account.
+pub const LOGIN_ACCOUNT_PAUSE_MAX: Duration = Duration::from_secs(2);
+/// For how long an address from which the right password came is known as its owner's.
+pub const LOGIN_OWNER_KNOWN: Duration = Duration::from_hours(7 * 24);
 /// Checked credentials that one shard remembers.
 pub const CREDENTIALS_REMEMBERED_MAX: usize = 16_384;
 

@@ -2,7 +2,7 @@
 
 use super::owners::{OfShards, sweep};
 use super::protect;
-use crate::auth::{self, Authenticator, Pool};
+use crate::auth::{self, Authenticator, Free, Pool, Throttle};
 use crate::concierge::dns::{Failed, Found};
 use crate::concierge::{self, Busy, Lost};
 use crate::config::Config;
@@ -56,6 +56,8 @@ pub struct Plan {
     pub dns: Option<concierge::dns::Resolver>,
     /// What all shards remember of clients.
     pub guard: Arc<Guard>,
+    /// What all shards remember of wrong passwords.
+    pub throttle: Arc<Throttle>,
     /// Certificates, and threads that sign; none: sessions are in clear.
     pub tls: Option<(Arc<Context>, Pool)>,
     /// A fault of our own, for the tests that show that such a fault is found.
@@ -75,8 +77,10 @@ impl Plan {
             ..crate::store::Settings::default()
         };
         let guard = Arc::new(Guard::new(&key, config.protect.greylist.entries));
+        let throttle = Arc::new(Throttle::new(&key));
         let planted = Planted::Nothing;
-        Plan { config, store, store_id, shards, pool, key, dns: None, guard, tls: None, planted }
+        let (dns, tls) = (None, None);
+        Plan { config, store, store_id, shards, pool, key, dns, guard, throttle, tls, planted }
     }
 
     /// Where a log lies.
@@ -237,6 +241,11 @@ impl Plan {
         dns::Resolver::new(env.clone(), timeout, self.config.dns.cache_entries, ask)
     }
 
+    fn authenticator(&self) -> Authenticator {
+        let throttle = Arc::clone(&self.throttle);
+        Authenticator::new(self.auth(), self.pool.clone(), self.key, throttle)
+    }
+
     fn auth(&self) -> auth::Settings {
         let config = &self.config.auth;
         auth::Settings {
@@ -246,6 +255,11 @@ impl Plan {
             per_account_max: config.max_account_checks,
             remembered_max: usize::try_from(config.cache_entries).unwrap_or(usize::MAX),
             remembered_for: config.cache_ttl,
+            free: Free {
+                address: config.free_failures,
+                network: config.free_network_failures,
+                account: config.free_account_failures,
+            },
             scram_iterations: config.scram_iterations,
             salt_key: self.store_id.to_le_bytes(),
             ..auth::Settings::default()
@@ -361,7 +375,7 @@ pub fn assemble<E: Env>(
         intake,
         locks: Locks::new(),
         desk: Desk::new(state.log.clone(), Rc::clone(&state.accounts)),
-        authenticator: Authenticator::new(plan.auth(), plan.pool.clone(), plan.key),
+        authenticator: plan.authenticator(),
         mesh,
         in_force: RefCell::new(Rc::new(plan.sessions())),
         figures,

@@ -7,6 +7,7 @@
 pub mod checks;
 pub mod dns_list;
 pub mod greylist;
+pub mod moments;
 pub mod rate;
 
 pub use checks::Checks;

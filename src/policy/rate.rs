@@ -1,29 +1,22 @@
 //! How often something may happen, for any number of subjects in a fixed amount of memory.
 //!
 //! A leaky bucket is one number: the moment at which it will be empty again. A [`Sketch`] holds such
-//! moments in four rows of slots; a subject has one slot in each, chosen by a keyed hash, and the
-//! earliest of its four is what counts. A slot that others share is never too early: a subject can be
-//! taken for busier than it is, where all four of its slots are shared with busy ones, never for
-//! calmer. With `b` subjects at their limit that hits one in about `(32768 / b)^4` others: of a
-//! thousand busy addresses one in a million hears a wrong no.
+//! moments of any number of subjects ([`Moments`]): a subject can be taken for busier than it is, of a
+//! thousand at their limit one in a million, never for calmer.
 //!
 //! ```text
 //!   now ────────┬─────────────── full at ──── now + period
 //!               └ a bucket that is empty      └ `count` things: the next one is refused
 //! ```
 //!
-//! All words are atomic and only ever raised, so that the shards share one sketch without locks:
-//! two that take the last place at the same moment may both have it.
+//! All shards share one sketch: two that take the last place at the same moment may both have it.
 
 use crate::model::time::Mono;
-use std::hash::Hasher as _;
+use crate::policy::moments::{Moments, Place};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-const ROWS: usize = 4;
 const WIDTH_BITS: u32 = 15;
-const WIDTH: usize = 1 << WIDTH_BITS;
 
 /// So many things in a period, all at once if they like; then one whenever one has leaked out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,21 +34,21 @@ impl Rate {
     pub const fn per_hour(count: u32) -> Rate {
         Rate { count, period: Duration::from_hours(1) }
     }
+
+    /// The time that one thing takes to leak out.
+    fn each(self) -> Duration {
+        self.period / self.count
+    }
 }
 
 /// See the header. 1 MiB, of which only what is used takes memory.
 #[derive(Debug)]
-pub struct Sketch {
-    slots: Box<[AtomicU64]>,
-    key: [u8; 16],
-}
+pub struct Sketch(Moments);
 
 impl Sketch {
     /// `key` is secret: who knows it could choose addresses that share all slots with another's.
     pub fn new(key: [u8; 16]) -> Sketch {
-        // Zeros from the kernel: no page is touched before it is used.
-        let zeros = vec![0_u64; ROWS * WIDTH];
-        Sketch { slots: zeros.into_iter().map(AtomicU64::new).collect(), key }
+        Sketch(Moments::new(WIDTH_BITS, key))
     }
 
     /// Takes `count` things of what `subject` may do; false, and nothing is taken, where that is more
@@ -64,60 +57,23 @@ impl Sketch {
         if rate.count == 0 {
             return true;
         }
-        let now = nanos(now);
-        let period = u64::try_from(rate.period.as_nanos()).unwrap_or(u64::MAX / 4);
-        let each = period / u64::from(rate.count);
-        let slots = self.of(subject);
-        let empty_at = self.earliest(&slots).max(now);
-        let full_at = empty_at.saturating_add(each.saturating_mul(count.into()));
-        if full_at > now.saturating_add(period) {
+        let place = self.place(subject);
+        let full_at = self.0.of(place).max(now).after(rate.each().saturating_mul(count));
+        if full_at > now.after(rate.period) {
             return false;
         }
-        for slot in slots {
-            self.slots[slot].fetch_max(full_at, Relaxed);
-        }
+        self.0.raise(place, full_at);
         true
     }
 
     /// Whether `subject` has nothing left. Takes nothing.
     pub fn is_spent(&self, subject: IpAddr, rate: Rate, now: Mono) -> bool {
-        if rate.count == 0 {
-            return false;
-        }
-        let period = u64::try_from(rate.period.as_nanos()).unwrap_or(u64::MAX / 4);
-        let each = period / u64::from(rate.count);
-        let latest = nanos(now).saturating_add(period);
-        self.earliest(&self.of(subject)).saturating_add(each) > latest
+        rate.count > 0 && self.0.of(self.place(subject)).after(rate.each()) > now.after(rate.period)
     }
 
-    fn earliest(&self, slots: &[usize; ROWS]) -> u64 {
-        slots.iter().map(|&slot| self.slots[slot].load(Relaxed)).min().unwrap_or(0)
+    fn place(&self, subject: IpAddr) -> Place {
+        self.0.place(Some(subject), 0)
     }
-
-    /// The slots of a subject, one in each row.
-    fn of(&self, subject: IpAddr) -> [usize; ROWS] {
-        let hash = keyed(&self.key, subject);
-        std::array::from_fn(|row| {
-            let shift = u32::try_from(row).unwrap_or(0) * WIDTH_BITS;
-            let column = usize::try_from(hash >> shift).expect("64 bits") % WIDTH;
-            row * WIDTH + column
-        })
-    }
-}
-
-/// SipHash behind a secret: nobody outside knows which addresses meet.
-pub(super) fn keyed(key: &[u8; 16], subject: IpAddr) -> u64 {
-    let mut hasher = std::hash::DefaultHasher::new();
-    hasher.write(key);
-    match subject.to_canonical() {
-        IpAddr::V4(address) => hasher.write(&address.octets()),
-        IpAddr::V6(address) => hasher.write(&address.octets()),
-    }
-    hasher.finish()
-}
-
-fn nanos(now: Mono) -> u64 {
-    u64::try_from(now.0.as_nanos()).unwrap_or(u64::MAX / 2)
 }
 
 #[cfg(test)]
@@ -172,7 +128,6 @@ mod tests {
         let calm =
             (1_000_000..1_010_000).filter(|&number| busy.take(address(number), 1, rate, at(0)));
         assert_eq!(calm.count(), 10_000);
-        assert_eq!(size_of_val(&*busy.slots), 1 << 20);
     }
 
     /// Never calmer than it is: whatever others do, nobody has more than the rate.

@@ -34,7 +34,9 @@ fn store_verify_finds_every_turned_bit() {
     assert!(!said.contains("waiting"), "{said}");
     server.stop();
     server.pombal(&["store", "verify"], "");
-    let whole = read_all(&server.dir().join("data"));
+    let mut whole = read_all(&server.dir().join("data"));
+    // Certificates lie beside the store and are none of it: a start and `pombal check` read them.
+    whole.retain(|(path, _)| !path.starts_with(server.dir().join("data/tls")));
     let flips = number("FLIPS").unwrap_or(12);
     let mut state = number("SEED").unwrap_or(1);
     let mut missed = String::new();
