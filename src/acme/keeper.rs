@@ -17,6 +17,7 @@ use std::net::TcpListener;
 use std::pin::pin;
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::timeout;
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
@@ -31,6 +32,11 @@ const LOOK_PAUSE: std::ops::RangeInclusive<u64> = HOUR..=DAY;
 
 /// What the operator is told at the latest, while the authority takes its time.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(45);
+
+/// What the authority may take for one question, and for a whole certificate.
+const ASK_PATIENCE: Duration = Duration::from_mins(1);
+const ATTEMPT_PATIENCE: Duration = Duration::from_mins(10);
+const SILENT: &str = "the authority did not answer in time";
 
 type Answer = Box<dyn FnOnce(Result<(), String>) + Send>;
 
@@ -148,7 +154,7 @@ impl Keeper {
             return window;
         }
         let told = match self.account().await {
-            Ok(account) => window(account, held).await,
+            Ok(account) => timeout(ASK_PATIENCE, window(account, held)).await.ok().flatten(),
             // Said when a certificate is asked for; there is time until then.
             Err(_) => None,
         };
@@ -162,7 +168,9 @@ impl Keeper {
     async fn account(&mut self) -> Result<&Account, Refused> {
         let account = match self.account.take() {
             Some(account) => account,
-            None => account(&self.settings, &self.files).await?,
+            None => timeout(ASK_PATIENCE, account(&self.settings, &self.files))
+                .await
+                .unwrap_or_else(|_| Err(Refused::new(SILENT)))?,
         };
         Ok(self.account.insert(account))
     }
@@ -198,7 +206,10 @@ impl Keeper {
 
     async fn get(&mut self, held: Option<&Certificate>) -> Result<u64, Refused> {
         let (settings, board) = (self.settings.clone(), self.board.clone());
-        let issued = issue(self.account().await?, &settings, held, &board).await;
+        let issued = issue(self.account().await?, &settings, held, &board);
+        // Whoever took the request and never answers it must not end all renewals.
+        let issued =
+            timeout(ATTEMPT_PATIENCE, issued).await.unwrap_or_else(|_| Err(Refused::new(SILENT)));
         if issued.is_err() {
             // Its directory is read anew by the next try.
             self.account = None;

@@ -23,7 +23,7 @@ pub(super) struct Refused {
 }
 
 impl Refused {
-    fn new(why: impl Into<String>) -> Refused {
+    pub(super) fn new(why: impl Into<String>) -> Refused {
         Refused { why: why.into(), is_rate_limit: false }
     }
 

@@ -10,6 +10,7 @@ use crate::model::time::Mono;
 use blake2::Blake2bMac;
 use blake2::digest::consts::U16;
 use blake2::digest::{KeyInit, Mac};
+use std::net::IpAddr;
 
 /// A credential as it is remembered.
 pub(super) type Tag = u128;
@@ -31,6 +32,18 @@ pub(super) fn tag(
         mac.update(text.as_bytes());
     }
     u128::from_le_bytes(mac.finalize().into_bytes().into())
+}
+
+/// The tag of a credential that was right from this site.
+pub(super) fn from(tag: Tag, site: IpAddr) -> Tag {
+    let (family, bits) = match site {
+        IpAddr::V4(address) => (4, u128::from(address.to_bits())),
+        IpAddr::V6(address) => (6, address.to_bits()),
+    };
+    let mut octets = [family; 33];
+    octets[..16].copy_from_slice(&tag.to_le_bytes());
+    octets[16..32].copy_from_slice(&bits.to_le_bytes());
+    xxhash_rust::xxh3::xxh3_128(&octets)
 }
 
 /// A salt that is as good as random to whoever does not know the key, and always the same.

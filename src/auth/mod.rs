@@ -178,6 +178,9 @@ impl Authenticator {
         sleep: impl AsyncFn(Duration),
     ) -> Verdict {
         let found = snapshot.login(claim.user, names).cloned();
+        // Nobody is one in every spelling, as somebody is.
+        let name = snapshot.login_name(claim.user, names);
+        let claim = Claim { user: &name, ..claim };
         let Ok(right) = self.is_right(found.as_deref(), claim, now, sleep).await else {
             return Verdict::Busy;
         };
@@ -271,7 +274,9 @@ impl Authenticator {
         let subject = subject(found, name);
         let (account, name) = found.map_or((AccountId(0), name), |user| (user.account, ""));
         let tag = tag(&self.key, account, name, &hash, password);
-        if let Some(right) = self.memory.borrow_mut().recall(tag, now) {
+        // At once only from where it was right before: elsewhere a password that its owner has shown
+        // lately could be guessed without a pause.
+        if let Some(right) = self.memory.borrow_mut().recall_from(tag, site, now) {
             return Ok(right);
         }
         let (guess, free) = (Guess { peer, subject }, self.settings.free);
@@ -281,20 +286,29 @@ impl Authenticator {
         }
         let now = now.after(pause);
         loop {
-            if let Some(right) = self.memory.borrow_mut().recall(tag, now) {
+            let remembered = self.memory.borrow_mut().recall(tag, now);
+            if let Some(right) = remembered {
+                self.known_from(guess, tag, right, now);
                 return Ok(right);
             }
             let gate = match self.enter(subject, site, tag)? {
                 Entered::First(turn) => {
                     let (hash, password) = (Arc::clone(&hash), password.to_owned());
-                    let answer = self.pool.run(move || verify(&password, &hash))?;
+                    let (nobody, cost) = (self.pool.dummy(), self.settings.cost);
+                    let answer = self.pool.run(move || {
+                        let right = verify(&password, &hash);
+                        // A cheap hash from elsewhere is not refused sooner than nobody is.
+                        if !right && is_outdated(&hash, cost) {
+                            verify(&password, &nobody);
+                        }
+                        right
+                    })?;
                     let right = answer.await.map_err(|Lost| Busy)? && found.is_some();
                     self.remember(tag, right, now);
-                    if right {
-                        self.throttle.welcome(guess, now);
-                    } else {
+                    if !right {
                         self.throttle.failed(guess, free, now);
                     }
+                    self.known_from(guess, tag, right, now);
                     turn.gate.open(right);
                     return Ok(right);
                 }
@@ -302,8 +316,18 @@ impl Authenticator {
             };
             // Many sessions of one user, after a restart, say, cost one check.
             if let Some(right) = gate.wait().await {
+                self.known_from(guess, tag, right, now);
                 return Ok(right);
             }
+        }
+    }
+
+    /// The right password came from there: it does not wait the next time.
+    fn known_from(&self, guess: Guess, tag: Tag, right: bool, now: Mono) {
+        if right {
+            self.throttle.welcome(guess, now);
+            let until = now.after(self.settings.remembered_for);
+            self.memory.borrow_mut().right.insert(cache::from(tag, site(guess.peer)), until, now);
         }
     }
 
@@ -351,6 +375,13 @@ fn leave<K: Eq + std::hash::Hash>(counts: &mut Map<K, usize>, key: &K) {
 }
 
 impl Memory {
+    fn recall_from(&mut self, tag: Tag, site: IpAddr, now: Mono) -> Option<bool> {
+        if self.right.contains(cache::from(tag, site), now) {
+            return Some(true);
+        }
+        self.wrong.contains(tag, now).then_some(false)
+    }
+
     fn recall(&mut self, tag: Tag, now: Mono) -> Option<bool> {
         if self.right.contains(tag, now) {
             return Some(true);

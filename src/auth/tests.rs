@@ -223,6 +223,38 @@ fn slows_down_who_guesses_and_nobody_else() {
     assert!(world.paused.take().is_empty());
 }
 
+/// A password that its owner has shown elsewhere is no faster to guess: right or wrong, a guess
+/// waits for its turn.
+#[test]
+fn a_remembered_password_is_not_guessed_without_a_pause() {
+    let world = World::new(Pool::inline(Cost::LEAST));
+    assert_eq!(world.login_at(1, "bob", "secret", 0), BOB);
+    let mut guesses = 0;
+    while world.login_at(2, "bob", &format!("guess {guesses}"), 1) != Verdict::Busy {
+        guesses += 1;
+    }
+    world.paused.take();
+    assert_eq!(world.login_at(2, "bob", "secret", 1), Verdict::Busy);
+    assert_eq!(world.login_at(1, "bob", "secret", 1), BOB);
+    assert!(world.paused.take().is_empty());
+    // And who is slow to come back is known there from then on.
+    assert_eq!(world.login_at(2, "bob", "secret", 600), BOB);
+    assert_eq!(world.login_at(2, "bob", "secret", 600), BOB);
+}
+
+#[test]
+fn nobody_is_one_in_every_spelling_as_somebody_is() {
+    let world = World::new(Pool::inline(Cost::LEAST));
+    let snapshot = world.ledger.snapshot();
+    let name = |text: &str| snapshot.login_name(text, &world.names);
+    for (local, domain) in [("bob", "a.example"), ("nobody", "a.example"), ("x", "b.example")] {
+        let whole = name(&format!("{local}@{domain}"));
+        let upper = format!("{local}@{domain}").to_uppercase();
+        assert_eq!([name(&upper), name(&format!("{local}@{domain}."))], [whole.clone(), whole]);
+    }
+    assert_eq!(name("nobody"), name("nobody@a.example"));
+}
+
 #[test]
 fn says_busy_when_too_much_waits() {
     let world = World::new(Pool::start(Cost::LEAST, 1, 1).unwrap());

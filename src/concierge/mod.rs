@@ -86,6 +86,10 @@ impl Concierge {
     ) -> Result<Answer<T>, Busy> {
         let (reply, answer) = oneshot::channel();
         let errand = Box::pin(async move {
+            // Who asked may have given up while this waited.
+            if reply.is_closed() {
+                return;
+            }
             // Nobody may be interested any more.
             drop(reply.send(errand.await));
         });

@@ -87,11 +87,12 @@ impl Snapshot {
 
     /// The one form of a name that somebody logs in by, whether or not there is such a user.
     pub fn login_name(&self, name: &str, settings: &Settings) -> String {
-        let lower = name.to_ascii_lowercase();
-        match (name.contains('@'), self.login_domain(settings)) {
-            (false, Some(domain)) => format!("{lower}@{domain}"),
-            _ => lower,
-        }
+        let (local, domain) = match name.rsplit_once('@') {
+            Some((local, domain)) => (local, lookup_domain(domain)),
+            None => (name, self.login_domain(settings).and_then(lookup_domain)),
+        };
+        let whole = domain.map(|domain| format!("{local}@{domain}"));
+        whole.as_deref().unwrap_or(name).to_ascii_lowercase()
     }
 
     /// The entry of exactly this address; no tags, no catch-all.

@@ -165,7 +165,9 @@ impl Folder {
             named = change.keywords.iter().fold(0, |named, name| named | own.bit(name));
             // Nothing is learnt from a name that is taken away.
             if change.mode != Mode::Remove {
-                let in_use = self.keywords_in_use(&before, change.keywords.len());
+                // Known names take no place.
+                let fresh = change.keywords.iter().filter(|name| own.bit(name) == 0).count();
+                let in_use = self.keywords_in_use(&before, fresh);
                 for name in &change.keywords {
                     named |= own.learn(name, in_use | named);
                 }
@@ -221,7 +223,8 @@ impl Folder {
     ) -> Result<(), Damaged> {
         let mut keywords = self.keywords.as_deref().cloned().unwrap_or_default();
         let before = keywords.clone();
-        let coming = theirs.map_or(0, |theirs| theirs.names().len());
+        let names = theirs.map_or(&[][..], Keywords::names);
+        let coming = names.iter().filter(|name| keywords.bit(name) == 0).count();
         let mut in_use = self.keywords_in_use(&before, coming);
         // Few sets are in use: each is translated once.
         let mut known: Vec<(u16, u16)> = vec![(0, 0)];

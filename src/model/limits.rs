@@ -143,6 +143,8 @@ pub const GREET_DELAY_MAX: Duration = Duration::from_secs(30);
 /// Connections that are told at one time why they are not served, per shard; the others are closed
 /// without a word.
 pub const REFUSALS_AT_ONCE_MAX: usize = 1_024;
+/// Clients whose names are asked for at one time, per shard; the others have none.
+pub const NAMES_AT_ONCE_MAX: usize = 32;
 /// Events a minute that tell of one address that it was refused, all shards together.
 pub const REFUSALS_TOLD_PER_MINUTE: u32 = 6;
 

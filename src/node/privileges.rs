@@ -230,7 +230,8 @@ fn hand_over(dir: &Path, user: Option<&Identity>) -> Result<(), Failure> {
     if let (true, Some(user)) = (is_new(dir)?, user) {
         match fs::metadata(dir) {
             Ok(found) if found.uid() == user.uid.as_raw() => return Ok(()),
-            Ok(found) if found.uid() == 0 => {}
+            // Whoever else made a link would choose what root gives away.
+            Ok(found) if found.uid() == 0 && is_roots(dir) => {}
             Ok(_) => return Err(not_ours(dir, dir, Some(user))?),
             Err(_) => make(dir).map_err(at(dir))?,
         }
@@ -244,6 +245,10 @@ fn hand_over(dir: &Path, user: Option<&Identity>) -> Result<(), Failure> {
         Some(path) => Err(not_ours(dir, &path, user)?),
         None => Ok(()),
     }
+}
+
+fn is_roots(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.uid() == 0)
 }
 
 /// The directory for the user alone, the way to it for everybody.

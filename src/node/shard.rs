@@ -389,6 +389,7 @@ pub fn assemble<E: Env>(
         guard: Arc::clone(&plan.guard),
         list_warned: Cell::new(None),
         refusing: Cell::new(0),
+        naming: Cell::new(0),
         by_address: RefCell::default(),
         published: Cell::new(0),
         next_message: Cell::new(1),

@@ -66,6 +66,13 @@ impl Sketch {
         true
     }
 
+    /// Takes all that is left.
+    pub fn spend(&self, subject: IpAddr, rate: Rate, now: Mono) {
+        if rate.count > 0 {
+            self.0.raise(self.place(subject), now.after(rate.period));
+        }
+    }
+
     /// Whether `subject` has nothing left. Takes nothing.
     pub fn is_spent(&self, subject: IpAddr, rate: Rate, now: Mono) -> bool {
         rate.count > 0 && self.0.of(self.place(subject)).after(rate.each()) > now.after(rate.period)

@@ -114,7 +114,12 @@ impl Guard {
 
     /// Counts commands; false where they are too many.
     pub fn commands(&self, client: IpAddr, count: u32, settings: &Settings, now: Mono) -> bool {
-        self.commands.take(site(client), count, settings.commands, now)
+        let may = self.commands.take(site(client), count, settings.commands, now);
+        if !may {
+            // They were done: a new connection is not to begin with what was left.
+            self.commands.spend(site(client), settings.commands, now);
+        }
+        may
     }
 
     /// Counts a recipient that is not there.

@@ -27,6 +27,8 @@ pub(super) struct Guest {
     /// Recipients that are not there.
     unknown: u32,
     introduced: Option<Box<Introduced>>,
+    /// Has logged in: held against its rates alone.
+    pub(super) is_user: bool,
     /// What the DNS says of it, where that is asked for.
     origin: Option<Rc<Origin>>,
 }
@@ -70,8 +72,13 @@ impl Guest {
             commands: 0,
             unknown: 0,
             introduced: None,
+            is_user: false,
             origin,
         }
+    }
+
+    fn makes(&self, check: Checks) -> bool {
+        self.checks.has(check) && (!self.is_user || check == Checks::RATES)
     }
 
     /// The name that the DNS has for the client, as far as it is known by now.
@@ -148,7 +155,7 @@ impl Guest {
         recipient: &Address,
     ) -> Option<Duration> {
         let protect = &shard.settings().protect;
-        let settings = protect.greylist.filter(|_| self.checks.has(Checks::GREYLIST))?;
+        let settings = protect.greylist.filter(|_| self.makes(Checks::GREYLIST))?;
         if self.listed().is_some_and(|listed| listed.score < 0) {
             return None;
         }
@@ -199,7 +206,7 @@ impl Guest {
     }
 
     fn listed(&self) -> Option<Rc<Listed>> {
-        Some(self.origin.as_ref()?.listed())
+        Some(self.origin.as_ref().filter(|_| self.makes(Checks::DNS_LISTS))?.listed())
     }
 
     /// Why the name in EHLO cannot be the client's. RFC 5321 §4.1.4: a name is never refused for not
@@ -210,7 +217,7 @@ impl Guest {
         hostname: &str,
         hello: &str,
     ) -> Option<Reply<'static>> {
-        if !self.checks.has(Checks::HELLO) {
+        if !self.makes(Checks::HELLO) {
             return None;
         }
         let settings = shard.settings();
@@ -237,7 +244,7 @@ impl Guest {
     pub(super) fn refuses_recipients<E: Env>(&self, shard: &Shard<E>) -> Option<Reply<'static>> {
         let now = shard.env.now();
         let protect = &shard.settings().protect;
-        let is_over = self.checks.has(Checks::HARVEST)
+        let is_over = self.makes(Checks::HARVEST)
             && shard.guard.has_missed_enough(self.address, protect, now);
         if !is_over {
             return None;
@@ -250,7 +257,7 @@ impl Guest {
     /// A recipient is not there.
     pub(super) fn missed<E: Env>(&mut self, shard: &Shard<E>) -> Missed {
         shard.figures.unknown_recipients.one();
-        if !self.checks.has(Checks::HARVEST) {
+        if !self.makes(Checks::HARVEST) {
             return Missed::GoesOn;
         }
         let protect = &shard.settings().protect;

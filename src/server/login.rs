@@ -180,7 +180,10 @@ impl<E: Env> Shard<E> {
         match claim {
             Claim::Password(Credentials { user, password, .. }) => {
                 let claim = auth::Claim { user, password: password.expose(), peer };
-                self.authenticator.verify(&snapshot, names, claim, now, sleep).await
+                let verdict = self.authenticator.verify(&snapshot, names, claim, now, sleep).await;
+                // The password may have been changed, or the user removed, while it was checked.
+                let is_same = self.directory().login(user, names) == snapshot.login(user, names);
+                if is_same { verdict } else { Verdict::Busy }
             }
             Claim::Proof { user, is_right, .. } => {
                 let proof = Proof { user, is_right: *is_right, peer };

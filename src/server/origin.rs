@@ -12,7 +12,9 @@ use crate::dns::Resolver;
 use crate::env::Env;
 use crate::env::bell::Waiting;
 use crate::env::together::together;
-use crate::model::limits::{DNS_LIST_WARN_PAUSE, DOMAIN_OCTETS_MAX, REVERSE_NAMES_MAX};
+use crate::model::limits::{
+    DNS_LIST_WARN_PAUSE, DOMAIN_OCTETS_MAX, NAMES_AT_ONCE_MAX, REVERSE_NAMES_MAX,
+};
 use crate::policy::Checks;
 use crate::policy::dns_list::{List, Said, reversed};
 use crate::probe::event::{Level, Value, event};
@@ -63,11 +65,14 @@ impl Origin {
         } else {
             origin.heard.set();
         }
-        if asks_name {
-            let (dns, known) = (shard.dns.clone(), Rc::clone(&origin));
-            shard.env.spawn(async move {
-                let name = name(&dns, client).await;
+        // Names decide nothing: slow ones never take the places that lists need.
+        if asks_name && shard.naming.get() < NAMES_AT_ONCE_MAX {
+            let (shard, known) = (Rc::clone(shard), Rc::clone(&origin));
+            shard.naming.set(shard.naming.get() + 1);
+            shard.env.clone().spawn(async move {
+                let name = name(&shard.dns, client).await;
                 *known.name.borrow_mut() = name;
+                shard.naming.set(shard.naming.get() - 1);
             });
         }
         Some(origin)

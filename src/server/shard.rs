@@ -260,6 +260,8 @@ pub struct Shard<E: Env> {
     pub list_warned: Cell<Option<Mono>>,
     /// Connections that are being told why they are not served.
     pub refusing: Cell<usize>,
+    /// Clients whose names are asked for.
+    pub naming: Cell<usize>,
     pub by_address: RefCell<crate::bytes::hash::Sorted<IpAddr, usize>>,
     /// How often the figures were brought up to date.
     pub published: Cell<u32>,

@@ -83,10 +83,10 @@ pub(super) async fn accept<E: Env>(
 ) -> Result<Box<Session>, Failure> {
     let (config, hello, is_slow) = greet::<E>(env, conn, context, protocol, deadline).await?;
     let mut session = Box::new(Session::new(config, hello).map_err(Failure::Tls)?);
-    let mut is_slow = is_slow;
     loop {
         env.breathe().await;
-        let worked = if std::mem::take(&mut is_slow) {
+        // Behind a HelloRetryRequest it is the second step that signs.
+        let worked = if is_slow && session.may_sign() {
             aside(Box::new(move || work(session))).await.ok_or(Failure::Busy)?
         } else {
             work(session)

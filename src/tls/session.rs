@@ -139,6 +139,11 @@ impl Session {
         self.tls.is_handshaking()
     }
 
+    /// No key exchange is complete: the signature may be still to come.
+    pub(super) fn may_sign(&self) -> bool {
+        self.tls.negotiated_key_exchange_group().is_none()
+    }
+
     /// The peer has ended its side properly.
     pub(super) fn has_ended(&self) -> bool {
         self.ended

@@ -20,6 +20,7 @@ mod oauth;
 mod plain;
 mod scram;
 
+use crate::model::limits::PASSWORD_OCTETS_MAX;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::borrow::Cow;
@@ -146,16 +147,21 @@ pub fn encode(challenge: &[u8]) -> String {
     STANDARD.encode(challenge)
 }
 
-/// The string cannot be a name or password: not UTF-8, nothing left of it, or with characters that
+/// The string cannot be a name or password: not UTF-8, too long, nothing left of it, or with characters that
 /// SASLprep forbids (RFC 4013 §2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unprepared;
 
 /// Brings a name or password into the one form in which it is compared (RFC 4013).
 pub fn prepare(octets: &[u8]) -> Result<Cow<'_, str>, Unprepared> {
+    if octets.len() > PASSWORD_OCTETS_MAX {
+        return Err(Unprepared);
+    }
     let text = std::str::from_utf8(octets).map_err(|_| Unprepared)?;
     let prepared = stringprep::saslprep(text).map_err(|_| Unprepared)?;
-    if prepared.is_empty() { Err(Unprepared) } else { Ok(prepared) }
+    // It may grow: one character can stand for eighteen letters.
+    let fits = (1..=PASSWORD_OCTETS_MAX).contains(&prepared.len());
+    if fits { Ok(prepared) } else { Err(Unprepared) }
 }
 
 #[cfg(test)]
@@ -191,6 +197,9 @@ mod tests {
         assert_eq!(prepare("\u{627}1".as_bytes()), Err(Unprepared));
         assert_eq!(prepare(b"\xc3"), Err(Unprepared));
         assert_eq!(prepare("\u{AD}".as_bytes()), Err(Unprepared));
+        assert!(prepare(&[b'x'; PASSWORD_OCTETS_MAX]).is_ok());
+        assert_eq!(prepare(&[b'x'; PASSWORD_OCTETS_MAX + 1]), Err(Unprepared));
+        assert_eq!(prepare("\u{FDFA}".repeat(300).as_bytes()), Err(Unprepared));
     }
 
     #[test]

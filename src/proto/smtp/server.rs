@@ -233,6 +233,11 @@ impl Session {
         self.mechanisms
     }
 
+    /// It has said its last word.
+    pub fn is_closing(&self) -> bool {
+        matches!(self.state, State::Closing)
+    }
+
     /// The client has shown who it is.
     pub fn is_authenticated(&self) -> bool {
         self.is_authenticated
@@ -381,6 +386,7 @@ impl Session {
         };
         self.state = State::Command(Place::Ready);
         self.hello = hello;
+        self.is_authenticated = false;
         self.greeting(out);
     }
 

@@ -31,6 +31,7 @@ impl<E: Env> Driver<E> {
         self.session = Session::new(Rc::clone(&self.settings));
         self.coming = Coming::default();
         (self.attempt, self.login) = (None, None);
+        self.guest.is_user = false;
         self.meet(&conn);
         Some(conn)
     }

@@ -53,6 +53,8 @@ impl<E: Env> Driver<E> {
         let hello = told.hello();
         let before = self.peer;
         self.peer = self.guest.introduce(&self.shard, told);
+        // Who logged in before is not this client.
+        (self.attempt, self.login) = (None, None);
         let mut out = Chain::new();
         let mut refused = None;
         if self.peer != before {
@@ -101,6 +103,7 @@ impl<E: Env> Driver<E> {
         match self.guest.missed(&self.shard) {
             Missed::GoesOn => None,
             Missed::Waits(pause) => Some(Goes::Wait(pause)),
+            Missed::Ends if self.session.is_closing() => None,
             Missed::Ends => {
                 let mut out = Chain::new();
                 self.session.turn_out("Too many unknown recipients", &mut out);

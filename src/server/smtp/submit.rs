@@ -42,6 +42,7 @@ impl<E: Env> Driver<E> {
                 ];
                 event(Level::Info, "login", &fields);
                 self.login = Some(Box::new(login));
+                self.guest.is_user = true;
                 self.session.authenticated(sasl::Outcome::Accepted, &mut out);
             }
             Heard::Done(Err(outcome)) => {

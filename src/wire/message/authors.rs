@@ -34,7 +34,8 @@ pub fn authors(value: &[u8]) -> Option<Vec<Address>> {
 
 /// One mailbox, and the space behind it.
 fn mailbox(lexer: &mut Lexer<'_>) -> Option<Address> {
-    let mut words: Vec<Vec<u8>> = Vec::new();
+    // The word that may be a local part; a phrase of any length is not kept.
+    let (mut word, mut is_phrase) = (None, false);
     loop {
         lexer.skip_space();
         match lexer.peek() {
@@ -48,10 +49,10 @@ fn mailbox(lexer: &mut Lexer<'_>) -> Option<Address> {
                 return is_closed.then_some(address);
             }
             Some(b'@') => {
-                let [local] = words.as_slice() else { return None };
-                return spec(local, lexer);
+                let local: Vec<u8> = word.filter(|_| !is_phrase)?;
+                return spec(&local, lexer);
             }
-            Some(_) => words.push(local(lexer)?),
+            Some(_) => is_phrase |= word.replace(local(lexer)?).is_some(),
             None => return None,
         }
     }

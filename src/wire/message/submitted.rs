@@ -59,12 +59,14 @@ impl Submitted {
     /// Reads the header of `message`, which begins with our Return-Path and Received.
     pub fn of(message: &[u8]) -> Submitted {
         let mut submitted = Submitted::default();
+        let mut header_end = 0;
         for (index, Field { name, value }) in fields(message).enumerate() {
             if index < TRACE_FIELDS {
                 submitted.start = value.end + b"\r\n".len();
                 continue;
             }
             let (start, end) = (name.start, value.end);
+            header_end = end;
             let is = |wanted: &[u8]| message[name.clone()].eq_ignore_ascii_case(wanted);
             if is(b"From") {
                 submitted.from.add(&message[value]);
@@ -75,15 +77,28 @@ impl Submitted {
             submitted.has_date |= is(b"Date");
             submitted.has_id |= is(b"Message-ID");
         }
+        // Some readers end a line at a lone CR, or stop at NUL: then it is not clear whose it is.
+        let header = &message[..header_end];
+        let is_lone = |at: usize| header.get(at + 1) != Some(&b'\n');
+        if memchr::memchr(0, header).is_some() || memchr::memchr_iter(b'\r', header).any(is_lone) {
+            submitted.from = Authors::Unclear;
+        }
         submitted
     }
 
     /// Writes what is missing (RFC 6409 §8.1 to §8.3). A message that lacks nothing is not moved.
     pub fn complete(&self, message: &mut Vec<u8>, additions: &Additions<'_>) {
         if additions.sender.is_some() {
-            for range in self.senders.iter().rev() {
-                message.drain(range.clone());
+            // One pass: a header may have any number of them.
+            let (mut kept, mut at) = (0, 0);
+            for range in &self.senders {
+                message.copy_within(at..range.start, kept);
+                kept += range.start - at;
+                at = range.end;
             }
+            let len = message.len();
+            message.copy_within(at.., kept);
+            message.truncate(kept + (len - at));
         }
         let mut added = Vec::new();
         if let Some(sender) = additions.sender {
@@ -199,6 +214,12 @@ mod tests {
         assert_eq!(of("From: A <a@b.example>\r\n").from, named("a"));
         assert_eq!(of("To: x\r\n").from, Authors::Nobody);
         assert_eq!(of("From: a@b.example\r\nFROM: a@b.example\r\n").from, Authors::Unclear);
+        // A second From behind a lone CR, which some readers take for a line end.
+        let hidden = "From: a@b.example\r\nSubject: hi\rFrom: boss@b.example\r\n\r\nx\ry";
+        assert_eq!(of(hidden).from, Authors::Unclear);
+        assert_eq!(of("From: a@b.example\r\nX: \0\r\n\r\n").from, Authors::Unclear);
+        let plain = of("From: a@b.example\r\nX: y\r\n z\r\n\r\nx\ry\0");
+        assert!(matches!(plain.from, Authors::Named(_)), "{:?}", plain.from);
         assert_eq!(of("From: a\r\n").from, Authors::Unclear);
         let both = of("From: <a@b.example>\r\nSender: c@b.example\r\n");
         assert_eq!((both.from, both.sender), (named("a"), named("c")));
