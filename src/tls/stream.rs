@@ -180,14 +180,15 @@ impl<E: Env> Conn for Stream<E> {
     async fn read(&mut self, buffer: &mut Buffer, deadline: Mono) -> io::Result<usize> {
         match &mut self.0 {
             Kind::Plain(conn) => conn.read(buffer, deadline).await,
-            Kind::Tls(encrypted) => encrypted.read(buffer, deadline).await,
+            // In a box: a session in clear keeps no room for it.
+            Kind::Tls(encrypted) => Box::pin(encrypted.read(buffer, deadline)).await,
         }
     }
 
     async fn write(&mut self, chain: &mut Chain, deadline: Mono) -> io::Result<()> {
         match &mut self.0 {
             Kind::Plain(conn) => conn.write(chain, deadline).await,
-            Kind::Tls(encrypted) => encrypted.write(chain, deadline).await,
+            Kind::Tls(encrypted) => Box::pin(encrypted.write(chain, deadline)).await,
         }
     }
 
@@ -195,11 +196,14 @@ impl<E: Env> Conn for Stream<E> {
         match self.0 {
             Kind::Plain(conn) => conn.close().await,
             Kind::Tls(mut encrypted) => {
-                encrypted.session.end();
-                let patience = encrypted.env.now().after(END_PATIENCE);
-                if encrypted.flush(patience).await.is_ok() {
-                    encrypted.conn.close().await;
-                }
+                Box::pin(async move {
+                    encrypted.session.end();
+                    let patience = encrypted.env.now().after(END_PATIENCE);
+                    if encrypted.flush(patience).await.is_ok() {
+                        encrypted.conn.close().await;
+                    }
+                })
+                .await;
             }
         }
     }

@@ -92,7 +92,7 @@ impl<M: Maildrop> Session<M> {
         self.encrypted = channel.encrypted;
         self.passwords = self.settings.auth.takes_passwords(channel);
         self.mechanisms = self.settings.auth.offered(channel);
-        self.channel = Some(Box::new(channel.clone()));
+        self.channel = channel.encrypted.then(|| Box::new(channel.clone()));
     }
 
     /// What the connection is.

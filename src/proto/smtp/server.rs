@@ -220,7 +220,7 @@ impl Session {
     pub fn secure(&mut self, channel: &Channel) {
         self.encrypted = channel.encrypted;
         self.mechanisms = self.settings.auth.offered(channel);
-        self.channel = Some(Box::new(channel.clone()));
+        self.channel = channel.encrypted.then(|| Box::new(channel.clone()));
     }
 
     /// What the connection is.
