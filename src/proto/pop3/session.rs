@@ -19,8 +19,6 @@ const TLS_HANDSHAKE: u8 = 0x16;
 #[derive(Debug)]
 pub struct Session<M> {
     settings: Settings,
-    /// By TLS.
-    encrypted: bool,
     utf8: bool,
     logins_failed: u8,
     errors: u32,
@@ -46,7 +44,6 @@ struct Skipping {
 #[derive(Debug)]
 pub struct Departed {
     settings: Settings,
-    encrypted: bool,
     utf8: bool,
     logins_failed: u8,
     errors: u32,
@@ -75,7 +72,6 @@ impl<M: Maildrop> Session<M> {
     pub fn new(settings: Settings) -> Session<M> {
         Session {
             settings,
-            encrypted: false,
             utf8: false,
             logins_failed: 0,
             errors: 0,
@@ -89,7 +85,6 @@ impl<M: Maildrop> Session<M> {
 
     /// Offers from now on what may be used on such a connection; at first it is one in clear.
     pub fn secure(&mut self, channel: &Channel) {
-        self.encrypted = channel.encrypted;
         self.passwords = self.settings.auth.takes_passwords(channel);
         self.mechanisms = self.settings.auth.offered(channel);
         self.channel = channel.encrypted.then(|| Box::new(channel.clone()));
@@ -190,43 +185,17 @@ impl<M: Maildrop> Session<M> {
     pub fn depart(self) -> Departed {
         assert!(matches!(self.state, State::Verifying), "only a login moves a session");
         let Session {
-            settings,
-            encrypted,
-            utf8,
-            logins_failed,
-            errors,
-            channel,
-            passwords,
-            mechanisms,
-            ..
+            settings, utf8, logins_failed, errors, channel, passwords, mechanisms, ..
         } = self;
-        Departed {
-            settings,
-            encrypted,
-            utf8,
-            logins_failed,
-            errors,
-            channel,
-            passwords,
-            mechanisms,
-        }
+        Departed { settings, utf8, logins_failed, errors, channel, passwords, mechanisms }
     }
 
     /// Goes on with a session of another shard; [`Session::login`] is to be called next.
     pub fn arrive(departed: Departed) -> Session<M> {
-        let Departed {
-            settings,
-            encrypted,
-            utf8,
-            logins_failed,
-            errors,
-            channel,
-            passwords,
-            mechanisms,
-        } = departed;
+        let Departed { settings, utf8, logins_failed, errors, channel, passwords, mechanisms } =
+            departed;
         Session {
             settings,
-            encrypted,
             utf8,
             logins_failed,
             errors,
@@ -335,7 +304,7 @@ impl<M: Maildrop> Session<M> {
 
     /// RFC 2595 §4: not once somebody has logged in.
     fn may_start_tls(&self) -> bool {
-        self.settings.stls && !self.encrypted && !matches!(self.state, State::Transaction(_))
+        self.settings.stls && self.channel.is_none() && !matches!(self.state, State::Transaction(_))
     }
 
     fn stls(&mut self, out: &mut Chain) -> Step {

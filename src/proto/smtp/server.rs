@@ -192,8 +192,6 @@ pub struct Session {
     mechanisms: Mechanisms,
     is_authenticated: bool,
     logins_failed: u8,
-    /// By TLS.
-    encrypted: bool,
 }
 
 impl Session {
@@ -212,13 +210,11 @@ impl Session {
             mechanisms,
             is_authenticated: false,
             logins_failed: 0,
-            encrypted: false,
         }
     }
 
     /// Offers from now on what may be used on such a connection; at first it is one in clear.
     pub fn secure(&mut self, channel: &Channel) {
-        self.encrypted = channel.encrypted;
         self.mechanisms = self.settings.auth.offered(channel);
         self.channel = channel.encrypted.then(|| Box::new(channel.clone()));
     }
@@ -262,7 +258,7 @@ impl Session {
             (Some(HelloKind::Ehlo), false) => Dialogue::Esmtp,
             (Some(HelloKind::Helo) | None, _) => Dialogue::Smtp,
         };
-        With { dialogue, tls: self.encrypted, auth: self.is_authenticated }
+        With { dialogue, tls: self.channel.is_some(), auth: self.is_authenticated }
     }
 
     /// Octets of a message are awaited rather than a command: another timeout applies
@@ -540,7 +536,7 @@ impl Session {
     }
 
     fn start_tls(&mut self, out: &mut Chain) -> Step<'static> {
-        if self.encrypted {
+        if self.channel.is_some() {
             return self.refuse(reply::TLS_ALREADY, out);
         }
         if !self.settings.starttls {
@@ -576,7 +572,7 @@ impl Session {
             _ => {}
         }
         self.hello = Some((kind, name.into()));
-        self.settings.put_extensions(kind, self.encrypted, self.mechanisms, out);
+        self.settings.put_extensions(kind, self.channel.is_some(), self.mechanisms, out);
         self.reset(place)
     }
 
