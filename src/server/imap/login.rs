@@ -96,7 +96,7 @@ impl<E: Env> Driver<E> {
         if self.user.is_some() {
             return Ok(Done::Bad("somebody has logged in already"));
         }
-        if !self.shard.settings().imap.auth.takes_passwords(&self.channel) {
+        if !self.shard.settings().imap.auth.takes_passwords(self.channel()) {
             return Ok(Done::No(Some(Word::PrivacyRequired), "not in clear"));
         }
         let (user, password) = (user.octets(), password.0.octets());
@@ -125,8 +125,8 @@ impl<E: Env> Driver<E> {
         let Some(mechanism) = known.filter(|one| policy.mechanisms.has(*one)) else {
             return Ok(Done::No(Some(Word::Cannot), "this mechanism is not offered"));
         };
-        if !policy.offered(&self.channel).has(mechanism) {
-            return Ok(if self.channel.encrypted {
+        if !policy.offered(self.channel()).has(mechanism) {
+            return Ok(if self.channel().encrypted {
                 Done::No(Some(Word::Cannot), "not on this connection")
             } else {
                 Done::No(Some(Word::PrivacyRequired), "not in clear")
@@ -156,8 +156,8 @@ impl<E: Env> Driver<E> {
         Door {
             protocol: "imap",
             peer: self.peer,
-            channel: self.channel.clone(),
-            offered: self.shard.settings().imap.auth.offered(&self.channel),
+            channel: self.channel().clone(),
+            offered: self.shard.settings().imap.auth.offered(self.channel()),
         }
     }
 

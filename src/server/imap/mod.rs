@@ -49,7 +49,7 @@ use crate::bytes::codec::to_u64;
 use crate::env::bell::Bell;
 use crate::env::{Conn as _, Env, Presence};
 use crate::mailbox::ChangeError;
-use crate::model::channel::Channel;
+use crate::model::channel::{CLEAR, Channel};
 use crate::model::id::{AccountId, Uid};
 use crate::model::limits::{
     IMAP_COMMAND_OCTETS_BEFORE_LOGIN_MAX, IMAP_COMMAND_OCTETS_FREE, IMAP_COMMAND_OCTETS_MAX,
@@ -153,7 +153,8 @@ struct Driver<E: Env> {
     framer: Framer,
     buffer: Buffer,
     out: Chain,
-    channel: Channel,
+    /// Nothing of a connection in clear.
+    channel: Option<Box<Channel>>,
     user: Option<User>,
     /// The exchange between two moves of the client.
     attempt: Option<Box<Attempt>>,
@@ -220,9 +221,7 @@ pub async fn serve<E: Env>(shard: Rc<Shard<E>>, conn: Stream<E>, admitted: Admit
     let peer = conn.peer().ip();
     let mut driver = Driver::new(shard, peer);
     driver.meet(&conn);
-    let words = driver.words();
-    let words: Vec<&str> = words.iter().map(|word| &**word).collect();
-    Status::untagged(Kind::Ok, "Pombal ready").with(Code::Capability(&words)).put(&mut driver.out);
+    driver.greet();
     driver.run(conn).await;
     drop(admitted);
 }
@@ -246,7 +245,7 @@ impl<E: Env> Driver<E> {
             framer: Framer::new(IMAP_COMMAND_OCTETS_BEFORE_LOGIN_MAX),
             buffer: Buffer::new(),
             out: Chain::new(),
-            channel: Channel::default(),
+            channel: None,
             user: None,
             attempt: None,
             mode: Mode::Command,
@@ -269,7 +268,19 @@ impl<E: Env> Driver<E> {
     /// Takes in what is to be known of a connection before anything is said on it.
     fn meet(&mut self, conn: &Stream<E>) {
         self.tls = conn.facts().cloned();
-        self.channel = channel(conn);
+        self.channel = self.tls.as_ref().map(|_| Box::new(channel(conn)));
+    }
+
+    /// Apart from the session, which would keep the words for as long as it lives.
+    fn greet(&mut self) {
+        let words = self.words();
+        let words: Vec<&str> = words.iter().map(|word| &**word).collect();
+        let ready = Status::untagged(Kind::Ok, "Pombal ready");
+        ready.with(Code::Capability(&words)).put(&mut self.out);
+    }
+
+    fn channel(&self) -> &Channel {
+        self.channel.as_deref().unwrap_or(&CLEAR)
     }
 
     async fn run(mut self: Box<Self>, mut conn: Stream<E>) {
@@ -374,7 +385,8 @@ impl<E: Env> Driver<E> {
         Ok(())
     }
 
-    async fn receive(&mut self, conn: &mut Stream<E>) -> io::Result<Heard> {
+    /// When the client has to have said something.
+    fn deadline(&mut self) -> Mono {
         let settings = self.shard.settings();
         let now = self.shard.env.now();
         let mut deadline = match &self.user {
@@ -393,6 +405,11 @@ impl<E: Env> Driver<E> {
         } else {
             deadline = self.coming.deadline(self.framer.is_within_command(), now, deadline);
         }
+        deadline
+    }
+
+    async fn receive(&mut self, conn: &mut Stream<E>) -> io::Result<Heard> {
+        let deadline = self.deadline();
         let bell = match (&self.mode, &self.user) {
             (Mode::Idle { heard, .. }, Some(user)) => Some((Rc::clone(&user.bell), *heard)),
             _ => None,
@@ -405,7 +422,8 @@ impl<E: Env> Driver<E> {
         let reading = async {
             let read = match squeeze {
                 None => conn.read(buffer, deadline).await,
-                Some(squeeze) => squeeze.read(conn, buffer, deadline).await,
+                // In a box: a session without keeps no room for it.
+                Some(squeeze) => Box::pin(squeeze.read(conn, buffer, deadline)).await,
             };
             read.map(Heard::Octets)
         };
@@ -642,7 +660,7 @@ impl<E: Env> Driver<E> {
 
     /// RFC 9051 §6.2.1.
     fn start_tls(&mut self, tag: &str) -> Done {
-        if self.user.is_some() || !offer::offers_tls(&self.shard.settings().imap, &self.channel) {
+        if self.user.is_some() || !offer::offers_tls(&self.shard.settings().imap, self.channel()) {
             return Done::Bad("TLS is not offered here");
         }
         Status::tagged(tag, Kind::Ok, "go on with TLS").put(&mut self.out);

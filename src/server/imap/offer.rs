@@ -74,7 +74,7 @@ pub(super) fn words(
 impl<E: Env> Driver<E> {
     /// The words of CAPABILITY as they are for this session now.
     pub(super) fn words(&self) -> Vec<Cow<'static, str>> {
-        words(&self.shard.settings().imap, &self.channel, self.user.is_some(), self.hidden)
+        words(&self.shard.settings().imap, self.channel(), self.user.is_some(), self.hidden)
     }
 
     pub(super) fn put_capability(&mut self) {
