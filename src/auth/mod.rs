@@ -15,6 +15,7 @@
 //!   - guesses from one address do not keep the owner of an account out who comes from another, and
 //!     a flood against one account does not keep other accounts out
 //!   - who sends many wrong passwords waits longer and longer for the next check, right or wrong
+//!   - checks for those who guess wait behind those for others, and fill no queue but their own
 //!   - who is remembered gets in at once, whatever others do
 //!
 //! Illegal: to log or keep a password.
@@ -30,6 +31,7 @@ mod throttle;
 pub use answer::{Answer, Lost};
 pub use app::{app_password, digest as app_digest};
 pub use hash::{Cost, Imported, NotHashed, hash, import, is_hash, is_outdated, verify};
+use pool::Queue;
 pub use pool::{Busy, Pool};
 pub use throttle::{Free, Throttle};
 
@@ -50,7 +52,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use throttle::Guess;
+use throttle::{Guess, Turn};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// What the operator decides about password checks.
@@ -221,7 +223,7 @@ impl Authenticator {
     ) -> Verdict {
         let subject = subject(snapshot.login(proof.user, names).map(|user| &**user), proof.user);
         let (guess, free) = (Guess { peer: proof.peer, subject }, self.settings.free);
-        let Some(pause) = self.throttle.enter(guess, free, now) else {
+        let Some(Turn { wait: pause, .. }) = self.throttle.enter(guess, free, now) else {
             return Verdict::Busy;
         };
         if !pause.is_zero() {
@@ -280,7 +282,8 @@ impl Authenticator {
             return Ok(right);
         }
         let (guess, free) = (Guess { peer, subject }, self.settings.free);
-        let pause = self.throttle.enter(guess, free, now).ok_or(Busy)?;
+        let Turn { wait: pause, is_clean } = self.throttle.enter(guess, free, now).ok_or(Busy)?;
+        let queue = if is_clean { Queue::First } else { Queue::Second };
         if !pause.is_zero() {
             sleep(pause).await;
         }
@@ -295,7 +298,7 @@ impl Authenticator {
                 Entered::First(turn) => {
                     let (hash, password) = (Arc::clone(&hash), password.to_owned());
                     let (nobody, cost) = (self.pool.dummy(), self.settings.cost);
-                    let answer = self.pool.run(move || {
+                    let answer = self.pool.run_in(queue, move || {
                         let right = verify(&password, &hash);
                         // A cheap hash from elsewhere is not refused sooner than nobody is.
                         if !right && is_outdated(&hash, cost) {

@@ -1,13 +1,13 @@
 //! Threads that do what would hold up a shard.
 //!
 //! They are started before the shards, so that they are not bound to a shard's core, and step back
-//! (nice 10) for them. Work waits in a bounded queue; when it is full the caller is told at once.
-//! Work that panics answers that it is lost, and the thread goes on. Work that nobody waits for any
+//! (nice 10) for them. Work waits in one of two bounded queues, the second of which mostly gets what
+//! the first leaves; when it is full the caller is told at once. Work that panics answers that it is lost, and the thread goes on. Work that nobody waits for any
 //! more is not begun.
 
 use super::answer::{Answer, channel};
 use super::hash::{Cost, hash};
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::channel::{Receiver, Sender, bounded, select_biased};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -16,7 +16,25 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// How far the threads step back for the shards.
 const NICE: libc::c_int = 10;
 
+/// Each so many pieces of work the second queue comes first, so that nobody waits for ever.
+const SECOND_FIRST: usize = 4;
+
 type Job = Box<dyn FnOnce() + Send>;
+
+/// Which queue work waits in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queue {
+    First,
+    /// Of those who have given cause to let others go before them.
+    Second,
+}
+
+/// The ends of the two queues, as their names say.
+#[derive(Clone, Debug)]
+struct Both<T> {
+    first: T,
+    second: T,
+}
 
 /// The queue is full: the client is to come back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +44,7 @@ pub struct Busy;
 #[derive(Clone, Debug)]
 pub struct Pool {
     /// `None`: the work is done at once by whoever asks, for simulations and tools.
-    jobs: Option<Sender<Job>>,
+    jobs: Option<Both<Sender<Job>>>,
     /// The hash of no password, which costs what others cost.
     dummy: Arc<str>,
     count: Arc<AtomicU64>,
@@ -44,7 +62,10 @@ impl Pool {
     }
 
     fn named(name: &str, cost: Cost, threads: usize, waiting_max: usize) -> io::Result<Pool> {
-        let (jobs, waiting) = bounded(waiting_max);
+        let ((first, waiting_first), (second, waiting_second)) =
+            (bounded(waiting_max), bounded(waiting_max));
+        let jobs = Both { first, second };
+        let waiting = Both { first: waiting_first, second: waiting_second };
         for index in 0..threads.max(1) {
             let waiting = waiting.clone();
             std::thread::Builder::new()
@@ -65,6 +86,15 @@ impl Pool {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<Answer<T>, Busy> {
+        self.run_in(Queue::First, work)
+    }
+
+    /// The same from this queue.
+    pub fn run_in<T: Send + 'static>(
+        &self,
+        queue: Queue,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<Answer<T>, Busy> {
         let (reply, answer) = channel();
         let count = Arc::clone(&self.count);
         let job = move || {
@@ -74,7 +104,10 @@ impl Pool {
             }
         };
         match &self.jobs {
-            Some(jobs) => jobs.try_send(Box::new(job)).map_err(|_| Busy)?,
+            Some(Both { first, second }) => {
+                let jobs = if queue == Queue::First { first } else { second };
+                jobs.try_send(Box::new(job)).map_err(|_| Busy)?;
+            }
             None => job(),
         }
         Ok(answer)
@@ -90,12 +123,25 @@ impl Pool {
     }
 }
 
-fn work(waiting: &Receiver<Job>) {
+fn work(waiting: &Both<Receiver<Job>>) {
     step_back();
-    for job in waiting {
-        // What the job shares with others is its reply, which answers when it is dropped.
-        drop(catch_unwind(AssertUnwindSafe(job)));
+    let Both { first, second } = waiting;
+    // What a job shares with others is its reply, which answers when it is dropped.
+    let done = |job: Job| drop(catch_unwind(AssertUnwindSafe(job)));
+    for turn in 1_usize.. {
+        let (before, behind) =
+            if turn.is_multiple_of(SECOND_FIRST) { (second, first) } else { (first, second) };
+        let job = select_biased! {
+            recv(before) -> job => job,
+            recv(behind) -> job => job,
+        };
+        match job {
+            Ok(job) => done(job),
+            Err(_) => break,
+        }
     }
+    // Nobody adds to them any more.
+    first.iter().chain(second).for_each(done);
 }
 
 #[expect(unsafe_code, reason = "std has no way to set a thread's priority")]
@@ -131,6 +177,34 @@ mod tests {
         assert_eq!(block_on(first), Ok(1));
         assert_eq!(block_on(second), Ok(2));
         assert_eq!(pool.count(), 2);
+    }
+
+    #[test]
+    fn the_second_queue_waits_for_the_first_but_not_for_ever() {
+        let pool = Pool::start(Cost::LEAST, 1, 16).unwrap();
+        let (begun, has_begun) = bounded(1);
+        let (end, may_end) = bounded::<()>(0);
+        let first = pool
+            .run(move || {
+                begun.send(()).unwrap();
+                may_end.recv().unwrap();
+            })
+            .unwrap();
+        has_begun.recv().unwrap();
+        let (note, order) = bounded(16);
+        let mut answers = Vec::new();
+        for (queue, name) in [(Queue::Second, 's'), (Queue::First, 'f')] {
+            for _ in 0..8 {
+                let note = note.clone();
+                answers.push(pool.run_in(queue, move || note.send(name).unwrap()).unwrap());
+            }
+        }
+        drop((pool, note));
+        end.send(()).unwrap();
+        block_on(first).unwrap();
+        // To its end, although nobody can ask for more.
+        answers.into_iter().for_each(|answer| block_on(answer).unwrap());
+        assert_eq!(order.iter().collect::<String>(), "ffsfffsfffssssss");
     }
 
     #[test]

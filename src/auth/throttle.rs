@@ -85,6 +85,14 @@ pub(super) struct Guess {
     pub subject: u64,
 }
 
+/// When a check may begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Turn {
+    pub wait: Duration,
+    /// Nobody failed there lately: not at this address, nor too often around it or for this account.
+    pub is_clean: bool,
+}
+
 /// Who failed lately, and whose turn it is; a fixed amount of memory, which all shards share.
 #[derive(Debug)]
 pub struct Throttle {
@@ -110,20 +118,22 @@ impl Throttle {
 
     /// How long the next check has to wait; its turn is taken. `None`: too long, there are many that
     /// wait already.
-    pub(super) fn enter(&self, guess: Guess, free: Free, now: Mono) -> Option<Duration> {
+    pub(super) fn enter(&self, guess: Guess, free: Free, now: Mono) -> Option<Turn> {
         let subjects = self.subjects(guess, free, now);
         let begin = subjects.iter().map(|(place, _)| self.turns.of(*place)).fold(now, Mono::max);
         let wait = begin.since(now);
         if wait > LOGIN_WAIT_MAX {
             return None;
         }
+        let mut is_clean = self.failures.of(self.address(guess.peer)) <= now;
         for (place, schedule) in subjects {
             let pause = schedule.pause(schedule.level(self.failures.of(place), now));
             if !pause.is_zero() {
+                is_clean = false;
                 self.turns.raise(place, begin.after(pause));
             }
         }
-        Some(wait)
+        Some(Turn { wait, is_clean })
     }
 
     pub(super) fn failed(&self, guess: Guess, free: Free, now: Mono) {
@@ -156,13 +166,17 @@ impl Throttle {
             pause_max: LOGIN_ACCOUNT_PAUSE_MAX,
         };
         let mut subjects = vec![
-            (self.failures.place(Some(site(peer)), 0), address),
+            (self.address(peer), address),
             (self.failures.place(Some(network(peer)), 1), around),
         ];
         if self.owners.of(self.owner(guess)) <= now {
             subjects.push((self.failures.place(None, subject), account));
         }
         subjects
+    }
+
+    fn address(&self, peer: IpAddr) -> Place {
+        self.failures.place(Some(site(peer)), 0)
     }
 
     fn owner(&self, guess: Guess) -> Place {
@@ -186,12 +200,16 @@ mod tests {
         Guess { peer: IpAddr::V4(Ipv4Addr::from_bits(address)), subject }
     }
 
+    fn wait(throttle: &Throttle, guess: Guess, free: Free, now: Mono) -> Option<Duration> {
+        throttle.enter(guess, free, now).map(|turn| turn.wait)
+    }
+
     /// The waits of checks that all fail, each begun as soon as it may.
     fn waits(throttle: &Throttle, count: u32) -> Vec<u128> {
         let mut now = at(0);
         let mut waits = Vec::new();
         for _ in 0..count {
-            let wait = throttle.enter(guess(1, 1), FREE, now).unwrap();
+            let wait = wait(throttle, guess(1, 1), FREE, now).unwrap();
             now = now.after(wait);
             throttle.failed(guess(1, 1), FREE, now);
             waits.push(wait.as_millis());
@@ -209,18 +227,30 @@ mod tests {
         assert_eq!(waits[free + 1], LOGIN_PAUSE_MIN.as_millis(), "{waits:?}");
         assert_eq!(waits.last(), Some(&LOGIN_PAUSE_MAX.as_millis()));
         // Others do not wait, and in a while it is forgotten.
-        assert_eq!(throttle.enter(guess(2, 1), FREE, at(0)), Some(Duration::ZERO));
-        assert_eq!(throttle.enter(guess(1, 1), FREE, at(3_600_000)), Some(Duration::ZERO));
-        assert_eq!(throttle.enter(guess(1, 1), FREE, at(3_600_000)), Some(Duration::ZERO));
+        assert_eq!(wait(&throttle, guess(2, 1), FREE, at(0)), Some(Duration::ZERO));
+        assert_eq!(wait(&throttle, guess(1, 1), FREE, at(3_600_000)), Some(Duration::ZERO));
+        assert_eq!(wait(&throttle, guess(1, 1), FREE, at(3_600_000)), Some(Duration::ZERO));
     }
 
     #[test]
     fn checks_that_come_at_once_take_turns_and_not_too_many_wait() {
         let throttle = Throttle::new(&[1; 32]);
         (0..100).for_each(|_| throttle.failed(guess(1, 1), FREE, at(0)));
-        assert_eq!(throttle.enter(guess(1, 1), FREE, at(0)), Some(Duration::ZERO));
-        assert_eq!(throttle.enter(guess(1, 1), FREE, at(0)), Some(LOGIN_PAUSE_MAX));
-        assert!((0..100).any(|_| throttle.enter(guess(1, 1), FREE, at(0)).is_none()));
+        assert_eq!(wait(&throttle, guess(1, 1), FREE, at(0)), Some(Duration::ZERO));
+        assert_eq!(wait(&throttle, guess(1, 1), FREE, at(0)), Some(LOGIN_PAUSE_MAX));
+        assert!((0..100).any(|_| wait(&throttle, guess(1, 1), FREE, at(0)).is_none()));
+    }
+
+    #[test]
+    fn one_failure_is_a_stain_for_the_address_alone() {
+        let throttle = Throttle::new(&[1; 32]);
+        throttle.failed(guess(1, 1), FREE, at(0));
+        let is_clean = |address, subject, now| {
+            throttle.enter(guess(address, subject), FREE, at(now)).map(|turn| turn.is_clean)
+        };
+        assert_eq!(is_clean(1, 2, 0), Some(false));
+        assert_eq!(is_clean(2, 1, 0), Some(true));
+        assert_eq!(is_clean(1, 2, 60_000), Some(true));
     }
 
     #[test]
@@ -229,9 +259,12 @@ mod tests {
         let free = Free { network: 20, ..FREE };
         let net = Ipv4Addr::new(192, 0, 2, 0).to_bits();
         (0..40).for_each(|host| throttle.failed(guess(net + host, u64::from(host)), free, at(0)));
-        assert_eq!(throttle.enter(guess(net + 99, 99), free, at(0)), Some(Duration::ZERO));
-        assert_eq!(throttle.enter(guess(net + 98, 98), free, at(0)), Some(LOGIN_NETWORK_PAUSE_MAX));
-        assert_eq!(throttle.enter(guess(net + 256, 97), free, at(0)), Some(Duration::ZERO));
+        assert_eq!(wait(&throttle, guess(net + 99, 99), free, at(0)), Some(Duration::ZERO));
+        assert_eq!(
+            wait(&throttle, guess(net + 98, 98), free, at(0)),
+            Some(LOGIN_NETWORK_PAUSE_MAX)
+        );
+        assert_eq!(wait(&throttle, guess(net + 256, 97), free, at(0)), Some(Duration::ZERO));
     }
 
     #[test]
@@ -240,10 +273,10 @@ mod tests {
         let free = Free { account: 20, ..FREE };
         throttle.welcome(guess(9, 5), at(0));
         (100..200).for_each(|host| throttle.failed(guess(host << 8, 5), free, at(0)));
-        assert_eq!(throttle.enter(guess(7 << 8, 5), free, at(0)), Some(Duration::ZERO));
-        assert_eq!(throttle.enter(guess(8 << 8, 5), free, at(0)), Some(LOGIN_ACCOUNT_PAUSE_MAX));
+        assert_eq!(wait(&throttle, guess(7 << 8, 5), free, at(0)), Some(Duration::ZERO));
+        assert_eq!(wait(&throttle, guess(8 << 8, 5), free, at(0)), Some(LOGIN_ACCOUNT_PAUSE_MAX));
         // Another account, and the owner from where he came lately.
-        assert_eq!(throttle.enter(guess(8 << 8, 6), free, at(0)), Some(Duration::ZERO));
-        assert_eq!(throttle.enter(guess(9, 5), free, at(0)), Some(Duration::ZERO));
+        assert_eq!(wait(&throttle, guess(8 << 8, 6), free, at(0)), Some(Duration::ZERO));
+        assert_eq!(wait(&throttle, guess(9, 5), free, at(0)), Some(Duration::ZERO));
     }
 }

@@ -40,7 +40,9 @@ def free_port():
 class Server:
     """One data directory and the process on it."""
 
-    def __init__(self, options, name):
+    def __init__(self, options, name, extra="", argon2='argon2_memory = "8K"\nargon2_passes = 1'):
+        """`extra` are more lines of the configuration, `argon2` what a password costs: little, for
+        thousands of users are made."""
         self.options = options
         self.dir = os.path.join(options.dir, name)
         self.data = os.path.join(self.dir, "data")
@@ -49,6 +51,7 @@ class Server:
         shutil.rmtree(self.dir, ignore_errors=True)
         os.makedirs(self.data)
         self.smtp, self.pop3, self.imap, self.admin = (free_port() for _ in range(4))
+        self.pop3s, self.imaps = free_port(), free_port()
         with open(self.config, "w") as out:
             out.write(f"""hostname = "mx.local.example"
 data_dir = "{self.data}"
@@ -57,16 +60,17 @@ shards = {options.shards}
 smtp = ["127.0.0.1:{self.smtp}"]
 pop3 = ["127.0.0.1:{self.pop3}"]
 imap = ["127.0.0.1:{self.imap}"]
+pop3s = ["127.0.0.1:{self.pop3s}"]
+imaps = ["127.0.0.1:{self.imaps}"]
 admin = "127.0.0.1:{self.admin}"
 [auth]
 allow_plaintext = true
-argon2_memory = "8K"
-argon2_passes = 1
+{argon2}
 [store]
 cache_size = "{options.cache}"
 [limits]
 connections_per_address = 0
-""")
+{extra}""")
         self.process = None
 
     def pombal(self, *words, text=""):
