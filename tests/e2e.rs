@@ -66,6 +66,9 @@ mod kill;
 #[path = "e2e/limits.rs"]
 mod limits;
 #[cfg(test)]
+#[path = "e2e/logins.rs"]
+mod logins;
+#[cfg(test)]
 #[path = "e2e/nasty_imap.rs"]
 mod nasty_imap;
 #[cfg(test)]

@@ -120,6 +120,9 @@ pub struct Proof<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Account(AccountId),
+    /// By a password that one of his programs has: it opens his account, and carries none of the rights
+    /// that he has himself beyond it.
+    App(AccountId),
     /// Unknown user or wrong password; nobody is told which.
     Refused,
     /// The right password of a user who is switched off.
@@ -183,6 +186,12 @@ impl Authenticator {
         // Nobody is one in every spelling, as somebody is.
         let name = snapshot.login_name(claim.user, names);
         let claim = Claim { user: &name, ..claim };
+        // Made by us out of 128 random bits: neither remembered nor slowed down.
+        let digest = app::digest(claim.password);
+        let is_app = |user: &&Arc<User>| user.apps.iter().any(|app| equal(&app.digest, &digest));
+        if let Some(user) = found.as_ref().filter(is_app) {
+            return if user.enabled { Verdict::App(user.account) } else { Verdict::Disabled };
+        }
         let Ok(right) = self.is_right(found.as_deref(), claim, now, sleep).await else {
             return Verdict::Busy;
         };
@@ -266,12 +275,6 @@ impl Authenticator {
     ) -> Result<bool, Busy> {
         let Claim { user: name, password, peer } = claim;
         let site = site(peer);
-        // Made by us out of 128 random bits: neither remembered nor slowed down.
-        let digest = app::digest(password);
-        let is_app = |user: &User| user.apps.iter().any(|app| equal(&app.digest, &digest));
-        if found.is_some_and(is_app) {
-            return Ok(true);
-        }
         let hash = found.map_or_else(|| self.pool.dummy(), |user| Arc::from(user.password_hash()));
         let subject = subject(found, name);
         let (account, name) = found.map_or((AccountId(0), name), |user| (user.account, ""));

@@ -7,7 +7,8 @@
 //! event=login_failed protocol=imap peer=192.0.2.7 user=bob method=PLAIN why=refused
 //! ```
 //! `why` is `refused` (unknown user or wrong password), `disabled`, `foreign` (may not act for whom
-//! he named), `malformed`, or `later`: too much is under way, or waits, to check it.
+//! he named), `malformed`, or `later`: too much is under way, or waits, to check it, or the password
+//! was changed meanwhile.
 
 use super::shard::Shard;
 use crate::auth::{self, Proof, Verdict};
@@ -134,20 +135,33 @@ impl<E: Env> Shard<E> {
             Claim::Token(token) => (token.user.as_ref(), None),
         };
         let user = user.map_or("", |user| &**user);
-        let outcome = match self.check(door, claim).await {
-            Verdict::Account(account) => match acting_for {
-                None => return Ok(Login { account, user: user.into(), method }),
-                Some(other) => match self.act(door, user, other) {
-                    Some(account) => return Ok(Login { account, user: other.into(), method }),
-                    None => Outcome::Foreign,
-                },
+        let verdict = self.check(door, claim).await;
+        let outcome = match (verdict, acting_for) {
+            (Verdict::Account(account) | Verdict::App(account), other)
+                if other.is_none_or(|other| self.is_name_of(account, other)) =>
+            {
+                return Ok(Login { account, user: user.into(), method });
+            }
+            (Verdict::Account(_), Some(other)) => match self.act(door, user, other) {
+                Some(account) => return Ok(Login { account, user: other.into(), method }),
+                None => Outcome::Foreign,
             },
-            Verdict::Refused => Outcome::Refused,
-            Verdict::Disabled => Outcome::Disabled,
-            Verdict::Busy => Outcome::Later,
+            // The key of a program, not of a master: who finds it in there has one mailbox.
+            (Verdict::Account(_) | Verdict::App(_), _) => Outcome::Foreign,
+            (Verdict::Refused, _) => Outcome::Refused,
+            (Verdict::Disabled, _) => Outcome::Disabled,
+            (Verdict::Busy, _) => Outcome::Later,
         };
         tell_failed(door, user, method, outcome);
         Err(outcome)
+    }
+
+    /// Whether this is a name of the account's own user, in whichever spelling: case, U- or A-labels,
+    /// with the domain or without it.
+    fn is_name_of(&self, account: AccountId, name: &str) -> bool {
+        let settings = self.settings();
+        let snapshot = self.directory();
+        snapshot.login(name, &settings.directory).is_some_and(|user| user.account == account)
     }
 
     /// The account of `other`, if `master` may act for everybody; the log has both.

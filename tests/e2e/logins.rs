@@ -1,0 +1,72 @@
+//! Who logs in as whom, and with what: masters, programs, and the names that are one's own.
+
+use crate::client::{Link, Maildrop, smtp};
+use crate::harness::{PASSWORD, Server};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+const AUTH: &str = "[auth]\nallow_plaintext = true\nargon2_memory = \"8K\"\nargon2_passes = 1\n";
+
+/// What PLAIN is answered on the port for users.
+fn plain(server: &Server, acting_for: &str, user: &str, password: &str) -> u16 {
+    let mut link = smtp(server.submission(), "EHLO").unwrap();
+    let message = STANDARD.encode(format!("{acting_for}\0{user}\0{password}"));
+    link.send(format!("AUTH PLAIN {message}\r\n")).unwrap();
+    link.reply().unwrap().unwrap().code
+}
+
+/// RFC 4616 §2: who names himself as whom he acts for says nothing by it, however he spells it.
+#[test]
+fn an_own_name_is_an_own_name_in_every_spelling() {
+    let mut server = Server::with_users("", &["a", "b"]);
+    server.pombal(&["domain", "add", "gr\u{fc}n.example"], "");
+    server.pombal(
+        &["user", "add", "z@gr\u{fc}n.example", "--password-stdin"],
+        &format!("{PASSWORD}\n"),
+    );
+    for (acting_for, user) in [
+        ("A@Local.EXAMPLE", "a@local.example"),
+        ("a@local.example.", "a@local.example"),
+        ("z@xn--grn-ioa.example", "Z@gr\u{fc}n.example"),
+        ("z@gru\u{308}n.example", "z@xn--grn-ioa.example"),
+    ] {
+        assert_eq!(plain(&server, acting_for, user, PASSWORD), 235, "{acting_for} {user}");
+    }
+    for other in ["b@local.example", "nobody@local.example", "a"] {
+        assert_eq!(plain(&server, other, "a@local.example", PASSWORD), 535, "{other}");
+    }
+    server.await_log(&["event=login_failed", "why=foreign", "user=a@local.example"]);
+    // With one domain the name alone will do.
+    server.pombal(&["user", "del", "z@gr\u{fc}n.example"], "");
+    server.pombal(&["domain", "del", "gr\u{fc}n.example"], "");
+    assert_eq!(plain(&server, "a@local.example", "a", PASSWORD), 235);
+    assert_eq!(plain(&server, "A", "a@local.example", PASSWORD), 235);
+    server.stop();
+}
+
+/// A master acts for others by his own password; that of one of his programs opens his mailbox and
+/// no other one.
+#[test]
+fn a_program_of_a_master_is_no_master() {
+    let masters = format!("{AUTH}masters = [\"a@local.example\"]\n");
+    let mut server = Server::with_users(&masters, &["a", "b"]);
+    let key = server.pombal(&["user", "apppass", "add", "a@local.example", "phone"], "");
+    let key = key.trim();
+    let master = "a@local.example";
+    assert_eq!(plain(&server, "b@local.example", master, PASSWORD), 235);
+    server.await_log(&["event=master_login", "user=b@local.example"]);
+    assert_eq!(plain(&server, "b@local.example", master, key), 535);
+    server.await_log(&["event=login_failed", "why=foreign", "user=a@local.example"]);
+    for own in ["", "a@local.example", "A"] {
+        assert_eq!(plain(&server, own, master, key), 235, "{own}");
+    }
+    let mut link = Link::connect(server.imap()).unwrap();
+    link.line().unwrap();
+    for (password, word) in [(key, "NO"), (PASSWORD, "OK")] {
+        link.send(format!("x LOGIN \"b@local.example*a@local.example\" {password}\r\n")).unwrap();
+        let answer = String::from_utf8(link.line().unwrap().unwrap()).unwrap();
+        assert!(answer.starts_with(&format!("x {word} ")), "{answer}");
+    }
+    Maildrop::open_with(server.pop3(), "a", key, false).unwrap().quit().unwrap();
+    server.stop();
+}
