@@ -93,11 +93,17 @@ mod proxies;
 #[path = "e2e/proxy.rs"]
 mod proxy;
 #[cfg(test)]
+#[path = "e2e/rehash.rs"]
+mod rehash;
+#[cfg(test)]
 #[path = "e2e/relay.rs"]
 mod relay;
 #[cfg(test)]
 #[path = "e2e/reload.rs"]
 mod reload;
+#[cfg(test)]
+#[path = "e2e/scram.rs"]
+mod scram;
 #[cfg(test)]
 #[expect(dead_code, reason = "the simulated machine needs more of it")]
 #[path = "dialogs/script.rs"]

@@ -26,6 +26,7 @@ mod cache;
 mod gate;
 mod hash;
 mod pool;
+mod secrets;
 mod throttle;
 
 pub use answer::{Answer, Lost};
@@ -33,6 +34,7 @@ pub use app::{app_password, digest as app_digest};
 pub use hash::{Cost, Imported, NotHashed, hash, import, is_hash, is_outdated, verify};
 use pool::Queue;
 pub use pool::{Busy, Pool};
+pub use secrets::Recipe;
 pub use throttle::{Free, Throttle};
 
 use crate::bytes::hash::Map;
@@ -44,7 +46,7 @@ use crate::model::limits::{
 };
 use crate::model::site::site;
 use crate::model::time::Mono;
-use crate::proto::sasl::{Hash, Keys, equal};
+use crate::proto::sasl::{Hash, Keys, Secret, equal};
 use cache::{Cache, Tag, tag};
 use gate::Gate;
 use std::cell::RefCell;
@@ -256,12 +258,19 @@ impl Authenticator {
         }
     }
 
-    /// Hashes a new password on the pool; `salt` is random.
-    pub async fn hash(&self, password: &str, salt: [u8; 16]) -> Result<String, Busy> {
-        let (cost, password) = (self.settings.cost, password.to_owned());
-        let answer = self.pool.run(move || hash(&password, &salt, cost))?;
+    /// What is to be kept of a password of which this is kept, made on the pool; see
+    /// [`Recipe::remake`].
+    pub async fn secrets(
+        &self,
+        recipe: Recipe,
+        kept: &str,
+        password: &Secret,
+        salts: [[u8; 16]; 3],
+    ) -> Result<String, Busy> {
+        let (kept, password) = (kept.to_owned(), password.clone());
+        let answer = self.pool.run(move || recipe.remake(&kept, password.expose(), salts))?;
         match answer.await {
-            Ok(Ok(hash)) => Ok(hash),
+            Ok(Ok(kept)) => Ok(kept),
             Ok(Err(NotHashed)) | Err(Lost) => Err(Busy),
         }
     }

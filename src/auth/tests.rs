@@ -138,7 +138,9 @@ fn forgets_the_old_password_with_the_change() {
     let mut world = World::new(Pool::inline(Cost::LEAST));
     assert_eq!(world.login("bob@a.example", "secret", 0), BOB);
     assert_eq!(world.login("bob@a.example", "new", 0), Verdict::Refused);
-    let hash = block_on(world.auth.hash("new", [5; 16])).unwrap();
+    let recipe = Recipe { cost: Cost::LEAST, scram: vec![Hash::Sha256], iterations: 1 };
+    let new = Secret::new("new");
+    let hash = block_on(world.auth.secrets(recipe, "", &new, [[5; 16]; 3])).unwrap();
     world.change(|draft| draft.set_hash("bob@a.example", &hash));
     assert_eq!(world.login("bob@a.example", "secret", 0), Verdict::Refused);
     assert_eq!(world.login("bob@a.example", "new", 0), BOB);

@@ -151,6 +151,8 @@ pub struct Auth {
     pub mechanisms: Mechanisms,
     /// Users who may log in as any other one.
     pub masters: Vec<Mailbox>,
+    /// Passwords that are kept in a weaker way are kept anew when their users log in.
+    pub rehash: bool,
     /// Iterations of new keys of SCRAM; every client does as many at each login.
     pub scram_iterations: u32,
     /// Octets of memory of one argon2id hash.

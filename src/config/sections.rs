@@ -274,6 +274,7 @@ fn auth(mut section: Section<'_, '_, '_>) -> Auth {
         masters: section
             .list("masters", Some(Vec::new()), "a list of addresses", master, Mailbox::to_string)
             .unwrap_or_default(),
+        rehash: section.flag("rehash", false),
         scram_iterations: section.count(
             "scram_iterations",
             limits::SCRAM_ITERATIONS,

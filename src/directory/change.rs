@@ -49,6 +49,8 @@ pub enum ChangeError {
     BadAppPassword(Box<str>),
     AppPasswordExists(Box<str>),
     NoSuchAppPassword(Box<str>),
+    /// It is not the one any more that was to be replaced.
+    PasswordChanged(Name),
     /// More than [`APP_PASSWORDS_MAX`].
     TooManyAppPasswords(Name),
     /// Of IMAP, or one that cannot be hidden.
@@ -117,6 +119,9 @@ impl fmt::Display for ChangeError {
             }
             ChangeError::TooManyAppPasswords(name) => {
                 write!(out, "{name} has {APP_PASSWORDS_MAX} application passwords already")
+            }
+            ChangeError::PasswordChanged(name) => {
+                write!(out, "the password of {name} was changed meanwhile")
             }
             ChangeError::NoSuchCapability(name) => {
                 let all = Capabilities::all_names();
@@ -220,6 +225,21 @@ impl<'a> Draft<'a> {
         let user = self.user(address)?;
         check_hash(&user.name, hash)?;
         self.put_user(User { hash: hash.into(), ..User::clone(&user) })
+    }
+
+    /// Keeps the same password in another way: only where [`User::hash`] is still what it was when
+    /// the password was shown.
+    pub fn replace_hash(
+        &mut self,
+        address: &str,
+        known: &str,
+        hash: &str,
+    ) -> Result<AccountId, ChangeError> {
+        let user = self.user(address)?;
+        if *user.hash != *known {
+            return Err(ChangeError::PasswordChanged(user.name.clone()));
+        }
+        self.set_hash(address, hash)
     }
 
     /// Adds an application password by its SHA-256.

@@ -308,6 +308,35 @@ fn takes_the_postmaster_of_the_domain_that_the_host_lies_in() {
     assert_eq!(world.find("abuse@mx.b.example"), "UnknownDomain");
 }
 
+/// A login has shown the password while `user passwd` sets another one: that one stays.
+#[test]
+fn a_hash_is_replaced_only_while_it_is_the_one_that_was_checked() {
+    let mut world = world("domain a.example");
+    let turn = world.ledger.turn().unwrap();
+    let added = turn.draft(|draft| draft.add_user("bob@a.example", "{SSHA}old", 7, Wall(2)));
+    drop(turn);
+    world.apply(added.unwrap().1);
+    let turn = world.ledger.turn().unwrap();
+    let replace = |known: &str| {
+        turn.draft(|draft| draft.replace_hash("Bob@A.example", known, "$new$ SCRAM$x"))
+    };
+    let refused = replace("{SSHA}older").map(|_| ()).unwrap_err();
+    assert_eq!(refused.to_string(), "the password of bob@a.example was changed meanwhile");
+    let (account, group) = replace("{SSHA}old").unwrap();
+    assert_eq!((account, group.records.len()), (AccountId(1), 1));
+    // What was set in the same moment counts.
+    let both = turn.draft(|draft| {
+        draft.set_hash("bob@a.example", "$set$")?;
+        draft.replace_hash("bob@a.example", "{SSHA}old", "$new$")
+    });
+    assert!(matches!(both, Err(ChangeError::PasswordChanged(_))));
+    drop(turn);
+    world.apply(group);
+    let snapshot = world.ledger.snapshot();
+    let Some(Entry::User(user)) = snapshot.find("bob@a.example") else { panic!("bob is gone") };
+    assert_eq!((&*user.hash, user.quota, user.enabled), ("$new$ SCRAM$x", 7, true));
+}
+
 #[test]
 fn says_clearly_why_a_change_is_not_made() {
     check(

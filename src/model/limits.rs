@@ -242,11 +242,17 @@ pub const SCRAM_SALT_OCTETS_MAX: usize = 64;
 pub const APP_PASSWORDS_MAX: usize = 64;
 /// Octets of the name of one.
 pub const APP_PASSWORD_NAME_OCTETS_MAX: usize = 64;
+/// Users whose passwords wait to be hashed anew; over it the next login begins it again. A password
+/// and what is kept of it are 2 KiB at most.
+pub const REHASHES_WAITING_MAX: usize = 64;
 /// Password checks that may wait for a thread; over it the client is told to come back.
 pub const PASSWORD_CHECKS_WAITING_MAX: usize = 256;
 /// Password checks of one account under way at once on one shard, a quarter of those that may wait:
 /// a flood against one account does not take the threads from the others.
 pub const PASSWORD_CHECKS_PER_ACCOUNT_MAX: usize = 64;
+/// Checks of one login, whose user's record changes while they are under way; over it the client is
+/// told to come back.
+pub const PASSWORD_CHECKS_PER_LOGIN_MAX: usize = 3;
 /// Those of them that come from one address (IPv6: one /64): who guesses does not keep out the owner.
 pub const PASSWORD_CHECKS_PER_SITE_MAX: usize = 2;
 /// Wrong passwords from one address that cost it nothing yet.

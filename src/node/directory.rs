@@ -7,11 +7,15 @@ use crate::admin::request::{
     AliasRow, AppPasswordRow, DirectoryRequest, FigureRow, Request, Response, UserRow,
 };
 use crate::bytes::hash::Map;
-use crate::directory::{AppPassword, ChangeError, Draft, Entry, Query, Row, User, domain_name};
+use crate::directory::{
+    AppPassword, ChangeError, Draft, Entry, Ledger, Query, Row, User, domain_name,
+};
 use crate::env::Env;
 use crate::mailbox::Usage;
 use crate::model::id::{AccountId, LogId};
 use crate::server::owner::{Question, Told};
+use crate::store::{AppendError, Log};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,31 +57,45 @@ async fn directory<E: Env>(
 ) -> Response {
     let now = state.log.env().wall();
     match request {
-        DirectoryRequest::DomainAdd { domain } => {
-            done(change(state, owners, |draft| draft.add_domain(&domain, now)).await)
-        }
+        DirectoryRequest::DomainAdd { domain } => done(
+            change(&state.log, &state.ledger, owners, |draft| draft.add_domain(&domain, now)).await,
+        ),
         DirectoryRequest::DomainDel { domain } => {
-            done(change(state, owners, |draft| draft.del_domain(&domain)).await)
+            done(change(&state.log, &state.ledger, owners, |draft| draft.del_domain(&domain)).await)
         }
         DirectoryRequest::UserAdd { address, password_hash, quota } => {
             let hash = password_hash.unwrap_or_default();
             let quota = quota.unwrap_or(0);
-            done(change(state, owners, |draft| draft.add_user(&address, &hash, quota, now)).await)
+            done(
+                change(&state.log, &state.ledger, owners, |draft| {
+                    draft.add_user(&address, &hash, quota, now)
+                })
+                .await,
+            )
         }
         DirectoryRequest::UserDel { address } => del_user(state, owners, &address).await,
-        DirectoryRequest::UserPassword { address, password_hash } => {
-            done(change(state, owners, |draft| draft.set_hash(&address, &password_hash)).await)
-        }
-        DirectoryRequest::AppPasswordAdd { address, name, digest } => {
-            done(change(state, owners, |draft| draft.add_app(&address, &name, &digest, now)).await)
-        }
-        DirectoryRequest::AppPasswordDel { address, name } => {
-            done(change(state, owners, |draft| draft.del_app(&address, &name)).await)
-        }
+        DirectoryRequest::UserPassword { address, password_hash } => done(
+            change(&state.log, &state.ledger, owners, |draft| {
+                draft.set_hash(&address, &password_hash)
+            })
+            .await,
+        ),
+        DirectoryRequest::AppPasswordAdd { address, name, digest } => done(
+            change(&state.log, &state.ledger, owners, |draft| {
+                draft.add_app(&address, &name, &digest, now)
+            })
+            .await,
+        ),
+        DirectoryRequest::AppPasswordDel { address, name } => done(
+            change(&state.log, &state.ledger, owners, |draft| draft.del_app(&address, &name)).await,
+        ),
         DirectoryRequest::AppPasswordList { address } => apps(state, &address),
-        DirectoryRequest::UserImapHidden { address, hidden } => {
-            done(change(state, owners, |draft| draft.set_imap_hidden(&address, &hidden)).await)
-        }
+        DirectoryRequest::UserImapHidden { address, hidden } => done(
+            change(&state.log, &state.ledger, owners, |draft| {
+                draft.set_imap_hidden(&address, &hidden)
+            })
+            .await,
+        ),
         DirectoryRequest::AliasAdd { address, targets } => {
             add_alias(state, owners, &address, targets).await
         }
@@ -91,27 +109,53 @@ async fn directory<E: Env>(
     }
 }
 
-fn done<T>(changed: Result<T, Response>) -> Response {
-    changed.map_or_else(|refused| refused, |_| Response::Done)
+fn done<T>(changed: Result<T, Unchanged>) -> Response {
+    changed.map_or_else(Response::from, |_| Response::Done)
+}
+
+/// Why the directory is as it was.
+pub(super) enum Unchanged {
+    Refused(ChangeError),
+    /// The log does not take it.
+    Lost(AppendError),
+}
+
+impl fmt::Display for Unchanged {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unchanged::Refused(error) => error.fmt(out),
+            Unchanged::Lost(error) => error.fmt(out),
+        }
+    }
+}
+
+impl From<Unchanged> for Response {
+    fn from(why: Unchanged) -> Response {
+        match why {
+            Unchanged::Refused(error) => refused(&error),
+            Unchanged::Lost(error) => Response::Refused(error.to_string()),
+        }
+    }
 }
 
 /// Makes a change durable, and known to every shard, before it is answered; changes wait for each
-/// other.
-async fn change<E: Env, T>(
-    state: &State<E>,
+/// other. `log` is log 0.
+pub(super) async fn change<E: Env, T>(
+    log: &Log<E>,
+    ledger: &Ledger,
     owners: &impl Owners,
     write: impl FnOnce(&mut Draft<'_>) -> Result<T, ChangeError>,
-) -> Result<T, Response> {
+) -> Result<T, Unchanged> {
     let turn = loop {
-        if let Some(turn) = state.ledger.turn() {
+        if let Some(turn) = ledger.turn() {
             break turn;
         }
-        state.log.env().sleep(Duration::from_millis(1)).await;
+        log.env().sleep(Duration::from_millis(1)).await;
     };
-    let (changed, group) = turn.draft(write).map_err(|error| refused(&error))?;
-    let appended = state.log.append(group).await;
+    let (changed, group) = turn.draft(write).map_err(Unchanged::Refused)?;
+    let appended = log.append(group).await;
     drop(turn);
-    appended.map_err(|error| Response::Refused(error.to_string()))?;
+    appended.map_err(Unchanged::Lost)?;
     owners.publish().await;
     Ok(changed)
 }
@@ -126,10 +170,11 @@ fn refused(error: &ChangeError) -> Response {
 
 /// The user first, so that no shard takes mail for him any more, then the account with its mail.
 async fn del_user<E: Env>(state: &State<E>, owners: &impl Owners, address: &str) -> Response {
-    let account = match change(state, owners, |draft| draft.del_user(address)).await {
-        Ok(account) => account,
-        Err(refused) => return refused,
-    };
+    let account =
+        match change(&state.log, &state.ledger, owners, |draft| draft.del_user(address)).await {
+            Ok(account) => account,
+            Err(why) => return why.into(),
+        };
     match owners::remove(owners, account).await {
         Ok(()) => Response::Done,
         Err(why) => Response::Refused(format!(
@@ -163,7 +208,7 @@ async fn add_alias<E: Env>(
         }
     }
     let all: Vec<&str> = all.iter().map(String::as_str).collect();
-    let changed = change(state, owners, |draft| {
+    let changed = change(&state.log, &state.ledger, owners, |draft| {
         if had {
             draft.del_alias(address)?;
         }
@@ -189,7 +234,7 @@ async fn del_alias<E: Env>(
         all.into_iter().filter(|one| !is_gone(one)).collect()
     };
     let kept: Vec<&str> = kept.iter().map(String::as_str).collect();
-    let changed = change(state, owners, |draft| {
+    let changed = change(&state.log, &state.ledger, owners, |draft| {
         draft.del_alias(address)?;
         if kept.is_empty() { Ok(()) } else { draft.add_alias(address, &kept).map(|_| ()) }
     });

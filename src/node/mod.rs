@@ -16,6 +16,7 @@ mod offline;
 pub mod owners;
 mod privileges;
 mod protect;
+mod rehash;
 mod reload;
 mod sandbox;
 pub mod shard;

@@ -1,8 +1,8 @@
 //! What one shard owns, opened and served: the same on the ring and in the simulation.
 
 use super::owners::{OfShards, sweep};
-use super::protect;
-use crate::auth::{self, Authenticator, Free, Pool, Throttle};
+use super::{protect, rehash};
+use crate::auth::{self, Authenticator, Free, Pool, Recipe, Throttle};
 use crate::concierge::dns::{Failed, Found};
 use crate::concierge::{self, Busy, Lost};
 use crate::config::Config;
@@ -16,12 +16,13 @@ use crate::model::id::{LogId, ShardId};
 use crate::model::limits::{IMAP_COMMAND_OCTETS_MAX, TRACE_OCTETS_MAX};
 use crate::mta::Intake;
 use crate::probe::event::{Level, event};
-use crate::proto::sasl::{Hash, Keys, Mechanism, Mechanisms, Policy};
+use crate::proto::sasl::{Hash, Mechanism, Mechanisms, Policy};
 use crate::proto::{pop3, smtp};
 use crate::queue::Spool;
 use crate::server::draft::Room;
 use crate::server::flag::Flag;
 use crate::server::guard::Guard;
+use crate::server::rehash::Rehashes;
 use crate::server::shard::{Call, Figures, MeshPeers, Settings, Shard};
 use crate::server::{imap, secure};
 use crate::store::record::kind;
@@ -120,6 +121,7 @@ impl Plan {
                 hidden: config.imap.hidden,
                 clients: config.imap.clients.clone().into(),
             },
+            rehash: config.auth.rehash.then(|| recipe(config)),
             masters: config
                 .auth
                 .masters
@@ -285,24 +287,27 @@ fn usable(mechanisms: Mechanisms) -> Mechanisms {
     mechanisms.each().filter(|one| !takes_tokens(one)).collect()
 }
 
-/// What is stored of a password that was prepared by SASLprep: its hash, and the keys of each SCRAM
-/// that is offered. Takes its time.
-pub fn secrets(config: &Config, password: &str) -> Result<String, String> {
-    let salt = || {
-        let mut salt = [0; 16];
-        getrandom::fill(&mut salt).map(|()| salt).map_err(|error| error.to_string())
-    };
-    let hash = auth::hash(password, &salt()?, cost(config)).map_err(|error| error.to_string())?;
-    let mut words = vec![hash];
-    for hash in [Hash::Sha256, Hash::Sha1] {
-        let scram = |plus| Mechanism::Scram { hash, plus };
+/// How a password is kept that is set now: with the keys of each SCRAM that is offered.
+pub fn recipe(config: &Config) -> Recipe {
+    let is_offered = |hash: &Hash| {
+        let scram = |plus| Mechanism::Scram { hash: *hash, plus };
         let mechanisms = config.auth.mechanisms;
-        if mechanisms.has(scram(false)) || mechanisms.has(scram(true)) {
-            let iterations = config.auth.scram_iterations;
-            words.push(Keys::derive(hash, password, &salt()?, iterations).to_string());
-        }
+        mechanisms.has(scram(false)) || mechanisms.has(scram(true))
+    };
+    Recipe {
+        cost: cost(config),
+        scram: [Hash::Sha256, Hash::Sha1].into_iter().filter(is_offered).collect(),
+        iterations: config.auth.scram_iterations,
     }
-    Ok(words.join(" "))
+}
+
+/// What is kept of a password that was prepared by SASLprep. Takes its time.
+pub fn secrets(config: &Config, password: &str) -> Result<String, String> {
+    let mut salts = [[0; 16]; 3];
+    for salt in &mut salts {
+        getrandom::fill(salt).map_err(|error| error.to_string())?;
+    }
+    recipe(config).make(password, salts).map_err(|error| error.to_string())
 }
 
 /// What a password hash costs.
@@ -383,6 +388,7 @@ pub fn assemble<E: Env>(
         informed: Flag::default(),
         draining: Flag::default(),
         allowances: RefCell::default(),
+        rehashes: Rehashes::default(),
         sessions: Cell::new(0),
         drafts: plan.drafts(),
         commands: plan.commands(),
@@ -405,6 +411,8 @@ pub async fn begin<E: Env>(shard: &Rc<Shard<E>>, inbox: Inbox<Call<E::Conn>>, le
         drop(publish_directory(shard, ledger));
         let owners = OfShards { shard: Rc::clone(shard), ledger: ledger.clone() };
         let ledger = ledger.clone();
+        let rehashing = rehash::serve(Rc::clone(shard), ledger.clone());
+        shard.env.spawn(rehashing);
         shard.env.spawn(async move { sweep(&ledger, &owners).await });
     }
     let others: Vec<LogId> =

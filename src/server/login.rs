@@ -15,6 +15,7 @@ use crate::auth::{self, Proof, Verdict};
 use crate::env::Env;
 use crate::model::channel::Channel;
 use crate::model::id::AccountId;
+use crate::model::limits::PASSWORD_CHECKS_PER_LOGIN_MAX;
 use crate::probe::event::{Level, Value, event};
 use crate::proto::sasl::{
     Claim, Credentials, Discovery, Exchange, Mechanism, Mechanisms, Move, Outcome, Turn, encode,
@@ -187,26 +188,42 @@ impl<E: Env> Shard<E> {
         let snapshot = self.directory();
         let settings = self.settings();
         let names = &settings.directory;
-        let env = self.env.clone();
-        let sleep = async move |pause| env.sleep(pause).await;
-        let now = self.env.now();
-        let peer = door.peer;
         match claim {
-            Claim::Password(Credentials { user, password, .. }) => {
-                let claim = auth::Claim { user, password: password.expose(), peer };
-                let verdict = self.authenticator.verify(&snapshot, names, claim, now, sleep).await;
-                // The password may have been changed, or the user removed, while it was checked.
-                let is_same = self.directory().login(user, names) == snapshot.login(user, names);
-                if is_same { verdict } else { Verdict::Busy }
-            }
+            Claim::Password(shown) => self.check_password(door.peer, shown).await,
             Claim::Proof { user, is_right, .. } => {
-                let proof = Proof { user, is_right: *is_right, peer };
-                self.authenticator.prove(&snapshot, names, proof, now, sleep).await
+                let env = self.env.clone();
+                let sleep = async move |pause| env.sleep(pause).await;
+                let proof = Proof { user, is_right: *is_right, peer: door.peer };
+                self.authenticator.prove(&snapshot, names, proof, self.env.now(), sleep).await
             }
             Claim::Certificate { user, .. } => self.authenticator.known(&snapshot, names, user),
             // No authorization server is known.
             Claim::Token(_) => Verdict::Refused,
         }
+    }
+
+    /// Once more where the user's record is another one by then: his password may have been changed,
+    /// or he removed. What an earlier login had kept anew is no reason to send him away.
+    async fn check_password(&self, peer: IpAddr, shown: &Credentials) -> Verdict {
+        let Credentials { user, password, .. } = shown;
+        let settings = self.settings();
+        let names = &settings.directory;
+        for _ in 0..PASSWORD_CHECKS_PER_LOGIN_MAX {
+            let snapshot = self.directory();
+            let env = self.env.clone();
+            let sleep = async move |pause| env.sleep(pause).await;
+            let (claim, now) =
+                (auth::Claim { user, password: password.expose(), peer }, self.env.now());
+            let verdict = self.authenticator.verify(&snapshot, names, claim, now, sleep).await;
+            let found = snapshot.login(user, names);
+            if self.directory().login(user, names) == found {
+                if let (Verdict::Account(_), Some(user)) = (verdict, found) {
+                    self.rehash(user, password);
+                }
+                return verdict;
+            }
+        }
+        Verdict::Busy
     }
 }
 

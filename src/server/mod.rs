@@ -18,6 +18,7 @@ mod origin;
 pub mod owner;
 mod pace;
 pub mod pop3;
+pub mod rehash;
 pub mod secure;
 pub mod shard;
 pub mod smtp;

@@ -8,8 +8,9 @@ use super::guard::{self, Guard};
 use super::imap;
 use super::login::Login;
 use super::owner::{self, Question, Told};
+use super::rehash::{Rehash, Rehashes};
 use super::{secure, submission};
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, Recipe};
 use crate::directory::{self, Snapshot};
 use crate::dns::Resolver;
 use crate::env::{Conn, Env};
@@ -44,6 +45,8 @@ pub enum Call<C: Conn> {
     Directory(Arc<Snapshot>, mesh::Reply<()>),
     /// A user of the other shard's sends a message to so many recipients: may he?
     Allowance(AccountId, u32, mesh::Reply<Result<(), Exceeded>>),
+    /// The other shard is the first one: a user's password is to be kept anew.
+    Rehash(Box<Rehash>),
     /// What the operator asks of the other shard's accounts and log.
     Operator(Question, mesh::Reply<Told>),
     /// The operator set something: these are the settings from now on, made where they are used.
@@ -72,6 +75,8 @@ pub struct Settings {
     pub pop3: pop3::Settings,
     pub imap: imap::Settings,
     pub directory: directory::Settings,
+    /// How passwords are kept anew whose users log in; none where they stay as they are.
+    pub rehash: Option<Recipe>,
     /// Users who may log in as any other one; addresses in lower case.
     pub masters: Rc<[Box<str>]>,
     /// Wait for the next SMTP command (RFC 5321 §4.5.3.2.7).
@@ -167,6 +172,10 @@ crate::figures! {
         pub logins: Counter = "pombal_pop3_logins_total",
         /// POP3 logins that failed.
         pub logins_failed: Counter = "pombal_pop3_logins_failed_total",
+        /// Passwords that were kept anew.
+        pub rehashed: Counter = "pombal_passwords_rehashed_total",
+        /// Passwords that were to be kept anew, and were put off to the next login.
+        pub rehashes_put_off: Counter = "pombal_rehashes_put_off_total",
         /// Messages sent by POP3.
         pub retrieved: Counter = "pombal_pop3_messages_total",
         /// Messages removed by POP3.
@@ -247,6 +256,8 @@ pub struct Shard<E: Env> {
     pub draining: Flag,
     /// What the accounts of this shard have sent lately.
     pub allowances: RefCell<Allowances>,
+    /// Passwords that are to be kept anew; on shard 0.
+    pub rehashes: Rehashes,
     /// Sessions under way.
     pub sessions: Cell<usize>,
     /// For messages that are being received.
@@ -335,6 +346,7 @@ impl<E: Env> Shard<E> {
                 Call::Allowance(account, recipients, reply) => {
                     reply.send(self.allow(account, recipients));
                 }
+                Call::Rehash(one) => self.take_rehash(*one),
                 Call::Operator(question, reply) => {
                     let (log, accounts) = (self.log.clone(), Rc::clone(&self.accounts));
                     let answering = owner::answer(log, accounts, question);

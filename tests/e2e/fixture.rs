@@ -172,7 +172,7 @@ async fn describe(state: &State<Ring>, user: &str, account: AccountId, out: &mut
 }
 
 /// Opens both logs of a server that does not run, does the work, and closes them.
-fn with_logs<T, F>(
+pub(crate) fn with_logs<T, F>(
     server: &Server,
     work: impl Fn(Vec<State<Ring>>) -> F + Clone + Send + 'static,
 ) -> T

@@ -1,19 +1,10 @@
 //! Who logs in as whom, and with what: masters, programs, and the names that are one's own.
 
-use crate::client::{Link, Maildrop, smtp};
+use crate::client::{Link, Maildrop};
 use crate::harness::{PASSWORD, Server};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use crate::scram::plain;
 
 const AUTH: &str = "[auth]\nallow_plaintext = true\nargon2_memory = \"8K\"\nargon2_passes = 1\n";
-
-/// What PLAIN is answered on the port for users.
-fn plain(server: &Server, acting_for: &str, user: &str, password: &str) -> u16 {
-    let mut link = smtp(server.submission(), "EHLO").unwrap();
-    let message = STANDARD.encode(format!("{acting_for}\0{user}\0{password}"));
-    link.send(format!("AUTH PLAIN {message}\r\n")).unwrap();
-    link.reply().unwrap().unwrap().code
-}
 
 /// RFC 4616 §2: who names himself as whom he acts for says nothing by it, however he spells it.
 #[test]

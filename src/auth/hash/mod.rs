@@ -81,16 +81,13 @@ pub fn is_hash(text: &str) -> bool {
     read(text).is_some()
 }
 
-/// Whether a login with the right password is to make a new hash: it is of another kind, or of other
-/// costs.
+/// Whether this is weaker than what is made at such a cost: of another kind, or with less memory or
+/// fewer passes.
 pub fn is_outdated(stored: &str, cost: Cost) -> bool {
     let Some(Stored::Argon2(hash)) = read(stored) else { return true };
     let params = Params::try_from(&hash).ok();
-    let is_current = params.is_some_and(|params| {
-        params.m_cost() == cost.memory_kib
-            && params.t_cost() == cost.passes
-            && params.p_cost() == cost.lanes
-    });
+    let is_current = params
+        .is_some_and(|params| params.m_cost() >= cost.memory_kib && params.t_cost() >= cost.passes);
     !is_current || hash.algorithm.as_str() != Algorithm::Argon2id.as_str()
 }
 
