@@ -2,7 +2,7 @@
 
 use crate::client::{Link, Maildrop};
 use crate::harness::{PASSWORD, Server};
-use crate::scram::plain;
+use crate::scram::{Scram, plain, scram};
 
 const AUTH: &str = "[auth]\nallow_plaintext = true\nargon2_memory = \"8K\"\nargon2_passes = 1\n";
 
@@ -59,5 +59,26 @@ fn a_program_of_a_master_is_no_master() {
         assert!(answer.starts_with(&format!("x {word} ")), "{answer}");
     }
     Maildrop::open_with(server.pop3(), "a", key, false).unwrap().quit().unwrap();
+    server.stop();
+}
+
+/// SCRAM: the keys are asked for at the beginning and the proof comes when the client likes; a password
+/// that was changed, or a user who was removed, in between opens nothing.
+#[test]
+fn a_proof_of_a_password_that_was_changed_meanwhile_is_none() {
+    let mut server = Server::with_users("", &["a", "b", "c"]);
+    let begin = |user: &str| Scram::begin(&server, &format!("{user}@local.example"));
+    let [first, second, kept, gone] = ["a", "a", "b", "c"].map(begin);
+    let words = ["user", "passwd", "a@local.example", "--password-stdin"];
+    server.pombal(&words, "new\n");
+    server.pombal(&["user", "del", "c@local.example"], "");
+    assert_eq!(first.end(PASSWORD), 454);
+    assert_eq!(second.end("new"), 535);
+    assert_eq!(kept.end(PASSWORD), 235);
+    assert_eq!(gone.end(PASSWORD), 535);
+    server.await_log(&["event=login_failed", "why=later", "user=a@local.example"]);
+    assert_eq!(scram(&server, "a@local.example", PASSWORD), 535);
+    assert_eq!(scram(&server, "a@local.example", "new"), 235);
+    assert_eq!(scram(&server, "c@local.example", PASSWORD), 535);
     server.stop();
 }

@@ -32,8 +32,9 @@ pub enum Turn {
 pub enum Claim {
     /// Is that the password?
     Password(Credentials),
-    /// SCRAM: the keys say that it is, or is not.
-    Proof { user: Box<str>, acting_for: Option<Box<str>>, is_right: bool },
+    /// SCRAM: these keys, which [`Exchange::keys`] was given, say that it is, or is not. The user may
+    /// have others by now.
+    Proof { user: Box<str>, acting_for: Option<Box<str>>, keys: Keys, is_right: bool },
     /// Whose token is that?
     Token(Token),
     /// Its certificate names this user.
@@ -159,10 +160,9 @@ impl Exchange {
                 })
             }
             State::ScramLast(last) => last.check(message).map(|shown| {
-                let scram::Shown { first, signature } = shown;
-                let is_right = signature.is_some();
-                let claim =
-                    Claim::Proof { user: first.user, acting_for: first.acting_for, is_right };
+                let scram::Shown { first, keys, signature } = shown;
+                let (user, acting_for) = (first.user, first.acting_for);
+                let claim = Claim::Proof { user, acting_for, keys, is_right: signature.is_some() };
                 self.ask(claim, signature.map_or(Word::Nothing, Word::Welcome))
             }),
             State::Token(mechanism) => {
@@ -251,7 +251,7 @@ mod tests {
                 format!("{} / {}", of(&user, acting_for), password.expose()),
                 password.expose() == "p",
             ),
-            Claim::Proof { user, acting_for, is_right } => {
+            Claim::Proof { user, acting_for, is_right, .. } => {
                 (format!("{} proof {is_right}", of(&user, acting_for)), is_right)
             }
             Claim::Token(Token { user, token }) => {

@@ -44,6 +44,8 @@ pub(super) struct Last {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Shown {
     pub(super) first: First,
+    /// What it was held against.
+    pub(super) keys: Keys,
     /// The server's last word, if the client knows the password.
     pub(super) signature: Option<Vec<u8>>,
 }
@@ -136,7 +138,7 @@ impl Last {
         let is_right = is_bound && keys.proves(signed.as_bytes(), &proof);
         let signature = is_right.then(|| keys.hash.mac(&keys.server_key, signed.as_bytes()));
         let signature = signature.map(|octets| format!("v={}", STANDARD.encode(octets)).into());
-        Some(Shown { first, signature })
+        Some(Shown { first, keys, signature })
     }
 }
 

@@ -223,7 +223,7 @@ fn judge(claim: &Claim) -> sasl::Outcome {
         Claim::Password(shown) => {
             (&*shown.user, &shown.acting_for, shown.password.expose() == "secret")
         }
-        Claim::Proof { user, acting_for, is_right } => (&**user, acting_for, *is_right),
+        Claim::Proof { user, acting_for, is_right, .. } => (&**user, acting_for, *is_right),
         Claim::Token(Token { token, .. }) => ("user", &None, token.expose() == "good"),
         Claim::Certificate { user, acting_for } => (&**user, acting_for, true),
     };
