@@ -316,8 +316,8 @@ fn master(text: &str) -> Result<Mailbox, String> {
     Mailbox::parse(text).ok_or_else(|| format!("{text:?} is no address"))
 }
 
-/// SCRAM with SHA-1 needs keys of its own, which are made only where it is asked for. An empty list:
-/// only USER and PASS of POP3 and LOGIN of IMAP.
+/// SCRAM with SHA-1 needs keys of its own, which are made only where it is asked for. What asks for the
+/// password in other ways is held to the same list: without a mechanism in it nobody would log in.
 fn mechanisms(section: &mut Section<'_, '_, '_>) -> Mechanisms {
     let names: Vec<&str> = sasl::ALL.iter().map(|one| one.name()).collect();
     let read = |text: &str| {
@@ -329,7 +329,12 @@ fn mechanisms(section: &mut Section<'_, '_, '_>) -> Mechanisms {
     let is_usual = |one: &Mechanism| !matches!(one, Mechanism::Scram { hash: Hash::Sha1, .. });
     let usual = sasl::ALL.into_iter().filter(is_usual).collect();
     let all = section.list("mechanisms", Some(usual), &allowed, read, show);
-    all.unwrap_or_default().into_iter().collect()
+    let all: Mechanisms = all.unwrap_or_default().into_iter().collect();
+    if let (true, Some(span)) = (all.is_empty(), section.span("mechanisms")) {
+        let what = "`auth.mechanisms` is empty: nobody could log in";
+        section.reader.mistake(&span, what, &allowed);
+    }
+    all
 }
 
 fn directory(mut section: Section<'_, '_, '_>) -> Directory {

@@ -82,3 +82,46 @@ fn a_proof_of_a_password_that_was_changed_meanwhile_is_none() {
     assert_eq!(scram(&server, "c@local.example", PASSWORD), 535);
     server.stop();
 }
+
+/// Where no mechanism takes the password itself, no command does: the list is what an operator reads.
+#[test]
+fn a_password_is_no_way_in_where_the_list_has_none_that_takes_it() {
+    let only = format!("{AUTH}mechanisms = [\"SCRAM-SHA-256\"]\n");
+    let mut server = Server::with_users(&only, &["a"]);
+    let mut imap = Link::connect(server.imap()).unwrap();
+    let greeting = String::from_utf8(imap.line().unwrap().unwrap()).unwrap();
+    assert!(greeting.contains(" LOGINDISABLED") && greeting.contains("AUTH=SCRAM"), "{greeting}");
+    let answer = |link: &mut Link, command: &str| {
+        link.send(format!("{command}\r\n")).unwrap();
+        String::from_utf8(link.line().unwrap().unwrap()).unwrap()
+    };
+    let said = answer(&mut imap, "x LOGIN a@local.example secret");
+    assert!(said.starts_with("x NO [CANNOT] LOGIN is not offered"), "{said}");
+    let mut pop3 = Link::connect(server.pop3()).unwrap();
+    crate::client::ok(&mut pop3).unwrap();
+    pop3.send("CAPA\r\n").unwrap();
+    let capabilities = String::from_utf8(pop3.body().unwrap()).unwrap();
+    assert!(capabilities.contains("\r\nSASL SCRAM-SHA-256\r\n"), "{capabilities}");
+    assert!(!capabilities.contains("\r\nUSER\r\n"), "{capabilities}");
+    for command in ["USER a@local.example", "PASS secret"] {
+        let said = answer(&mut pop3, command);
+        assert!(said.starts_with("-ERR USER and PASS are not offered"), "{said}");
+    }
+    assert_eq!(plain(&server, "", "a@local.example", PASSWORD), 504);
+    assert_eq!(scram(&server, "a@local.example", PASSWORD), 235);
+    // LOGIN in the list is the same password.
+    server.reload("\"SCRAM-SHA-256\"", "\"SCRAM-SHA-256\", \"LOGIN\"");
+    let mut told = String::new();
+    while !told.starts_with("x OK ") {
+        let mut imap = Link::connect(server.imap()).unwrap();
+        imap.line().unwrap();
+        told = answer(&mut imap, "x LOGIN a@local.example secret");
+        assert!(told.starts_with("x OK ") || told.contains("not offered"), "{told}");
+    }
+    server.stop();
+    server.edit("[\"SCRAM-SHA-256\", \"LOGIN\"]", |_| "[]".into());
+    let refused = server.try_pombal(&["check"], "");
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(said.contains("`auth.mechanisms` is empty: nobody could log in"), "{said}");
+}

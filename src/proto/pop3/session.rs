@@ -336,7 +336,7 @@ impl<M: Maildrop> Session<M> {
 
     fn user(&mut self, name: &[u8], out: &mut Chain) -> Step {
         if !self.passwords {
-            return self.no_plaintext(out);
+            return self.no_passwords(out);
         }
         let Ok(name) = sasl::prepare(name) else {
             return self.bad(b"-ERR no user name can be like this\r\n", out);
@@ -348,7 +348,7 @@ impl<M: Maildrop> Session<M> {
 
     fn password(&mut self, state: State<M>, password: &[u8], out: &mut Chain) -> Step {
         if !self.passwords {
-            return self.no_plaintext(out);
+            return self.no_passwords(out);
         }
         let State::Named(user) = state else {
             return self.bad(b"-ERR USER comes first\r\n", out);
@@ -373,8 +373,8 @@ impl<M: Maildrop> Session<M> {
             return self.bad(b"-ERR unknown mechanism\r\n", out);
         };
         if !self.mechanisms.has(mechanism) {
-            let in_clear = self.settings.auth.mechanisms.has(mechanism) && !self.passwords;
-            if in_clear && mechanism.shows_password() {
+            // What is in the list and shows a password lacks nothing but TLS.
+            if self.settings.auth.mechanisms.has(mechanism) && mechanism.shows_password() {
                 return self.no_plaintext(out);
             }
             return self.bad(b"-ERR this mechanism is not offered\r\n", out);
@@ -407,6 +407,13 @@ impl<M: Maildrop> Session<M> {
             return Step::Update;
         }
         ok(b"+OK bye\r\n", out)
+    }
+
+    fn no_passwords(&mut self, out: &mut Chain) -> Step {
+        if self.settings.auth.has_passwords() {
+            return self.no_plaintext(out);
+        }
+        self.bad(b"-ERR USER and PASS are not offered: use AUTH\r\n", out)
     }
 
     /// Says nothing of the credentials (RFC 8314 §4.1).

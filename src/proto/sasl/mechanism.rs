@@ -145,17 +145,28 @@ impl Policy {
     /// Nobody authenticates.
     pub const NOTHING: Policy = Policy { mechanisms: Mechanisms::NONE, plaintext: false };
 
-    /// Whether a password may be sent over such a connection.
+    /// Whether the password itself is a way to log in at all: PLAIN or LOGIN is among the mechanisms.
+    /// LOGIN of IMAP, and USER and PASS of POP3, are the same in other words, and in no list.
+    pub fn has_passwords(self) -> bool {
+        self.mechanisms.has(Mechanism::Plain) || self.mechanisms.has(Mechanism::Login)
+    }
+
+    /// Whether it is one on such a connection.
     pub fn takes_passwords(self, channel: &Channel) -> bool {
-        self.plaintext || channel.encrypted
+        self.has_passwords() && self.may_show(channel)
     }
 
     /// What is offered on such a connection.
     pub fn offered(self, channel: &Channel) -> Mechanisms {
-        let passwords = self.takes_passwords(channel);
+        let may_show = self.may_show(channel);
         let is_usable =
-            |one: &Mechanism| (passwords || !one.shows_password()) && one.is_fit(channel);
+            |one: &Mechanism| (may_show || !one.shows_password()) && one.is_fit(channel);
         self.mechanisms.each().filter(is_usable).collect()
+    }
+
+    /// Passwords and tokens may cross it.
+    fn may_show(self, channel: &Channel) -> bool {
+        self.plaintext || channel.encrypted
     }
 }
 
@@ -188,6 +199,21 @@ mod tests {
         let open = Policy { plaintext: true, ..policy };
         assert!(open.offered(&clear).has(Mechanism::Login));
         assert!(Policy::NOTHING.offered(&tls).is_empty());
+    }
+
+    #[test]
+    fn a_password_is_no_way_in_where_no_mechanism_shows_it() {
+        let scram = Mechanism::Scram { hash: Hash::Sha256, plus: false };
+        let tls = Channel { encrypted: true, ..Channel::default() };
+        let takes = |mechanisms: &[Mechanism], plaintext, channel: &Channel| {
+            let mechanisms = mechanisms.iter().copied().collect();
+            Policy { mechanisms, plaintext }.takes_passwords(channel)
+        };
+        for one in [Mechanism::Plain, Mechanism::Login] {
+            assert!(takes(&[scram, one], false, &tls) && takes(&[one], true, &Channel::default()));
+            assert!(!takes(&[scram, one], false, &Channel::default()));
+        }
+        assert!(!takes(&[scram, Mechanism::OauthBearer], true, &tls));
     }
 
     #[test]

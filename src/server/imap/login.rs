@@ -96,7 +96,11 @@ impl<E: Env> Driver<E> {
         if self.user.is_some() {
             return Ok(Done::Bad("somebody has logged in already"));
         }
-        if !self.shard.settings().imap.auth.takes_passwords(self.channel()) {
+        let policy = self.shard.settings().imap.auth;
+        if !policy.has_passwords() {
+            return Ok(Done::No(Some(Word::Cannot), "LOGIN is not offered: use AUTHENTICATE"));
+        }
+        if !policy.takes_passwords(self.channel()) {
             return Ok(Done::No(Some(Word::PrivacyRequired), "not in clear"));
         }
         let (user, password) = (user.octets(), password.0.octets());
