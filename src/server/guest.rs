@@ -95,12 +95,11 @@ impl Guest {
         self.introduced.as_ref()?.login.as_deref()
     }
 
-    /// A proxy says who the client is. An address that it does not know is none that is exempt from
-    /// anything; who has logged in there is known, and held against its rates alone.
+    /// A proxy says who the client is. An address that it does not know or say is none that is exempt
+    /// from anything; who has logged in there is known, and held against its rates alone.
     pub(super) fn introduce<E: Env>(&mut self, shard: &Rc<Shard<E>>, told: Xclient) -> IpAddr {
         let address = match told.address {
-            Told::Nothing => self.address,
-            Told::Unknown => Ipv4Addr::UNSPECIFIED.into(),
+            Told::Nothing | Told::Unknown => Ipv4Addr::UNSPECIFIED.into(),
             Told::Is(address) => address,
         };
         let local = match told.server {

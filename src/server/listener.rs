@@ -20,9 +20,12 @@ use crate::proto::smtp::{Dialect, Settings};
 use crate::tls::Stream;
 use crate::wire::proxy::{Front, Proxied, front};
 use futures_lite::future::or;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
+
+/// The address of a client whom a proxy does not know: none that has rights by it.
+const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// What is spoken at a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,6 +176,8 @@ async fn hear_proxy<E: Env>(shard: Rc<Shard<E>>, mut conn: E::Conn, service: Ser
                 buffer.consume(len);
                 let (client, server) = match proxied {
                     Proxied::Itself => (proxy, conn.local()),
+                    // Not the proxy's address: what that may is not for its clients.
+                    Proxied::Unknown => (NOBODY, conn.local()),
                     Proxied::For { client, server } => (client, server),
                 };
                 conn.introduce(client, server, buffer.filled());
@@ -251,7 +256,7 @@ pub(super) fn may_connect<E: Env>(
     })
 }
 
-/// Settings of a session with this client.
+/// Settings of a session with this client, who has said nothing yet.
 pub(super) fn smtp_settings_for<E: Env>(
     shard: &Shard<E>,
     protocol: Protocol,
@@ -265,7 +270,8 @@ pub(super) fn smtp_settings_for<E: Env>(
     Rc::new(Settings { dialect, ..(*settings).clone() })
 }
 
-fn smtp_settings<E: Env>(shard: &Shard<E>, protocol: Protocol) -> Rc<Settings> {
+/// Settings of a session with anybody.
+pub(super) fn smtp_settings<E: Env>(shard: &Shard<E>, protocol: Protocol) -> Rc<Settings> {
     match protocol {
         Protocol::Lmtp => Rc::clone(&shard.settings().lmtp),
         Protocol::Submission => Rc::clone(&shard.settings().submissions),

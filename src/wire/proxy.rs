@@ -20,8 +20,10 @@ const V2_FRONT_OCTETS: usize = 16;
 /// What a header says of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proxied {
-    /// The proxy speaks for itself (a health check), or does not know for whom it speaks.
+    /// The proxy speaks for itself: a health check.
     Itself,
+    /// It speaks for somebody whose address it does not know, or cannot say.
+    Unknown,
     /// The client's address, and the one that the client connected to.
     For { client: SocketAddr, server: SocketAddr },
 }
@@ -63,7 +65,7 @@ pub fn front(input: &[u8]) -> Front {
 fn v1(line: &str) -> Option<Proxied> {
     let rest = line.strip_prefix("PROXY ")?;
     if rest == "UNKNOWN" || rest.starts_with("UNKNOWN ") {
-        return Some(Proxied::Itself);
+        return Some(Proxied::Unknown);
     }
     let mut words = rest.split(' ');
     let mut word = || words.next();
@@ -105,7 +107,8 @@ fn v2(input: &[u8]) -> Front {
     let Some(rest) = input.get(V2_FRONT_OCTETS..whole) else { return Front::Partial };
     let proxied = match (command, input[13]) {
         // Whatever stands behind LOCAL, and addresses that say nothing to us, is passed over.
-        (0, _) | (_, 0x00 | 0x31 | 0x32) => Some(Proxied::Itself),
+        (0, _) => Some(Proxied::Itself),
+        (_, 0x00 | 0x31 | 0x32) => Some(Proxied::Unknown),
         (_, 0x11) => addresses::<4>(rest),
         (_, 0x21) => addresses::<16>(rest),
         // Datagrams did not come by this connection.
@@ -156,6 +159,7 @@ mod tests {
                 format!("{len} {client} {server}")
             }
             Front::Header(len, Proxied::Itself) => format!("{len} itself"),
+            Front::Header(len, Proxied::Unknown) => format!("{len} unknown"),
             other => format!("{other:?}"),
         };
         assert_eq!(told, want, "{}", input.escape_ascii());
@@ -172,8 +176,8 @@ mod tests {
             "44 [2001:db8::1]:1 [2001:db8::2]:65535",
         );
         check(b"PROXY TCP6 ::ffff:192.0.2.1 ::1 1 2\r\n", "37 192.0.2.1:1 [::1]:2");
-        check(b"PROXY UNKNOWN\r\n", "15 itself");
-        check(b"PROXY UNKNOWN ffff::1 any thing 1 2\r\n", "37 itself");
+        check(b"PROXY UNKNOWN\r\n", "15 unknown");
+        check(b"PROXY UNKNOWN ffff::1 any thing 1 2\r\n", "37 unknown");
     }
 
     #[test]
@@ -216,8 +220,8 @@ mod tests {
         check(&with(0x21, 0x21, &six), "52 [2020:2020:2020:2020:2020:2020:2020:2020]:7 [::1]:8");
         check(&with(0x20, 0x00, &[]), "16 itself");
         check(&with(0x20, 0x11, &four), "28 itself");
-        check(&with(0x21, 0x00, &[1, 2, 3]), "19 itself");
-        check(&with(0x21, 0x31, &[0; 216]), "232 itself");
+        check(&with(0x21, 0x00, &[1, 2, 3]), "19 unknown");
+        check(&with(0x21, 0x31, &[0; 216]), "232 unknown");
     }
 
     #[test]

@@ -116,7 +116,7 @@ fn a_bad_header_and_a_strangers_header_get_nowhere() {
 #[test]
 fn xclient_is_taken_from_trusted_proxies_alone() {
     let settings = "[smtp]\nxclient_networks = [\"127.0.0.9/32\"]\nmax_message_size = \"4M\"\n\
-                    [protect]\nexempt_networks = []\nconnections_per_minute = 20\n";
+                    [protect]\nexempt_networks = [\"127.0.0.9/32\"]\nconnections_per_minute = 20\n";
     let mut server = Server::with_users(settings, &["a"]);
     let begin = |source: &str| {
         let mut link = Link::connect_from(source, server.smtp()).unwrap();
@@ -145,7 +145,13 @@ fn xclient_is_taken_from_trusted_proxies_alone() {
     link.command("DATA", 354).unwrap();
     link.command("Subject: x\r\n\r\nx\r\n.", 250).unwrap();
     server.await_log(&["event=message", "peer=203.0.113.7", "name=mail.client.example"]);
-    // Another client over the same connection, who has to greet.
+    // What it says from here on may be its client's word: nobody else is named by it.
+    let told = link.command("EHLO c.example", 250).unwrap().text;
+    assert!(!told.contains("XCLIENT"), "{told}");
+    link.command("XCLIENT ADDR=127.0.0.9 LOGIN=root", 500).unwrap();
+    send_mail(&mut link).unwrap();
+    // A client without a name has to greet.
+    let (mut link, _) = begin(TRUSTED);
     link.command("XCLIENT ADDR=IPV6:2001:db8::7 NAME=[UNAVAILABLE]", 220).unwrap();
     link.command("MAIL FROM:<x@remote.example>", 503).unwrap();
     send_mail(&mut link).unwrap();
@@ -160,14 +166,54 @@ fn xclient_is_taken_from_trusted_proxies_alone() {
     assert!(mail.contains("from c.example (mail.client.example [203.0.113.7]) by"), "{mail}");
     assert!(mail.contains("with SMTP id"), "{mail}");
     // The rate is the client's.
-    let codes = (0..25).map(|_| {
-        link.send("XCLIENT ADDR=203.0.113.60\r\n").unwrap();
-        let code = link.reply().unwrap().map_or(0, |reply| reply.code);
-        link.send("XCLIENT ADDR=203.0.113.61\r\n").unwrap();
-        (code, link.reply().ok().flatten().map_or(0, |reply| reply.code))
-    });
-    assert!(
-        codes.take_while(|codes| codes.0 != 0).any(|(first, other)| first == 421 || other == 421)
-    );
+    let introduce = |last: u8| {
+        let (mut link, _) = begin(TRUSTED);
+        link.send(format!("XCLIENT ADDR=203.0.113.{last}\r\n")).unwrap();
+        link.reply().unwrap().map_or(0, |reply| reply.code)
+    };
+    let codes: Vec<u16> = (0..25).map(|_| introduce(60)).collect();
+    assert!(codes.contains(&421), "{codes:?}");
+    server.stop();
+}
+
+/// What a proxy may is not for its clients: neither where it names them, nor where it cannot.
+#[test]
+fn nobody_has_the_rights_of_the_proxy_that_he_comes_by() {
+    let settings = "[smtp]\nxclient_networks = [\"127.0.0.9/32\", \"203.0.113.1/32\"]\n\
+                    relay_networks = [\"127.0.0.9/32\"]\nmax_message_size = \"4M\"\n\
+                    [proxy]\nnetworks = [\"127.0.0.9/32\"]\nlisteners = [\"smtp\"]\n\
+                    [protect]\nexempt_networks = [\"127.0.0.9/32\"]\nconnections_per_minute = 1200\n";
+    let mut server = Server::with_users(settings, &["a"]);
+    // Whether XCLIENT is offered, and what mail for elsewhere is told.
+    let may = |header: &[u8], more: &str| {
+        let mut link = behind(server.smtp(), header).unwrap();
+        link.expect(220).unwrap();
+        if !more.is_empty() {
+            link.command("EHLO c.example", 250).unwrap();
+            link.command(more, 220).unwrap();
+        }
+        let told = link.command("EHLO c.example", 250).unwrap().text;
+        link.command("MAIL FROM:<x@remote.example>", 250).unwrap();
+        link.send("RCPT TO:<x@else.example>\r\n").unwrap();
+        (told.contains("XCLIENT"), link.reply().unwrap().unwrap().code)
+    };
+    let from = |client: [u8; 4]| v2(0x21, client, &[]);
+    let unix = [V2_FRONT, &[0x21, 0x31, 0, 216], &[0; 216]].concat();
+    let unspecified = [V2_FRONT, &[0x21, 0x00, 0, 0]].concat();
+    // The proxy itself, by its own word.
+    assert_eq!(may(&v2(0x20, [0; 4], &[]), ""), (true, 451));
+    assert_eq!(may(&from([127, 0, 0, 9]), ""), (true, 451));
+    for header in [&b"PROXY UNKNOWN\r\n"[..], &unix, &unspecified, &from([203, 0, 113, 7])] {
+        assert_eq!(may(header, ""), (false, 550), "{}", header.escape_ascii());
+    }
+    // One proxy behind another, whose address has the right to name a third.
+    let second = from([203, 0, 113, 1]);
+    assert_eq!(may(&second, ""), (true, 550));
+    assert_eq!(may(&second, "XCLIENT ADDR=203.0.113.7"), (false, 550));
+    for unnamed in ["XCLIENT NAME=c.example", "XCLIENT ADDR=[UNAVAILABLE]", "XCLIENT LOGIN=a"] {
+        assert_eq!(may(&from([127, 0, 0, 9]), unnamed), (false, 550), "{unnamed}");
+    }
+    // Named by who may, an address has what it has.
+    assert_eq!(may(&second, "XCLIENT ADDR=127.0.0.9"), (false, 451));
     server.stop();
 }

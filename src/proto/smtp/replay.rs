@@ -134,7 +134,9 @@ impl Replay {
                 }
                 self.session.recipient(verdict, out);
             }
-            Step::Client(told) => self.session.introduced(told.hello(), out),
+            Step::Client(told) => {
+                self.session.introduced(told.hello(), Rc::new(Settings::default()), out);
+            }
             Step::Lookup(lookup) => self.look_up(lookup, out),
             Step::Auth(said) => self.authenticate(said, out),
             Step::Begin => self.session.begin(Verdict::Accept, out),

@@ -375,11 +375,19 @@ impl Session {
         self.settle(place, verdict, reply::CANNOT_TELL, out);
     }
 
-    /// Answers [`Step::Client`]: the session begins anew, for a client that gave itself this name.
-    pub fn introduced(&mut self, hello: Option<(HelloKind, Box<str>)>, out: &mut Chain) {
+    /// Answers [`Step::Client`]: the session begins anew, for a client that gave itself this name, with
+    /// settings by which it introduces nobody itself.
+    pub fn introduced(
+        &mut self,
+        hello: Option<(HelloKind, Box<str>)>,
+        settings: Rc<Settings>,
+        out: &mut Chain,
+    ) {
         let State::Asked(Question::Client) = self.state else {
             unreachable!("nobody is introduced")
         };
+        assert!(!settings.dialect.xclient, "a client that was named names nobody");
+        self.settings = settings;
         self.state = State::Command(Place::Ready);
         self.hello = hello;
         self.is_authenticated = false;

@@ -9,11 +9,12 @@ use crate::env::{Conn as _, Env};
 use crate::model::limits::UNKNOWN_RECIPIENT_PAUSE;
 use crate::proto::smtp::Verdict;
 use crate::server::guest::Missed;
-use crate::server::listener::{Admitted, may_connect};
+use crate::server::listener::{Admitted, may_connect, smtp_settings};
 use crate::tls::Stream;
 use crate::wire::smtp::command::Recipient;
 use crate::wire::smtp::reply::Reply;
 use crate::wire::smtp::xclient::Xclient;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Why a recipient is not taken.
@@ -48,9 +49,12 @@ impl<E: Env> Driver<E> {
     }
 
     /// A trusted proxy says who its client is: the session begins anew with that one, and counts as
-    /// its connection.
+    /// its connection. What comes from here on is the client's word, so nobody else is named on this
+    /// connection.
     pub(super) fn on_client(&mut self, told: Xclient) {
         let hello = told.hello();
+        self.settings = smtp_settings(&self.shard, self.protocol);
+        let settings = Rc::clone(&self.settings);
         let before = self.peer;
         self.peer = self.guest.introduce(&self.shard, told);
         // Who logged in before is not this client.
@@ -67,9 +71,9 @@ impl<E: Env> Driver<E> {
             }
         }
         match refused {
-            None => self.session.introduced(hello, &mut out),
+            None => self.session.introduced(hello, settings, &mut out),
             Some(why) => {
-                self.session.introduced(hello, &mut Chain::new());
+                self.session.introduced(hello, settings, &mut Chain::new());
                 self.session.turn_out(why, &mut out);
             }
         }
