@@ -296,10 +296,7 @@ impl<E: Env> Driver<E> {
                     self.on_client(*told);
                     None
                 }
-                Step::Lookup(lookup) => {
-                    self.on_lookup(lookup);
-                    None
-                }
+                Step::Lookup(lookup) => self.on_lookup(lookup),
                 Step::Auth(said) => Some(Goes::Auth(said)),
                 Step::Begin => self.on_begin().map(Goes::Ask),
                 Step::Body(octets) => {

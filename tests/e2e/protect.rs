@@ -205,6 +205,45 @@ fn who_guesses_recipients_learns_less_and_less() {
     server.stop();
 }
 
+/// VRFY and EXPN tell the same as RCPT, and count the same.
+#[test]
+fn who_guesses_by_vrfy_and_expn_learns_no_more() {
+    let mut server = Server::with_users(
+        "[smtp]\nmax_message_size = \"4M\"\nvrfy = true\nexpn = true\n\
+         [protect]\nexempt_networks = []\nfree_unknown_recipients = 2\n\
+         max_unknown_recipients = 4\nunknown_recipients_per_hour = 7\n",
+        &["a"],
+    );
+    let begin = |source: &str| {
+        let (mut link, _, _) = greeting(&server, source);
+        link.command("EHLO a", 250).unwrap();
+        link
+    };
+    let mut link = begin("127.0.0.2");
+    link.command("VRFY a@local.example", 250).unwrap();
+    for number in 0..5 {
+        let verb = if number % 2 == 0 { "VRFY" } else { "EXPN" };
+        link.command(&format!("{verb} no{number}@local.example"), 550).unwrap();
+    }
+    let reply = link.expect(421).unwrap();
+    assert!(reply.text.contains("unknown recipients"), "{}", reply.text);
+    // RCPT counts with them.
+    let mut again = begin("127.0.0.2");
+    again.command("MAIL FROM:<x@remote.example>", 250).unwrap();
+    again.command("RCPT TO:<no5@local.example>", 550).unwrap();
+    again.command("VRFY no6@local.example", 550).unwrap();
+    // Nobody is told of now, and nobody is denied.
+    for user in ["a", "no7"] {
+        again.command(&format!("VRFY {user}@local.example"), 252).unwrap();
+        again.command(&format!("EXPN {user}@local.example"), 252).unwrap();
+    }
+    again.command("RCPT TO:<a@local.example>", 450).unwrap();
+    begin("127.0.0.3").command("VRFY a@local.example", 250).unwrap();
+    server.await_log(&["event=client_refused", "why=harvest", "peer=127.0.0.2"]);
+    assert_eq!(server.figure("pombal_unknown_recipients_total"), 7);
+    server.stop();
+}
+
 /// Who is not known is asked to come back, who does is served, from another machine of the network
 /// too, whichever shard it meets; an unknown recipient hears of it at once.
 #[test]

@@ -101,9 +101,11 @@ impl<E: Env> Driver<E> {
             }
         };
         self.put_recipient(verdict);
-        if verdict != Verdict::Refuse(NO_USER) {
-            return None;
-        }
+        if verdict == Verdict::Refuse(NO_USER) { self.on_missed() } else { None }
+    }
+
+    /// The client was told that somebody is not there.
+    pub(super) fn on_missed(&mut self) -> Option<Goes> {
         match self.guest.missed(&self.shard) {
             Missed::GoesOn => None,
             Missed::Waits(pause) => Some(Goes::Wait(pause)),

@@ -1,15 +1,26 @@
 //! VRFY and EXPN: who is told to whom.
+//!
+//! Whoever is told here that somebody is not there learns what RCPT would have told: it counts the same,
+//! and who asks too much is told nothing, of nobody (252).
 
-use super::{BROKEN, DISABLED, Driver, NO_USER};
+use super::{BROKEN, DISABLED, Driver, Goes, NO_USER};
 use crate::bytes::chain::Chain;
 use crate::directory::{Aliased, Resolution, resolve};
 use crate::env::Env;
 use crate::model::address::Address;
+use crate::model::limits::UNKNOWN_RECIPIENT_PAUSE;
 use crate::proto::smtp::{Found, Lookup};
 use crate::wire::address::parse_mailbox;
 
 impl<E: Env> Driver<E> {
-    pub(super) fn on_lookup(&mut self, lookup: Lookup<'_>) {
+    /// Some: the client has to wait.
+    pub(super) fn on_lookup(&mut self, lookup: Lookup<'_>) -> Option<Goes> {
+        let mut out = Chain::new();
+        if self.guest.refuses_recipients(&self.shard).is_some() {
+            self.session.found(Found::Hidden, &mut out);
+            self.put(out);
+            return Some(Goes::Wait(UNKNOWN_RECIPIENT_PAUSE));
+        }
         let (Lookup::Verify(text) | Lookup::Expand(text)) = lookup;
         let trimmed = text.trim().trim_start_matches('<').trim_end_matches('>');
         let found = parse_mailbox(trimmed).map(|path| {
@@ -28,7 +39,6 @@ impl<E: Env> Driver<E> {
                 Resolution::Broken(_) => Err(Some(BROKEN)),
             }
         });
-        let mut out = Chain::new();
         let answer = match &found {
             Ok(Ok(mailboxes)) if !mailboxes.is_empty() => Found::Mailboxes(mailboxes),
             Ok(Err(Some(reply))) => Found::Refused(*reply),
@@ -36,6 +46,7 @@ impl<E: Env> Driver<E> {
         };
         self.session.found(answer, &mut out);
         self.put(out);
+        if answer == Found::Refused(NO_USER) { self.on_missed() } else { None }
     }
 }
 
