@@ -140,7 +140,8 @@ pub(super) enum UserCommand {
     Apppass(AppCommand),
     /// Make users of the lines `name:hash:…` of a file of Dovecot, htpasswd or /etc/shadow.
     ///
-    /// Lines that are empty, begin with #, or whose password is locked are passed over. Best while the
+    /// Lines that are empty, begin with #, or whose password is locked are passed over, and so are users
+    /// whom Dovecot's fields `nologin` and `allow_nets` keep out, always or from somewhere. Best while the
     /// server runs: without it the store is opened for each user.
     Import {
         file: PathBuf,
