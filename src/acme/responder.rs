@@ -3,21 +3,23 @@
 //! HTTP-01 (RFC 8555 §8.3): `GET /.well-known/acme-challenge/TOKEN` on port 80 gives the proof as text.
 //! TLS-ALPN-01 (RFC 8737): whoever offers the protocol `acme-tls/1` on port 443 is shown a certificate
 //! with the hash of the proof in it, and nothing is said. Everything else is refused: this is no web
-//! server. A client has [`PATIENCE`]; [`CLIENTS_MAX`] are served at once, others wait.
+//! server. A client has [`PATIENCE`]; [`CLIENTS_MAX`] are served at once on a port, and for one more
+//! the oldest makes way: the authority asks at once, so that who is slow or silent does not keep it
+//! waiting.
 
 use rcgen::{CertificateParams, CustomExtension, KeyPair};
 use rustls::crypto::ring::sign::any_ecdsa_type;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
@@ -113,20 +115,26 @@ pub(super) fn serve(
         .with_cert_resolver(Arc::new(board.clone()));
     config.alpn_protocols = vec![ALPN.to_vec()];
     let acceptor = TlsAcceptor::from(Arc::new(config));
-    let places = Arc::new(Semaphore::new(CLIENTS_MAX));
     for port in ports {
         port.set_nonblocking(true)?;
         let listener = TcpListener::from_std(port)?;
-        let (board, acceptor, places) = (board.clone(), acceptor.clone(), Arc::clone(&places));
+        let (board, acceptor) = (board.clone(), acceptor.clone());
         tokio::spawn(async move {
+            // The oldest first.
+            let mut served: VecDeque<AbortHandle> = VecDeque::with_capacity(CLIENTS_MAX);
             loop {
-                let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
                 let Ok((stream, _)) = listener.accept().await else {
                     tokio::time::sleep(SHORTAGE_PAUSE).await;
                     continue;
                 };
+                served.retain(|one| !one.is_finished());
+                if served.len() >= CLIENTS_MAX
+                    && let Some(oldest) = served.pop_front()
+                {
+                    oldest.abort();
+                }
                 let (board, acceptor) = (board.clone(), acceptor.clone());
-                tokio::spawn(async move {
+                let task = tokio::spawn(async move {
                     let answer = async {
                         match challenge {
                             Challenge::Http01 => answer_http(stream, &board).await,
@@ -136,8 +144,8 @@ pub(super) fn serve(
                     };
                     // Whoever breaks off has no answer.
                     drop(timeout(PATIENCE, answer).await);
-                    drop(place);
                 });
+                served.push_back(task.abort_handle());
             }
         });
     }
@@ -173,4 +181,37 @@ async fn answer_http(mut stream: TcpStream, board: &Board) -> io::Result<()> {
     );
     stream.write_all(answer.as_bytes()).await?;
     stream.shutdown().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As many as are served say nothing, and stay: the authority is answered, for the oldest of them.
+    #[test]
+    fn the_oldest_makes_way_for_who_asks() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let port = net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = port.local_addr().unwrap();
+            let board = Board::default();
+            board.show_text("token", "proof");
+            serve(Challenge::Http01, vec![port], &board).unwrap();
+            let mut silent = Vec::new();
+            for _ in 0..CLIENTS_MAX {
+                silent.push(TcpStream::connect(address).await.unwrap());
+            }
+            let mut authority = TcpStream::connect(address).await.unwrap();
+            let request = format!("GET {HTTP_PATH}token HTTP/1.1\r\nHost: a.example\r\n\r\n");
+            authority.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            authority.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.ends_with("\r\n\r\nproof"), "{answer}");
+            assert_eq!(silent[0].read(&mut [0]).await.unwrap(), 0, "it is hung up on");
+            for other in &silent[1..] {
+                let said = other.try_read(&mut [0]).map_err(|error| error.kind());
+                assert_eq!(said, Err(io::ErrorKind::WouldBlock), "the others are waited for");
+            }
+        });
+    }
 }
