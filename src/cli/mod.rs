@@ -253,7 +253,8 @@ impl Session<'_> {
                 Ok(()) => made += 1,
                 Err(why) => {
                     failed += 1;
-                    writeln!(out, "line {}: {}: {why}", entry.line, entry.address)?;
+                    let (address, why) = (show::visible(&entry.address), show::visible(&why));
+                    writeln!(out, "line {}: {address}: {why}", entry.line)?;
                 }
             }
         }

@@ -1,8 +1,10 @@
 //! Shows answers: as a table for people, as JSON for scripts.
 
 use super::Failure;
-use crate::admin::request::{Response, UserRow};
+use crate::admin::calendar::rfc3339;
+use crate::admin::request::{AppPasswordRow, Response, UserRow};
 use crate::config::units::show_size;
+use crate::model::time::Wall;
 use serde::Serialize;
 use std::io::Write;
 
@@ -44,7 +46,11 @@ pub(super) fn response(
             table(&["address", "targets"], rows, out)
         }
         Response::AppPasswords(apps) => {
-            let rows = apps.iter().map(|row| vec![row.name.clone(), row.created.to_string()]);
+            let day = |row: &AppPasswordRow| {
+                let at = rfc3339(Wall(u64::from(row.created) * 1_000_000));
+                at.chars().take(10).collect::<String>()
+            };
+            let rows = apps.iter().map(|row| vec![row.name.clone(), day(row)]);
             table(&["name", "created"], rows, out)
         }
         Response::Figures(figures) => {
@@ -90,7 +96,8 @@ pub(super) fn table(
     Ok(())
 }
 
-fn visible(word: &str) -> String {
+/// With controls escaped.
+pub(super) fn visible(word: &str) -> String {
     let shown = |letter: char| {
         if letter.is_control() { letter.escape_default().to_string() } else { letter.to_string() }
     };

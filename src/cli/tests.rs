@@ -1,7 +1,7 @@
 //! What is printed and which status is left, command by command.
 
 use super::*;
-use crate::admin::request::{AliasRow, DirectoryRequest, FigureRow, UserRow};
+use crate::admin::request::{AliasRow, AppPasswordRow, DirectoryRequest, FigureRow, UserRow};
 use crate::admin::socket::{self, Asked};
 use expect_test::{Expect, expect};
 use std::cell::RefCell;
@@ -217,6 +217,131 @@ fn shows_users_as_a_table_and_as_json() {
         ]
         exit 0"#]],
     );
+}
+
+#[test]
+fn shows_an_application_password_once_and_only_where_it_is_kept() {
+    check(
+        "user apppass add ann@example.org phone",
+        Response::Done,
+        &expect![[r#"
+        node: {"directory":{"app_password_add":{"address":"ann@example.org","name":"phone","digest":[1,2]}}}
+        abcd-efgh
+        exit 0"#]],
+    );
+    check(
+        "user apppass add ann@example.org phone --json",
+        Response::Done,
+        &expect![[r#"
+        node: {"directory":{"app_password_add":{"address":"ann@example.org","name":"phone","digest":[1,2]}}}
+        {
+          "password": "abcd-efgh"
+        }
+        exit 0"#]],
+    );
+    let exists = "there is an application password \"phone\" already";
+    check(
+        "user apppass add ann@example.org phone",
+        Response::Refused(exists.into()),
+        &expect![[r#"
+            node: {"directory":{"app_password_add":{"address":"ann@example.org","name":"phone","digest":[1,2]}}}
+            pombal: there is an application password "phone" already
+            exit 1"#]],
+    );
+    check(
+        "user apppass del ann@example.org phone",
+        Response::Done,
+        &expect![[r#"
+        node: {"directory":{"app_password_del":{"address":"ann@example.org","name":"phone"}}}
+        exit 0"#]],
+    );
+    check(
+        "user apppass add ann@example.org",
+        Response::Done,
+        &expect![[r"
+        error: the following required arguments were not provided:
+          <NAME>
+
+        Usage: pombal user apppass add <ADDRESS> <NAME>
+
+        For more information, try '--help'.
+        exit 2"]],
+    );
+}
+
+#[test]
+fn lists_application_passwords_by_name_and_day() {
+    let row = |name: &str, created| AppPasswordRow { name: name.into(), created };
+    let all = Response::AppPasswords(vec![row("phone", 1_795_000_000), row("e\u{1b}[2J", 0)]);
+    check(
+        "user apppass list ann@example.org",
+        all.clone(),
+        &expect![[r#"
+            node: {"directory":{"app_password_list":{"address":"ann@example.org"}}}
+            name        created
+            phone       2026-11-18
+            e\u{1b}[2J  1970-01-01
+            exit 0"#]],
+    );
+    check(
+        "user apppass list ann@example.org --json",
+        all,
+        &expect![[r#"
+        node: {"directory":{"app_password_list":{"address":"ann@example.org"}}}
+        [
+          {
+            "name": "phone",
+            "created": 1795000000
+          },
+          {
+            "name": "e\u001b[2J",
+            "created": 0
+          }
+        ]
+        exit 0"#]],
+    );
+}
+
+#[test]
+fn makes_users_of_a_file_line_by_line() {
+    let dir = place();
+    let file = dir.path().join("users");
+    std::fs::write(
+        &file,
+        "# those of the old server\nann:{SSHA}x:1:1::/mail/ann:\n\nbob@else.example:$6$a$b\n\
+         root:!$6$a$b:1:::\ne\u{1b}ve:{SSHA}x::::::nologin\n",
+    )
+    .unwrap();
+    let line = format!("user import {} --domain example.org", file.display());
+    expect![[r#"
+        node: {"directory":{"user_add":{"address":"ann@example.org","password_hash":"read {SSHA}x","quota":null}}}
+        node: {"directory":{"user_add":{"address":"bob@else.example","password_hash":"read $6$a$b","quota":null}}}
+        line 5: root@example.org: locked
+        line 6: e\u{1b}ve@example.org: nologin: may not log in
+        2 users made, 2 lines passed over
+        exit 1"#]].assert_eq(&typed(dir.path(), &line, Response::Done));
+    // What the server refuses is told of each line, and the rest goes on.
+    let refused = Response::Refused("the domain is not served here: add it first".into());
+    let line = format!("user import {}", file.display());
+    expect![[r#"
+        node: {"directory":{"user_add":{"address":"ann","password_hash":"read {SSHA}x","quota":null}}}
+        node: {"directory":{"user_add":{"address":"bob@else.example","password_hash":"read $6$a$b","quota":null}}}
+        line 2: ann: the domain is not served here: add it first
+        line 4: bob@else.example: the domain is not served here: add it first
+        line 5: root: locked
+        line 6: e\u{1b}ve: nologin: may not log in
+        0 users made, 4 lines passed over
+        exit 1"#]].assert_eq(&typed(dir.path(), &line, refused));
+    std::fs::write(&file, "ann@example.org:{SSHA}x\n").unwrap();
+    expect![[r#"
+        node: {"directory":{"user_add":{"address":"ann@example.org","password_hash":"read {SSHA}x","quota":null}}}
+        1 users made, 0 lines passed over
+        exit 0"#]].assert_eq(&typed(dir.path(), &line, Response::Done));
+    std::fs::remove_file(&file).unwrap();
+    expect![[r"
+        pombal: DIR/users: No such file or directory (os error 2)
+        exit 1"]]
+    .assert_eq(&typed(dir.path(), &line, Response::Done));
 }
 
 #[test]

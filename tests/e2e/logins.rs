@@ -125,3 +125,46 @@ fn a_password_is_no_way_in_where_the_list_has_none_that_takes_it() {
     assert_eq!(refused.status.code(), Some(2));
     assert!(said.contains("`auth.mechanisms` is empty: nobody could log in"), "{said}");
 }
+
+/// Made while the server is stopped or while it runs, shown once, gone at once.
+#[test]
+fn a_program_s_password_lives_from_add_to_del() {
+    let mut server = Server::with_users("", &["a", "b"]);
+    let app = |server: &Server, verb: &str, name: &str| {
+        server.try_pombal(&["user", "apppass", verb, "a@local.example", name], "")
+    };
+    let made = |server: &Server, name: &str| {
+        let output = app(server, "add", name);
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let phone = made(&server, "phone");
+    server.stop();
+    let desk = made(&server, "desk");
+    let twice = app(&server, "add", "desk");
+    assert_eq!((twice.status.code(), twice.stdout.len()), (Some(1), 0));
+    server.start();
+    for key in [&phone, &desk, &phone.replace('-', "").to_uppercase()] {
+        assert_eq!(plain(&server, "", "a@local.example", key), 235);
+        assert_eq!(plain(&server, "", "b@local.example", key), 535);
+        Maildrop::open_with(server.pop3(), "a", key, false).unwrap().quit().unwrap();
+    }
+    // There are no keys of it, so it is none of SCRAM's.
+    assert_eq!(scram(&server, "a@local.example", &desk), 535);
+    let listed = server.pombal(&["user", "apppass", "list", "a@local.example"], "");
+    let names: Vec<&str> = listed.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(names, ["name", "phone", "desk"]);
+    assert!(!listed.contains(&desk[..4]) && !listed.contains(&phone[..4]), "{listed}");
+    server.pombal(&["user", "apppass", "del", "a@local.example", "phone"], "");
+    assert_eq!(app(&server, "del", "phone").status.code(), Some(1));
+    assert_eq!(plain(&server, "", "a@local.example", &phone), 535);
+    assert_eq!(plain(&server, "", "a@local.example", &desk), 235);
+    // What the user sets for himself is another matter.
+    server.pombal(&["user", "passwd", "a@local.example", "--password-stdin"], "new\n");
+    assert_eq!(plain(&server, "", "a@local.example", &desk), 235);
+    server.kill9();
+    server.start();
+    assert_eq!(plain(&server, "", "a@local.example", &desk), 235);
+    assert_eq!(plain(&server, "", "a@local.example", &phone), 535);
+    server.stop();
+}
