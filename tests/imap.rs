@@ -13,6 +13,9 @@
 #[cfg(test)]
 #[path = "imap/names.rs"]
 mod names;
+#[cfg(test)]
+#[path = "sim/ports.rs"]
+mod ports;
 #[path = "dialogs/script.rs"]
 mod script;
 #[cfg(test)]
@@ -182,7 +185,7 @@ async fn boot(env: &SimEnv, dialog: &Dialog, users: usize) -> (Rc<Shard<SimEnv>>
     let users: Vec<String> = (0..users).map(user).collect();
     let quota = dialog.quota_kib.unwrap_or(0) * 1024;
     let shard = single::boot(env, &plan, &users, quota).await;
-    (shard, single::address(Protocol::Imap))
+    (shard, ports::address(Protocol::Imap))
 }
 
 struct World {

@@ -6,6 +6,8 @@
 #[expect(dead_code, reason = "clients of other tests need more of it")]
 #[path = "sim/peer.rs"]
 mod peer;
+#[path = "sim/ports.rs"]
+mod ports;
 #[path = "sim/single.rs"]
 mod single;
 
@@ -13,7 +15,8 @@ use peer::Peer;
 use pombal::env::Env as _;
 use pombal::env::sim::{Faults, Sim, SimEnv};
 use pombal::server::listener::Protocol;
-use single::{PASSWORD, address, plan};
+use ports::address;
+use single::{PASSWORD, plan};
 use std::time::Duration;
 
 const USER: &str = "u@example.org";

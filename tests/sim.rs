@@ -41,6 +41,9 @@ mod peer;
 #[path = "sim/pop3_client.rs"]
 mod pop3_client;
 #[cfg(test)]
+#[path = "sim/ports.rs"]
+mod ports;
+#[cfg(test)]
 #[path = "sim/smtp_client.rs"]
 mod smtp_client;
 #[cfg(test)]

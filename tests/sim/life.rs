@@ -1,8 +1,9 @@
 //! One seed from its first boot to its last: lives, crashes, and the reckoning.
 
 use crate::case::{Bug, Case};
-use crate::machine::{Machine, Unbooted, address, recover, recover_twice};
+use crate::machine::{Machine, Unbooted, recover, recover_twice};
 use crate::pop3_client::Pop3Client;
+use crate::ports::address;
 use crate::smtp_client::SmtpClient;
 use crate::world::World;
 use pombal::env::Env as _;

@@ -1,6 +1,7 @@
 //! A server on a simulated machine: the shards that the real one has, between boot and crash.
 
 use crate::case::{Case, password_hash};
+use crate::ports::listen;
 use crate::world::World;
 use futures_lite::future::yield_now;
 use pombal::env::Env as _;
@@ -8,12 +9,10 @@ use pombal::env::sim::{Disk, Faults, Halt, Loss, Sim, SimEnv};
 use pombal::mesh::{Inbox, Mesh};
 use pombal::model::id::{LogId, ShardId};
 use pombal::node::shard::{Plan, State, assemble, begin, open_state, publish_directory};
-use pombal::server::listener::{self, Protocol};
 use pombal::server::shard::{Call, Figures, Shard};
 use pombal::store::{OpenError, Report};
 use std::cell::RefCell;
 use std::fmt;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -24,17 +23,6 @@ pub(crate) type Digest = (u128, u128);
 
 /// How long recovery and the way down may take.
 const PATIENCE: Duration = Duration::from_mins(10);
-
-pub(crate) fn address(protocol: Protocol) -> SocketAddr {
-    let port = match protocol {
-        Protocol::Smtp => 25,
-        Protocol::Lmtp => 24,
-        Protocol::Submission => 587,
-        Protocol::Pop3 => 110,
-        Protocol::Imap => 143,
-    };
-    SocketAddr::from(([127, 0, 0, 1], port))
-}
 
 pub(crate) fn digest(state: &State<SimEnv>) -> Digest {
     (state.accounts.borrow().digest(), state.spool.borrow().digest())
@@ -266,10 +254,7 @@ async fn start(
     let up = Up { shard: Rc::clone(&shard), state: state.clone(), recovered, report };
     enter(Booting::Open(up));
     begin(&shard, inbox, &state.ledger).await;
-    for protocol in [Protocol::Smtp, Protocol::Lmtp, Protocol::Pop3, Protocol::Imap] {
-        let listener = env.listen(address(protocol)).expect("nobody else listens there");
-        env.spawn(listener::serve(Rc::clone(&shard), listener, protocol));
-    }
+    listen(&shard);
     let mut stages = stages.borrow_mut();
     let stage = &mut stages[usize::from(id.0)];
     if let Booting::Open(up) = std::mem::replace(stage, Booting::Opening) {

@@ -1,6 +1,7 @@
 //! One shard on a simulated machine, with users, which listens: for tests whose clock, disk and
 //! network are part of what is tested.
 
+use crate::ports::listen;
 use pombal::auth::{Cost, Pool, hash};
 use pombal::config::Config;
 use pombal::env::Env as _;
@@ -8,26 +9,12 @@ use pombal::env::sim::SimEnv;
 use pombal::mesh::Mesh;
 use pombal::model::id::LogId;
 use pombal::node::shard::{Plan, assemble, begin, open_state, publish_directory};
-use pombal::server::listener::{self, Protocol};
 use pombal::server::shard::{Figures, Shard};
-use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
 
 /// Everybody's.
 pub(crate) const PASSWORD: &str = "secret";
-
-/// Where a protocol listens.
-pub(crate) fn address(protocol: Protocol) -> SocketAddr {
-    let port = match protocol {
-        Protocol::Smtp => 25,
-        Protocol::Lmtp => 24,
-        Protocol::Submission => 587,
-        Protocol::Pop3 => 110,
-        Protocol::Imap => 143,
-    };
-    SocketAddr::from(([127, 0, 0, 1], port))
-}
 
 /// A small store that is not made yet.
 pub(crate) fn plan() -> Plan {
@@ -50,10 +37,7 @@ pub(crate) async fn boot(
     let (state, _) = open_state(env.clone(), plan, LogId(0)).await.unwrap();
     let shard = assemble(env.clone(), plan, id, &state, mesh, Figures::default());
     begin(&shard, inbox, &state.ledger).await;
-    for protocol in [Protocol::Smtp, Protocol::Lmtp, Protocol::Pop3, Protocol::Imap] {
-        let listener = env.listen(address(protocol)).unwrap();
-        env.spawn(listener::serve(Rc::clone(&shard), listener, protocol));
-    }
+    listen(&shard);
     let turn = state.ledger.turn().unwrap();
     let drafted = turn.draft(|draft| {
         draft.add_domain("example.org", env.wall())?;

@@ -4,8 +4,8 @@
 use super::model::{Memory, Message, Whole};
 use super::session::{Session, Shared};
 use super::wire::{DELETED, Flags, SEEN, set};
-use crate::machine::address;
 use crate::oracle::Verdict;
+use crate::ports::address;
 use pombal::env::Env as _;
 use pombal::env::sim::Chance;
 use pombal::server::listener::Protocol;
