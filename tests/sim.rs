@@ -160,57 +160,53 @@ fn replays_a_seed_to_the_last_step() {
     check(imap::run);
 }
 
-/// Runs seeds until one finds the bug; says how.
-fn found<T>(run: Run<T>, bug: Bug) -> String {
-    let found =
-        (1..=PLANTED_SEEDS).find_map(|seed| Some((seed, try_seed(run, seed, bug, false).err()?)));
+/// Runs seeds until one finds the bug by what it does; a seed that it brings down in another way first
+/// says less.
+fn find<T>(run: Run<T>, bug: Bug, shows: impl Fn(&str) -> bool) {
+    let found = (1..=PLANTED_SEEDS).find_map(|seed| {
+        let what = try_seed(run, seed, bug, false).err()?;
+        shows(&what).then_some((seed, what))
+    });
     let (seed, what) = found.expect("a planted bug is found");
     println!("{bug:?}: seed {seed}: {what}");
-    what
+}
+
+fn has_one_of(signs: &[&str]) -> impl Fn(&str) -> bool {
+    |what| signs.iter().any(|sign| what.contains(sign))
 }
 
 #[test]
 fn finds_an_answer_before_the_sync() {
-    let what = found(life::run, Bug::AnswerBeforeSync);
     // Either mail is missing, or the log itself finds a batch gone that a later one vouches for.
-    let missing = ["I1", "I3", "was durable"];
-    assert!(missing.iter().any(|sign| what.contains(sign)), "{what}");
+    find(life::run, Bug::AnswerBeforeSync, has_one_of(&["I1", "I3", "was durable"]));
 }
 
 #[test]
 fn finds_a_lost_reference() {
-    let what = found(life::run, Bug::LostReference);
-    assert!(
-        what.contains("I9") || what.contains("cannot be read") || what.contains("RETR"),
-        "{what}"
-    );
+    find(life::run, Bug::LostReference, has_one_of(&["I9", "cannot be read", "RETR"]));
 }
 
 #[test]
 fn finds_a_uid_that_is_used_again() {
-    let what = found(life::run, Bug::ReusedUid);
     // Either a client sees it, or the log itself refuses a UID that does not rise.
-    let signs = ["I3", "I6", "the log is damaged"];
-    assert!(signs.iter().any(|sign| what.contains(sign)), "{what}");
+    find(life::run, Bug::ReusedUid, has_one_of(&["I3", "I6", "the log is damaged"]));
 }
 
 #[test]
 fn finds_removals_that_are_forgotten_with_a_checkpoint() {
-    let what = found(imap::run, Bug::ForgottenVanished);
-    assert!(what.contains("I4") && what.contains("leads to"), "{what}");
+    let shows = |what: &str| what.contains("I4") && what.contains("leads to");
+    find(imap::run, Bug::ForgottenVanished, shows);
 }
 
 #[test]
 fn finds_a_session_that_is_told_before_the_sync() {
-    let what = found(imap::run, Bug::AnswerBeforeSync);
     // A session knows of what is not there, or the log itself finds a batch gone.
     let signs = ["I1", "I3", "I4", "I5", "I6", "I12", "was durable"];
-    assert!(signs.iter().any(|sign| what.contains(sign)), "{what}");
+    find(imap::run, Bug::AnswerBeforeSync, has_one_of(&signs));
 }
 
 #[test]
 fn finds_a_uid_that_is_used_again_by_imap() {
-    let what = found(imap::run, Bug::ReusedUid);
-    let signs = ["I3", "I6", "I7", "the log is damaged"];
-    assert!(signs.iter().any(|sign| what.contains(sign)), "{what}");
+    // Either a client sees it, or the log itself refuses a UID that does not rise.
+    find(imap::run, Bug::ReusedUid, has_one_of(&["I3", "I6", "I7", "the log is damaged"]));
 }

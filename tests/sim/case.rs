@@ -5,6 +5,7 @@ use pombal::config::Config;
 use pombal::env::sim::{Chance, Faults};
 use pombal::mailbox;
 use pombal::node::shard::Plan;
+use pombal::server::allowance::Rates;
 use pombal::store::Planted;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -72,7 +73,7 @@ impl Case {
             Bug::ForgottenVanished => mailbox::Planted::ForgetVanished,
             _ => mailbox::Planted::Nothing,
         };
-        Case {
+        let mut case = Case {
             seed,
             plan,
             users: usize::try_from(chance.between(2, 6)).expect("six at most"),
@@ -84,7 +85,21 @@ impl Case {
             pop3_clients: chance.between(1, 5),
             sweeps: chance.coin(),
             quota: if chance.below(4) == 0 { chance.between(4 << 10, 64 << 10) } else { 0 },
-        }
+        };
+        case.let_users_in(&Chance::new(seed.rotate_left(32)));
+        case
+    }
+
+    /// What becomes of users who log in, and what they may send.
+    fn let_users_in(&mut self, chance: &Chance) {
+        let config = &mut self.plan.config;
+        // What they have is older than SCRAM, and cheaper: logins have it kept anew. In an inbox of one
+        // message that would leave no place for the session that logs in.
+        config.auth.rehash = self.inbox >= 8 && chance.coin();
+        (config.auth.argon2_memory, config.auth.argon2_passes) = (16 << 10, 1);
+        config.auth.scram_iterations = 1;
+        let messages_an_hour = [0, 0, 3][chance.index(3)];
+        config.submission.policy.rates = Rates { messages_an_hour, ..Rates::default() };
     }
 
     /// For sessions of IMAP: few users, small logs, checkpoints all the time.
@@ -97,6 +112,16 @@ impl Case {
         case.plan.store.checkpoint_pause = Duration::from_millis(chance.between(2, 40));
         case.lives = chance.between(1, 3);
         case
+    }
+
+    /// Messages that a user may submit at once, and within an hour as many more; 0 is no bound.
+    pub(crate) fn allowance(&self) -> u32 {
+        self.plan.config.submission.policy.rates.messages_an_hour
+    }
+
+    /// No inbox of a shard is ever full.
+    pub(crate) fn has_room(&self) -> bool {
+        self.inbox >= 1024
     }
 
     /// Octets that a user may keep; 0 is no bound.

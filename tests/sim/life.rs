@@ -4,7 +4,7 @@ use crate::case::{Bug, Case};
 use crate::machine::{Machine, Unbooted, recover, recover_twice};
 use crate::pop3_client::Pop3Client;
 use crate::ports::address;
-use crate::smtp_client::SmtpClient;
+use crate::smtp_client::{SmtpClient, Who};
 use crate::world::World;
 use pombal::env::Env as _;
 use pombal::env::sim::{Chance, Faults, Halt, Loss, Sim};
@@ -21,6 +21,10 @@ pub(crate) struct Told {
     lives: u64,
     boots_failed: u64,
     promised: u64,
+    /// Deliveries that were reported to who asked.
+    reports: u64,
+    /// Passwords that were kept anew.
+    rehashed: u64,
     removed: u64,
     /// Batches that recovery replayed, and blocks that it dropped.
     replayed: u64,
@@ -40,6 +44,8 @@ impl AddAssign for Told {
         self.lives += other.lives;
         self.boots_failed += other.boots_failed;
         self.promised += other.promised;
+        self.reports += other.reports;
+        self.rehashed += other.rehashed;
         self.removed += other.removed;
         self.replayed += other.replayed;
         self.dropped += other.dropped;
@@ -55,12 +61,14 @@ impl fmt::Display for Told {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             out,
-            "{} lives ({} ended before they began), {} messages promised, {} removed, {} batches \
+            "{} lives ({} ended before they began), {} messages promised, {} deliveries reported, {} passwords kept anew, {} removed, {} batches \
              replayed, {} torn blocks dropped, {} failures of disks, {} logs read-only, {} \
              checkpoints, {} segments, trace {:016x}",
             self.lives,
             self.boots_failed,
             self.promised,
+            self.reports,
+            self.rehashed,
             self.removed,
             self.replayed,
             self.dropped,
@@ -115,6 +123,7 @@ impl Run {
             self.told.checkpoints += stats.checkpoints.get();
             self.told.segments += stats.segments.get();
             self.told.failures += stats.failures.get();
+            self.told.rehashed += up.shard.figures.rehashed.get();
             self.told.read_only += u64::from(matches!(up.state.log.health(), Health::ReadOnly(_)));
         }
     }
@@ -160,6 +169,8 @@ impl Run {
         let room = sim.disk().used() + chance.below(3) * self.case.plan.config.store.segment_size;
         let is_tight = faults.disk_octets < 1 << 30;
         sim.set_faults(Faults { disk_octets: if is_tight { room } else { 1 << 30 }, ..faults });
+        let is_calm = faults.write_fails == 0 && faults.sync_fails == 0 && !is_tight;
+        self.world.set_calm(is_calm && self.case.has_room());
         self.world.note(&sim.env(0), || format!("up, with {faults:?}"));
         self.spawn_clients(&sim, &chance);
         self.run_to_crash(&sim, &chance)?;
@@ -178,14 +189,17 @@ impl Run {
         let (world, case) = (&self.world, &self.case);
         let env = sim.env(case.plan.shards);
         for _ in 0..case.smtp_clients {
-            let lmtp = chance.below(4) == 0;
+            let who = match chance.below(4) {
+                0 => Who::Relay,
+                1 => Who::User(chance.index(case.users)),
+                _ => Who::Server,
+            };
             let client = SmtpClient {
                 env: env.clone(),
                 world: Rc::clone(world),
                 case: Rc::clone(case),
                 chance: Chance::new(chance.bits()),
-                address: address(if lmtp { Protocol::Lmtp } else { Protocol::Smtp }),
-                lmtp,
+                who,
             };
             env.spawn(client.run());
         }
@@ -252,6 +266,7 @@ impl Run {
         rest.map_err(|halt| halt.to_string())?;
         let oracle = self.world.oracle.borrow();
         self.told.promised += oracle.promised() as u64;
+        self.told.reports += oracle.reports() as u64;
         self.told.removed += oracle.removed() as u64;
         self.told.trace ^= sim.trace_hash();
         let after = sim.crash_with(Loss::Everything);

@@ -23,9 +23,14 @@ pub(crate) enum Fate {
     Promised,
 }
 
-/// A message that a client sent, under the number in its header.
+/// A message that a client sent, under the number in its header, or a report on one.
 struct Sent {
+    /// As it is to be there, below what the server puts in front; nothing is held against a report's.
     octets: Vec<u8>,
+    /// Fields that the server adds.
+    lacks: &'static [&'static str],
+    /// The message whose delivery this reports.
+    reports: Option<usize>,
     /// For each recipient in the envelope the users that it stands for, and what it was told.
     recipients: Vec<(Vec<usize>, Fate)>,
 }
@@ -95,11 +100,30 @@ impl Oracle {
         self.sent.len()
     }
 
-    /// A client is about to send a message. Nothing of it may be seen before [`Oracle::whole`].
-    pub(crate) fn send(&mut self, octets: Vec<u8>, recipients: Vec<Vec<usize>>) -> usize {
+    /// A client is about to send a message, to which the server adds the fields that it `lacks`.
+    /// Nothing of it may be seen before [`Oracle::whole`].
+    pub(crate) fn send(
+        &mut self,
+        octets: Vec<u8>,
+        lacks: &'static [&'static str],
+        recipients: Vec<Vec<usize>>,
+    ) -> usize {
         let recipients = recipients.into_iter().map(|users| (users, Fate::Refused)).collect();
-        self.sent.push(Sent { octets, recipients });
+        self.sent.push(Sent { octets, lacks, reports: None, recipients });
         self.sent.len() - 1
+    }
+
+    /// The client is to hear in this user's mailbox that `message` was delivered. A report has a fate
+    /// as a message has that is sent to him alone.
+    pub(crate) fn send_report(&mut self, message: usize, user: usize) -> usize {
+        let report = self.send(Vec::new(), &[], vec![vec![user]]);
+        self.sent[report].reports = Some(message);
+        report
+    }
+
+    /// What became of a report.
+    pub(crate) fn reported(&mut self, report: usize, fate: Fate) {
+        self.sent[report].recipients[0].1 = fate;
     }
 
     /// The last octet is about to go out; `accepted` are the recipients that may get it.
@@ -206,17 +230,35 @@ impl Oracle {
 
     /// What RETR gave: must be a message that was sent to this user, octet for octet.
     pub(crate) fn read(&mut self, user: usize, uid: u32, octets: &[u8]) -> Verdict {
-        let head = trace_octets(octets).ok_or("I8: a message without trace lines")?;
-        let body = &octets[head..];
-        let number = body.strip_prefix(b"X-Message: ".as_slice());
-        let number = number.and_then(|rest| rest.split(|&octet| octet == b'\r').next());
-        let number = number.and_then(|text| std::str::from_utf8(text).ok()?.parse::<usize>().ok());
-        let number =
-            number.ok_or_else(|| format!("I8: u{user}: UID {uid} is no message of ours"))?;
+        let strange = || format!("I8: u{user}: UID {uid} is no message of ours");
+        let begin = number_at(octets).ok_or_else(strange)?;
+        let (front, body) = octets.split_at(begin);
+        let number = body.split(|&octet| octet == b'\r').next().unwrap_or_default();
+        let number = std::str::from_utf8(&number[NUMBER.len()..]).ok();
+        let number = number.and_then(|text| text.parse::<usize>().ok()).ok_or_else(strange)?;
+        let is_report = front.starts_with(REPORT);
+        let number = if is_report {
+            let of = |sent: &Sent| sent.reports == Some(number);
+            self.sent.iter().position(of).ok_or_else(|| format!("I2: nobody asked of {number}"))?
+        } else {
+            number
+        };
         let Some(sent) = self.sent.get(number) else {
             return Err(format!("I8: u{user}: message {number} was never sent"));
         };
-        if sent.octets != body {
+        if is_report {
+            let front = String::from_utf8_lossy(front);
+            if !front.contains(&format!("\r\nTo: <u{user}@"))
+                || !front.contains("\r\nAction: delivered\r\n")
+            {
+                return Err(format!(
+                    "I8: u{user}: UID {uid} is a report without a delivery: {front}"
+                ));
+            }
+        } else if added(front).as_deref() != Some(sent.lacks) {
+            let front = String::from_utf8_lossy(front);
+            return Err(format!("I8: u{user}: message {number} lacked {:?}: {front}", sent.lacks));
+        } else if sent.octets != body {
             let same = sent.octets.iter().zip(body).take_while(|(a, b)| a == b).count();
             return Err(format!(
                 "I8: u{user}: message {number} has {} octets, was sent with {}, same up to {same}",
@@ -285,6 +327,18 @@ impl Oracle {
         }
     }
 
+    /// Whether somebody had or has it who was to get it.
+    fn is_there(&self, message: usize) -> bool {
+        let known = self.maildrops.iter().flat_map(|maildrop| maildrop.known.values());
+        known.filter(|one| one.message == Some(message)).count() > 0
+    }
+
+    /// Reports that somebody read.
+    pub(crate) fn reports(&self) -> usize {
+        let is_read = |number: usize, sent: &Sent| sent.reports.is_some() && self.is_there(number);
+        self.sent.iter().enumerate().filter(|(number, sent)| is_read(*number, sent)).count()
+    }
+
     /// To be asked when every maildrop was listed and read to its end: is all there?
     pub(crate) fn all_there(&self) -> Verdict {
         for (number, sent) in self.sent.iter().enumerate() {
@@ -293,10 +347,35 @@ impl Oracle {
                 if sent.fate(user) == Fate::Promised && !there {
                     return Err(format!("I1: u{user}: message {number} was promised, is missing"));
                 }
+                // A report is written when its message is in the log.
+                if let (Some(message), true) = (sent.reports, there)
+                    && !self.is_there(message)
+                {
+                    return Err(format!("I2: {message} was reported to u{user}, and is nowhere"));
+                }
             }
         }
         Ok(())
     }
+}
+
+/// How a client's part of a message begins.
+const NUMBER: &[u8] = b"X-Message: ";
+/// How a report on a delivery begins: it comes from here.
+const REPORT: &[u8] = b"Return-Path: <>\r\nFrom: ";
+
+/// Where the client's part begins, also in a report.
+fn number_at(octets: &[u8]) -> Option<usize> {
+    let at = octets.windows(NUMBER.len()).position(|window| window == NUMBER)?;
+    octets[..at].ends_with(b"\r\n").then_some(at)
+}
+
+/// The names of the fields that the server put in front beside its trace lines; `None`: what stands
+/// there is nothing that it puts.
+fn added(front: &[u8]) -> Option<Vec<&str>> {
+    let front = std::str::from_utf8(&front[trace_octets(front)?..]).ok()?;
+    let names = front.split_terminator("\r\n").map(|line| Some(line.split_once(": ")?.0));
+    names.collect()
 }
 
 /// Where the trace lines that the server put in front end.

@@ -2,7 +2,9 @@
 
 use crate::oracle::{Oracle, Verdict};
 use pombal::env::sim::SimEnv;
+use pombal::model::time::Mono;
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::io;
 
 pub(crate) struct World {
@@ -14,6 +16,10 @@ pub(crate) struct World {
     bad_net: Cell<bool>,
     /// Whether disk operations fail in this life.
     bad_disk: Cell<bool>,
+    /// Whether everything that is small enough is taken in this life, at once and for good.
+    calm: Cell<bool>,
+    /// Messages that each user has submitted in this life, and when the first was.
+    submitted: RefCell<BTreeMap<usize, (u32, Mono)>>,
     /// Clients that have come to their end in this life.
     pub(crate) done: Cell<usize>,
 }
@@ -27,6 +33,8 @@ impl World {
             life: Cell::new(1),
             bad_net: Cell::new(false),
             bad_disk: Cell::new(false),
+            calm: Cell::new(false),
+            submitted: RefCell::default(),
             done: Cell::new(0),
         }
     }
@@ -39,8 +47,30 @@ impl World {
         self.life.set(life);
         self.bad_net.set(bad_net);
         self.bad_disk.set(bad_disk);
+        self.calm.set(false);
+        self.submitted.borrow_mut().clear();
         self.done.set(0);
         self.oracle.borrow_mut().begin_life(life);
+    }
+
+    pub(crate) fn set_calm(&self, calm: bool) {
+        self.calm.set(calm);
+    }
+
+    pub(crate) fn is_calm(&self) -> bool {
+        self.calm.get()
+    }
+
+    /// A message of a user was taken who may submit `allowance` at once and in an hour; 0 is no bound.
+    pub(crate) fn submitted(&self, user: usize, allowance: u32, now: Mono) {
+        let mut submitted = self.submitted.borrow_mut();
+        let (count, first) = submitted.entry(user).or_insert((0, now));
+        *count += 1;
+        let since = now.since(*first).as_secs();
+        let most = u64::from(allowance) * (3_600 + since) / 3_600;
+        if allowance > 0 && u64::from(*count) > most {
+            self.fail(format!("u{user}: message {count} within {since} s, may send {allowance}"));
+        }
     }
 
     pub(crate) fn is_bad_disk(&self) -> bool {
