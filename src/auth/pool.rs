@@ -203,7 +203,9 @@ mod tests {
         end.send(()).unwrap();
         block_on(first).unwrap();
         // To its end, although nobody can ask for more.
-        answers.into_iter().for_each(|answer| block_on(answer).unwrap());
+        for answer in answers {
+            block_on(answer).unwrap();
+        }
         assert_eq!(order.iter().collect::<String>(), "ffsfffsfffssssss");
     }
 

@@ -33,10 +33,12 @@ mod search;
 mod select;
 mod selected;
 mod squeeze;
+mod wait;
 
 use self::offer::Enabled;
 use self::selected::Selected;
 use self::squeeze::{SQUEEZE_OCTETS, Squeeze};
+use self::wait::Heard;
 use super::lease::Lease;
 use super::listener::Admitted;
 use super::login::{Attempt, Login};
@@ -64,7 +66,6 @@ use crate::wire::imap::capability::Capabilities;
 use crate::wire::imap::command::{self, Command, Tagged, split_tag};
 use crate::wire::imap::frame::{Event, Fault, Framer};
 use crate::wire::imap::reply::status::{Code, Kind, Status, Word};
-use futures_lite::future::or;
 use std::io;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -383,60 +384,6 @@ impl<E: Env> Driver<E> {
             self.shard.env.breathe().await;
         }
         Ok(())
-    }
-
-    /// When the client has to have said something.
-    fn deadline(&mut self) -> Mono {
-        let settings = self.shard.settings();
-        let now = self.shard.env.now();
-        let mut deadline = match &self.user {
-            Some(_) => now.after(settings.imap.idle_timeout),
-            None => self.begun.after(settings.imap.login_timeout),
-        };
-        self.pace = self.appending.is_some().then(|| self.pace.unwrap_or(Pace::new(now)));
-        if let Mode::Idle { until, .. } = self.mode
-            && self.idles_on()
-        {
-            let keepalive = settings.imap.idle_keepalive.map(|pause| now.after(pause));
-            deadline = keepalive.map_or(until, |next| next.min(until));
-        }
-        if let Some(pace) = &self.pace {
-            deadline = pace.deadline(&settings, now.after(settings.data_timeout));
-        } else {
-            deadline = self.coming.deadline(self.framer.is_within_command(), now, deadline);
-        }
-        deadline
-    }
-
-    async fn receive(&mut self, conn: &mut Stream<E>) -> io::Result<Heard> {
-        let deadline = self.deadline();
-        let bell = match (&self.mode, &self.user) {
-            (Mode::Idle { heard, .. }, Some(user)) => Some((Rc::clone(&user.bell), *heard)),
-            _ => None,
-        };
-        let draining = async {
-            self.shard.draining.wait().await;
-            Ok(Heard::Draining)
-        };
-        let (buffer, squeeze) = (&mut self.buffer, self.squeeze.as_deref_mut());
-        let reading = async {
-            let read = match squeeze {
-                None => conn.read(buffer, deadline).await,
-                // In a box: a session without keeps no room for it.
-                Some(squeeze) => Box::pin(squeeze.read(conn, buffer, deadline)).await,
-            };
-            read.map(Heard::Octets)
-        };
-        match bell {
-            None => or(reading, draining).await,
-            Some((bell, heard)) => {
-                let rings = async {
-                    bell.past(heard).await;
-                    Ok(Heard::Bell)
-                };
-                or(reading, or(rings, draining)).await
-            }
-        }
     }
 
     /// Goes through all that was received.
@@ -759,13 +706,6 @@ impl<E: Env> Driver<E> {
         ];
         event(Level::Info, "logout", &fields);
     }
-}
-
-/// What a wait for the client came to.
-enum Heard {
-    Octets(usize),
-    Bell,
-    Draining,
 }
 
 /// What becomes of an announced literal.
