@@ -18,7 +18,8 @@ use crate::model::id::AccountId;
 use crate::model::limits::PASSWORD_CHECKS_PER_LOGIN_MAX;
 use crate::probe::event::{Level, Value, event};
 use crate::proto::sasl::{
-    Claim, Credentials, Discovery, Exchange, Mechanism, Mechanisms, Move, Outcome, Turn, encode,
+    Claim, Credentials, Discovery, Exchange, Mechanism, Mechanisms, Move, Outcome, TokenError,
+    Turn, encode,
 };
 use std::net::IpAddr;
 
@@ -83,11 +84,21 @@ impl<E: Env> Shard<E> {
                 }
                 Turn::Check(claim) => {
                     let done = Box::pin(self.judge(door, claim, open.method)).await;
-                    let Some(word) = open.exchange.settle(done.is_ok(), &Discovery::default())
-                    else {
+                    let Some(word) = open.exchange.settle(done.is_ok(), None) else {
                         return Heard::Done(done);
                     };
                     open.settled = Some(done);
+                    Turn::Challenge(word)
+                }
+                Turn::Judge(token) => {
+                    // No authorization server is known.
+                    let user = token.user.as_deref().unwrap_or_default();
+                    tell_failed(door, user, open.method, Outcome::Refused);
+                    let error = (TokenError::Invalid, &Discovery::default());
+                    let Some(word) = open.exchange.settle(false, Some(error)) else {
+                        return Heard::Done(Err(Outcome::Refused));
+                    };
+                    open.settled = Some(Err(Outcome::Refused));
                     Turn::Challenge(word)
                 }
                 Turn::Settled => {
@@ -129,13 +140,11 @@ impl<E: Env> Shard<E> {
         }
         let claim = &claim;
         let (user, acting_for) = match claim {
-            Claim::Password(shown) => (Some(&shown.user), shown.acting_for.as_deref()),
+            Claim::Password(shown) => (&*shown.user, shown.acting_for.as_deref()),
             Claim::Proof { user, acting_for, .. } | Claim::Certificate { user, acting_for } => {
-                (Some(user), acting_for.as_deref())
+                (&**user, acting_for.as_deref())
             }
-            Claim::Token(token) => (token.user.as_ref(), None),
         };
-        let user = user.map_or("", |user| &**user);
         let verdict = self.check(door, claim).await;
         let outcome = match (verdict, acting_for) {
             (Verdict::Account(account) | Verdict::App(account), other)
@@ -208,8 +217,6 @@ impl<E: Env> Shard<E> {
                 }
             }
             Claim::Certificate { user, .. } => self.authenticator.known(&snapshot, names, user),
-            // No authorization server is known.
-            Claim::Token(_) => Verdict::Refused,
         }
     }
 

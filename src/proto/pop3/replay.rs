@@ -8,7 +8,7 @@ use crate::model::channel::{CLEAR, Channel};
 use crate::model::limits::SASL_LINE_OCTETS_MAX;
 use crate::model::limits::{POP3_LINE_OCTETS_MAX, REPLY_OCTETS_PENDING_MAX};
 use crate::proto::sasl::{
-    Claim, Credentials, Discovery, Exchange, Keys, Move, Policy, Token, Turn,
+    Claim, Credentials, Discovery, Exchange, Keys, Move, Policy, Token, TokenError, Turn,
 };
 use crate::wire::pop3::put_number;
 use std::cell::Cell;
@@ -179,13 +179,20 @@ impl World {
                 Turn::Check(claim) => {
                     let (user, is_right) = match claim {
                         Claim::Proof { user, is_right, .. } => (user, is_right),
-                        Claim::Token(Token { user, token }) => {
-                            (user.unwrap_or_default(), token.expose() == "good")
-                        }
                         Claim::Password(_) | Claim::Certificate { .. } => ("".into(), false),
                     };
                     self.shown = (user, if is_right { "secret" } else { "wrong" });
-                    match self.exchange.settle(is_right, &Discovery::default()) {
+                    match self.exchange.settle(is_right, None) {
+                        Some(octets) => Turn::Challenge(octets),
+                        None => Turn::Settled,
+                    }
+                }
+                Turn::Judge(Token { user, token }) => {
+                    let is_good = token.expose() == "good";
+                    let password = if is_good { "secret" } else { "wrong" };
+                    self.shown = (user.unwrap_or_default(), password);
+                    let error = (TokenError::Invalid, &Discovery::default());
+                    match self.exchange.settle(is_good, Some(error)) {
                         Some(octets) => Turn::Challenge(octets),
                         None => Turn::Settled,
                     }

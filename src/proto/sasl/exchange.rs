@@ -7,7 +7,7 @@
 //! What needs the directory is asked of the caller; what follows from the messages alone is found
 //! here.
 
-use super::oauth::{self, Discovery, Token};
+use super::oauth::{self, Discovery, Token, TokenError};
 use super::scram;
 use super::{Credentials, Hash, Keys, Mechanism, Message, Move, login, plain, prepare};
 use crate::model::channel::Channel;
@@ -21,6 +21,8 @@ pub enum Turn {
     Keys { user: Box<str>, hash: Hash },
     /// Whether that is so decides it; then [`Exchange::settle`].
     Check(Claim),
+    /// Whose token that is decides it; then [`Exchange::settle`].
+    Judge(Token),
     /// The client has heard the last challenge: what was settled holds.
     Settled,
     /// The client does not keep to the mechanism: the exchange is over.
@@ -35,8 +37,6 @@ pub enum Claim {
     /// SCRAM: these keys, which [`Exchange::keys`] was given, say that it is, or is not. The user may
     /// have others by now.
     Proof { user: Box<str>, acting_for: Option<Box<str>>, keys: Keys, is_right: bool },
-    /// Whose token is that?
-    Token(Token),
     /// Its certificate names this user.
     Certificate { user: Box<str>, acting_for: Option<Box<str>> },
 }
@@ -108,13 +108,20 @@ impl Exchange {
         Turn::Challenge(challenge)
     }
 
-    /// Answers [`Turn::Check`]. Returns what the client has to hear, and to answer, before it may
-    /// hear the outcome.
-    pub fn settle(&mut self, accepted: bool, discovery: &Discovery) -> Option<Vec<u8>> {
+    /// Answers [`Turn::Check`] and [`Turn::Judge`]; `error` is what is wrong with a token, unless that could not be found
+    /// out. Returns what the client has to hear, and to answer, before it may hear the outcome.
+    pub fn settle(
+        &mut self,
+        accepted: bool,
+        error: Option<(TokenError, &Discovery)>,
+    ) -> Option<Vec<u8>> {
         let State::Asked(word) = std::mem::take(&mut self.state) else { return None };
-        let word = match (word, accepted) {
-            (Word::Welcome(octets), true) => octets,
-            (Word::Refusal(mechanism), false) => oauth::refusal(mechanism, discovery),
+        let word = match (word, accepted, error) {
+            (Word::Welcome(octets), true, _) => octets,
+            (Word::Refusal(mechanism), false, Some((error, discovery))) => {
+                oauth::refusal(mechanism, error, discovery)
+            }
+            // To be tried again later: a client that hears of a bad token would throw a good one away.
             _ => return None,
         };
         self.state = State::Settled;
@@ -170,7 +177,10 @@ impl Exchange {
                     Mechanism::Xoauth2 => oauth::xoauth2(message),
                     _ => oauth::bearer(message),
                 };
-                read.map(|token| self.ask(Claim::Token(token), Word::Refusal(mechanism)))
+                read.map(|token| {
+                    self.state = State::Asked(Word::Refusal(mechanism));
+                    Turn::Judge(token)
+                })
             }
             State::External => self.external(message),
             State::Settled => Some(Turn::Settled),
@@ -225,9 +235,23 @@ mod tests {
                 Turn::Check(claim) => {
                     let (text, accepted) = tell(claim);
                     writeln!(got, "{text}").unwrap();
-                    let discovery =
-                        Discovery { scope: Some("mail".into()), ..Discovery::default() };
-                    if let Some(octets) = exchange.settle(accepted, &discovery) {
+                    if let Some(octets) = exchange.settle(accepted, None) {
+                        turn = Turn::Challenge(octets);
+                        continue;
+                    }
+                }
+                Turn::Judge(Token { user, token }) => {
+                    writeln!(got, "{user:?} token {}", token.expose()).unwrap();
+                    let discovery = Discovery {
+                        scope: Some("mail".into()),
+                        openid_configuration: Some("https://a.example/openid".into()),
+                    };
+                    let error = match token.expose() {
+                        "later" => None,
+                        "small" => Some((TokenError::Scope, &discovery)),
+                        _ => Some((TokenError::Invalid, &discovery)),
+                    };
+                    if let Some(octets) = exchange.settle(token.expose() == "good", error) {
                         turn = Turn::Challenge(octets);
                         continue;
                     }
@@ -253,9 +277,6 @@ mod tests {
             ),
             Claim::Proof { user, acting_for, is_right, .. } => {
                 (format!("{} proof {is_right}", of(&user, acting_for)), is_right)
-            }
-            Claim::Token(Token { user, token }) => {
-                (format!("{user:?} token {}", token.expose()), token.expose() == "good")
             }
             Claim::Certificate { user, acting_for } => {
                 (format!("{} certificate", of(&user, acting_for)), true)
@@ -396,13 +417,13 @@ mod tests {
             true,
             &[bad, "\x01", ""],
             &expect![[r#"
-            Some("u") token bad
-            <- {\"scope\":\"mail\",\"status\":\"invalid_token\"}
-            -> \x01
-            settled
-            -> 
-            malformed
-        "#]],
+                Some("u") token bad
+                <- {\"openid-configuration\":\"https://a.example/openid\",\"scope\":\"mail\",\"status\":\"invalid_token\"}
+                -> \x01
+                settled
+                -> 
+                malformed
+            "#]],
         );
         let bad = "user=u\x01auth=Bearer bad\x01\x01";
         check(
@@ -410,12 +431,52 @@ mod tests {
             false,
             &[bad, ""],
             &expect![[r#"
-            <- 
-            -> user=u\x01auth=Bearer bad\x01\x01
-            Some("u") token bad
-            <- {\"schemes\":\"bearer\",\"scope\":\"mail\",\"status\":\"401\"}
-            -> 
+                <- 
+                -> user=u\x01auth=Bearer bad\x01\x01
+                Some("u") token bad
+                <- {\"openid-configuration\":\"https://a.example/openid\",\"schemes\":\"bearer\",\"scope\":\"mail\",\"status\":\"401\"}
+                -> 
+                settled
+            "#]],
+        );
+    }
+
+    #[test]
+    fn a_token_may_reach_too_little_or_be_judged_later() {
+        let small = "n,a=u,\x01auth=Bearer small\x01\x01";
+        check(
+            Mechanism::OauthBearer,
+            true,
+            &[small, "\x01"],
+            &expect![[r#"
+            Some("u") token small
+            <- {\"openid-configuration\":\"https://a.example/openid\",\"scope\":\"mail\",\"status\":\"insufficient_scope\"}
+            -> \x01
             settled
+        "#]],
+        );
+        let small = "user=u\x01auth=Bearer small\x01\x01";
+        check(
+            Mechanism::Xoauth2,
+            true,
+            &[small, "\x01"],
+            &expect![[r#"
+            Some("u") token small
+            <- {\"openid-configuration\":\"https://a.example/openid\",\"schemes\":\"bearer\",\"scope\":\"mail\",\"status\":\"403\"}
+            -> \x01
+            settled
+        "#]],
+        );
+        // Where nobody could tell, nothing is said of the token.
+        let later = "n,a=u,\x01auth=Bearer later\x01\x01";
+        check(
+            Mechanism::OauthBearer,
+            true,
+            &[later, "\x01"],
+            &expect![[r#"
+            Some("u") token later
+            -> \x01
+            malformed
         "#]],
         );
         check(

@@ -66,6 +66,11 @@ impl Mechanism {
         }
     }
 
+    /// What it carries is a token of an authorization server.
+    pub const fn takes_tokens(self) -> bool {
+        matches!(self, Mechanism::OauthBearer | Mechanism::Xoauth2)
+    }
+
     /// It binds to the channel (RFC 5056).
     pub const fn binds(self) -> bool {
         matches!(self, Mechanism::Scram { plus: true, .. })

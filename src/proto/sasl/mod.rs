@@ -29,7 +29,7 @@ use std::fmt;
 pub use exchange::{Claim, Exchange, Turn};
 pub use keys::{Hash, Keys, equal};
 pub use mechanism::{ALL, Mechanism, Mechanisms, Policy};
-pub use oauth::{Discovery, Token};
+pub use oauth::{Discovery, Token, TokenError};
 
 /// What one who wants to log in has said.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -27,15 +27,28 @@ pub struct Discovery {
     pub openid_configuration: Option<Box<str>>,
 }
 
+/// What is wrong with a token (RFC 6750 §3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenError {
+    /// It is none, or not good any more, or not for us: another one may be.
+    Invalid,
+    /// It is good, and does not reach this far.
+    Scope,
+}
+
 /// What is said to a client whose token is refused.
-pub(super) fn refusal(mechanism: Mechanism, discovery: &Discovery) -> Vec<u8> {
+pub(super) fn refusal(mechanism: Mechanism, error: TokenError, discovery: &Discovery) -> Vec<u8> {
     let mut fields = Map::new();
     let mut put = |name: &str, value: &str| fields.insert(name.into(), Value::String(value.into()));
+    let (code, status) = match error {
+        TokenError::Invalid => ("invalid_token", "401"),
+        TokenError::Scope => ("insufficient_scope", "403"),
+    };
     if mechanism == Mechanism::Xoauth2 {
-        put("status", "401");
+        put("status", status);
         put("schemes", "bearer");
     } else {
-        put("status", "invalid_token");
+        put("status", code);
     }
     if let Some(scope) = &discovery.scope {
         put("scope", scope);

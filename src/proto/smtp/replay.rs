@@ -13,7 +13,7 @@ use crate::bytes::chain::Chain;
 use crate::model::address::Address;
 use crate::model::channel::{CLEAR, Channel};
 use crate::proto::sasl::{
-    self, Claim, Discovery, Exchange, Keys, Mechanism, Move, Policy, Token, Turn,
+    self, Claim, Discovery, Exchange, Keys, Mechanism, Move, Policy, TokenError, Turn,
 };
 use crate::wire::address::{ForwardPath, parse_mailbox};
 use crate::wire::smtp::reply::Reply;
@@ -188,8 +188,17 @@ impl Replay {
                 }
                 Turn::Check(claim) => {
                     self.settled = judge(&claim);
-                    let accepted = self.settled == sasl::Outcome::Accepted;
-                    match self.exchange.settle(accepted, &Discovery::default()) {
+                    match self.exchange.settle(self.settled == sasl::Outcome::Accepted, None) {
+                        Some(octets) => Turn::Challenge(octets),
+                        None => break self.settled,
+                    }
+                }
+                Turn::Judge(token) => {
+                    let is_good = token.token.expose() == "good";
+                    let (accepted, refused) = (sasl::Outcome::Accepted, sasl::Outcome::Refused);
+                    self.settled = if is_good { accepted } else { refused };
+                    let error = (TokenError::Invalid, &Discovery::default());
+                    match self.exchange.settle(is_good, Some(error)) {
                         Some(octets) => Turn::Challenge(octets),
                         None => break self.settled,
                     }
@@ -226,7 +235,6 @@ fn judge(claim: &Claim) -> sasl::Outcome {
             (&*shown.user, &shown.acting_for, shown.password.expose() == "secret")
         }
         Claim::Proof { user, acting_for, is_right, .. } => (&**user, acting_for, *is_right),
-        Claim::Token(Token { token, .. }) => ("user", &None, token.expose() == "good"),
         Claim::Certificate { user, acting_for } => (&**user, acting_for, true),
     };
     match (user, is_right) {
