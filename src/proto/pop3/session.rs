@@ -126,11 +126,7 @@ impl<M: Maildrop> Session<M> {
         if let Some(skipping) = self.skipping {
             return self.skip(input, skipping, out);
         }
-        let line_max = match self.state {
-            State::Exchange => SASL_LINE_OCTETS_MAX,
-            _ => POP3_LINE_OCTETS_MAX,
-        };
-        match take_line(input, line_max) {
+        match take_line(input, self.line_max(input)) {
             Ok(None) => (0, Step::Read),
             Ok(Some((line, rest))) => (input.len() - rest.len(), self.line(line, out)),
             Err(LineError::TooLong) => {
@@ -142,6 +138,19 @@ impl<M: Maildrop> Session<M> {
                 // What stands behind a lone LF is a command to one reader and none to another.
                 (input.len(), self.end(b"-ERR lines end with CR LF\r\n", out))
             }
+        }
+    }
+
+    /// RFC 5034 §4: no client may send an initial response that makes the command longer than others.
+    /// Tokens do, and some clients send them all the same.
+    fn line_max(&self, input: &[u8]) -> usize {
+        let is_auth = || input.get(..5).is_some_and(|verb| verb.eq_ignore_ascii_case(b"AUTH "));
+        match self.state {
+            State::Exchange => SASL_LINE_OCTETS_MAX,
+            State::Authorization if !self.mechanisms.is_empty() && is_auth() => {
+                SASL_LINE_OCTETS_MAX
+            }
+            _ => POP3_LINE_OCTETS_MAX,
         }
     }
 
