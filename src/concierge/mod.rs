@@ -13,6 +13,8 @@
 //! computes for long (threads of its own: `auth/pool.rs`).
 
 pub mod dns;
+pub mod document;
+pub mod http;
 
 use crate::model::limits::{ERRANDS_AT_ONCE_MAX, ERRANDS_WAITING_MAX};
 use std::future::Future;
@@ -95,6 +97,11 @@ impl Concierge {
         });
         self.errands.try_send(errand).map_err(|_| Busy)?;
         Ok(Answer(answer))
+    }
+
+    /// Has `errand` done that nobody waits for.
+    pub fn send(&self, errand: impl Future<Output = ()> + Send + 'static) -> Result<(), Busy> {
+        self.errands.try_send(Box::pin(errand)).map_err(|_| Busy)
     }
 }
 

@@ -152,6 +152,14 @@ pub const REFUSALS_TOLD_PER_MINUTE: u32 = 6;
 pub const ERRANDS_AT_ONCE_MAX: usize = 1_024;
 /// Errands that may wait for it; over it the caller is told at once.
 pub const ERRANDS_WAITING_MAX: usize = 4_096;
+/// Octets of an answer by HTTP that the concierge takes.
+pub const HTTP_ANSWER_OCTETS_MAX: usize = 256 << 10;
+/// How long a connection by HTTP is kept that nobody asks anything by.
+pub const HTTP_IDLE_MAX: Duration = Duration::from_secs(30);
+/// Who may wait for a document that is being fetched; over it the caller is told at once.
+pub const DOCUMENT_WAITING_MAX: usize = 256;
+/// How long a document is not fetched anew after that failed.
+pub const DOCUMENT_RETRY_PAUSE: Duration = Duration::from_secs(5);
 /// How long one question to the DNS may take, all attempts together.
 pub const DNS_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest time for which an answer is taken to hold.
