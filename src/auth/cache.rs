@@ -56,36 +56,36 @@ pub(super) fn salt(key: &[u8; 16], kind: &str, name: &str) -> [u8; 16] {
 }
 
 #[derive(Debug)]
-struct Slot {
+struct Slot<V> {
     tag: Tag,
     until: Mono,
     is_used: bool,
+    value: V,
 }
 
-/// Tags until their time is over, or others need the room.
+/// Tags, and what is known of each, until their time is over or others need the room.
 #[derive(Debug)]
-pub(super) struct Cache {
-    slots: Vec<Slot>,
+pub(super) struct Cache<V = ()> {
+    slots: Vec<Slot<V>>,
     places: Map<Tag, usize>,
     hand: usize,
     slots_max: usize,
 }
 
-impl Cache {
-    pub(super) fn new(slots_max: usize) -> Cache {
+impl<V> Cache<V> {
+    pub(super) fn new(slots_max: usize) -> Cache<V> {
         Cache { slots: Vec::new(), places: Map::default(), hand: 0, slots_max: slots_max.max(1) }
     }
 
-    pub(super) fn contains(&mut self, tag: Tag, now: Mono) -> bool {
+    pub(super) fn get(&mut self, tag: Tag, now: Mono) -> Option<&V> {
         let slot = self.places.get(&tag).and_then(|&place| self.slots.get_mut(place));
-        slot.filter(|slot| slot.until > now).is_some_and(|slot| {
-            slot.is_used = true;
-            true
-        })
+        let slot = slot.filter(|slot| slot.until > now)?;
+        slot.is_used = true;
+        Some(&slot.value)
     }
 
-    pub(super) fn insert(&mut self, tag: Tag, until: Mono, now: Mono) {
-        let slot = Slot { tag, until, is_used: false };
+    pub(super) fn put(&mut self, tag: Tag, value: V, until: Mono, now: Mono) {
+        let slot = Slot { tag, until, is_used: false, value };
         if let Some(&place) = self.places.get(&tag) {
             self.slots[place] = slot;
             return;
@@ -112,6 +112,17 @@ impl Cache {
             }
             slot.is_used = false;
         }
+    }
+}
+
+/// Of which nothing is to be known but that they are there.
+impl Cache {
+    pub(super) fn contains(&mut self, tag: Tag, now: Mono) -> bool {
+        self.get(tag, now).is_some()
+    }
+
+    pub(super) fn insert(&mut self, tag: Tag, until: Mono, now: Mono) {
+        self.put(tag, (), until, now);
     }
 }
 
@@ -142,7 +153,7 @@ mod tests {
 
     #[test]
     fn forgets_when_the_time_is_over() {
-        let mut cache = Cache::new(4);
+        let mut cache: Cache = Cache::new(4);
         cache.insert(1, at(10), at(0));
         assert!(cache.contains(1, at(9)));
         assert!(!cache.contains(1, at(10)));
@@ -152,7 +163,7 @@ mod tests {
 
     #[test]
     fn stays_bounded_and_keeps_what_is_asked_for() {
-        let mut cache = Cache::new(8);
+        let mut cache: Cache = Cache::new(8);
         cache.insert(0, at(100), at(0));
         for tag in 1..1_000 {
             assert!(cache.contains(0, at(1)));

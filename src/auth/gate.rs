@@ -1,52 +1,58 @@
 //! Where sessions wait for a check that another session of the same shard has under way.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::task::{Poll, Waker};
 
-#[derive(Clone, Copy, Debug, Default)]
-enum State {
-    #[default]
+#[derive(Debug)]
+enum State<T> {
     Closed,
     /// The check came out.
-    Open(bool),
+    Open(T),
     /// Whoever was first left without an answer.
     Left,
 }
 
-#[derive(Debug, Default)]
-pub(super) struct Gate {
-    state: Cell<State>,
+#[derive(Debug)]
+pub(super) struct Gate<T> {
+    state: RefCell<State<T>>,
     waiting: RefCell<Vec<Waker>>,
 }
 
-impl Gate {
-    pub(super) fn open(&self, right: bool) {
-        self.turn(State::Open(right));
+impl<T> Default for Gate<T> {
+    fn default() -> Gate<T> {
+        Gate { state: RefCell::new(State::Closed), waiting: RefCell::default() }
+    }
+}
+
+impl<T: Clone> Gate<T> {
+    pub(super) fn open(&self, outcome: T) {
+        self.turn(State::Open(outcome));
     }
 
     /// Lets everybody go, without an answer if there was none.
     pub(super) fn leave(&self) {
-        if let State::Closed = self.state.get() {
+        let is_closed = matches!(*self.state.borrow(), State::Closed);
+        if is_closed {
             self.turn(State::Left);
         }
     }
 
     /// What came out; `None` if nothing did and the caller is to try for himself.
-    pub(super) async fn wait(&self) -> Option<bool> {
-        poll_fn(|context| match self.state.get() {
+    pub(super) async fn wait(&self) -> Option<T> {
+        poll_fn(|context| match &*self.state.borrow() {
             State::Closed => {
                 self.waiting.borrow_mut().push(context.waker().clone());
                 Poll::Pending
             }
-            State::Open(right) => Poll::Ready(Some(right)),
+            State::Open(outcome) => Poll::Ready(Some(outcome.clone())),
             State::Left => Poll::Ready(None),
         })
         .await
     }
 
-    fn turn(&self, state: State) {
-        self.state.set(state);
+    fn turn(&self, state: State<T>) {
+        *self.state.borrow_mut() = state;
         let waiting = self.waiting.take();
         waiting.into_iter().for_each(Waker::wake);
     }

@@ -1,4 +1,4 @@
-//! Who somebody is: passwords checked off the shards, and checked ones remembered.
+//! Who somebody is: passwords checked off the shards, tokens judged, and checked ones remembered.
 //!
 //! A password hash is made to cost 20 ms and 19 MiB; a shard has neither. The first check of a
 //! password goes to a small pool of threads; whoever comes again with the same one within minutes
@@ -22,15 +22,18 @@
 
 mod answer;
 mod app;
+mod bearer;
 mod cache;
 mod gate;
 mod hash;
+pub mod oauth;
 mod pool;
 mod secrets;
 mod throttle;
 
 pub use answer::{Answer, Lost};
 pub use app::{app_password, digest as app_digest};
+pub use bearer::{Admitted, Bearer, Rejected};
 pub use hash::{Cost, Imported, NotHashed, hash, import, is_hash, is_outdated, verify};
 use pool::Queue;
 pub use pool::{Busy, Pool};
@@ -142,6 +145,7 @@ pub struct Authenticator {
     /// That of all shards.
     throttle: Arc<Throttle>,
     memory: RefCell<Memory>,
+    tokens: RefCell<bearer::Tokens>,
 }
 
 /// What the shard remembers and what it waits for.
@@ -149,7 +153,7 @@ struct Memory {
     right: Cache,
     /// Apart, so that a flood of wrong passwords does not push out the right ones.
     wrong: Cache,
-    under_way: Map<Tag, Rc<Gate>>,
+    under_way: Map<Tag, Rc<Gate<bool>>>,
     /// Checks under way by account (or name, where there is no account).
     by_subject: Map<u64, usize>,
     /// The same, by where they come from too.
@@ -171,7 +175,8 @@ impl Authenticator {
             by_subject: Map::default(),
             by_site: Map::default(),
         };
-        Authenticator { pool, key, settings, throttle, memory: RefCell::new(memory) }
+        let tokens = RefCell::new(bearer::Tokens::new(settings.remembered_max / 4));
+        Authenticator { pool, key, settings, throttle, memory: RefCell::new(memory), tokens }
     }
 
     /// Whose name and password these are. `sleep` is how a pause is waited for. May be dropped at any
@@ -407,7 +412,7 @@ impl Memory {
 
 enum Entered<'a> {
     First(CheckTurn<'a>),
-    Behind(Rc<Gate>),
+    Behind(Rc<Gate<bool>>),
 }
 
 /// The one check of a credential that is under way. Ends when dropped, also unanswered: then one of
@@ -417,7 +422,7 @@ struct CheckTurn<'a> {
     subject: u64,
     site: IpAddr,
     tag: Tag,
-    gate: Rc<Gate>,
+    gate: Rc<Gate<bool>>,
 }
 
 impl Drop for CheckTurn<'_> {

@@ -160,6 +160,32 @@ pub const HTTP_IDLE_MAX: Duration = Duration::from_secs(30);
 pub const DOCUMENT_WAITING_MAX: usize = 256;
 /// How long a document is not fetched anew after that failed.
 pub const DOCUMENT_RETRY_PAUSE: Duration = Duration::from_secs(5);
+/// Questions to the authorization server that wait, for each that is under way.
+pub const OAUTH_WAITING_FACTOR: usize = 8;
+/// Questions to it under way at once.
+pub const OAUTH_REQUESTS_MAX: usize = 32;
+/// How long one may take, the wait included.
+pub const OAUTH_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a token is remembered that was good.
+pub const OAUTH_CACHE_TTL: Duration = Duration::from_mins(5);
+/// How far the clocks of the server and of who makes tokens may be apart.
+pub const OAUTH_LEEWAY: Duration = Duration::from_mins(1);
+/// Octets of what names a key, an issuer or a scope.
+pub const OAUTH_WORD_OCTETS_MAX: usize = 1 << 10;
+/// Keys of a set (RFC 7517 §5) that are looked at.
+pub const OAUTH_KEYS_MAX: usize = 64;
+/// Keys that a token which names none is tried with.
+pub const OAUTH_KEYS_TRIED_MAX: usize = 4;
+/// After which time a set of keys is fetched anew.
+pub const OAUTH_KEYS_FRESH: Duration = Duration::from_hours(1);
+/// For how long it holds while it cannot be fetched.
+pub const OAUTH_KEYS_STALE: Duration = Duration::from_hours(24);
+/// Time between two fetches, whatever keys tokens name.
+pub const OAUTH_KEYS_PAUSE: Duration = Duration::from_secs(30);
+/// How often the operator is told that the authorization server cannot be asked.
+pub const OAUTH_TELL_PAUSE: Duration = Duration::from_secs(10);
+/// Checks of tokens that one shard has under way.
+pub const OAUTH_CHECKS_MAX: usize = 1_024;
 /// How long one question to the DNS may take, all attempts together.
 pub const DNS_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest time for which an answer is taken to hold.
