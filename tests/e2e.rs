@@ -78,6 +78,9 @@ mod nasty_pop3;
 #[path = "e2e/nasty_smtp.rs"]
 mod nasty_smtp;
 #[cfg(test)]
+#[path = "e2e/oauth.rs"]
+mod oauth;
+#[cfg(test)]
 #[path = "e2e/packed.rs"]
 mod packed;
 #[cfg(test)]

@@ -32,9 +32,10 @@ pub(super) fn run(
     }
 }
 
-/// Reads the configuration, and the certificates that it names.
+/// Reads the configuration, and the files that it names.
 fn load(named: Option<&Path>) -> Result<Loaded, Vec<Mistake>> {
     let loaded = config::load(named)?;
+    config::oauth::read(&loaded.config).map_err(|mistake| vec![mistake])?;
     let untimely = config::certificates::read(&loaded.config.tls)?.untimely;
     if untimely.is_empty() { Ok(loaded) } else { Err(untimely) }
 }

@@ -9,6 +9,7 @@
 
 pub mod certificates;
 mod names;
+pub mod oauth;
 mod protect;
 mod reader;
 mod sections;
@@ -21,6 +22,8 @@ pub use reader::{Mistake, Setting};
 pub use units::Network;
 
 use crate::acme::Challenge;
+use crate::auth::oauth::Algorithm;
+use crate::concierge::http::Endpoint;
 use crate::model::limits::CONFIG_OCTETS_MAX;
 use crate::policy::Checks;
 use crate::policy::dns_list::List;
@@ -174,6 +177,46 @@ pub struct Auth {
     pub free_network_failures: u32,
     /// The same for an account.
     pub free_account_failures: u32,
+    /// Who judges tokens; none: they are not taken.
+    pub oauth: Option<OAuth>,
+}
+
+/// Tokens of an authorization server: who says whose they are, and what they have to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OAuth {
+    pub introspection: Option<Introspection>,
+    /// Keys that tokens are signed with, in a file and where they are published.
+    pub jwks_file: Option<PathBuf>,
+    pub jwks_url: Option<Endpoint>,
+    /// After which time those that are published are fetched anew.
+    pub jwks_ttl: Duration,
+    /// Between two fetches.
+    pub jwks_min_interval: Duration,
+    pub issuers: Vec<String>,
+    pub audiences: Vec<String>,
+    /// All of these are needed.
+    pub scopes: Vec<String>,
+    /// The first that is there is the user's name.
+    pub user_claims: Vec<String>,
+    pub algorithms: Vec<Algorithm>,
+    /// In lower case.
+    pub token_types: Vec<String>,
+    pub leeway: Duration,
+    pub cache_ttl: Duration,
+    pub timeout: Duration,
+    pub max_requests: usize,
+    /// Who vouches for the authorization server, where the system's authorities do not.
+    pub ca_file: Option<PathBuf>,
+    /// What a client is told that has no token, or a bad one.
+    pub openid_configuration: Option<Endpoint>,
+}
+
+/// Who is asked about a token (RFC 7662), and as whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Introspection {
+    pub url: Endpoint,
+    pub client: String,
+    pub secret_file: PathBuf,
 }
 
 /// How addresses are looked up.
@@ -466,12 +509,14 @@ impl Config {
         config
     }
 
-    /// Certificates and keys that the file names: what the server reads again while it runs.
+    /// Certificates, keys and secrets that the file names: what the server reads again while it runs.
     pub fn certificate_files(&self) -> impl Iterator<Item = &Path> {
         let tls = &self.tls;
         let all = tls.default.iter().chain(tls.sni.iter().map(|(_, one)| one));
         let vouching = self.acme.iter().filter_map(|acme| acme.ca_file.as_deref());
-        all.flat_map(|one| [one.certificate.as_path(), one.key.as_path()]).chain(vouching)
+        all.flat_map(|one| [one.certificate.as_path(), one.key.as_path()])
+            .chain(vouching)
+            .chain(self.auth.oauth.iter().flat_map(OAuth::files))
     }
 
     /// Where certificates are that the server made, or was handed out.

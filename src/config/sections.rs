@@ -1,6 +1,7 @@
 //! The keys: name, default, bounds, section by section, and the checks across sections.
 
 use super::names::{DomainPattern, HostName, Mailbox, RelayHost};
+use super::oauth::oauth;
 use super::protect;
 use super::reader::{Mistake, Reader, Section};
 use super::units::{show_size, show_time, time};
@@ -130,7 +131,7 @@ fn machine_name() -> HostName {
         .expect("localhost is a host name")
 }
 
-fn path(
+pub(super) fn path(
     section: &mut Section<'_, '_, '_>,
     name: &'static str,
     default: Option<&str>,
@@ -268,7 +269,7 @@ fn certificate(section: &mut Section<'_, '_, '_>) -> Option<Certificate> {
 }
 
 fn auth(mut section: Section<'_, '_, '_>) -> Auth {
-    let auth = Auth {
+    let mut auth = Auth {
         allow_plaintext: section.flag("allow_plaintext", false),
         mechanisms: mechanisms(&mut section),
         masters: section
@@ -307,7 +308,9 @@ fn auth(mut section: Section<'_, '_, '_>) -> Auth {
             limits::LOGIN_FAILURES_ACCOUNT_FREE,
             1..=100_000,
         ),
+        oauth: None,
     };
+    auth.oauth = oauth(&mut section, auth.mechanisms);
     section.end();
     auth
 }

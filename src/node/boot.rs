@@ -14,7 +14,7 @@ use super::reload::InForce;
 use super::shard::{Plan, State, assemble, begin, cost, open_state};
 use super::signals::{self, Wish};
 use super::supervisor::Supervisor;
-use super::{acme, data_dir, directory, offline, privileges, sandbox};
+use super::{acme, data_dir, directory, oauth, offline, privileges, sandbox};
 use crate::acme::Wishes;
 use crate::admin::http::{Health, Pages};
 use crate::admin::log::Log;
@@ -180,8 +180,10 @@ pub(super) fn serve(loaded: &Loaded, named: Option<&Path>) -> Result<(), Failure
     let mesh = running.mesh.clone();
     let named = named.map(Path::to_owned).or(read);
     let in_force = InForce::new(running.plan.clone(), loaded.settings.clone());
-    let certificates = running.certificates.clone();
-    let mut attendant = Attendant { mesh, named, in_force, certificates, supervisor };
+    let (certificates, concierge) = (running.certificates.clone(), running.concierge.clone());
+    let told = None;
+    let mut attendant =
+        Attendant { mesh, named, in_force, certificates, concierge, told, supervisor };
     std::thread::Builder::new().name("signals".into()).spawn(move || attendant.attend())?;
     let ended = running.wait();
     log.flush(FLUSH_PATIENCE);
@@ -195,6 +197,9 @@ struct Attendant {
     named: Option<PathBuf>,
     in_force: InForce,
     certificates: Certificates,
+    concierge: Concierge,
+    /// What is wrong with who judges tokens, as the operator was told.
+    told: Option<String>,
     supervisor: Arc<Supervisor>,
 }
 
@@ -214,7 +219,7 @@ impl Attendant {
                     self.supervisor.reloaded();
                 }
                 Ok(None) => {
-                    if self.take_certificates() {
+                    if self.take_files() {
                         tell_settings(&self.mesh, &self.in_force);
                     }
                 }
@@ -242,7 +247,7 @@ impl Attendant {
         let changes = self.in_force.take(&loaded);
         set_level(loaded.config.log.level);
         let taken = changes.iter().filter(|change| change.is_taken).count();
-        if self.take_certificates() || taken > 0 {
+        if self.take_files() || taken > 0 {
             tell_settings(&self.mesh, &self.in_force);
         }
         for change in &changes {
@@ -258,6 +263,28 @@ impl Attendant {
         let left = (changes.len() - taken) as u64;
         let fields = [("changed", (taken as u64).into()), ("need_restart", left.into())];
         event(Level::Info, "reloaded", &fields);
+    }
+
+    /// Reads files again that are others than they were; whether anything of use was in them.
+    fn take_files(&mut self) -> bool {
+        let certificates = self.take_certificates();
+        let plan = &mut self.in_force.plan;
+        match oauth::authority(&plan.config, plan.oauth.as_ref(), &self.concierge) {
+            Ok(authority) => {
+                self.told = None;
+                let is_same = oauth::is_same(authority.as_ref(), plan.oauth.as_ref());
+                plan.oauth = authority;
+                certificates || !is_same
+            }
+            Err(why) => {
+                // It is looked at again and again.
+                if self.told.as_ref() != Some(&why) {
+                    event(Level::Error, "oauth_refused", &[("why", why.as_str().into())]);
+                    self.told = Some(why);
+                }
+                certificates
+            }
+        }
     }
 
     /// Reads certificates again whose files are others than they were; whether there are new ones.
@@ -316,6 +343,7 @@ pub(super) struct Running {
     pub(super) mesh: Mesh<Call<RingConn>>,
     plan: Plan,
     certificates: Certificates,
+    concierge: Concierge,
     failures: Receiver<String>,
     _held: data_dir::Held,
 }
@@ -352,22 +380,13 @@ pub(super) fn start(
             held.logs
         )));
     }
-    let mut key = [0; 32];
-    getrandom::fill(&mut key).map_err(|error| Failure::Failed(error.to_string()))?;
-    let threads = usize::from(config.auth.hash_threads);
-    let pool = Pool::start(cost(&config), threads, config.auth.max_waiting_checks)?;
-    let inbox_max = config.limits.mesh_inbox;
-    let socket = config.admin_socket();
-    let dns = resolver(&config)?;
+    let admin = admin_socket(&config.admin_socket())?;
+    let (mesh, inboxes) = Mesh::with_capacity(count, config.limits.mesh_inbox);
+    let concierge = Concierge::start()?;
     let certificates = Certificates::load(&config).map_err(Failure::Wrong)?;
     certificates.tell();
-    let signing = usize::from(config.tls.signing_threads);
-    let signing = Pool::beside("sign", signing, TLS_SIGNING_MAX)?;
-    let tls = Some((Arc::clone(&certificates.context), signing));
-    let plan = Plan { dns, tls, ..Plan::new(config, held.store_id, count, pool, key) };
+    let plan = plan(config, &held, &certificates, &concierge)?;
     let running = plan.clone();
-    let (mesh, inboxes) = Mesh::with_capacity(count, inbox_max);
-    let admin = admin_socket(&socket)?;
     let mut sets = Vec::new();
     let (give, given) = (0..count).map(|_| bounded(1)).unzip::<_, _, Vec<_>, Vec<_>>();
     let mut admin = Some((admin, wishes));
@@ -410,17 +429,36 @@ pub(super) fn start(
         }
     });
     let shards = shards.map_err(|refusal| Failure::Failed(refusal.0))?;
-    Ok(Running { shards, mesh, plan: running, certificates, failures, _held: held })
+    let plan = running;
+    Ok(Running { shards, mesh, plan, certificates, concierge, failures, _held: held })
 }
 
-/// The resolver on its thread. A machine that says of no servers serves mail all the same.
-fn resolver(config: &Config) -> Result<Option<Resolver>, Failure> {
-    let concierge = Concierge::start()?;
-    let resolver = Resolver::new(&concierge, &config.dns.servers, config.dns.timeout);
+/// What the shards have in common; starts the threads that they have beside them.
+fn plan(
+    config: Config,
+    held: &data_dir::Held,
+    certificates: &Certificates,
+    concierge: &Concierge,
+) -> Result<Plan, Failure> {
+    let mut key = [0; 32];
+    getrandom::fill(&mut key).map_err(|error| Failure::Failed(error.to_string()))?;
+    let threads = usize::from(config.auth.hash_threads);
+    let pool = Pool::start(cost(&config), threads, config.auth.max_waiting_checks)?;
+    let signing = usize::from(config.tls.signing_threads);
+    let signing = Pool::beside("sign", signing, TLS_SIGNING_MAX)?;
+    let tls = Some((Arc::clone(&certificates.context), signing));
+    let dns = resolver(&config, concierge);
+    let oauth = oauth::authority(&config, None, concierge).map_err(Failure::Wrong)?;
+    Ok(Plan { dns, tls, oauth, ..Plan::new(config, held.store_id, held.logs, pool, key) })
+}
+
+/// The resolver. A machine that says of no servers serves mail all the same.
+fn resolver(config: &Config, concierge: &Concierge) -> Option<Resolver> {
+    let resolver = Resolver::new(concierge, &config.dns.servers, config.dns.timeout);
     if let Err(Failed(why)) = &resolver {
         event(Level::Warn, "no_dns", &[("why", (&**why).into()), ("set", "dns.servers".into())]);
     }
-    Ok(resolver.ok())
+    resolver.ok()
 }
 
 fn tell_panic(text: &str) {

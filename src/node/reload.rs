@@ -9,10 +9,11 @@ use super::shard::Plan;
 use crate::config::{Config, Loaded, Setting};
 
 /// Sections and keys that are taken over; what stands in [`STAY`] is not.
-const TAKEN: [&str; 19] = [
+const TAKEN: [&str; 20] = [
     "hostname",
     "auth.allow_plaintext",
     "auth.mechanisms",
+    "auth.oauth.",
     "auth.rehash",
     "tls.certificate",
     "tls.key",
@@ -106,6 +107,7 @@ fn with(old: &Config, new: &Config) -> Config {
     config.hostname = new.hostname.clone();
     config.auth.allow_plaintext = new.auth.allow_plaintext;
     config.auth.mechanisms = new.auth.mechanisms;
+    config.auth.oauth.clone_from(&new.auth.oauth);
     config.auth.rehash = new.auth.rehash;
     config.tls.default.clone_from(&new.tls.default);
     config.tls.sni.clone_from(&new.tls.sni);

@@ -2,6 +2,7 @@
 
 use super::owners::{OfShards, sweep};
 use super::{protect, rehash};
+use crate::auth::oauth::Authority;
 use crate::auth::{self, Authenticator, Free, Pool, Recipe, Throttle};
 use crate::concierge::dns::{Failed, Found};
 use crate::concierge::{self, Busy, Lost};
@@ -61,6 +62,8 @@ pub struct Plan {
     pub throttle: Arc<Throttle>,
     /// Certificates, and threads that sign; none: sessions are in clear.
     pub tls: Option<(Arc<Context>, Pool)>,
+    /// Who judges tokens; none: they are not taken.
+    pub oauth: Option<Arc<Authority>>,
     /// A fault of our own, for the tests that show that such a fault is found.
     pub planted: Planted,
 }
@@ -80,8 +83,21 @@ impl Plan {
         let guard = Arc::new(Guard::new(&key, config.protect.greylist.entries));
         let throttle = Arc::new(Throttle::new(&key));
         let planted = Planted::Nothing;
-        let (dns, tls) = (None, None);
-        Plan { config, store, store_id, shards, pool, key, dns, guard, throttle, tls, planted }
+        let (dns, tls, oauth) = (None, None, None);
+        Plan {
+            config,
+            store,
+            store_id,
+            shards,
+            pool,
+            key,
+            dns,
+            guard,
+            throttle,
+            tls,
+            oauth,
+            planted,
+        }
     }
 
     /// Where a log lies.
@@ -94,7 +110,7 @@ impl Plan {
         let shards = usize::from(self.shards);
         let share = |count: u32| usize::try_from(count).unwrap_or(usize::MAX).div_ceil(shards);
         let policy = Policy {
-            mechanisms: usable(config.auth.mechanisms),
+            mechanisms: usable(config.auth.mechanisms, self.oauth.is_some()),
             plaintext: config.auth.allow_plaintext,
         };
         Settings {
@@ -128,6 +144,7 @@ impl Plan {
                 .iter()
                 .map(|master| master.to_string().to_ascii_lowercase().into())
                 .collect(),
+            oauth: self.oauth.clone(),
             directory: directory::Settings {
                 separators: config
                     .directory
@@ -281,10 +298,9 @@ fn aside(threads: Pool) -> Rc<Aside> {
     })
 }
 
-/// Tokens are of no use where nobody is known who gives them.
-fn usable(mechanisms: Mechanisms) -> Mechanisms {
-    let takes_tokens = |one: &Mechanism| matches!(one, Mechanism::OauthBearer | Mechanism::Xoauth2);
-    mechanisms.each().filter(|one| !takes_tokens(one)).collect()
+/// Tokens are of no use where nobody is known who judges them.
+fn usable(mechanisms: Mechanisms, has_judge: bool) -> Mechanisms {
+    mechanisms.each().filter(|one| has_judge || !one.takes_tokens()).collect()
 }
 
 /// How a password is kept that is set now: with the keys of each SCRAM that is offered.

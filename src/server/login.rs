@@ -18,8 +18,7 @@ use crate::model::id::AccountId;
 use crate::model::limits::PASSWORD_CHECKS_PER_LOGIN_MAX;
 use crate::probe::event::{Level, Value, event};
 use crate::proto::sasl::{
-    Claim, Credentials, Discovery, Exchange, Mechanism, Mechanisms, Move, Outcome, TokenError,
-    Turn, encode,
+    Claim, Credentials, Exchange, Mechanism, Mechanisms, Move, Outcome, Turn, encode,
 };
 use std::net::IpAddr;
 
@@ -91,14 +90,12 @@ impl<E: Env> Shard<E> {
                     Turn::Challenge(word)
                 }
                 Turn::Judge(token) => {
-                    // No authorization server is known.
-                    let user = token.user.as_deref().unwrap_or_default();
-                    tell_failed(door, user, open.method, Outcome::Refused);
-                    let error = (TokenError::Invalid, &Discovery::default());
-                    let Some(word) = open.exchange.settle(false, Some(error)) else {
-                        return Heard::Done(Err(Outcome::Refused));
+                    let (done, error) = Box::pin(self.take(door, &token, open.method)).await;
+                    let error = error.as_ref().map(|(error, discovery)| (*error, discovery));
+                    let Some(word) = open.exchange.settle(done.is_ok(), error) else {
+                        return Heard::Done(done);
                     };
-                    open.settled = Some(Err(Outcome::Refused));
+                    open.settled = Some(done);
                     Turn::Challenge(word)
                 }
                 Turn::Settled => {

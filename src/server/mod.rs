@@ -23,5 +23,6 @@ pub mod secure;
 pub mod shard;
 pub mod smtp;
 pub mod submission;
+mod token;
 
 pub use shard::{Call, Figures, Settings, Shard};

@@ -10,6 +10,7 @@ use super::login::Login;
 use super::owner::{self, Question, Told};
 use super::rehash::{Rehash, Rehashes};
 use super::{secure, submission};
+use crate::auth::oauth::Authority;
 use crate::auth::{Authenticator, Recipe};
 use crate::directory::{self, Snapshot};
 use crate::dns::Resolver;
@@ -79,6 +80,8 @@ pub struct Settings {
     pub rehash: Option<Recipe>,
     /// Users who may log in as any other one; addresses in lower case.
     pub masters: Rc<[Box<str>]>,
+    /// Who judges tokens; none where none are taken.
+    pub oauth: Option<Arc<Authority>>,
     /// Wait for the next SMTP command (RFC 5321 §4.5.3.2.7).
     pub command_timeout: Duration,
     /// Wait for the next octets of a message (RFC 5321 §4.5.3.2.5).
@@ -184,6 +187,8 @@ crate::figures! {
         pub imap_logins: Counter = "pombal_imap_logins_total",
         /// IMAP logins that failed.
         pub imap_logins_failed: Counter = "pombal_imap_logins_failed_total",
+        /// Logins by token that nobody could judge at that time.
+        pub oauth_unreachable: Counter = "pombal_oauth_unreachable_total",
         /// IMAP commands.
         pub imap_commands: Counter = "pombal_imap_commands_total",
         /// Messages of which something was sent by FETCH.

@@ -5,6 +5,7 @@
 //! a machine made of files; what cannot be read is told as it is, never guessed.
 
 mod disk;
+mod oauth;
 mod system;
 mod user;
 
@@ -105,7 +106,8 @@ fn look(machine: &Machine) -> Vec<Finding> {
 }
 
 pub(super) fn run(config: Option<&Config>, json: bool, out: &mut dyn Write) -> Result<(), Failure> {
-    let findings = look(&Machine::this(config));
+    let mut findings = look(&Machine::this(config));
+    findings.extend(config.into_iter().flat_map(oauth::look));
     if json {
         show::json(&findings, out)?;
     } else {
