@@ -219,6 +219,9 @@ pub const DNS_FLIGHTS_MAX: usize = 1_024;
 pub const RECEIVE_BLOCK_OCTETS: usize = 64 << 10;
 /// Octets of the first message of a TLS client, with the heads of its records; browsers send 2 KiB.
 pub const TLS_HELLO_OCTETS_MAX: usize = 32 << 10;
+/// Octets of the records that bring one message of a handshake: the longest that rustls takes, in records
+/// of some thirty octets and more.
+pub const TLS_MESSAGE_OCTETS_MAX: usize = 128 << 10;
 /// Octets of a file with certificates or a key.
 pub const TLS_FILE_OCTETS_MAX: u64 = 1 << 20;
 /// How long a TLS handshake may take.

@@ -13,6 +13,7 @@ use super::facts::Facts;
 use super::noted::{Noted, noted};
 use crate::bytes::buffer::Buffer;
 use crate::bytes::chain::Chain;
+use crate::model::limits::TLS_MESSAGE_OCTETS_MAX;
 use rustls::crypto::SupportedKxGroup;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptError, WriteTraffic};
@@ -40,8 +41,11 @@ pub(super) struct Session {
     noted: Noted,
     /// Received and not looked at.
     pub(super) raw: Buffer,
-    /// The front of a record that is not whole, or of a message of several records.
+    /// The front of a message of several records, and of a record that is not whole.
     tail: Vec<u8>,
+    /// Octets of the first: rustls knows them by where they lie, and has opened them in place, so that
+    /// they are no records any more.
+    known: usize,
     /// Text that did not fit where it should go.
     rest: Buffer,
     /// Records to be sent.
@@ -54,17 +58,26 @@ pub(super) struct Session {
 
 /// Octets that make the last record of `octets` whole; 0 where it is.
 pub(super) fn missing(octets: &[u8]) -> usize {
-    let mut left = octets;
-    loop {
-        let Some(&[_, _, _, high, low]) = left.get(..HEAD_OCTETS) else {
-            return if left.is_empty() { 0 } else { HEAD_OCTETS - left.len() };
-        };
-        let whole = HEAD_OCTETS + usize::from(u16::from_be_bytes([high, low]));
-        match left.get(whole..) {
-            Some(next) => left = next,
-            None => return whole - left.len(),
+    match octets.get(whole(octets)..).unwrap_or_default() {
+        [] => 0,
+        [_, _, _, high, low, body @ ..] => {
+            usize::from(u16::from_be_bytes([*high, *low])) - body.len()
         }
+        head => HEAD_OCTETS - head.len(),
     }
+}
+
+/// Octets of the records at the front that are whole.
+fn whole(octets: &[u8]) -> usize {
+    let mut whole = 0;
+    while let Some(&[_, _, _, high, low]) = octets.get(whole..whole + HEAD_OCTETS) {
+        let end = whole + HEAD_OCTETS + usize::from(u16::from_be_bytes([high, low]));
+        if end > octets.len() {
+            break;
+        }
+        whole = end;
+    }
+    whole
 }
 
 /// Puts a record of rustls behind `sealed`.
@@ -128,6 +141,7 @@ impl Session {
             noted: Noted::default(),
             raw: Buffer::new(),
             tail: hello,
+            known: 0,
             rest: Buffer::new(),
             sealed: Vec::new(),
             failed: None,
@@ -206,55 +220,56 @@ impl Session {
         }
     }
 
-    /// Remembers the error, and seals the alert that goes with it.
+    /// Remembers the error. From here on rustls is not asked any more: it may know of a message whose
+    /// octets are gone.
     fn fail(&mut self, error: Error) -> Result<(), Error> {
         self.failed = Some(error.clone());
         self.raw = Buffer::new();
         self.tail = Vec::new();
-        let mut nothing = Sink { buffer: None, rest: &mut Buffer::new() };
-        // It comes to the same error once the alert is out.
-        drop(work(&mut self.tls, &mut [], &mut self.sealed, &mut nothing, &mut false));
         Err(error)
     }
 
     fn open_into(&mut self, mut buffer: Option<&mut Buffer>) -> Result<(), Error> {
-        let Session { tls, raw, tail, rest, sealed, ended, .. } = self;
+        let Session { tls, raw, tail, known, rest, sealed, ended, .. } = self;
         loop {
             let mut sink = Sink { buffer: buffer.as_deref_mut(), rest };
             if sink.is_full() {
                 return Ok(());
             }
             if !tail.is_empty() {
-                let wanted = missing(tail);
+                let wanted = match &tail[*known..] {
+                    [] => HEAD_OCTETS,
+                    fresh => missing(fresh),
+                };
                 let count = wanted.min(raw.len());
                 tail.extend_from_slice(&raw.filled()[..count]);
                 raw.consume(count);
                 if count < wanted {
                     return Ok(());
                 }
-                if missing(tail) > 0 {
+                if missing(&tail[*known..]) > 0 {
                     continue;
                 }
                 let used = work(tls, tail, sealed, &mut sink, ended)?;
                 tail.drain(..used);
+                // Where the sink is full what is left are records still.
+                *known = if sink.is_full() { 0 } else { tail.len() };
                 if tail.is_empty() {
                     *tail = Vec::new();
-                } else if let Some(&next) = raw.filled().first() {
-                    // A message of several records: those that came stay in front of the next.
-                    tail.push(next);
-                    raw.consume(1);
-                } else {
-                    return Ok(());
+                } else if *known > TLS_MESSAGE_OCTETS_MAX {
+                    return Err(Error::General("a message of too many records".into()));
                 }
             } else if raw.is_empty() {
                 return Ok(());
             } else {
+                let whole = whole(raw.filled());
                 let used = work(tls, raw.filled_mut(), sealed, &mut sink, ended)?;
                 let is_full = sink.is_full();
                 raw.consume(used);
                 if is_full {
                     return Ok(());
                 }
+                *known = whole - used;
                 tail.extend_from_slice(raw.filled());
                 raw.consume(raw.len());
             }
@@ -263,9 +278,8 @@ impl Session {
 
     /// Seals some of `text`, at least an octet if there is one.
     pub(super) fn seal(&mut self, text: &mut Chain) -> Result<(), Error> {
-        let sealed = &mut self.sealed;
         let mut piece = 0;
-        write(&mut self.tls, &mut self.tail, sealed, |traffic, sealed| {
+        self.write(|traffic, sealed| {
             let first = text.slices().find(|slice| !slice.is_empty()).unwrap_or_default();
             if first.len() >= RECORD_OCTETS_MAX || first.len() == text.len() {
                 let first = first.get(..PIECE_OCTETS).unwrap_or(first);
@@ -292,13 +306,38 @@ impl Session {
     /// Seals the word that nothing more is sent (RFC 8446 §6.1).
     pub(super) fn end(&mut self) {
         // Who is told of an error already needs no other word.
-        drop(write(&mut self.tls, &mut self.tail, &mut self.sealed, |traffic, sealed| {
+        drop(self.write(|traffic, sealed| {
             let start = sealed.len();
             sealed.resize(start + HEAD_OCTETS + 2 + RECORD_OVERHEAD_OCTETS, 0);
             let written = traffic.queue_close_notify(&mut sealed[start..]).unwrap_or(0);
             sealed.truncate(start + written);
             Ok(())
         }));
+    }
+
+    /// Brings the connection to where it may send, and calls `seal`.
+    fn write(
+        &mut self,
+        seal: impl FnOnce(&mut Traffic<'_>, &mut Vec<u8>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        if let Some(error) = self.failed.clone() {
+            return Err(error);
+        }
+        let Session { tls, tail, known, sealed, .. } = self;
+        loop {
+            // The front of a message of several records is known to rustls by where it lies.
+            let status = tls.process_tls_records(tail);
+            let discard = status.discard;
+            match status.state? {
+                ConnectionState::EncodeTlsData(data) => encode(data, sealed)?,
+                ConnectionState::TransmitTlsData(data) => data.done(),
+                ConnectionState::WriteTraffic(mut traffic) => return seal(&mut traffic, sealed),
+                ConnectionState::PeerClosed => {}
+                _ => return Err(Error::General("nothing can be sent".into())),
+            }
+            tail.drain(..discard);
+            *known = known.saturating_sub(discard);
+        }
     }
 }
 
@@ -317,7 +356,14 @@ fn work(
     loop {
         let status = tls.process_tls_records(&mut input[used..]);
         let mut discard = status.discard;
-        let goes_on = match status.state? {
+        let state = match status.state {
+            Ok(state) => state,
+            Err(error) => {
+                alert(tls, &mut input[used + discard..], sealed);
+                return Err(error);
+            }
+        };
+        let goes_on = match state {
             ConnectionState::EncodeTlsData(data) => {
                 encode(data, sealed)?;
                 true
@@ -350,24 +396,38 @@ fn work(
     }
 }
 
-/// Brings the connection to where it may send, and calls `seal`.
-fn write(
-    tls: &mut UnbufferedServerConnection,
-    tail: &mut Vec<u8>,
-    sealed: &mut Vec<u8>,
-    seal: impl FnOnce(&mut Traffic<'_>, &mut Vec<u8>) -> Result<(), Error>,
-) -> Result<(), Error> {
+/// Seals what is to be said of an error. `input` is what lay behind the message that was wrong: rustls
+/// may have found another one in it, and looks for it there.
+fn alert(tls: &mut UnbufferedServerConnection, input: &mut [u8], sealed: &mut Vec<u8>) {
+    let mut used = 0;
     loop {
-        // The front of a message of several records is known to rustls by where it lies.
-        let status = tls.process_tls_records(tail);
-        let discard = status.discard;
-        match status.state? {
-            ConnectionState::EncodeTlsData(data) => encode(data, sealed)?,
-            ConnectionState::TransmitTlsData(data) => data.done(),
-            ConnectionState::WriteTraffic(mut traffic) => return seal(&mut traffic, sealed),
-            ConnectionState::PeerClosed => {}
-            _ => return Err(Error::General("nothing can be sent".into())),
+        let start = sealed.len();
+        let status = tls.process_tls_records(&mut input[used..]);
+        used += status.discard;
+        match status.state {
+            Ok(ConnectionState::EncodeTlsData(data)) => {
+                // The alert is the last. Asked again, rustls would come to the same error, and panic
+                // since it has been told already.
+                if encode(data, sealed).is_err() || is_alert(&sealed[start..]) {
+                    return;
+                }
+            }
+            Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+            _ => return,
         }
-        tail.drain(..discard);
+    }
+}
+
+/// Whether this record is an alert: by its type, or in TLS 1.3, which hides that, by being shorter than
+/// any message of a handshake (RFC 8446 §5.2).
+fn is_alert(record: &[u8]) -> bool {
+    const ALERT: u8 = 21;
+    const HIDDEN: u8 = 23;
+    // Level and description, the type, and the tag of all suites that are spoken here.
+    const HIDDEN_OCTETS: usize = HEAD_OCTETS + 2 + 1 + 16;
+    match record.first() {
+        Some(&ALERT) => true,
+        Some(&HIDDEN) => record.len() == HIDDEN_OCTETS,
+        _ => false,
     }
 }

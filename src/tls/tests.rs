@@ -407,6 +407,64 @@ fn refuses_what_is_no_handshake() {
     }
 }
 
+/// The message behind one that ended it all is looked at no more, wherever it lies.
+#[test]
+fn refuses_messages_behind_one_that_is_wrong() {
+    let server = Server::new(&[HOST]);
+    let exchange: &[u8] = &[16, 0, 0, 2, 1, 0];
+    let finished: &[u8] = &[20, 0, 0, 0];
+    let octet_by_octet = [vec![vec![16, 0, 255, 0]], vec![vec![0]; 30_000]].concat();
+    for cuts in [0, 500_000] {
+        for (flight, want) in [
+            (vec![[exchange, finished].concat()], "InvalidKeyShare"),
+            (vec![exchange.to_vec(), finished.to_vec()], "InvalidKeyShare"),
+            (vec![[finished, exchange, finished].concat()], "unexpected handshake message"),
+            (vec![exchange[..3].to_vec(), [&exchange[3..], finished].concat()], "InvalidKeyShare"),
+            (vec![exchange[..3].to_vec(), vec![0; 200]], "corrupt message"),
+            (octet_by_octet.clone(), "too many records"),
+        ] {
+            let config = Arc::new(server.client(&TLS12));
+            let sim = Sim::new(1, Faults { cuts, ..Faults::none() });
+            let env = sim.env(0);
+            sim.run_until(async {
+                let (near, far) = pair(&env).await;
+                let mut client = Client::new(&config, HOST, near);
+                let attack = async {
+                    client.turn(false).await.unwrap();
+                    client.conn.read(&mut client.buffer, Mono::NEVER).await.unwrap();
+                    let mut chain = Chain::new();
+                    for message in &flight {
+                        chain.put(&[22, 3, 3, 0, u8::try_from(message.len()).unwrap()]);
+                        chain.put(message);
+                    }
+                    // It may be hung up on before all is sent.
+                    drop(client.conn.write(&mut chain, Mono::NEVER).await);
+                    // The last record is the alert.
+                    let mut heard = Vec::new();
+                    while client
+                        .conn
+                        .read(&mut client.buffer, Mono::NEVER)
+                        .await
+                        .is_ok_and(|count| count > 0)
+                    {
+                        heard = client.buffer.filled().to_vec();
+                        client.buffer.consume(client.buffer.len());
+                    }
+                    heard
+                };
+                let (heard, shaken) = zip(attack, server.accept(&env, far)).await;
+                let failure = shaken.err().expect("that is no handshake").to_string();
+                assert!(failure.contains(want), "{failure}, not {want}");
+                // rustls has no alert for the former, and does not know of the latter.
+                let is_told = heard.windows(3).any(|octets| octets == [21, 3, 3]);
+                let is_quiet = ["corrupt message", "too many records"].contains(&want);
+                assert!(is_told || is_quiet, "{want}");
+            })
+            .unwrap();
+        }
+    }
+}
+
 /// Whatever a stranger puts into the stream, the session ends with an error and keeps nothing of it.
 #[test]
 fn refuses_records_that_were_changed() {
