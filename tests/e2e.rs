@@ -18,6 +18,9 @@ mod acme;
 #[path = "e2e/client.rs"]
 mod client;
 #[cfg(test)]
+#[path = "e2e/client_certificates.rs"]
+mod client_certificates;
+#[cfg(test)]
 #[path = "e2e/clients.rs"]
 mod clients;
 #[cfg(test)]

@@ -1,11 +1,13 @@
 //! The certificates that the file names, read and checked: what is wrong is said with the file it is
 //! in.
 
-use super::{Certificate, DomainPattern, Mistake, Tls};
+use super::{Certificate, Clients, DomainPattern, Mistake, Tls};
 use crate::model::limits::TLS_FILE_OCTETS_MAX;
-use crate::tls::{Fault, For, Identity, Names};
+use crate::tls::{Authorities, Fault, For, Identity, Names};
 use std::path::Path;
 use x509_parser::time::ASN1Time;
+
+const TIMELY: &str = "a certificate that is good now";
 
 /// Certificates as they are in their files.
 #[derive(Debug, Default)]
@@ -13,6 +15,8 @@ pub struct Found {
     pub names: Names,
     /// Whether one of them is for clients that name nobody else.
     pub has_default: bool,
+    /// Who signs for clients.
+    pub authorities: Option<Authorities>,
     /// Good, but not now: those that are over, or are to come.
     pub untimely: Vec<Mistake>,
 }
@@ -36,7 +40,34 @@ pub fn read(tls: &Tls) -> Result<Found, Vec<Mistake>> {
             Err(mistake) => mistakes.push(mistake),
         }
     }
+    match tls.clients.as_ref().map(authorities).transpose() {
+        Ok(authorities) => {
+            let over = tls.clients.as_ref().zip(authorities.as_ref());
+            let over = over.and_then(|(clients, authorities)| {
+                past(authorities.until(), &clients.authorities, now)
+            });
+            found.untimely.extend(over);
+            found.authorities = authorities;
+        }
+        Err(mistake) => mistakes.push(mistake),
+    }
     if mistakes.is_empty() { Ok(found) } else { Err(mistakes) }
+}
+
+/// Reads who signs for clients, and what was revoked.
+fn authorities(clients: &Clients) -> Result<Authorities, Mistake> {
+    let Clients { authorities, revoked, .. } = clients;
+    let signers = octets(authorities)?;
+    let lists = revoked.as_deref().map(octets).transpose()?;
+    Authorities::from_pem(&signers, lists.as_deref()).map_err(|fault| match revoked {
+        Some(file) if fault.is_about_revoked() => {
+            mistake(file, fault.to_string(), "lists of revoked certificates in PEM form")
+        }
+        _ => {
+            let allowed = "certificates of those who sign for clients, in PEM form";
+            mistake(authorities, fault.to_string(), allowed)
+        }
+    })
 }
 
 fn to_name(pattern: &DomainPattern) -> String {
@@ -62,7 +93,7 @@ fn identity(files: &Certificate) -> Result<Identity, Mistake> {
             Fault::NoKey | Fault::Key(_) => {
                 "an ECDSA (P-256, P-384), Ed25519 or RSA key in PEM form, not encrypted".into()
             }
-            Fault::NoCertificate | Fault::Certificate(_) => {
+            Fault::NoCertificate | Fault::Certificate(_) | Fault::NoRevoked | Fault::Revoked(_) => {
                 "the server's certificate in PEM form, and behind it those that signed it".into()
             }
         };
@@ -86,17 +117,17 @@ fn mistake(path: &Path, what: String, allowed: &str) -> Mistake {
 
 fn untimely(identity: &Identity, path: &Path, now: i64) -> Option<Mistake> {
     let (from, until) = identity.valid();
-    let day = |seconds: i64| {
-        ASN1Time::from_timestamp(seconds)
-            .map_or_else(|_| seconds.to_string(), |time| time.to_string())
-    };
-    if now > until {
-        let what = format!("the certificate has expired: it was good until {}", day(until));
-        return Some(mistake(path, what, "a certificate that is good now"));
-    }
-    if now < from {
+    past(until, path, now).or_else(|| {
         let what = format!("the certificate is not good yet: it will be from {}", day(from));
-        return Some(mistake(path, what, "a certificate that is good now"));
-    }
-    None
+        (now < from).then(|| mistake(path, what, TIMELY))
+    })
+}
+
+fn past(until: i64, path: &Path, now: i64) -> Option<Mistake> {
+    let what = || format!("the certificate has expired: it was good until {}", day(until));
+    (now > until).then(|| mistake(path, what(), TIMELY))
+}
+
+fn day(seconds: i64) -> String {
+    ASN1Time::from_timestamp(seconds).map_or_else(|_| seconds.to_string(), |time| time.to_string())
 }

@@ -15,6 +15,7 @@ mod reader;
 mod sections;
 #[cfg(test)]
 mod tests;
+mod tls;
 pub mod units;
 
 pub use names::{DomainPattern, HostName, Mailbox, RelayHost};
@@ -29,7 +30,9 @@ use crate::policy::Checks;
 use crate::policy::dns_list::List;
 use crate::proto::sasl::Mechanisms;
 use crate::server::imap;
+use crate::server::listener::Protocol;
 use crate::server::submission;
+use crate::tls::NameField;
 use crate::wire::imap::capability::Capabilities;
 use std::net::SocketAddr;
 use std::num::{NonZeroU16, NonZeroU32};
@@ -119,6 +122,23 @@ pub struct Tls {
     pub handshake_timeout: Duration,
     /// Threads that sign with RSA keys, beside the shards.
     pub signing_threads: u16,
+    /// None: clients are not asked for a certificate.
+    pub clients: Option<Clients>,
+}
+
+/// Certificates of clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Clients {
+    /// Who signs them: PEM.
+    pub authorities: PathBuf,
+    /// What they have revoked: PEM.
+    pub revoked: Option<PathBuf>,
+    /// Where in them the name of the user stands.
+    pub name_field: NameField,
+    /// Where clients are asked.
+    pub asked: Vec<Protocol>,
+    /// Where nobody gets in without; all of them are in `asked`.
+    pub required: Vec<Protocol>,
 }
 
 /// Certificates that an authority hands out by itself (RFC 8555).
@@ -483,6 +503,13 @@ pub fn fuzz_config(data: &[u8]) {
     }
 }
 
+impl Clients {
+    /// What says which certificates are good.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        std::iter::once(self.authorities.as_path()).chain(self.revoked.as_deref())
+    }
+}
+
 impl Config {
     /// The embedded defaults, changed for a small server on free loopback ports that leaves
     /// nothing outside `data_dir`: for `demo` and for tests.
@@ -514,7 +541,8 @@ impl Config {
         let tls = &self.tls;
         let all = tls.default.iter().chain(tls.sni.iter().map(|(_, one)| one));
         let vouching = self.acme.iter().filter_map(|acme| acme.ca_file.as_deref());
-        all.flat_map(|one| [one.certificate.as_path(), one.key.as_path()])
+        let own = all.flat_map(|one| [one.certificate.as_path(), one.key.as_path()]);
+        own.chain(tls.clients.iter().flat_map(Clients::files))
             .chain(vouching)
             .chain(self.auth.oauth.iter().flat_map(OAuth::files))
     }

@@ -4,10 +4,11 @@ use super::names::{DomainPattern, HostName, Mailbox, RelayHost};
 use super::oauth::oauth;
 use super::protect;
 use super::reader::{Mistake, Reader, Section};
+use super::tls;
 use super::units::{show_size, show_time, time};
 use super::{
-    Acme, Auth, Certificate, Config, Directory, Dns, Imap, Limits, Listen, Loaded, Log, LogFormat,
-    Pop3, Queue, Route, Sandbox, Shards, Smtp, Store, Submission, Tls,
+    Acme, Auth, Config, Directory, Dns, Imap, Limits, Listen, Loaded, Log, LogFormat, Pop3, Queue,
+    Route, Sandbox, Shards, Smtp, Store, Submission,
 };
 use crate::acme::Challenge;
 use crate::model::address::Address;
@@ -74,7 +75,7 @@ fn root(mut top: Section<'_, '_, '_>) -> Config {
         user,
         sandbox,
         listen: listen(top.section("listen")),
-        tls: tls(top.section("tls")),
+        tls: tls::tls(top.section("tls")),
         auth: auth(top.section("auth")),
         directory: directory(top.section("directory")),
         smtp: smtp(top.section("smtp")),
@@ -230,42 +231,6 @@ fn listen(mut section: Section<'_, '_, '_>) -> Listen {
 
 fn take_unbuilt(section: &mut Section<'_, '_, '_>, name: &'static str) -> bool {
     section.sockets(name, None).is_some_and(|addresses| !addresses.is_empty())
-}
-
-fn tls(mut section: Section<'_, '_, '_>) -> Tls {
-    let default = certificate(&mut section);
-    let sni = section.sections("sni", |mut entry| {
-        let allowed = "a domain or \"*.domain\"";
-        let name = entry.word("name", None, allowed, DomainPattern::parse, |_| String::new());
-        let certificate = certificate(&mut entry);
-        let whole = name.zip(certificate);
-        entry.end();
-        whole
-    });
-    let starttls = section.flag("starttls", true);
-    let handshake_timeout =
-        section.time("handshake_timeout", limits::TLS_HANDSHAKE_TIMEOUT, SECOND..=DAY);
-    let signing_threads = section.count("signing_threads", limits::TLS_SIGNING_THREADS, 1..=256);
-    section.end();
-    Tls { default, sni, starttls, handshake_timeout, signing_threads }
-}
-
-fn certificate(section: &mut Section<'_, '_, '_>) -> Option<Certificate> {
-    let certificate = path(section, "certificate", None);
-    let key = path(section, "key", None);
-    let lonely = match (&certificate, &key) {
-        (Some(_), None) => section.span("certificate"),
-        (None, Some(_)) => section.span("key"),
-        _ => None,
-    };
-    if let Some(span) = lonely {
-        section.reader.mistake(
-            &span,
-            "a certificate without its key, or the other way round",
-            "both",
-        );
-    }
-    certificate.zip(key).map(|(certificate, key)| Certificate { certificate, key })
 }
 
 fn auth(mut section: Section<'_, '_, '_>) -> Auth {

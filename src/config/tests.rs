@@ -239,6 +239,32 @@ fn refuses_lmtp_on_the_port_of_smtp() {
 }
 
 #[test]
+fn asks_for_certificates_where_users_log_in() {
+    let tls = |text: &str| parse("a", &format!("[tls]\n{text}")).unwrap().config.tls;
+    assert_eq!(tls("client_listeners = [\"imap\"]").clients, None);
+    let clients = tls("client_ca = \"ca.pem\"").clients.unwrap();
+    assert_eq!(clients.asked, [Protocol::Submission, Protocol::Pop3, Protocol::Imap]);
+    assert!(clients.required.is_empty());
+    let all = "client_ca = \"ca.pem\"\nclient_crl = \"crl.pem\"\nclient_name = \"subject-cn\"\n\
+               client_listeners = [\"imap\", \"pop3\"]\nclient_required = [\"imap\"]";
+    let clients = tls(all).clients.unwrap();
+    assert_eq!(clients.name_field, NameField::SubjectCn);
+    assert_eq!(clients.required, [Protocol::Imap]);
+    let files: Vec<&Path> = clients.files().collect();
+    assert_eq!(files, [Path::new("ca.pem"), Path::new("crl.pem")]);
+    check(
+        "[tls]\nclient_crl = \"crl.pem\"\nclient_required = [\"imap\"]\nclient_name = \"uid\"\n\
+         client_listeners = [\"smtp\", \"pop3\"]\n",
+        &expect![[r#"
+            pombal.toml:2:14: `tls.client_crl` without `tls.client_ca`; allowed: both
+            pombal.toml:3:19: `tls.client_required` names a listener that `tls.client_listeners` does not; allowed: listeners that are in both
+            pombal.toml:3:19: `tls.client_required` without `tls.client_ca`; allowed: both
+            pombal.toml:4:15: `tls.client_name` cannot be "uid"; allowed: one of "san-email", "subject-cn", "subject-email"
+            pombal.toml:5:21: `tls.client_listeners`: "smtp" is no listener where users log in; allowed: a list of submission, pop3, imap"#]],
+    );
+}
+
+#[test]
 fn the_embedded_defaults_listen_on_the_usual_ports() {
     let config = parse(EMBEDDED_NAME, EMBEDDED).expect("the embedded defaults are right").config;
     let Listen { smtp, lmtp, submission, pop3, .. } = &config.listen;

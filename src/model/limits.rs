@@ -222,6 +222,9 @@ pub const TLS_HELLO_OCTETS_MAX: usize = 32 << 10;
 /// Octets of the records that bring one message of a handshake: the longest that rustls takes, in records
 /// of some thirty octets and more.
 pub const TLS_MESSAGE_OCTETS_MAX: usize = 128 << 10;
+/// Octets of what is in a ticket, the certificates of the client among it: so much below the last that
+/// a client can bring it back.
+pub const TLS_TICKET_OCTETS_MAX: usize = 16 << 10;
 /// Octets of a file with certificates or a key.
 pub const TLS_FILE_OCTETS_MAX: u64 = 1 << 20;
 /// How long a TLS handshake may take.

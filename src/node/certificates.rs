@@ -9,7 +9,7 @@
 
 use crate::acme::Files;
 use crate::config::certificates::{self, Found};
-use crate::config::{Config, Mistake};
+use crate::config::{Clients, Config, Mistake};
 use crate::probe::event::{Level, event};
 use crate::tls::{Context, For, Identity, Names};
 use rcgen::{CertificateParams, DnType, KeyPair};
@@ -37,13 +37,13 @@ impl Certificates {
             let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
             lines.join("\n")
         })?;
-        let Found { mut names, has_default, untimely } = found;
+        let Found { mut names, has_default, authorities, untimely } = found;
         untimely.iter().for_each(tell_untimely);
         let has_default = handed_out(config, &mut names, has_default) || has_default;
         if !has_default {
             names.add(For::Anybody, self_signed(config)?);
         }
-        let context = Context::new(names).map_err(|error| error.to_string())?;
+        let context = Context::new(names, authorities).map_err(|error| error.to_string())?;
         Ok(Certificates { context: Arc::new(context), marks })
     }
 
@@ -81,7 +81,8 @@ fn marks(config: &Config) -> Marks {
     let tls = &config.tls;
     let all = tls.default.iter().chain(tls.sni.iter().map(|(_, one)| one));
     let named = all.flat_map(|one| [one.certificate.clone(), one.key.clone()]);
-    let files = named.chain(handed_out_file(config));
+    let signers = tls.clients.iter().flat_map(Clients::files).map(Path::to_owned);
+    let files = named.chain(signers).chain(handed_out_file(config));
     let mark = |path: &Path| {
         let metadata = fs::metadata(path).ok()?;
         Some((metadata.mtime(), metadata.mtime_nsec(), metadata.ino()))

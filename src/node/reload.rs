@@ -9,7 +9,7 @@ use super::shard::Plan;
 use crate::config::{Config, Loaded, Setting};
 
 /// Sections and keys that are taken over; what stands in [`STAY`] is not.
-const TAKEN: [&str; 20] = [
+const TAKEN: [&str; 21] = [
     "hostname",
     "auth.allow_plaintext",
     "auth.mechanisms",
@@ -19,6 +19,7 @@ const TAKEN: [&str; 20] = [
     "tls.key",
     "tls.sni",
     "tls.starttls",
+    "tls.client_",
     "directory.",
     "smtp.",
     "protect.",
@@ -112,6 +113,7 @@ fn with(old: &Config, new: &Config) -> Config {
     config.tls.default.clone_from(&new.tls.default);
     config.tls.sni.clone_from(&new.tls.sni);
     config.tls.starttls = new.tls.starttls;
+    config.tls.clients.clone_from(&new.tls.clients);
     config.directory = new.directory.clone();
     config.smtp = new.smtp.clone();
     config.smtp.max_message_size = old.smtp.max_message_size;

@@ -6,7 +6,7 @@ use crate::auth::oauth::Authority;
 use crate::auth::{self, Authenticator, Free, Pool, Recipe, Throttle};
 use crate::concierge::dns::{Failed, Found};
 use crate::concierge::{self, Busy, Lost};
-use crate::config::Config;
+use crate::config::{Config, Tls};
 use crate::directory::{self, Ledger};
 use crate::dns::{self, Asked};
 use crate::env::Env;
@@ -23,12 +23,13 @@ use crate::queue::Spool;
 use crate::server::draft::Room;
 use crate::server::flag::Flag;
 use crate::server::guard::Guard;
+use crate::server::listener::Protocol;
 use crate::server::rehash::Rehashes;
 use crate::server::shard::{Call, Figures, MeshPeers, Settings, Shard};
 use crate::server::{imap, secure};
 use crate::store::record::kind;
 use crate::store::{Identity, Log, Machine, OpenError, Registry, Report};
-use crate::tls::{Aside, Context};
+use crate::tls::{Aside, Asking, Context};
 use futures_lite::future::or;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -109,23 +110,27 @@ impl Plan {
         let config = &self.config;
         let shards = usize::from(self.shards);
         let share = |count: u32| usize::try_from(count).unwrap_or(usize::MAX).div_ceil(shards);
-        let policy = Policy {
+        let policy = |protocol| Policy {
             mechanisms: usable(config.auth.mechanisms, self.oauth.is_some()),
             plaintext: config.auth.allow_plaintext,
+            // Who need not show a certificate in clear has to encrypt, and show it.
+            encrypted_only: asking(&config.tls, protocol) == Asking::Required,
         };
         Settings {
-            smtp: Rc::new(self.smtp(smtp::Service::Mx, policy)),
-            lmtp: Rc::new(self.smtp(smtp::Service::Lmtp, policy)),
-            submissions: Rc::new(self.smtp(smtp::Service::Submission, policy)),
+            smtp: Rc::new(self.smtp(smtp::Service::Mx, policy(Protocol::Smtp))),
+            lmtp: Rc::new(self.smtp(smtp::Service::Lmtp, policy(Protocol::Lmtp))),
+            submissions: Rc::new(
+                self.smtp(smtp::Service::Submission, policy(Protocol::Submission)),
+            ),
             submission: config.submission.policy.clone(),
             pop3: pop3::Settings {
-                auth: policy,
+                auth: policy(Protocol::Pop3),
                 stls: self.offers_tls(),
                 errors_max: config.pop3.max_errors,
                 logins_failed_max: config.pop3.max_failed_logins,
             },
             imap: imap::Settings {
-                auth: policy,
+                auth: policy(Protocol::Imap),
                 starttls: self.offers_tls(),
                 idle_timeout: config.imap.idle_timeout,
                 idle_keepalive: Some(config.imap.idle_keepalive).filter(|pause| !pause.is_zero()),
@@ -221,10 +226,13 @@ impl Plan {
 
     fn secure(&self) -> Option<secure::Settings> {
         let (context, signing) = self.tls.as_ref()?;
+        let tls = self.config.tls.clone();
         Some(secure::Settings {
             context: Arc::clone(context),
             aside: aside(signing.clone()),
-            timeout: self.config.tls.handshake_timeout,
+            timeout: tls.handshake_timeout,
+            name_field: tls.clients.as_ref().map(|one| one.name_field).unwrap_or_default(),
+            asking: Rc::new(move |protocol| asking(&tls, protocol)),
         })
     }
 
@@ -288,6 +296,18 @@ impl Plan {
 
 fn failed(why: &str) -> Result<Found, Failed> {
     Err(Failed(why.into()))
+}
+
+/// Whether clients of this protocol are asked for a certificate.
+fn asking(tls: &Tls, protocol: Protocol) -> Asking {
+    let Some(clients) = &tls.clients else { return Asking::No };
+    if clients.required.contains(&protocol) {
+        Asking::Required
+    } else if clients.asked.contains(&protocol) {
+        Asking::Optional
+    } else {
+        Asking::No
+    }
 }
 
 /// Has steps of handshakes done by these threads.

@@ -214,7 +214,7 @@ fn admit<E: Env>(shard: &Rc<Shard<E>>, conn: E::Conn, service: Service) {
             }
         }
         Ok(admitted) if encrypted => shard.env.spawn(async move {
-            if let Some(conn) = secure(&owned, conn, protocol.name()).await {
+            if let Some(conn) = secure(&owned, conn, protocol).await {
                 begin(&owned, conn, protocol, admitted);
             }
         }),

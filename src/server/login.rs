@@ -194,13 +194,13 @@ impl<E: Env> Shard<E> {
         let snapshot = self.directory();
         let settings = self.settings();
         let names = &settings.directory;
+        let env = self.env.clone();
+        let sleep = async move |pause| env.sleep(pause).await;
+        let (now, peer) = (self.env.now(), door.peer);
         match claim {
-            Claim::Password(shown) => self.check_password(door.peer, shown).await,
+            Claim::Password(shown) => self.check_password(peer, shown).await,
             Claim::Proof { user, keys, is_right, .. } => {
-                let env = self.env.clone();
-                let sleep = async move |pause| env.sleep(pause).await;
-                let proof = Proof { user, is_right: *is_right, peer: door.peer };
-                let now = self.env.now();
+                let proof = Proof { user, is_right: *is_right, peer };
                 let proved = self.authenticator.prove(&snapshot, names, proof, now, sleep).await;
                 // A client may take its time between the keys and the proof.
                 let snapshot = self.directory();
@@ -213,7 +213,16 @@ impl<E: Env> Shard<E> {
                     proved => proved,
                 }
             }
-            Claim::Certificate { user, .. } => self.authenticator.known(&snapshot, names, user),
+            // TLS has seen the proof: what is left are the pauses.
+            Claim::Certificate { user, .. } => {
+                let proof = Proof { user, is_right: true, peer };
+                let proved = self.authenticator.prove(&snapshot, names, proof, now, sleep).await;
+                match proved {
+                    // He may be gone by the end of one.
+                    Verdict::Account(_) => self.authenticator.known(&self.directory(), names, user),
+                    proved => proved,
+                }
+            }
         }
     }
 

@@ -4,7 +4,7 @@
 //! crosses cores: the connection, the machine and what was received behind the login go there as
 //! one message.
 
-use super::listener::Admitted;
+use super::listener::{Admitted, Protocol};
 use super::login::{Attempt, Door, Heard, Login};
 use super::pace::Coming;
 use super::secure::{channel, secure, version};
@@ -144,7 +144,8 @@ impl<E: Env> Driver<E> {
     /// Takes in what is to be known of a connection before anything is said on it.
     fn meet(&mut self, conn: &Stream<E>) {
         self.tls = conn.facts().cloned();
-        self.session.secure(&channel(conn));
+        let channel = channel(&self.shard, conn);
+        self.session.secure(&channel);
     }
 
     async fn run(mut self: Box<Self>, mut conn: Stream<E>) {
@@ -157,7 +158,7 @@ impl<E: Env> Driver<E> {
                         break "lost";
                     }
                     let Driver { shard, peer, .. } = *self;
-                    let shaken = Box::pin(secure(&shard, conn, "pop3")).await;
+                    let shaken = Box::pin(secure(&shard, conn, Protocol::Pop3)).await;
                     let Some(shaken) = shaken else { return };
                     conn = shaken;
                     // All that was said in clear is forgotten, and all that follows it.

@@ -1,11 +1,17 @@
-//! Handshakes of sessions: bounded in time, counted, told.
+//! Handshakes of sessions: bounded in time, counted, told; and whose certificate a client has shown.
+//!
+//! A certificate that does not hold, or names nobody who may log in, is told of and counts for nothing:
+//! the session goes on as one without (docs/decisions/0018).
 
+use super::listener::Protocol;
 use super::shard::Shard;
 use crate::env::{Conn as _, Env};
 use crate::model::channel::{Binding, Channel};
 use crate::probe::event::{Level, Value, event};
-use crate::tls::{Aside, Context, Facts, Stream};
+use crate::proto::sasl::prepare;
+use crate::tls::{Aside, Asking, Client, Context, Facts, NameField, Stream, Terms};
 use futures_lite::future::or;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,14 +24,56 @@ pub struct Settings {
     pub aside: Rc<Aside>,
     /// How long a handshake may take.
     pub timeout: Duration,
+    /// Whose clients are asked for a certificate.
+    pub asking: Rc<dyn Fn(Protocol) -> Asking>,
+    /// Where in it the name of a user stands.
+    pub name_field: NameField,
 }
 
 /// What the protocol's machine is told of a connection.
-pub(super) fn channel<E: Env>(conn: &Stream<E>) -> Channel {
+pub(super) fn channel<E: Env>(shard: &Shard<E>, conn: &Stream<E>) -> Channel {
     let Some(facts) = conn.facts() else { return Channel::default() };
     let end_point = facts.server_end_point().map(Into::into);
     let binding = Binding { exporter: facts.exporter(), end_point };
-    Channel { encrypted: true, binding, certificate: None }
+    let certificate = facts.client().and_then(|client| owner(shard, client));
+    Channel { encrypted: true, binding, certificate }
+}
+
+/// The user to whom this certificate belongs: the first of its names that is one of a user who may log
+/// in.
+fn owner<E: Env>(shard: &Shard<E>, client: &Client) -> Option<Box<str>> {
+    let (snapshot, settings) = (shard.directory(), shard.settings());
+    let field = settings.tls.as_ref()?.name_field;
+    let names = client.names(field);
+    let mut prepared = names.iter().filter_map(|name| prepare(name.as_bytes()).ok());
+    let user = prepared.find(|name| {
+        let user = snapshot.login(name, &settings.directory);
+        user.is_some_and(|user| user.enabled)
+    });
+    Some(snapshot.login_name(&user?, &settings.directory).into())
+}
+
+/// Tells and counts what a client has shown.
+fn tell_client<E: Env>(shard: &Shard<E>, peer: IpAddr, protocol: &str, client: &Client) {
+    let owner = owner(shard, client);
+    let subject = client.subject();
+    let (level, name, last) = if let Some(user) = &owner {
+        shard.figures.clients_known.one();
+        (Level::Debug, "client_certificate", ("user", (&**user).into()))
+    } else {
+        shard.figures.clients_unknown.one();
+        let why = client
+            .fault()
+            .map_or("it names no user who may log in".into(), |fault| Value::Shown(fault));
+        (Level::Info, "client_certificate_refused", ("why", why))
+    };
+    let fields = [
+        ("protocol", protocol.into()),
+        ("peer", Value::Shown(&peer)),
+        ("subject", subject.as_str().into()),
+        last,
+    ];
+    event(level, name, &fields);
 }
 
 /// The version of TLS, for the log; empty in clear.
@@ -37,13 +85,16 @@ pub(super) fn version(facts: Option<&Arc<Facts>>) -> &'static str {
 pub(super) async fn secure<E: Env>(
     shard: &Shard<E>,
     conn: Stream<E>,
-    protocol: &'static str,
+    protocol: Protocol,
 ) -> Option<Stream<E>> {
     let settings = shard.settings().tls.clone()?;
-    let Settings { context, aside, timeout, .. } = &settings;
+    let Settings { context, aside, timeout, asking, .. } = &settings;
     let peer = conn.peer().ip();
     let deadline = shard.env.now().after(*timeout);
-    let shaking = Box::pin(conn.secure(&shard.env, context, &**aside, protocol, deadline));
+    let asking = asking(protocol);
+    let protocol = protocol.name();
+    let terms = Terms { context, aside: &**aside, protocol, asking };
+    let shaking = Box::pin(conn.secure(&shard.env, terms, deadline));
     let draining = async {
         shard.draining.wait().await;
         None
@@ -67,6 +118,9 @@ pub(super) async fn secure<E: Env>(
                     ("name", facts.name().unwrap_or_default().into()),
                 ];
                 event(Level::Debug, "tls", &fields);
+                if let Some(client) = facts.client() {
+                    tell_client(shard, peer, protocol, client);
+                }
             }
             Some(conn)
         }

@@ -149,6 +149,10 @@ crate::figures! {
         pub tls_1_2: Counter = "pombal_tls_1_2_handshakes_total",
         /// Of these, those that went on with an earlier session.
         pub tls_resumed: Counter = "pombal_tls_resumed_total",
+        /// Certificates of clients that name a user.
+        pub clients_known: Counter = "pombal_tls_client_certificates_total",
+        /// Certificates of clients that do not hold, or name nobody.
+        pub clients_unknown: Counter = "pombal_tls_client_certificates_refused_total",
         /// Handshakes that failed.
         pub tls_failed: Counter = "pombal_tls_handshakes_failed_total",
         /// Messages that were answered with 250.

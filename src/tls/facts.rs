@@ -1,5 +1,6 @@
 //! What both ends of an encrypted connection know, for trace lines, logs and channel bindings.
 
+use super::client::Client;
 use super::identity::Identity;
 use super::noted::Secret;
 use ring::{digest, hmac};
@@ -21,7 +22,7 @@ pub struct Facts {
     pub(super) name: Option<Box<str>>,
     pub(super) alpn: Option<Box<str>>,
     pub(super) identity: Arc<Identity>,
-    pub(super) client: Option<Box<[u8]>>,
+    pub(super) client: Option<Box<Client>>,
     pub(super) exporter: Option<Secret>,
 }
 
@@ -66,8 +67,9 @@ impl Facts {
         self.alpn.as_deref()
     }
 
-    /// The certificate that the client showed, and that was found good: DER.
-    pub fn client_certificate(&self) -> Option<&[u8]> {
+    /// The certificate that the client showed, and holds the key of; whether it is good for anything
+    /// it says itself. Only where clients are asked.
+    pub fn client(&self) -> Option<&Client> {
         self.client.as_deref()
     }
 

@@ -8,6 +8,7 @@
 //! Until the first message is whole nothing is held but its octets; a client that does not go on
 //! costs those, and later the state of rustls, until the deadline.
 
+use super::client::Asking;
 use super::context::Context;
 use super::hello::{Hello, look};
 use super::session::Session;
@@ -72,16 +73,27 @@ pub struct Worked {
 /// Has a step done beside the shard; `None` if there is no room for it, or it panicked.
 pub type Aside = dyn Fn(Step) -> Pin<Box<dyn Future<Output = Option<Worked>>>>;
 
-/// Shakes hands as the server; `protocol` is what will be spoken.
+/// What a client is met with.
+#[derive(Clone, Copy)]
+pub struct Terms<'a> {
+    pub context: &'a Context,
+    /// Where slow signatures are made.
+    pub aside: &'a Aside,
+    /// What will be spoken.
+    pub protocol: &'a str,
+    /// Whether the client has to say who it is.
+    pub asking: Asking,
+}
+
+/// Shakes hands as the server.
 pub(super) async fn accept<E: Env>(
     env: &E,
     conn: &mut E::Conn,
-    context: &Context,
-    aside: &Aside,
-    protocol: &str,
+    terms: Terms<'_>,
     deadline: Mono,
 ) -> Result<Box<Session>, Failure> {
-    let (config, hello, is_slow) = greet::<E>(env, conn, context, protocol, deadline).await?;
+    let (config, hello, is_slow) = greet::<E>(env, conn, terms, deadline).await?;
+    let aside = terms.aside;
     let mut session = Box::new(Session::new(config, hello).map_err(Failure::Tls)?);
     loop {
         env.breathe().await;
@@ -119,10 +131,10 @@ fn work(mut session: Box<Session>) -> Worked {
 async fn greet<E: Env>(
     env: &E,
     conn: &mut E::Conn,
-    context: &Context,
-    protocol: &str,
+    terms: Terms<'_>,
     deadline: Mono,
 ) -> Result<(Arc<ServerConfig>, Vec<u8>, bool), Failure> {
+    let Terms { context, protocol, asking, .. } = terms;
     let mut hello = Vec::new();
     loop {
         let mut raw = Buffer::new();
@@ -140,7 +152,8 @@ async fn greet<E: Env>(
         match look(&hello, context.names()) {
             Hello::Partial => {}
             Hello::Whole(wants) => {
-                return Ok((context.config(protocol, &wants), hello, wants.is_slow));
+                let config = context.config(protocol, asking, &wants);
+                return Ok((config, hello, wants.is_slow));
             }
             Hello::Bad(error, alert) => {
                 let mut out = Chain::new();

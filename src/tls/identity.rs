@@ -34,12 +34,20 @@ pub enum Fault {
     Key(String),
     /// The key is another certificate's.
     Mismatch,
+    /// In the file of what was revoked there is no list.
+    NoRevoked,
+    Revoked(String),
 }
 
 impl Fault {
     /// It is about the file of the key.
     pub fn is_about_key(&self) -> bool {
         matches!(self, Fault::NoKey | Fault::Key(_) | Fault::Mismatch)
+    }
+
+    /// It is about the file of what was revoked.
+    pub fn is_about_revoked(&self) -> bool {
+        matches!(self, Fault::NoRevoked | Fault::Revoked(_))
     }
 }
 
@@ -53,6 +61,12 @@ impl fmt::Display for Fault {
             }
             Fault::Key(why) => write!(out, "this private key cannot be used: {why}"),
             Fault::Mismatch => out.write_str("the key does not belong to the certificate"),
+            Fault::NoRevoked => {
+                out.write_str("no list of revoked certificates in PEM form is in it")
+            }
+            Fault::Revoked(why) => {
+                write!(out, "this is no sound list of revoked certificates: {why}")
+            }
         }
     }
 }

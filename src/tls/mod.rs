@@ -7,7 +7,7 @@
 //! ```text
 //!   Identity   a certificate and its key        Names    which of them a client is shown
 //!   Context    what all handshakes share        Stream   one connection, in clear or encrypted
-//!   Facts      what was negotiated
+//!   Facts      what was negotiated              Client   the certificate that one showed
 //! ```
 //!
 //! Promises:
@@ -17,6 +17,7 @@
 //!
 //! Illegal: anything of mail.
 
+mod client;
 mod context;
 mod facts;
 mod handshake;
@@ -27,9 +28,10 @@ mod noted;
 mod session;
 mod stream;
 
+pub use client::{Asking, Authorities, Client, NameField};
 pub use context::Context;
 pub use facts::Facts;
-pub use handshake::{Aside, Failure, Step, Worked};
+pub use handshake::{Aside, Failure, Step, Terms, Worked};
 pub use identity::{Fault, Identity};
 pub use names::{For, Names};
 pub use stream::{Detached, Stream};

@@ -9,12 +9,14 @@
 //!                   (no whole record)
 //! ```
 
+use super::client::Authorities;
 use super::facts::Facts;
 use super::noted::{Noted, noted};
 use crate::bytes::buffer::Buffer;
 use crate::bytes::chain::Chain;
 use crate::model::limits::TLS_MESSAGE_OCTETS_MAX;
 use rustls::crypto::SupportedKxGroup;
+use rustls::pki_types::UnixTime;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptError, WriteTraffic};
 use rustls::{Error, HandshakeKind, ServerConfig};
@@ -176,8 +178,13 @@ impl Session {
         done.or_else(|error| self.fail(error))
     }
 
-    /// What was negotiated; `None` before the handshake is done.
-    pub(super) fn facts(&mut self) -> Option<Facts> {
+    /// What was negotiated; `None` before the handshake is done. `authorities`: of those that the
+    /// client was asked for.
+    pub(super) fn facts(
+        &mut self,
+        authorities: Option<&Authorities>,
+        now: UnixTime,
+    ) -> Option<Facts> {
         let Noted { identity, name, exporter } = std::mem::take(&mut self.noted);
         let suite = self.tls.negotiated_cipher_suite()?;
         let kind = self.tls.handshake_kind()?;
@@ -190,10 +197,10 @@ impl Session {
             name,
             alpn: self.tls.alpn_protocol().map(|name| String::from_utf8_lossy(name).into()),
             identity: identity?,
-            client: self
-                .tls
-                .peer_certificates()
-                .and_then(|chain| Some(chain.first()?.as_ref().into())),
+            client: authorities
+                .zip(self.tls.peer_certificates())
+                .and_then(|(authorities, chain)| authorities.judge(chain, now))
+                .map(Box::new),
             exporter,
         })
     }

@@ -1,14 +1,15 @@
 //! One connection as its driver has it: in clear, or encrypted from some moment on.
 
-use super::context::Context;
+use super::client::{Asking, Client};
 use super::facts::Facts;
-use super::handshake::{Aside, Failure, accept};
+use super::handshake::{Failure, Terms, accept};
 use super::session::Session;
 use crate::bytes::buffer::Buffer;
 use crate::bytes::chain::Chain;
 use crate::env::{Conn, Env, Presence};
-use crate::model::time::Mono;
+use crate::model::time::{Mono, Wall};
 use rustls::Error;
+use rustls::pki_types::UnixTime;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -50,31 +51,46 @@ fn to_io(error: Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
+/// What came out of a handshake; an error where the client was to show a certificate that it has not.
+fn facts(session: &mut Session, terms: Terms<'_>, now: Wall) -> Result<Facts, Failure> {
+    let now = UnixTime::since_unix_epoch(Duration::from_micros(now.0));
+    let authorities = terms.context.authorities().filter(|_| terms.asking != Asking::No);
+    let facts = session.facts(authorities, now);
+    let facts = facts.ok_or_else(|| Error::General("a handshake without a certificate".into()));
+    let facts = facts.map_err(Failure::Tls)?;
+    // rustls has looked already, but not if the session began in an earlier connection.
+    match (terms.asking, facts.client().map(Client::fault)) {
+        (Asking::Required, None) => Err(Failure::Tls(Error::NoCertificatesPresented)),
+        (Asking::Required, Some(Some(fault))) => Err(Failure::Tls(fault.clone())),
+        _ => Ok(facts),
+    }
+}
+
 impl<E: Env> Stream<E> {
     /// A connection as it was accepted: what is said goes as it is.
     pub fn plain(conn: E::Conn) -> Stream<E> {
         Stream(Kind::Plain(conn))
     }
 
-    /// Encrypts a connection that is in clear, for a client of `protocol`. What the client sent in
-    /// clear before must be forgotten by now, and nothing of ours may be unsent. After a failure the
-    /// connection is gone.
+    /// Encrypts a connection that is in clear. What the client sent in clear before must be forgotten
+    /// by now, and nothing of ours may be unsent. After a failure the connection is gone.
     pub async fn secure(
         self,
         env: &E,
-        context: &Context,
-        aside: &Aside,
-        protocol: &str,
+        terms: Terms<'_>,
         deadline: Mono,
     ) -> Result<Stream<E>, Failure> {
         let Kind::Plain(mut conn) = self.0 else {
             return Err(Failure::Tls(Error::General("it is encrypted already".into())));
         };
-        match accept(env, &mut conn, context, aside, protocol, deadline).await {
+        let shaken = match accept(env, &mut conn, terms, deadline).await {
             Ok(mut session) => {
-                let facts = session.facts().map(Arc::new).ok_or_else(|| {
-                    Failure::Tls(Error::General("a handshake without a certificate".into()))
-                })?;
+                facts(&mut session, terms, env.wall()).map(|facts| (session, Arc::new(facts)))
+            }
+            Err(failure) => Err(failure),
+        };
+        match shaken {
+            Ok((session, facts)) => {
                 let (env, sealed) = (env.clone(), Chain::new());
                 Ok(Stream(Kind::Tls(Box::new(Encrypted { env, conn, session, facts, sealed }))))
             }

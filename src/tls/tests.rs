@@ -18,6 +18,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod clients;
+
 type SimConn = <SimEnv as Env>::Conn;
 
 const HOST: &str = "mx.local.example";
@@ -33,19 +35,32 @@ fn pem(name: &str, algorithm: &'static SignatureAlgorithm) -> (String, String) {
 struct Server {
     context: Context,
     roots: Arc<RootCertStore>,
+    asking: Asking,
+    /// Its certificates, by their hosts.
+    shown: Vec<(String, (String, String))>,
 }
 
 impl Server {
     fn new(hosts: &[&str]) -> Server {
+        Server::with(hosts, None)
+    }
+
+    /// One that knows who signs for clients.
+    fn with(hosts: &[&str], authorities: Option<Authorities>) -> Server {
+        let pair = |host: &&str| ((*host).to_owned(), pem(host, &PKCS_ED25519));
+        Server::showing(hosts.iter().map(pair).collect(), authorities)
+    }
+
+    fn showing(shown: Vec<(String, (String, String))>, authorities: Option<Authorities>) -> Server {
         let mut names = Names::default();
         let mut roots = RootCertStore::empty();
-        for (index, host) in hosts.iter().enumerate() {
-            let (chain, key) = pem(host, &PKCS_ED25519);
+        for (index, (host, (chain, key))) in shown.iter().enumerate() {
             let whom = if index == 0 { For::Anybody } else { For::Name(host) };
             names.add(whom, Identity::from_pem(chain.as_bytes(), key.as_bytes()).unwrap());
             roots.add(CertificateDer::from_pem_slice(chain.as_bytes()).unwrap()).unwrap();
         }
-        Server { context: Context::new(names).unwrap(), roots: Arc::new(roots) }
+        let context = Context::new(names, authorities).unwrap();
+        Server { context, roots: Arc::new(roots), asking: Asking::No, shown }
     }
 
     fn client(&self, version: &'static SupportedProtocolVersion) -> ClientConfig {
@@ -60,7 +75,9 @@ impl Server {
     async fn accept(&self, env: &SimEnv, conn: SimConn) -> Result<Stream<SimEnv>, Failure> {
         let aside: &Aside = &|step| Box::pin(async { Some(step()) });
         let deadline = env.now().after(Duration::from_mins(1));
-        Stream::plain(conn).secure(env, &self.context, aside, "imap", deadline).await
+        let Server { context, asking, .. } = self;
+        let terms = Terms { context, aside, protocol: "imap", asking: *asking };
+        Stream::plain(conn).secure(env, terms, deadline).await
     }
 }
 

@@ -1,10 +1,12 @@
 //! Clients that others wrote, each in a script of `tests/clients` that says what it needs.
 //!
 //! A script begins with `# needs: PROGRAM…` and gets HOST, SMTP_PORT, LMTP_PORT,
-//! SUBMISSION_PORT, POP3_PORT, IMAP_PORT, POP3S_PORT, IMAPS_PORT, a USER_ADDRESS nobody else uses, its PASSWORD, an OTHER_ADDRESS, and an empty
-//! directory to stand in. Exit status 0 is good. A script whose programs are not installed is skipped aloud, or
+//! SUBMISSION_PORT, POP3_PORT, IMAP_PORT, POP3S_PORT, IMAPS_PORT, a USER_ADDRESS nobody else uses, its
+//! PASSWORD, an OTHER_ADDRESS, the directory CLIENT_CA with ca.pem and ca.key, who sign for clients here,
+//! and an empty directory to stand in. Exit status 0 is good. A script whose programs are not installed is skipped aloud, or
 //! fails with `CLIENTS_REQUIRED=1`.
 
+use crate::client_certificates::Authority;
 use crate::harness::{PASSWORD, Server};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +14,12 @@ use std::process::Command;
 
 #[test]
 fn clients() {
-    let mut server = Server::with_users("", &["other"]);
+    let mut server = Server::set_up("");
+    let authority = Authority::new(&server.dir().join("authority"));
+    authority.configure(&server, "");
+    server.pombal(&["domain", "add", "local.example"], "");
+    server.add_user("other");
+    server.start();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
     let mut scripts: Vec<PathBuf> =
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -75,6 +82,7 @@ fn play(server: &Server, script: &Path, name: &str) -> Result<(), String> {
         .env("USER_ADDRESS", format!("{name}@local.example"))
         .env("OTHER_ADDRESS", "other@local.example")
         .env("PASSWORD", PASSWORD)
+        .env("CLIENT_CA", server.dir().join("authority"))
         .output()
         .unwrap();
     if output.status.success() {

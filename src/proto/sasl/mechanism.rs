@@ -144,11 +144,14 @@ pub struct Policy {
     pub mechanisms: Mechanisms,
     /// Passwords may cross the wire in clear.
     pub plaintext: bool,
+    /// In clear nobody authenticates at all, by whatever mechanism.
+    pub encrypted_only: bool,
 }
 
 impl Policy {
     /// Nobody authenticates.
-    pub const NOTHING: Policy = Policy { mechanisms: Mechanisms::NONE, plaintext: false };
+    pub const NOTHING: Policy =
+        Policy { mechanisms: Mechanisms::NONE, plaintext: false, encrypted_only: true };
 
     /// Whether the password itself is a way to log in at all: PLAIN or LOGIN is among the mechanisms.
     /// LOGIN of IMAP, and USER and PASS of POP3, are the same in other words, and in no list.
@@ -163,6 +166,9 @@ impl Policy {
 
     /// What is offered on such a connection.
     pub fn offered(self, channel: &Channel) -> Mechanisms {
+        if self.encrypted_only && !channel.encrypted {
+            return Mechanisms::NONE;
+        }
         let may_show = self.may_show(channel);
         let is_usable =
             |one: &Mechanism| (may_show || !one.shows_password()) && one.is_fit(channel);
@@ -171,13 +177,13 @@ impl Policy {
 
     /// Passwords and tokens may cross it.
     fn may_show(self, channel: &Channel) -> bool {
-        self.plaintext || channel.encrypted
+        channel.encrypted || (self.plaintext && !self.encrypted_only)
     }
 }
 
 impl Default for Policy {
     fn default() -> Policy {
-        Policy { mechanisms: ALL.into_iter().collect(), plaintext: false }
+        Policy { mechanisms: ALL.into_iter().collect(), plaintext: false, encrypted_only: false }
     }
 }
 
@@ -203,6 +209,9 @@ mod tests {
         assert!(policy.offered(&tls).has(Mechanism::Plain));
         let open = Policy { plaintext: true, ..policy };
         assert!(open.offered(&clear).has(Mechanism::Login));
+        let closed = Policy { encrypted_only: true, ..open };
+        assert!(closed.offered(&clear).is_empty() && !closed.takes_passwords(&clear));
+        assert_eq!(closed.offered(&tls), open.offered(&tls));
         assert!(Policy::NOTHING.offered(&tls).is_empty());
     }
 
@@ -212,7 +221,7 @@ mod tests {
         let tls = Channel { encrypted: true, ..Channel::default() };
         let takes = |mechanisms: &[Mechanism], plaintext, channel: &Channel| {
             let mechanisms = mechanisms.iter().copied().collect();
-            Policy { mechanisms, plaintext }.takes_passwords(channel)
+            Policy { mechanisms, plaintext, ..Policy::default() }.takes_passwords(channel)
         };
         for one in [Mechanism::Plain, Mechanism::Login] {
             assert!(takes(&[scram, one], false, &tls) && takes(&[one], true, &Channel::default()));

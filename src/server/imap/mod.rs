@@ -40,7 +40,7 @@ use self::selected::Selected;
 use self::squeeze::{SQUEEZE_OCTETS, Squeeze};
 use self::wait::Heard;
 use super::lease::Lease;
-use super::listener::Admitted;
+use super::listener::{Admitted, Protocol};
 use super::login::{Attempt, Login};
 use super::pace::{Coming, Pace};
 use super::secure::{channel, secure};
@@ -269,7 +269,7 @@ impl<E: Env> Driver<E> {
     /// Takes in what is to be known of a connection before anything is said on it.
     fn meet(&mut self, conn: &Stream<E>) {
         self.tls = conn.facts().cloned();
-        self.channel = self.tls.as_ref().map(|_| Box::new(channel(conn)));
+        self.channel = self.tls.as_ref().map(|_| Box::new(channel(&self.shard, conn)));
     }
 
     /// Apart from the session, which would keep the words for as long as it lives.
@@ -294,7 +294,7 @@ impl<E: Env> Driver<E> {
                         break "lost";
                     }
                     let Driver { shard, peer, .. } = *self;
-                    let shaken = Box::pin(secure(&shard, conn, "imap")).await;
+                    let shaken = Box::pin(secure(&shard, conn, Protocol::Imap)).await;
                     let Some(shaken) = shaken else { return };
                     conn = shaken;
                     // All that was said in clear is forgotten, and all that follows it.

@@ -3,6 +3,7 @@
 use super::Driver;
 use crate::env::Env;
 use crate::proto::smtp::{Service, Session};
+use crate::server::listener::Protocol;
 use crate::server::pace::Coming;
 use crate::server::secure::{channel, secure};
 use crate::tls::Stream;
@@ -12,15 +13,15 @@ impl<E: Env> Driver<E> {
     /// Takes in what is to be known of a connection before anything is said on it.
     pub(super) fn meet(&mut self, conn: &Stream<E>) {
         self.tls = conn.facts().cloned();
-        self.session.secure(&channel(conn));
+        let channel = channel(&self.shard, conn);
+        self.session.secure(&channel);
     }
 
-    /// A protocol's name, for handshakes.
-    fn protocol(&self) -> &'static str {
+    fn protocol(&self) -> Protocol {
         match self.settings.service {
-            Service::Mx => "smtp",
-            Service::Lmtp => "lmtp",
-            Service::Submission => "submission",
+            Service::Mx => Protocol::Smtp,
+            Service::Lmtp => Protocol::Lmtp,
+            Service::Submission => Protocol::Submission,
         }
     }
 

@@ -1,0 +1,205 @@
+//! Certificates that clients show: who may sign them, whether one is good, and what names are in it.
+//!
+//! A handshake only sees to it that the client holds the key of what it shows. Whether the certificate
+//! is one of ours is looked at behind every handshake, also behind one that goes on with an earlier
+//! session: its ticket brings the certificate along, which may be over or revoked by now.
+//!
+//! ```text
+//!   Authorities ── who signs, what was revoked        Asking ── whether a client is asked at all
+//!   Client ─────── what was shown, and whether it holds
+//! ```
+
+use super::identity::Fault;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
+use std::sync::Arc;
+use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
+
+/// Whether a client is asked for its certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Asking {
+    #[default]
+    No,
+    /// One that is not good is as good as none.
+    Optional,
+    /// No handshake without a good one.
+    Required,
+}
+
+/// Where in a certificate the name of its owner stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NameField {
+    /// The rfc822Names of subjectAltName (RFC 5280 §4.2.1.6).
+    #[default]
+    SanEmail,
+    /// The common name of the subject.
+    SubjectCn,
+    /// emailAddress in the subject, as before there was a place for it (RFC 5280 §4.1.2.6).
+    SubjectEmail,
+}
+
+/// Those who sign for clients.
+#[derive(Clone, Debug)]
+pub struct Authorities {
+    verifier: Arc<dyn ClientCertVerifier>,
+    /// The earliest end of one of their certificates, in seconds since 1970.
+    until: i64,
+}
+
+impl Authorities {
+    /// Of the texts of PEM files: certificates of authorities, and their lists of what they revoked.
+    /// Where an authority has no list, nothing of it was revoked.
+    pub fn from_pem(authorities: &[u8], revoked: Option<&[u8]>) -> Result<Authorities, Fault> {
+        let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(authorities).collect();
+        let all = all.map_err(|error| Fault::Certificate(error.to_string()))?;
+        let mut roots = RootCertStore::empty();
+        let mut until = i64::MAX;
+        for der in all {
+            let (_, parsed) = X509Certificate::from_der(&der)
+                .map_err(|error| Fault::Certificate(error.to_string()))?;
+            until = until.min(parsed.validity().not_after.timestamp());
+            roots.add(der).map_err(|error| Fault::Certificate(error.to_string()))?;
+        }
+        if roots.is_empty() {
+            return Err(Fault::NoCertificate);
+        }
+        let lists =
+            revoked.map(|text| CertificateRevocationListDer::pem_slice_iter(text).collect());
+        let lists: Vec<_> = lists
+            .transpose()
+            .map_err(|error: rustls::pki_types::pem::Error| Fault::Revoked(error.to_string()))?
+            .unwrap_or_default();
+        if revoked.is_some() && lists.is_empty() {
+            return Err(Fault::NoRevoked);
+        }
+        let provider = Arc::new(default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+            .with_crls(lists)
+            .allow_unknown_revocation_status()
+            .build()
+            .map_err(|error| Fault::Revoked(error.to_string()))?;
+        Ok(Authorities { verifier, until })
+    }
+
+    /// When the first of their certificates is over, in seconds since 1970.
+    pub fn until(&self) -> i64 {
+        self.until
+    }
+
+    /// What rustls asks during a handshake.
+    pub(super) fn verifier(&self, required: bool) -> Arc<dyn ClientCertVerifier> {
+        let strict = Arc::clone(&self.verifier);
+        if required { strict } else { Arc::new(Lenient(strict)) }
+    }
+
+    /// Looks at what a client has shown and proven to hold the key of.
+    pub(super) fn judge(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Option<Client> {
+        let (first, between) = chain.split_first()?;
+        let verdict = self.verifier.verify_client_cert(first, between, now);
+        Some(Client { certificate: first.as_ref().into(), verdict: verdict.map(drop) })
+    }
+}
+
+/// The certificate of a client.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// DER.
+    certificate: Box<[u8]>,
+    verdict: Result<(), Error>,
+}
+
+impl Client {
+    /// Why it counts for nothing.
+    pub fn fault(&self) -> Option<&Error> {
+        self.verdict.as_ref().err()
+    }
+
+    /// Whom it is for, for the log.
+    pub fn subject(&self) -> String {
+        self.parsed(|parsed| parsed.subject().to_string()).unwrap_or_default()
+    }
+
+    /// The names of its owner, in the order in which they stand there; none of one that does not hold.
+    pub fn names(&self, field: NameField) -> Vec<String> {
+        if self.verdict.is_err() {
+            return Vec::new();
+        }
+        self.parsed(|parsed| names(parsed, field)).unwrap_or_default()
+    }
+
+    fn parsed<T>(&self, read: impl FnOnce(&X509Certificate<'_>) -> T) -> Option<T> {
+        let (_, parsed) = X509Certificate::from_der(&self.certificate).ok()?;
+        Some(read(&parsed))
+    }
+}
+
+fn names(certificate: &X509Certificate<'_>, field: NameField) -> Vec<String> {
+    let subject = certificate.subject();
+    let text = |attribute: &x509_parser::x509::AttributeTypeAndValue<'_>| {
+        attribute.as_str().ok().map(str::to_owned)
+    };
+    match field {
+        NameField::SubjectCn => subject.iter_common_name().filter_map(text).collect(),
+        NameField::SubjectEmail => subject.iter_email().filter_map(text).collect(),
+        NameField::SanEmail => {
+            let Ok(Some(extension)) = certificate.subject_alternative_name() else {
+                return Vec::new();
+            };
+            let email = |name: &GeneralName<'_>| match name {
+                GeneralName::RFC822Name(name) => Some((*name).to_owned()),
+                _ => None,
+            };
+            extension.value.general_names.iter().filter_map(email).collect()
+        }
+    }
+}
+
+/// Takes any certificate whose key the client holds; what it is worth is said later.
+#[derive(Debug)]
+struct Lenient(Arc<dyn ClientCertVerifier>);
+
+impl ClientCertVerifier for Lenient {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.0.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
