@@ -12,9 +12,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// Every mechanism, SCRAM-SHA-1 among them, which is not offered by default.
+const AUTH: &str = "[auth]\nallow_plaintext = true\nargon2_memory = \"8K\"\nargon2_passes = 1\n\
+                    mechanisms = [\"SCRAM-SHA-256-PLUS\", \"SCRAM-SHA-1-PLUS\", \"SCRAM-SHA-256\", \
+                    \"SCRAM-SHA-1\", \"EXTERNAL\", \"PLAIN\", \"LOGIN\"]\n";
+
 #[test]
 fn clients() {
-    let mut server = Server::set_up("");
+    let mut server = Server::set_up(AUTH);
     let authority = Authority::new(&server.dir().join("authority"));
     authority.configure(&server, "");
     server.pombal(&["domain", "add", "local.example"], "");
