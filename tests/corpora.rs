@@ -25,6 +25,7 @@ const TARGETS: &[Target] = &[
     ("mime", pombal::wire::message::structure::fuzz_structure),
     ("path", pombal::wire::address::fuzz_path),
     ("pop3_session", pombal::proto::pop3::replay::fuzz_session),
+    ("proxy", pombal::wire::proxy::fuzz_proxy),
     ("request", pombal::admin::http::fuzz_request),
     ("search", pombal::wire::message::search::fuzz_search),
     ("smtp_session", pombal::proto::smtp::replay::fuzz_session),

@@ -131,14 +131,26 @@ where
     Some(between(client, server))
 }
 
-/// Laws: no panic; a header is never longer than what it was read from, and its beginnings are
-/// partial.
+/// Laws: no panic; a header is never longer than what it was read from, its beginnings are partial,
+/// and what follows it changes nothing. What is bad stays so, and what is partial is short.
 #[cfg(any(test, feature = "sim"))]
 pub fn fuzz_proxy(data: &[u8]) {
-    if let Front::Header(len, _) = front(data) {
-        assert!(len <= data.len() && len <= PROXY_HEADER_OCTETS_MAX);
-        for cut in [0, len / 2, len - 1] {
-            assert_eq!(front(&data[..cut]), Front::Partial, "cut at {cut}");
+    match front(data) {
+        Front::Header(len, proxied) => {
+            assert!(len <= data.len() && len <= PROXY_HEADER_OCTETS_MAX);
+            for cut in 0..len {
+                assert_eq!(front(&data[..cut]), Front::Partial, "cut at {cut}");
+            }
+            assert_eq!(
+                front(&data[..len]),
+                Front::Header(len, proxied),
+                "it depends on what follows"
+            );
+        }
+        Front::Partial => assert!(data.len() < PROXY_HEADER_OCTETS_MAX, "it never ends"),
+        Front::Bad => {
+            let more = [data, b"\r\n"].concat();
+            assert_eq!(front(&more), Front::Bad, "what is bad becomes no better");
         }
     }
 }

@@ -29,7 +29,7 @@ pub(crate) struct Authority {
 }
 
 /// A certificate and its key.
-struct Shown(CertificateDer<'static>, PrivateKeyDer<'static>);
+pub(crate) struct Shown(CertificateDer<'static>, PrivateKeyDer<'static>);
 
 impl Authority {
     /// Writes `ca.pem` and `ca.key` into this directory.
@@ -127,7 +127,10 @@ impl ServerCertVerifier for Anybody {
 }
 
 /// A client that keeps its tickets from one connection to the next.
-fn client(version: &'static SupportedProtocolVersion, shown: Option<&Shown>) -> Arc<ClientConfig> {
+pub(crate) fn client(
+    version: &'static SupportedProtocolVersion,
+    shown: Option<&Shown>,
+) -> Arc<ClientConfig> {
     let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
         .with_protocol_versions(&[version])
         .unwrap()

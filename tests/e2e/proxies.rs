@@ -4,10 +4,14 @@
 //! Without them the tests are skipped aloud, or fail with `CLIENTS_REQUIRED=1`.
 
 use crate::client::Link;
-use crate::harness::{PATIENCE, Port, Server};
+use crate::client_certificates::client;
+use crate::harness::{PASSWORD, PATIENCE, Port, Server};
+use rustls::pki_types::ServerName;
+use rustls::version::TLS13;
+use rustls::{ClientConnection, StreamOwned};
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -74,9 +78,15 @@ fn haproxy_names_its_clients() {
     let mut text = String::from(
         "defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n",
     );
-    for (port, version) in [(&one, "send-proxy"), (&two, "send-proxy-v2")] {
-        let (port, smtp) = (port.number, server.smtp());
-        let to = format!("server s 127.0.0.1:{smtp} {version} source 127.0.0.9");
+    let (three, four) = (Port::find(), Port::find());
+    for (port, to, version) in [
+        (&one, server.smtp(), "send-proxy"),
+        (&two, server.smtp(), "send-proxy-v2"),
+        (&three, server.pop3s(), "send-proxy"),
+        (&four, server.pop3s(), "send-proxy-v2 proxy-v2-options crc32c,unique-id"),
+    ] {
+        let port = port.number;
+        let to = format!("server s 127.0.0.1:{to} {version} source 127.0.0.9");
         writeln!(text, "listen on-{port}\n  bind 127.0.0.1:{port}\n  {to}").unwrap();
     }
     let config = server.dir().join("haproxy.cfg");
@@ -85,6 +95,21 @@ fn haproxy_names_its_clients() {
     for (port, source) in [(&one, "127.0.0.33"), (&two, "127.0.0.34")] {
         deliver(source, port.number);
         server.await_log(&["event=message", &format!("peer={source}")]);
+    }
+    // What it passes on untouched is TLS from the first octet on.
+    for (port, source) in [(&three, "127.0.0.35"), (&four, "127.0.0.36")] {
+        let stream = Link::connect_from(source, port.number).unwrap().writer();
+        let name = ServerName::try_from("mx.local.example").unwrap();
+        let tls = ClientConnection::new(client(&TLS13, None), name).unwrap();
+        let mut session = BufReader::new(StreamOwned::new(tls, stream));
+        let login = format!("USER a@local.example\r\nPASS {PASSWORD}\r\n");
+        session.get_mut().write_all(login.as_bytes()).unwrap();
+        for _ in 0..3 {
+            let mut line = String::new();
+            session.read_line(&mut line).unwrap();
+            assert!(line.starts_with("+OK"), "{line}");
+        }
+        server.await_log(&["event=login ", "protocol=pop3", &format!("peer={source} "), "tls=TLS"]);
     }
     drop(running);
     server.stop();

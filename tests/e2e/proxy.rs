@@ -1,8 +1,13 @@
 //! The PROXY protocol on the running server: whose word is taken, and what becomes of it.
 
 use crate::client::Link;
+use crate::client_certificates::client;
 use crate::harness::{PASSWORD, Server};
-use std::io;
+use rustls::pki_types::ServerName;
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConnection, StreamOwned};
+use std::io::{self, BufRead as _, BufReader, Read, Write};
+use std::net::TcpStream;
 
 const TRUSTED: &str = "127.0.0.9";
 const SETTINGS: &str = "[proxy]\nnetworks = [\"127.0.0.9/32\"]\ntimeout = \"1s\"\n\
@@ -69,6 +74,90 @@ fn the_client_behind_a_proxy_counts_everywhere() {
     };
     assert!((0..50).all(|last| greet(last) == 220));
     assert_eq!((0..40).filter(|_| greet(60) == 421).count(), 10);
+    server.stop();
+}
+
+/// A connection whose first octets go out with what is written first, in pieces of so many octets.
+struct Fronted {
+    stream: TcpStream,
+    front: Vec<u8>,
+    piece: usize,
+}
+
+impl Read for Fronted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.read(buffer)
+    }
+}
+
+impl Write for Fronted {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        let mut all = std::mem::take(&mut self.front);
+        all.extend_from_slice(octets);
+        for piece in all.chunks(self.piece) {
+            self.stream.write_all(piece)?;
+        }
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+/// The header comes before TLS, in one segment with the client's first message or cut anywhere; what is
+/// said inside comes from the client that it names.
+#[test]
+fn a_header_comes_before_tls() {
+    let mut server = Server::with_users(SETTINGS, &["a"]);
+    let v1 =
+        |last: u8| format!("PROXY TCP4 203.0.113.{last} 198.51.100.1 4711 993\r\n").into_bytes();
+    let mut last = 0;
+    for version in [&TLS12, &TLS13] {
+        for is_v2 in [false, true] {
+            for piece in [usize::MAX, 1, 60] {
+                last += 1;
+                let front =
+                    if is_v2 { v2(0x21, [203, 0, 113, last], &[4, 0, 1, 0]) } else { v1(last) };
+                for (port, command, answer) in [
+                    (server.imaps(), format!("a LOGIN a@local.example {PASSWORD}"), "a OK"),
+                    (server.pop3s(), format!("USER a@local.example\r\nPASS {PASSWORD}"), "+OK"),
+                    (server.submissions(), "EHLO c.example".into(), "250"),
+                ] {
+                    let stream = Link::connect_from(TRUSTED, port).unwrap().writer();
+                    let front = front.clone();
+                    let fronted = Fronted { stream, front, piece };
+                    let name = ServerName::try_from("mx.local.example").unwrap();
+                    let tls = ClientConnection::new(client(version, None), name).unwrap();
+                    let mut session = BufReader::new(StreamOwned::new(tls, fronted));
+                    let mut line = String::new();
+                    session.read_line(&mut line).unwrap();
+                    assert!(["*", "+", "2"].iter().any(|begin| line.starts_with(begin)), "{line}");
+                    session.get_mut().write_all(format!("{command}\r\n").as_bytes()).unwrap();
+                    line.clear();
+                    session.read_line(&mut line).unwrap();
+                    if port == server.pop3s() {
+                        line.clear();
+                        session.read_line(&mut line).unwrap();
+                    }
+                    assert!(line.starts_with(answer), "{line}, not {answer}");
+                }
+                let peer = format!("peer=203.0.113.{last} ");
+                for protocol in ["imap", "pop3"] {
+                    let protocol = format!("protocol={protocol}");
+                    server.await_log(&["event=login ", &protocol, &peer, "tls=TLSv1."]);
+                }
+            }
+        }
+    }
+    // TLS without a header, and a header inside of it, which is of no use there.
+    let stream = Link::connect_from(TRUSTED, server.imaps()).unwrap().writer();
+    let name = ServerName::try_from("mx.local.example").unwrap();
+    let tls = ClientConnection::new(client(&TLS13, None), name).unwrap();
+    let mut session = BufReader::new(StreamOwned::new(tls, stream));
+    let mut heard = Vec::new();
+    assert!(session.read_until(b'\n', &mut heard).is_err() || heard.is_empty());
+    assert_eq!(server.figure("pombal_proxy_headers_bad_total"), 1);
     server.stop();
 }
 
