@@ -366,3 +366,96 @@ fn says_what_is_wrong_with_authorities() {
     assert!(said.starts_with("this is no sound list of revoked certificates"), "{said}");
     assert!(ca.authorities().until() > 0);
 }
+
+/// Records of a client, changed by a seed: an octet, the order, the cuts, what is left out or said
+/// twice.
+fn garble(octets: &[u8], seed: u64) -> Vec<u8> {
+    let mut records = Vec::new();
+    let mut left = octets;
+    while let Some(&[_, _, _, high, low]) = left.get(..5) {
+        let (record, rest) = left.split_at(5 + usize::from(u16::from_be_bytes([high, low])));
+        records.push(record.to_vec());
+        left = rest;
+    }
+    let at = to_usize(seed / 8) % records.len();
+    let octet = to_usize(seed / 16) % records[at].len();
+    let body = records[at][5..].to_vec();
+    let record = |octets: &[u8]| {
+        let len = u16::try_from(octets.len()).unwrap().to_be_bytes();
+        [&[22, 3, 3, len[0], len[1]][..], octets].concat()
+    };
+    match seed % 8 {
+        0 => records[at][octet] ^= 1 << (seed % 7),
+        1 => drop(records.remove(at)),
+        2 => records.insert(at, records[at].clone()),
+        3 => records[at] = record(&[&body[..], &body].concat()),
+        4 => records[at] = [record(&body[..octet / 2]), record(&body[octet / 2..])].concat(),
+        5 => records[at] = [&records[at][..], &record(&[20, 0, 0, 0])].concat(),
+        6 => records[at] = record(&[&body[..], &[20, 0, 0, 0]].concat()),
+        _ => records.reverse(),
+    }
+    records.concat()
+}
+
+/// Whatever becomes of what a client sends, the handshake succeeds, fails or comes to its deadline.
+#[test]
+fn survives_handshakes_that_were_changed() {
+    let ca = Ca::new();
+    let shown = ca.sign(|_| ());
+    let mut server = Server::with(&[HOST], Some(ca.authorities()));
+    let (mut good, mut bad) = (0, 0);
+    for seed in 0..1_200 {
+        server.asking = [Asking::No, Asking::Optional, Asking::Required][to_usize(seed % 3)];
+        let config = showing(&server, BOTH[to_usize(seed / 3 % 2)], &shown);
+        let sim =
+            Sim::new(seed, Faults { cuts: [0, 300_000][to_usize(seed % 2)], ..Faults::none() });
+        sim.set_wall(NOW);
+        let env = sim.env(0);
+        let turn = seed / 6 % 3;
+        let shaken = sim
+            .run_until(async {
+                let (near, far) = pair(&env).await;
+                let mut client = Client::new(&config, HOST, near);
+                let attack = async {
+                    for index in 0.. {
+                        let mut out = Vec::new();
+                        while client.tls.wants_write() {
+                            client.tls.write_tls(&mut out).unwrap();
+                        }
+                        if index == turn && !out.is_empty() {
+                            out = garble(&out, seed / 18);
+                        }
+                        let mut chain = Chain::new();
+                        chain.put(&out);
+                        if client.conn.write(&mut chain, Mono::NEVER).await.is_err()
+                            || (!client.tls.is_handshaking() && !client.tls.wants_write())
+                        {
+                            break;
+                        }
+                        let read = client.conn.read(&mut client.buffer, Mono::NEVER).await;
+                        if read.is_ok_and(|count| count == 0) {
+                            break;
+                        }
+                        let mut front = client.buffer.filled();
+                        drop(client.tls.read_tls(&mut front));
+                        client.buffer.consume(client.buffer.len());
+                        if client.tls.process_new_packets().is_err() {
+                            break;
+                        }
+                    }
+                    client.conn.finish();
+                };
+                let serve = async {
+                    let mut stream = server.accept(&env, far).await?;
+                    // What comes behind it may be as odd.
+                    drop(read(&mut stream, 1).await);
+                    stream.close().await;
+                    Ok::<(), Failure>(())
+                };
+                zip(attack, serve).await.1
+            })
+            .unwrap();
+        *if shaken.is_ok() { &mut good } else { &mut bad } += 1;
+    }
+    assert!(good > 50 && bad > 300, "{good} were good, {bad} were not");
+}
