@@ -6,8 +6,13 @@ send() {
     msmtp --host="$HOST" --port="$SMTP_PORT" --tls=off --auth=off --timeout=60 \
         --from=a@other.example "$@"
 }
+# What has recipients of both shards comes to the other one a moment behind the answer.
 read_one() {
-    curl -sS --max-time 60 -u "$USER_ADDRESS:$PASSWORD" "pop3://$HOST:$POP3_PORT/$1"
+    for _ in $(seq 600); do
+        curl -sS --max-time 60 -u "$USER_ADDRESS:$PASSWORD" "pop3://$HOST:$POP3_PORT/$1" && return
+        sleep 0.1
+    done
+    return 1
 }
 
 printf 'Subject: from msmtp\nContent-Type: text/plain; charset=utf-8\n\nGrüße\n.\nEnde\n' >mail

@@ -192,6 +192,21 @@ def garbage():
             sock.shutdown(socket.SHUT_WR)
             while sock.recv(4096):
                 pass
+        # In the middle of a handshake: a key exchange that is none, and a message behind it in its record.
+        near, far = ssl.MemoryBIO(), ssl.MemoryBIO()
+        hello = context(high=ssl.TLSVersion.TLSv1_2).wrap_bio(near, far)
+        try:
+            hello.do_handshake()
+        except ssl.SSLWantReadError:
+            pass
+        sock = connect(port)
+        sock.sendall(far.read())
+        flight = b""
+        while not flight.endswith(b"\x0e\0\0\0"):
+            flight += sock.recv(4096)
+        sock.sendall(b"\x16\x03\x03\0\x0a" + b"\x10\0\0\x02\x01\0" + b"\x14\0\0\0")
+        assert hear(sock, b"\0")[:1] == b"\x15", "an alert says why"
+        sock.close()
         sock = connect(port)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         sock.sendall(b"\x16\x03\x01\x02\x00\x01")

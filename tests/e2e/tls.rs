@@ -87,6 +87,7 @@ fn certificates_change_without_dropping_a_connection() {
     let mut open = connect(&server, HOST, &old).unwrap();
     drop(connect(&server, "imap.other.example", &wild).unwrap());
     assert!(connect(&server, "other.example", &wild).is_err(), "that is another name");
+    server.await_log(&["event=tls_failed", "protocol=imap"]);
     assert!(server.figure("pombal_tls_handshakes_failed_total") >= 1);
 
     // Half of a change: nothing of it is taken.
