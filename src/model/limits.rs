@@ -225,6 +225,8 @@ pub const TLS_MESSAGE_OCTETS_MAX: usize = 128 << 10;
 /// Octets of what is in a ticket, the certificates of the client among it: so much below the last that
 /// a client can bring it back.
 pub const TLS_TICKET_OCTETS_MAX: usize = 16 << 10;
+/// Certificates that a client may show: its own, and those that signed one another.
+pub const TLS_CLIENT_CHAIN_MAX: usize = 4;
 /// Octets of a file with certificates or a key.
 pub const TLS_FILE_OCTETS_MAX: u64 = 1 << 20;
 /// How long a TLS handshake may take.

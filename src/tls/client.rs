@@ -10,6 +10,7 @@
 //! ```
 
 use super::identity::Fault;
+use crate::model::limits::TLS_CLIENT_CHAIN_MAX;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject as _;
@@ -93,14 +94,13 @@ impl Authorities {
 
     /// What rustls asks during a handshake.
     pub(super) fn verifier(&self, required: bool) -> Arc<dyn ClientCertVerifier> {
-        let strict = Arc::clone(&self.verifier);
-        if required { strict } else { Arc::new(Lenient(strict)) }
+        Arc::new(Verifier { of: Arc::clone(&self.verifier), required })
     }
 
     /// Looks at what a client has shown and proven to hold the key of.
     pub(super) fn judge(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Option<Client> {
         let (first, between) = chain.split_first()?;
-        let verdict = self.verifier.verify_client_cert(first, between, now);
+        let verdict = check(&*self.verifier, first, between, now);
         Some(Client { certificate: first.as_ref().into(), verdict: verdict.map(drop) })
     }
 }
@@ -159,26 +159,51 @@ fn names(certificate: &X509Certificate<'_>, field: NameField) -> Vec<String> {
     }
 }
 
-/// Takes any certificate whose key the client holds; what it is worth is said later.
+/// What rustls asks, and what is asked again behind the handshake.
 #[derive(Debug)]
-struct Lenient(Arc<dyn ClientCertVerifier>);
+struct Verifier {
+    /// Those who sign.
+    of: Arc<dyn ClientCertVerifier>,
+    /// Else any certificate is taken whose key the client holds; what it is worth is said later.
+    required: bool,
+}
 
-impl ClientCertVerifier for Lenient {
+/// The one check. Each certificate that is tried as signer of another costs a shard up to a
+/// millisecond, and a client may show the same name many times: four of them are tried in fifteen ways at
+/// most.
+fn check(
+    authorities: &dyn ClientCertVerifier,
+    first: &CertificateDer<'_>,
+    between: &[CertificateDer<'_>],
+    now: UnixTime,
+) -> Result<ClientCertVerified, Error> {
+    if between.len() >= TLS_CLIENT_CHAIN_MAX {
+        let why = format!("more than {TLS_CLIENT_CHAIN_MAX} certificates");
+        return Err(Error::General(why));
+    }
+    authorities.verify_client_cert(first, between, now)
+}
+
+impl ClientCertVerifier for Verifier {
     fn client_auth_mandatory(&self) -> bool {
-        false
+        self.required
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.0.root_hint_subjects()
+        self.of.root_hint_subjects()
     }
 
     fn verify_client_cert(
         &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: UnixTime,
+        first: &CertificateDer<'_>,
+        between: &[CertificateDer<'_>],
+        now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        Ok(ClientCertVerified::assertion())
+        if self.required {
+            check(&*self.of, first, between, now)
+        } else {
+            Ok(ClientCertVerified::assertion())
+        }
     }
 
     fn verify_tls12_signature(
@@ -187,7 +212,7 @@ impl ClientCertVerifier for Lenient {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls12_signature(message, certificate, signed)
+        self.of.verify_tls12_signature(message, certificate, signed)
     }
 
     fn verify_tls13_signature(
@@ -196,10 +221,10 @@ impl ClientCertVerifier for Lenient {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls13_signature(message, certificate, signed)
+        self.of.verify_tls13_signature(message, certificate, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
+        self.of.supported_verify_schemes()
     }
 }

@@ -320,6 +320,29 @@ fn takes_messages_of_many_records() {
     }
 }
 
+/// Who shows many makes a shard try many: it looks at four.
+#[test]
+fn looks_at_a_few_certificates_only() {
+    let ca = Ca::new();
+    let mut server = Server::with(&[HOST], Some(ca.authorities()));
+    let (own, key) = ca.sign(|_| ());
+    for version in BOTH {
+        let showing = |count: usize| {
+            let chain = [own.clone(), vec![ca.1.clone(); count - 1].concat()].concat();
+            showing(&server, version, &(chain, key.clone()))
+        };
+        let (few, many) = (showing(4), showing(5));
+        server.asking = Asking::Optional;
+        assert_eq!(meet(&server, &few, NOW), Ok(good(false)));
+        let (_, names, fault) = meet(&server, &many, NOW).unwrap();
+        assert!(names.is_empty());
+        assert!(fault.unwrap().to_string().contains("more than 4 certificates"));
+        server.asking = Asking::Required;
+        assert_eq!(meet(&server, &few, NOW), Ok(good(false)));
+        assert!(meet(&server, &many, NOW).unwrap_err().contains("more than 4 certificates"));
+    }
+}
+
 /// A ticket holds the certificate, and has to fit where the client brings it back.
 #[test]
 fn a_client_with_a_long_certificate_gets_no_ticket() {
