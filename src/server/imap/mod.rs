@@ -17,6 +17,7 @@ mod append;
 mod binary;
 mod catalog;
 mod change;
+mod encrypt;
 mod fetch;
 mod idle;
 mod limit;
@@ -40,10 +41,9 @@ use self::selected::Selected;
 use self::squeeze::{SQUEEZE_OCTETS, Squeeze};
 use self::wait::Heard;
 use super::lease::Lease;
-use super::listener::{Admitted, Protocol};
+use super::listener::Admitted;
 use super::login::{Attempt, Login};
 use super::pace::{Coming, Pace};
-use super::secure::{channel, secure};
 use super::shard::Shard;
 use crate::bytes::buffer::Buffer;
 use crate::bytes::chain::Chain;
@@ -51,7 +51,7 @@ use crate::bytes::codec::to_u64;
 use crate::env::bell::Bell;
 use crate::env::{Conn as _, Env, Presence};
 use crate::mailbox::ChangeError;
-use crate::model::channel::{CLEAR, Channel};
+use crate::model::channel::Channel;
 use crate::model::id::{AccountId, Uid};
 use crate::model::limits::{
     IMAP_COMMAND_OCTETS_BEFORE_LOGIN_MAX, IMAP_COMMAND_OCTETS_FREE, IMAP_COMMAND_OCTETS_MAX,
@@ -266,22 +266,12 @@ impl<E: Env> Driver<E> {
         })
     }
 
-    /// Takes in what is to be known of a connection before anything is said on it.
-    fn meet(&mut self, conn: &Stream<E>) {
-        self.tls = conn.facts().cloned();
-        self.channel = self.tls.as_ref().map(|_| Box::new(channel(&self.shard, conn)));
-    }
-
     /// Apart from the session, which would keep the words for as long as it lives.
     fn greet(&mut self) {
         let words = self.words();
         let words: Vec<&str> = words.iter().map(|word| &**word).collect();
         let ready = Status::untagged(Kind::Ok, "Pombal ready");
         ready.with(Code::Capability(&words)).put(&mut self.out);
-    }
-
-    fn channel(&self) -> &Channel {
-        self.channel.as_deref().unwrap_or(&CLEAR)
     }
 
     async fn run(mut self: Box<Self>, mut conn: Stream<E>) {
@@ -293,13 +283,8 @@ impl<E: Env> Driver<E> {
                     if self.flush(&mut conn).await.is_err() {
                         break "lost";
                     }
-                    let Driver { shard, peer, .. } = *self;
-                    let shaken = Box::pin(secure(&shard, conn, Protocol::Imap)).await;
-                    let Some(shaken) = shaken else { return };
-                    conn = shaken;
-                    // All that was said in clear is forgotten, and all that follows it.
-                    self = Driver::new(shard, peer);
-                    self.meet(&conn);
+                    let Some(inside) = Box::pin(self.secure(conn)).await else { return };
+                    (self, conn) = inside;
                 }
                 Ok(Goes::Moved(login)) => {
                     if self.flush(&mut conn).await.is_err() {
@@ -603,15 +588,6 @@ impl<E: Env> Driver<E> {
             }
             other => self.execute_as_user(conn, tag, other).await,
         }
-    }
-
-    /// RFC 9051 §6.2.1.
-    fn start_tls(&mut self, tag: &str) -> Done {
-        if self.user.is_some() || !offer::offers_tls(&self.shard.settings().imap, self.channel()) {
-            return Done::Bad("TLS is not offered here");
-        }
-        Status::tagged(tag, Kind::Ok, "go on with TLS").put(&mut self.out);
-        Done::Secure
     }
 
     async fn execute_as_user(
