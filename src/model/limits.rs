@@ -227,6 +227,8 @@ pub const TLS_MESSAGE_OCTETS_MAX: usize = 128 << 10;
 pub const TLS_TICKET_OCTETS_MAX: usize = 16 << 10;
 /// Certificates that a client may show: its own, and those that signed one another.
 pub const TLS_CLIENT_CHAIN_MAX: usize = 4;
+/// Characters of a client's certificate's subject that the log has: anybody may write one.
+pub const TLS_SUBJECT_CHARS_MAX: usize = 256;
 /// Octets of a file with certificates or a key.
 pub const TLS_FILE_OCTETS_MAX: u64 = 1 << 20;
 /// How long a TLS handshake may take.

@@ -10,7 +10,7 @@
 //! ```
 
 use super::identity::Fault;
-use crate::model::limits::TLS_CLIENT_CHAIN_MAX;
+use crate::model::limits::{TLS_CLIENT_CHAIN_MAX, TLS_SUBJECT_CHARS_MAX};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject as _;
@@ -119,9 +119,10 @@ impl Client {
         self.verdict.as_ref().err()
     }
 
-    /// Whom it is for, for the log.
+    /// Whom it is for, for the log; of a long one the front.
     pub fn subject(&self) -> String {
-        self.parsed(|parsed| parsed.subject().to_string()).unwrap_or_default()
+        let subject = self.parsed(|parsed| parsed.subject().to_string()).unwrap_or_default();
+        subject.chars().take(TLS_SUBJECT_CHARS_MAX).collect()
     }
 
     /// The names of its owner, in the order in which they stand there; none of one that does not hold.

@@ -171,16 +171,22 @@ fn knows_clients_also_when_they_come_back() {
 #[test]
 fn finds_names_where_they_are_looked_for() {
     let ca = Ca::new();
-    let read = |shown: (String, String), field| {
+    let judge = |shown: (String, String)| {
         let chain: Vec<_> =
             CertificateDer::pem_slice_iter(shown.0.as_bytes()).map(Result::unwrap).collect();
         let now = rustls::pki_types::UnixTime::since_unix_epoch(Duration::from_micros(NOW.0));
-        ca.authorities().judge(&chain, now).unwrap().names(field)
+        ca.authorities().judge(&chain, now).unwrap()
     };
+    let read = |shown, field| judge(shown).names(field);
     let sans = ["ann@local.example", "a.smith@local.example"];
     assert_eq!(read(ca.sign(|_| ()), NameField::SanEmail), sans);
     assert_eq!(read(ca.sign(|_| ()), NameField::SubjectCn), ["ann"]);
     assert_eq!(read(ca.sign(|_| ()), NameField::SubjectEmail), ["ann@old.example"]);
+    let long = |params: &mut CertificateParams| {
+        params.distinguished_name.push(DnType::OrganizationName, "x".repeat(5_000));
+    };
+    let subject = judge(ca.sign(long)).subject();
+    assert!(subject.len() == 256 && subject.contains("CN=ann"), "{subject}");
     let bare = |params: &mut CertificateParams| {
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.subject_alt_names = vec![SanType::DnsName("ann.local.example".try_into().unwrap())];
