@@ -12,8 +12,8 @@ message  10 KiB by SMTP, 64 sessions that stay, with TLS and without
 bulk     POP3, RETR of messages of 10 MiB, with TLS and without: CPU of each MiB
 login    IMAP: connect, TLS 1.3 (resumed), LOGIN, LOGOUT; the password known
 idle     10,000 IMAP connections with TLS after LOGIN, SELECT and IDLE: resident memory of each
-slow     2,000 clients that send their ClientHello an octet at a time; meanwhile a normal one comes
-         200 times: from connect to the greeting inside TLS
+slow     2,000 clients that send their ClientHello an octet a second; meanwhile a normal one comes
+         200 times in ten seconds: from connect to the greeting inside TLS
 
 Every row is measured --rounds times on one and on the other (A B A B ...); printed are medians and
 spread of the servers' CPU. Needs what smtp.py needs, and openssl. Loopback only; it ends only what it
@@ -283,7 +283,8 @@ def slow(server, report):
     tls, waits, at = context(), [], 0
     began = time.monotonic()
     while len(waits) < NORMAL:
-        # All of them each second: two octets every millisecond, and a client in between.
+        # A twentieth of them at a time, and a normal one in between.
+        time.sleep(max(0, began + len(waits) / 20 - time.monotonic()))
         for link in links[at % DRIPPING:at % DRIPPING + 100]:
             sent = at // DRIPPING
             link.send(said[sent:sent + 1])
