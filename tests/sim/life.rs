@@ -161,15 +161,18 @@ impl Run {
         if !is_first && chance.coin() {
             sim.set_faults(faults);
         }
+        // Else it comes up with the disk as bad, or as full, as it was when the power went.
+        let at_boot = sim.faults();
         self.world.begin_life(sim.life(), faults.stalls > 0, faults.sync_fails > 0);
         let Some(machine) = Machine::begin(&sim, &self.case, &self.world, is_first)? else {
             self.told.boots_failed += 1;
             return Ok(sim.crash());
         };
         let room = sim.disk().used() + chance.below(3) * self.case.plan.config.store.segment_size;
-        let is_tight = faults.disk_octets < 1 << 30;
+        let is_tight = is_tight(&faults);
         sim.set_faults(Faults { disk_octets: if is_tight { room } else { 1 << 30 }, ..faults });
-        let is_calm = faults.write_fails == 0 && faults.sync_fails == 0 && !is_tight;
+        // A log that found no room when it came up takes no mail before it has looked again.
+        let is_calm = takes_writes(&at_boot) && takes_writes(&faults);
         self.world.set_calm(is_calm && self.case.has_room());
         self.world.note(&sim.env(0), || format!("up, with {faults:?}"));
         self.spawn_clients(&sim, &chance);
@@ -297,6 +300,16 @@ impl Run {
         }
         Ok(())
     }
+}
+
+/// Whether the disk has less room than anybody needs.
+fn is_tight(faults: &Faults) -> bool {
+    faults.disk_octets < Faults::none().disk_octets
+}
+
+/// Whether the disk takes everything, and at once.
+fn takes_writes(faults: &Faults) -> bool {
+    faults.write_fails == 0 && faults.sync_fails == 0 && !is_tight(faults)
 }
 
 async fn check_logs(machine: &Machine) -> Result<(), String> {

@@ -215,6 +215,11 @@ impl Sim {
         Chance::stream(self.seed, self.life * PURPOSES + 5)
     }
 
+    /// How bad the world is; after a crash as it was before, until somebody sets it.
+    pub fn faults(&self) -> Faults {
+        self.world.faults.get()
+    }
+
     /// From here on the world is this bad.
     pub fn set_faults(&self, faults: Faults) {
         self.world.faults.set(faults);
