@@ -66,7 +66,7 @@ const FAILURES_MAX: usize = 10;
 const PLANTED_SEEDS: u64 = 100;
 
 /// Seeds that found a bug once, of the server or of the model.
-const REGRESSIONS: &[u64] = &[749];
+const REGRESSIONS: &[u64] = &[749, 14_950];
 const IMAP_REGRESSIONS: &[u64] = &[];
 
 /// A number out of the environment.

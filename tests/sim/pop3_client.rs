@@ -11,6 +11,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+/// How long a shard may have more to do than it may queue when nothing fails any more.
+const PATIENCE: Duration = Duration::from_mins(1);
+
 /// One client; lives for a few sessions.
 pub(crate) struct Pop3Client {
     pub(crate) env: SimEnv,
@@ -29,6 +32,15 @@ enum Wish {
     QuitUnheard,
     /// Hang up.
     Vanish,
+}
+
+/// How a login ends.
+enum Entry {
+    Open(Opened),
+    /// The shard of the maildrop has more to do than it may queue.
+    Later,
+    /// Somebody else has the maildrop, or had it meanwhile, or it is wrong.
+    Closed,
 }
 
 /// A session that is open.
@@ -66,7 +78,7 @@ impl Pop3Client {
 
     /// One session as clients have them.
     async fn session(&self, user: usize) -> io::Result<()> {
-        let Some(mut opened) = self.open(user).await? else { return Ok(()) };
+        let Entry::Open(mut opened) = self.open(user).await? else { return Ok(()) };
         let mut read = Vec::new();
         for index in 0..opened.uids.len() {
             let reads = self.case.churns || self.chance.below(3) > 0;
@@ -87,9 +99,19 @@ impl Pop3Client {
 
     /// Everything that a maildrop holds, checked; then, if wanted, removed.
     pub(crate) async fn sweep(&self, user: usize, removes: bool) -> io::Result<()> {
-        let Some(mut opened) = self.open(user).await? else {
-            self.world.fail(format!("u{user}: the maildrop cannot be opened"));
-            return Ok(());
+        let deadline = self.env.now().after(PATIENCE);
+        let mut opened = loop {
+            match self.open(user).await? {
+                Entry::Open(opened) => break opened,
+                // Shards that have just come up tell each other so, and may fill a small inbox.
+                Entry::Later if !self.case.has_room() && self.env.now() < deadline => {
+                    self.env.sleep(Duration::from_millis(1)).await;
+                }
+                Entry::Later | Entry::Closed => {
+                    self.world.fail(format!("u{user}: the maildrop cannot be opened"));
+                    return Ok(());
+                }
+            }
         };
         for index in 0..opened.uids.len() {
             if !self.retrieve(&mut opened, index).await? {
@@ -100,8 +122,8 @@ impl Pop3Client {
         self.remove(opened, &wanted, Wish::Quit).await
     }
 
-    /// Logs in and lists. `None`: not now.
-    async fn open(&self, user: usize) -> io::Result<Option<Opened>> {
+    /// Logs in and lists.
+    async fn open(&self, user: usize) -> io::Result<Entry> {
         let mut peer = Peer::connect(&self.env, self.address).await?;
         let greeting = peer.line().await?;
         if !is_ok(&greeting) {
@@ -117,12 +139,13 @@ impl Pop3Client {
         let answer = peer.line().await?;
         if !is_ok(&answer) {
             self.world.note(&self.env, || format!("pop3 u{user}: {}", text(&answer)));
-            let passes =
-                answer.starts_with(b"-ERR [IN-USE]") || answer.starts_with(b"-ERR [SYS/TEMP]");
-            if !passes {
+            if answer.starts_with(b"-ERR [SYS/TEMP]") {
+                return Ok(Entry::Later);
+            }
+            if !answer.starts_with(b"-ERR [IN-USE]") {
                 self.world.fail(format!("u{user}: login: {}", text(&answer)));
             }
-            return Ok(None);
+            return Ok(Entry::Closed);
         }
         let session = self.world.oracle.borrow_mut().opened(user);
         if !together {
@@ -130,20 +153,20 @@ impl Pop3Client {
         }
         let Some(list) = listing(&mut peer).await? else {
             self.world.fail(format!("u{user}: STAT, UIDL and LIST do not agree"));
-            return Ok(None);
+            return Ok(Entry::Closed);
         };
         let mut oracle = self.world.oracle.borrow_mut();
         if !oracle.is_last(user, session) {
-            return Ok(None);
+            return Ok(Entry::Closed);
         }
         let verdict = oracle.listed(user, &list);
         drop(oracle);
         self.world.note(&self.env, || format!("pop3 u{user}: holds {list:?}"));
         if !self.world.check(verdict) {
-            return Ok(None);
+            return Ok(Entry::Closed);
         }
         let uids = list.into_iter().map(|(_, uid)| uid).collect();
-        Ok(Some(Opened { peer, user, uids }))
+        Ok(Entry::Open(Opened { peer, user, uids }))
     }
 
     /// Reads one message. False: the server could not.
