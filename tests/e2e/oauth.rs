@@ -294,7 +294,8 @@ fn curl_logs_in_by_signed_tokens_over_tls() {
         assert_eq!(idp.asked("/jwks") - asked, 1);
         let method = format!("method={mechanism}");
         for protocol in ["protocol=imap", "protocol=pop3", "protocol=smtp"] {
-            server.await_log(&["event=login ", &method, protocol, "user=ann@local.example"]);
+            let user = "user=ann@local.example";
+            server.await_log(&["event=login ", &method, protocol, user, "tls=TLSv1.3"]);
             server.await_log(&["event=login_failed", &method, protocol, "why=refused"]);
             server.await_log(&["event=token_refused", protocol, "why=expired"]);
         }

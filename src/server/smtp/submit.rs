@@ -12,6 +12,7 @@ use crate::probe::event::{Level, Value, event};
 use crate::proto::sasl::{self, Move};
 use crate::proto::smtp::Verdict;
 use crate::server::login::{Door, Heard};
+use crate::server::secure::version;
 use crate::server::submission::{self, Submitter};
 use crate::wire::message::submitted::{Additions, Submitted};
 use crate::wire::smtp::reply::Reply;
@@ -39,6 +40,7 @@ impl<E: Env> Driver<E> {
                     ("peer", Value::Shown(&peer)),
                     ("user", (&*login.user).into()),
                     ("method", login.method.into()),
+                    ("tls", version(self.tls.as_ref()).into()),
                 ];
                 event(Level::Info, "login", &fields);
                 self.login = Some(Box::new(login));
