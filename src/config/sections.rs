@@ -100,6 +100,7 @@ fn root(mut top: Section<'_, '_, '_>) -> Config {
 
 /// Checks that need more than one key.
 fn across(top: &mut Section<'_, '_, '_>, config: &Config) {
+    somebody_logs_in(top, config);
     let largest = config.smtp.max_message_size + SEGMENT_OVERHEAD_OCTETS;
     if largest > config.store.segment_size {
         let message = top.section("smtp").span("max_message_size");
@@ -303,6 +304,34 @@ fn mechanisms(section: &mut Section<'_, '_, '_>) -> Mechanisms {
         section.reader.mistake(&span, what, &allowed);
     }
     all
+}
+
+/// A list of mechanisms that all stand on something that is not set is as good as an empty one.
+fn somebody_logs_in(top: &mut Section<'_, '_, '_>, config: &Config) {
+    let mechanisms = config.auth.mechanisms;
+    let is_judged = config.auth.oauth.is_some();
+    let is_asked = config.tls.clients.as_ref().is_some_and(|clients| !clients.asked.is_empty());
+    let can_be_used = |one: Mechanism| match one {
+        Mechanism::External => is_asked,
+        _ => is_judged || !one.takes_tokens(),
+    };
+    if mechanisms.is_empty() || mechanisms.each().any(can_be_used) {
+        return;
+    }
+    let mut missing = Vec::new();
+    if mechanisms.has(Mechanism::External) {
+        missing.push("`tls.client_ca` and `tls.client_listeners`");
+    }
+    if mechanisms.each().any(Mechanism::takes_tokens) {
+        missing.push("[auth.oauth]");
+    }
+    let what = format!(
+        "`auth.mechanisms` has nothing but {}, without {}: nobody could log in",
+        mechanisms.to_string().replace(' ', ", "),
+        missing.join(" and ")
+    );
+    let span = top.section("auth").span("mechanisms").unwrap_or(0..0);
+    top.reader.mistake(&span, what, "what they need, or PLAIN, LOGIN or SCRAM beside them");
 }
 
 fn directory(mut section: Section<'_, '_, '_>) -> Directory {

@@ -265,6 +265,31 @@ fn asks_for_certificates_where_users_log_in() {
 }
 
 #[test]
+fn refuses_mechanisms_that_all_stand_on_nothing() {
+    check(
+        "[auth]\nmechanisms = [\"OAUTHBEARER\"]\n",
+        &expect![
+            "pombal.toml:2:14: `auth.mechanisms` has nothing but OAUTHBEARER, without [auth.oauth]: nobody could log in; allowed: what they need, or PLAIN, LOGIN or SCRAM beside them"
+        ],
+    );
+    check(
+        "[auth]\nmechanisms = [\"XOAUTH2\", \"EXTERNAL\"]\n\
+         [tls]\nclient_ca = \"ca.pem\"\nclient_listeners = []\n",
+        &expect![
+            "pombal.toml:2:14: `auth.mechanisms` has nothing but XOAUTH2, EXTERNAL, without `tls.client_ca` and `tls.client_listeners` and [auth.oauth]: nobody could log in; allowed: what they need, or PLAIN, LOGIN or SCRAM beside them"
+        ],
+    );
+    let tls = "[tls]\nclient_ca = \"ca.pem\"\n";
+    let oauth = "[auth.oauth]\njwks_file = \"keys\"\nissuers = [\"a\"]\naudiences = [\"b\"]\n";
+    for (mechanisms, rest) in
+        [("\"EXTERNAL\"", tls), ("\"OAUTHBEARER\"", oauth), ("\"EXTERNAL\", \"LOGIN\"", "")]
+    {
+        let text = format!("[auth]\nmechanisms = [{mechanisms}]\n{rest}");
+        parse("a", &text).unwrap_or_else(|mistakes| panic!("{text}{mistakes:?}"));
+    }
+}
+
+#[test]
 fn the_embedded_defaults_listen_on_the_usual_ports() {
     let config = parse(EMBEDDED_NAME, EMBEDDED).expect("the embedded defaults are right").config;
     let Listen { smtp, lmtp, submission, pop3, .. } = &config.listen;
