@@ -5,7 +5,7 @@ use crate::acme::{Certificate, Files};
 use crate::admin::calendar;
 use crate::admin::request::Request;
 use crate::admin::socket::{AskError, ask};
-use crate::config::Config;
+use crate::config::{Config, DomainPattern};
 use crate::model::time::Wall;
 use serde::Serialize;
 use std::io::Write;
@@ -15,7 +15,7 @@ use std::path::Path;
 #[derive(Serialize)]
 struct Row {
     file: String,
-    /// `file` or `acme`.
+    /// `file`, `acme` or `self-signed`.
     source: &'static str,
     names: Vec<String>,
     not_before: Option<String>,
@@ -30,16 +30,23 @@ pub(super) fn list(config: &Config, json: bool, out: &mut dyn Write) -> Result<(
     for one in tls.default.iter().chain(tls.sni.iter().map(|(_, one)| one)) {
         rows.push(Row::read(&one.certificate, "file"));
     }
+    let is_default = |(pattern, _): &(DomainPattern, _)| *pattern == DomainPattern::All;
+    let mut has_default = tls.default.is_some() || tls.sni.iter().any(is_default);
     let files = Files::new(config.tls_dir());
     let file = files.certificate();
     if config.acme.is_some() || file.exists() {
         let mut row = Row::read(&file, "acme");
+        has_default |= config.acme.is_some() && row.problem.is_none();
         let tried = files.read_state();
         if !tried.why.is_empty() {
             let again = moment(tried.next);
             row.problem = Some(format!("{}; again at {again}", tried.why));
         }
         rows.push(row);
+    }
+    let made = config.self_signed();
+    if !has_default && made.exists() {
+        rows.push(Row::read(&made, "self-signed"));
     }
     if json {
         return show::json(&rows, out);

@@ -552,6 +552,11 @@ impl Config {
         self.data_dir.join("tls")
     }
 
+    /// The certificate that the server makes where it is given none.
+    pub fn self_signed(&self) -> PathBuf {
+        self.tls_dir().join("self-signed.pem")
+    }
+
     /// The socket that the command line talks to a running server through.
     pub fn admin_socket(&self) -> PathBuf {
         self.data_dir.join("admin.sock")

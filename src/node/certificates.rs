@@ -135,8 +135,8 @@ fn tell_unusable(file: &Path, why: &str) {
 
 /// The certificate that we made, or make now.
 fn self_signed(config: &Config) -> Result<Identity, String> {
-    let dir = config.data_dir.join("tls");
-    let (chain, key) = (dir.join("self-signed.pem"), dir.join("self-signed.key"));
+    let (dir, chain) = (config.tls_dir(), config.self_signed());
+    let key = chain.with_extension("key");
     let host = config.hostname.as_str();
     if let (Ok(chain), Ok(key)) = (fs::read(&chain), fs::read(&key))
         && let Ok(identity) = Identity::from_pem(&chain, &key)

@@ -116,6 +116,32 @@ fn certificates_change_without_dropping_a_connection() {
     server.stop();
 }
 
+/// It is one of those that clients are shown, as long as there is no other for those who name nobody.
+#[test]
+fn the_certificate_of_the_first_start_is_listed_until_there_is_another() {
+    let mut server = Server::set_up("");
+    let listed = server.pombal(&["cert", "list"], "");
+    assert_eq!(listed, "", "none is made before the server starts");
+    server.start();
+    let made = server.data_dir().join("tls/self-signed.pem");
+    let listed = server.pombal(&["cert", "list"], "");
+    let begin = format!("self-signed {}: {HOST} until ", made.display());
+    assert!(listed.starts_with(&begin) && listed.lines().count() == 1, "{listed}");
+    let listed = server.pombal(&["--json", "cert", "list"], "");
+    let rows: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(rows[0]["source"], "self-signed", "{listed}");
+    assert_eq!(rows[0]["names"], serde_json::json!([HOST]), "{listed}");
+    let named = Files::new(&server, "named");
+    named.write(HOST);
+    let mut text = fs::read_to_string(server.config()).unwrap();
+    text.push_str("[tls]\n");
+    text.push_str(&named.keys());
+    fs::write(server.config(), text).unwrap();
+    let listed = server.pombal(&["cert", "list"], "");
+    assert!(listed.starts_with("file ") && listed.lines().count() == 1, "{listed}");
+    server.stop();
+}
+
 #[test]
 fn a_certificate_that_cannot_be_used_is_told_with_its_file() {
     let server = Server::set_up("");
