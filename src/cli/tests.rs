@@ -386,6 +386,29 @@ fn checks_the_configuration() {
     .assert_eq(&typed(dir.path(), "check", Response::Done));
     let shown = typed(dir.path(), "check --effective", Response::Done);
     assert!(shown.contains("\n[smtp]\nmax_message_size = \"50M\" "), "{shown}");
+    let early = "[smtp]\nrelay_networks = [\"::1/128\"]\n[queue]\nlifetime = \"5d\"\n\
+                 [[route]]\ndomain = \"*\"\nrelay = \"mx.example:25\"\n";
+    std::fs::write(dir.path().join("pombal.toml"), early).unwrap();
+    expect![[r"
+        DIR/pombal.toml: `smtp.relay_networks`: not built yet
+        DIR/pombal.toml: `queue.lifetime`: not built yet
+        DIR/pombal.toml: `route`: not built yet
+        DIR/pombal.toml: ok
+        exit 0"]]
+    .assert_eq(&typed(dir.path(), "check", Response::Done));
+    expect![[r#"
+        {
+          "mistakes": [],
+          "not_built": [
+            "smtp.relay_networks",
+            "queue.lifetime",
+            "route"
+          ],
+          "settings": null,
+          "source": "DIR/pombal.toml"
+        }
+        exit 0"#]]
+    .assert_eq(&typed(dir.path(), "check --json", Response::Done));
     std::fs::write(dir.path().join("pombal.toml"), "[smpt]\nhostnam = 1\n").unwrap();
     expect![[r"
         pombal: the configuration is wrong

@@ -459,6 +459,21 @@ pub struct Loaded {
     pub source: String,
 }
 
+/// Keys whose names are promised, and which change nothing that is sent before mail goes out.
+const NOT_BUILT: [&str; 3] = ["smtp.relay_networks", "queue.retry", "queue.lifetime"];
+
+impl Loaded {
+    /// What the file sets and this server does not do yet.
+    pub fn not_built(&self) -> impl Iterator<Item = &str> {
+        let is_set = |setting: &&Setting| {
+            let says_something = setting.from_file && setting.value.as_deref() != Some("[]");
+            says_something && NOT_BUILT.contains(&setting.key.as_str())
+        };
+        let keys = self.settings.iter().filter(is_set).map(|setting| setting.key.as_str());
+        keys.chain((!self.config.routes.is_empty()).then_some("route"))
+    }
+}
+
 /// Reads the file `named`, or the first of [`SEARCH`] that exists, or [`EMBEDDED`].
 pub fn load(named: Option<&Path>) -> Result<Loaded, Vec<Mistake>> {
     let Some(path) = named.or_else(|| found(&SEARCH)) else {

@@ -169,6 +169,9 @@ pub(super) fn serve(loaded: &Loaded, named: Option<&Path>) -> Result<(), Failure
     let log = Log::start(config.log.format, config.log.level)?;
     standing.tell();
     reached.tell();
+    for key in loaded.not_built() {
+        event(Level::Warn, "setting_not_built", &[("key", key.into())]);
+    }
     let (news, heard) = unbounded();
     let wishes = certificates.map(acme::Prepared::start).transpose()?;
     let running = start(config.clone(), ports, wishes, news)?;

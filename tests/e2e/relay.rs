@@ -155,6 +155,7 @@ fn a_catch_all_reads_it_and_sends_nothing_on() {
 fn nobody_is_promised_what_no_queue_keeps() {
     let networks = "[smtp]\nmax_message_size = \"4M\"\nrelay_networks = [\"127.0.0.0/8\"]\n";
     let mut server = Server::with_users(networks, &["a"]);
+    server.await_log(&["level=warn", "event=setting_not_built", "key=smtp.relay_networks"]);
     let mut link = smtp(server.smtp(), "EHLO").unwrap();
     link.command("MAIL FROM:<a@local.example>", 250).unwrap();
     let reply = link.command("RCPT TO:<a@foreign.example>", 451).unwrap();
