@@ -18,6 +18,7 @@ mod show;
 use crate::admin::request::{DirectoryRequest, Request, Response};
 use crate::admin::socket::{AskError, ask};
 use crate::config::{self, Config, Loaded, Mistake};
+use crate::proto::sasl::Mechanism;
 use args::{AppCommand, Arguments, CertCommand, Command, StoreCommand, UserCommand};
 use clap::{CommandFactory, Parser};
 use std::ffi::OsString;
@@ -111,7 +112,7 @@ pub fn run(
         }
     };
     let session = Session { named: arguments.config.as_deref(), json: arguments.json, actions };
-    let done = session.dispatch(&arguments.command, out).and_then(|()| Ok(out.flush()?));
+    let done = session.dispatch(&arguments.command, out, err).and_then(|()| Ok(out.flush()?));
     match done {
         Ok(()) => 0,
         Err(failure) => {
@@ -131,7 +132,12 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    fn dispatch(&self, command: &Command, out: &mut dyn Write) -> Result<(), Failure> {
+    fn dispatch(
+        &self,
+        command: &Command,
+        out: &mut dyn Write,
+        err: &mut dyn Write,
+    ) -> Result<(), Failure> {
         match command {
             Command::Serve => self.actions.serve(self.load()?, self.named),
             Command::Demo { keep } => self.actions.demo(*keep, out),
@@ -143,10 +149,10 @@ impl Session<'_> {
             }
             Command::Domain(command) => self.show(&account::domain(command), out),
             Command::User(UserCommand::Apppass(AppCommand::Add { address, name })) => {
-                self.app_password(address, name, out)
+                self.app_password(address, name, out, err)
             }
             Command::User(UserCommand::Import { file, domain }) => {
-                self.import_users(file, domain.as_deref(), out)
+                self.import_users(file, domain.as_deref(), out, err)
             }
             Command::User(command) => {
                 let config = self.load()?.config;
@@ -214,12 +220,24 @@ impl Session<'_> {
         }
     }
 
-    /// The password is shown once it is kept.
-    fn app_password(&self, address: &str, name: &str, out: &mut dyn Write) -> Result<(), Failure> {
+    /// The password is shown once it is kept; a hint stands apart, for scripts read what is shown.
+    fn app_password(
+        &self,
+        address: &str,
+        name: &str,
+        out: &mut dyn Write,
+        err: &mut dyn Write,
+    ) -> Result<(), Failure> {
+        let config = self.load()?.config;
         let (text, digest) = self.actions.app_password()?;
         let (address, name) = (address.to_owned(), name.to_owned());
         let request = DirectoryRequest::AppPasswordAdd { address, name, digest };
-        self.show(&Request::Directory(request), out)?;
+        self.show_with(&config, &Request::Directory(request), out)?;
+        hint_at_scram(
+            &config,
+            "it takes no application password: have the program use PLAIN",
+            err,
+        )?;
         if self.json {
             return show::json(&serde_json::json!({ "password": text }), out);
         }
@@ -232,6 +250,7 @@ impl Session<'_> {
         file: &Path,
         domain: Option<&str>,
         out: &mut dyn Write,
+        err: &mut dyn Write,
     ) -> Result<(), Failure> {
         let config = self.load()?.config;
         let text = std::fs::read_to_string(file)
@@ -259,8 +278,22 @@ impl Session<'_> {
             }
         }
         writeln!(out, "{made} users made, {failed} lines passed over")?;
+        if made > 0 {
+            let what = "most hashes from elsewhere have no keys for it: until a password is set \
+                        again, or kept anew by a login (auth.rehash), programs have to use PLAIN";
+            hint_at_scram(&config, what, err)?;
+        }
         if failed > 0 { Err(Failure::Failed(String::new())) } else { Ok(()) }
     }
+}
+
+/// Tells the operator, where SCRAM is offered, what it is not good for.
+fn hint_at_scram(config: &Config, what: &str, err: &mut dyn Write) -> Result<(), Failure> {
+    let is_scram = |one| matches!(one, Mechanism::Scram { .. });
+    if config.auth.mechanisms.each().any(is_scram) {
+        writeln!(err, "note: SCRAM is offered (auth.mechanisms), and {what}")?;
+    }
+    Ok(())
 }
 
 fn not_built(what: &str) -> Failure {

@@ -225,19 +225,21 @@ fn shows_an_application_password_once_and_only_where_it_is_kept() {
         "user apppass add ann@example.org phone",
         Response::Done,
         &expect![[r#"
-        node: {"directory":{"app_password_add":{"address":"ann@example.org","name":"phone","digest":[1,2]}}}
-        abcd-efgh
-        exit 0"#]],
+            node: {"directory":{"app_password_add":{"address":"ann@example.org","name":"phone","digest":[1,2]}}}
+            abcd-efgh
+            note: SCRAM is offered (auth.mechanisms), and it takes no application password: have the program use PLAIN
+            exit 0"#]],
     );
     check(
         "user apppass add ann@example.org phone --json",
         Response::Done,
         &expect![[r#"
-        node: {"directory":{"app_password_add":{"address":"ann@example.org","name":"phone","digest":[1,2]}}}
-        {
-          "password": "abcd-efgh"
-        }
-        exit 0"#]],
+            node: {"directory":{"app_password_add":{"address":"ann@example.org","name":"phone","digest":[1,2]}}}
+            {
+              "password": "abcd-efgh"
+            }
+            note: SCRAM is offered (auth.mechanisms), and it takes no application password: have the program use PLAIN
+            exit 0"#]],
     );
     let exists = "there is an application password \"phone\" already";
     check(
@@ -319,6 +321,7 @@ fn makes_users_of_a_file_line_by_line() {
         line 5: root@example.org: locked
         line 6: e\u{1b}ve@example.org: nologin: may not log in
         2 users made, 2 lines passed over
+        note: SCRAM is offered (auth.mechanisms), and most hashes from elsewhere have no keys for it: until a password is set again, or kept anew by a login (auth.rehash), programs have to use PLAIN
         exit 1"#]].assert_eq(&typed(dir.path(), &line, Response::Done));
     // What the server refuses is told of each line, and the rest goes on.
     let refused = Response::Refused("the domain is not served here: add it first".into());
@@ -336,6 +339,7 @@ fn makes_users_of_a_file_line_by_line() {
     expect![[r#"
         node: {"directory":{"user_add":{"address":"ann@example.org","password_hash":"read {SSHA}x","quota":null}}}
         1 users made, 0 lines passed over
+        note: SCRAM is offered (auth.mechanisms), and most hashes from elsewhere have no keys for it: until a password is set again, or kept anew by a login (auth.rehash), programs have to use PLAIN
         exit 0"#]].assert_eq(&typed(dir.path(), &line, Response::Done));
     std::fs::remove_file(&file).unwrap();
     expect![[r"
