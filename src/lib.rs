@@ -9,7 +9,7 @@
 //!   7  mta                             intake, recipients, routes
 //!   6  auth                            credentials, throttle
 //!   5  mailbox  queue  directory       state machines applied from the log
-//!   4  store  mesh  dns                the segment log; calls between shards; what the DNS says
+//!   4  store  mesh  tls  dns           the segment log; calls between shards; TLS; what the DNS says
 //!   3  env  concierge  acme            the machine: ring (glommio) or sim (a seed); tokio's threads
 //!   2  proto  policy                   protocol machines, sans I/O; what is held against a client
 //!   1  wire                            octets <-> representations, zero-copy
