@@ -40,7 +40,7 @@ USER = "user%04d"
 USERS = 1_000
 NAME = "mx.example.test"
 KINDS = ("ecdsa", "rsa")
-SHAKES = 400
+SHAKES = 200
 MESSAGES = 3_000
 LARGE = 5  # Messages of 10 MiB in the one maildrop of `bulk`.
 LOGINS = 2_000
@@ -97,22 +97,18 @@ class Others(Peers):
             "smtpd_tls_loglevel = 0", "smtpd_tls_mandatory_protocols = >=TLSv1.2",
         ))
         super().__init__(options)
-        folder = os.path.join(self.state, "dovecot")
-        config = os.path.join(folder, "dovecot.conf")
-        subprocess.run(["doveadm", "-c", config, "stop"], capture_output=True)
-        while os.path.exists(f"/proc/{self.dovecot_pid()}"):
-            time.sleep(0.05)
+        postfix = os.path.join(self.state, "postfix", "etc")
+        with open(os.path.join(postfix, "master.cf"), "a") as out:
+            out.write("tlsmgr    unix - - n 1000? 1 tlsmgr\n")
+        subprocess.run(["postfix", "-c", postfix, "reload"], check=True, capture_output=True)
+        script = os.path.join(options.peers, "dovecot.sh")
+        subprocess.run([script, "down"], env=self.environment, check=True, capture_output=True)
+        config = os.path.join(self.state, "dovecot", "dovecot.conf")
         with open(config, "a") as out:
             out.write(f"ssl = yes\nssl_cert = <{pem}\nssl_key = <{key}\nssl_min_protocol = TLSv1.2\n")
-        subprocess.run(["dovecot", "-c", config], check=True, capture_output=True)
+        with open(os.path.join(options.dir, "peers.log"), "a") as log:
+            subprocess.run(["dovecot", "-c", config], check=True, stdout=log, stderr=log)
         time.sleep(1)
-
-    def dovecot_pid(self):
-        try:
-            with open(os.path.join(self.state, "dovecot", "run", "master.pid")) as pid:
-                return pid.read().strip()
-        except OSError:
-            return "-"
 
 
 class Tree:
@@ -175,7 +171,9 @@ def visit(address, protocol, tls, session):
             while not ask(link, b"EHLO client.example\r\n").splitlines()[-1].startswith(b"250 "):
                 pass
         if tls is not None:
-            ask(link, b"STARTTLS\r\n" if protocol == "smtp" else b"STLS\r\n")
+            said = ask(link, b"STARTTLS\r\n" if protocol == "smtp" else b"STLS\r\n")
+            if said[:3] not in (b"220", b"+OK"):
+                sys.exit(f"no TLS: {said!r}")
             link = tls.wrap_socket(link, server_hostname=NAME, session=session)
             ask(link, b"NOOP\r\n" if protocol == "smtp" else b"CAPA\r\n")
             session = link.session
