@@ -1,15 +1,22 @@
 # getmail reads by POP3 and deletes what it has.
 # needs: getmail curl
+# forms: pop3 clear tls
 set -eu
 say() { echo "getmail: $*" >&2; cat log >&2; exit 1; }
+# It has no STLS.
+case $FORM in
+    clear) retriever=SimplePOP3Retriever trust= ;;
+    tls) retriever=SimplePOP3SSLRetriever trust="ca_certs = $SERVER_CERT" ;;
+esac
 cat >getmailrc <<END
 [retriever]
-type = SimplePOP3Retriever
+type = $retriever
 server = $HOST
-port = $POP3_PORT
+port = $PORT
 username = $USER_ADDRESS
 password = $PASSWORD
 timeout = 60
+$trust
 [destination]
 type = MDA_external
 path = $PWD/take

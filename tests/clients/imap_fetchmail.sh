@@ -1,5 +1,6 @@
 # fetchmail reads by IMAP, keeps, and does not fetch again what it marked as seen.
 # needs: fetchmail curl
+# forms: imap clear starttls tls
 set -eu
 say() { echo "fetchmail: $*" >&2; cat log >&2; exit 1; }
 send() {
@@ -7,10 +8,17 @@ send() {
         curl -sS --max-time 60 "smtp://$HOST:$SMTP_PORT/client.example" \
             --mail-from a@other.example --mail-rcpt "$USER_ADDRESS" -T -
 }
+# It finds no address in a certificate, only names.
+check="sslcertck sslcertfile $SERVER_CERT sslcommonname mx.local.example"
+case $FORM in
+    clear) tls="sslproto ''" ;;
+    starttls) tls="sslproto 'TLS1.2+' $check" ;;
+    tls) tls="ssl $check" ;;
+esac
 cat >rc <<END
-poll $HOST service $IMAP_PORT protocol imap timeout 60
+poll $HOST service $PORT protocol imap timeout 60
   user "$USER_ADDRESS" password "$PASSWORD" keep
-  sslproto ''
+  $tls
   mda "cat >>got"
 END
 chmod 600 rc

@@ -1,15 +1,21 @@
 # mbsync (isync) keeps a Maildir and the server alike, both ways; a second run has nothing to do.
 # needs: mbsync curl
+# forms: imap clear starttls tls
 set -eu
 say() { echo "mbsync: $*" >&2; tail -30 log >&2; exit 1; }
 mkdir -p local
+case $FORM in
+    clear) tls='SSLType None' ;;
+    starttls) tls=$(printf 'SSLType STARTTLS\nCertificateFile %s' "$SERVER_CERT") ;;
+    tls) tls=$(printf 'SSLType IMAPS\nCertificateFile %s' "$SERVER_CERT") ;;
+esac
 cat >rc <<END
 IMAPAccount server
 Host $HOST
-Port $IMAP_PORT
+Port $PORT
 User $USER_ADDRESS
 Pass $PASSWORD
-SSLType None
+$tls
 AuthMechs PLAIN LOGIN
 Timeout 60
 

@@ -1,14 +1,20 @@
 # mpop reads with pipelining into a maildir; keeps first, then removes.
 # needs: mpop curl
+# forms: pop3 clear starttls tls
 set -eu
 say() { echo "mpop: $*" >&2; exit 1; }
+case $FORM in
+    clear) tls='tls off' ;;
+    starttls) tls=$(printf 'tls on\ntls_starttls on\ntls_trust_file %s' "$SERVER_CERT") ;;
+    tls) tls=$(printf 'tls on\ntls_starttls off\ntls_trust_file %s' "$SERVER_CERT") ;;
+esac
 cat >rc <<END
 account default
 host $HOST
-port $POP3_PORT
+port $PORT
 user $USER_ADDRESS
 password $PASSWORD
-tls off
+$tls
 auth user
 timeout 60
 uidls_file $PWD/ids

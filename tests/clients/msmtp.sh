@@ -1,9 +1,14 @@
 # msmtp as a sender: many recipients in one transaction, a refused one, 8-bit text.
 # needs: msmtp curl
+# forms: smtp clear starttls
 set -eu
 say() { echo "msmtp: $*" >&2; exit 1; }
+case $FORM in
+    clear) tls=(--tls=off) ;;
+    starttls) tls=(--tls=on --tls-starttls=on --tls-trust-file="$SERVER_CERT") ;;
+esac
 send() {
-    msmtp --host="$HOST" --port="$SMTP_PORT" --tls=off --auth=off --timeout=60 \
+    msmtp --host="$HOST" --port="$PORT" "${tls[@]}" --auth=off --timeout=60 \
         --from=a@other.example "$@"
 }
 # What has recipients of both shards comes to the other one a moment behind the answer.

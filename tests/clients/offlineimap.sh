@@ -1,7 +1,30 @@
 # offlineimap: fifty mails come, flags go back, a second run has nothing to do.
 # needs: offlineimap python3
+# forms: imap clear starttls tls
 set -eu
 say() { echo "offlineimap: $*" >&2; tail -40 log >&2; exit 1; }
+case $FORM in
+    clear) tls=$(printf 'ssl = no\nstarttls = no') ;;
+    starttls) tls=$(printf 'ssl = no\nstarttls = yes\nsslcacertfile = %s' "$SERVER_CERT") ;;
+    tls) tls=$(printf 'ssl = yes\nsslcacertfile = %s' "$SERVER_CERT") ;;
+esac
+# It finds no address in a certificate, only names.
+host=localhost
+[ "$FORM" != clear ] || host=$HOST
+# Behind STARTTLS its library (imaplib2 3.05) reads the tickets of TLS 1.3 in one thread while another
+# writes, which OpenSSL does not allow: often its first command is never sent, or Python crashes.
+if [ "$FORM" = starttls ]; then
+    cat >openssl.cnf <<END
+openssl_conf = all
+[all]
+ssl_conf = ssl
+[ssl]
+system_default = most
+[most]
+MaxProtocol = TLSv1.2
+END
+    export OPENSSL_CONF=$PWD/openssl.cnf
+fi
 cat >rc <<END
 [general]
 accounts = one
@@ -15,12 +38,11 @@ type = Maildir
 localfolders = $PWD/local
 [Repository far]
 type = IMAP
-remotehost = $HOST
-remoteport = $IMAP_PORT
+remotehost = $host
+remoteport = $PORT
 remoteuser = $USER_ADDRESS
 remotepass = $PASSWORD
-ssl = no
-starttls = no
+$tls
 auth_mechanisms = PLAIN, LOGIN
 END
 run() { offlineimap -o -c rc >log 2>&1; }

@@ -1,9 +1,10 @@
 # curl as a user's program: SMTP with AUTH by a URL, to several recipients.
 # needs: curl
+# forms: submission clear starttls tls
 set -eu
 say() { echo "submission_curl: $*" >&2; exit 1; }
 send() {
-    curl -sS --max-time 60 "smtp://$HOST:$SUBMISSION_PORT/client.example" "$@" --upload-file mail
+    curl -sS --max-time 60 $CURL_FORM "$URL/client.example" "$@" --upload-file mail
 }
 read_one() {
     curl -sS --max-time 60 -u "$USER_ADDRESS:$PASSWORD" "pop3://$HOST:$POP3_PORT/$1"

@@ -1,9 +1,17 @@
-# msmtp as a user's program: logs in by each mechanism it has in clear, and hears refusals.
+# msmtp as a user's program: logs in by mechanisms that send the password, and hears refusals.
 # needs: msmtp curl
+# forms: submission clear starttls tls
 set -eu
 say() { echo "submission_msmtp: $*" >&2; exit 1; }
+case $FORM in
+    clear) tls=(--tls=off) ;;
+    starttls) tls=(--tls=on --tls-starttls=on --tls-trust-file="$SERVER_CERT") ;;
+    tls) tls=(--tls=on --tls-starttls=off --tls-trust-file="$SERVER_CERT") ;;
+esac
+secure=S
+[ "$FORM" = clear ] && secure=
 send() {
-    msmtp --host="$HOST" --port="$SUBMISSION_PORT" --tls=off --timeout=60 \
+    msmtp --host="$HOST" --port="$PORT" "${tls[@]}" --timeout=60 \
         --user="$USER_ADDRESS" --passwordeval="echo $PASSWORD" "$@"
 }
 read_one() {
@@ -16,7 +24,7 @@ for mechanism in plain login; do
     send --auth=$mechanism --from="$USER_ADDRESS" "$USER_ADDRESS" <mail || say "$mechanism: not sent"
 done
 read_one 1 >got
-grep -q 'with ESMTPA' got || say "no ESMTPA: $(cat got)"
+grep -q "with ESMTP${secure}A" got || say "no ESMTP${secure}A: $(cat got)"
 grep -q '^Message-ID: <' got || say "no Message-ID: $(cat got)"
 if grep -qi '^bcc' got; then say "a blind copy is told: $(cat got)"; fi
 
