@@ -1,9 +1,18 @@
-# swaks as a user's program: AUTH PLAIN and LOGIN, each refusal, a report on delivery.
+# swaks as a user's program: AUTH PLAIN and LOGIN, each refusal, a report on delivery. Of what the server
+# offers it can no other mechanism: SCRAM is in sasl.py (gsasl) and scram_plus.py, EXTERNAL in external.py,
+# OAUTHBEARER and XOAUTH2 in tests/e2e/oauth.rs.
 # needs: swaks curl
+# forms: submission clear starttls tls
 set -eu
 say() { echo "submission_swaks: $*" >&2; cat log >&2; exit 1; }
+# It says so and fails where Perl lacks Net::SSLeay.
+case $FORM in
+    clear) tls=() ;;
+    starttls) tls=(--tls --tls-verify --tls-ca-path "$SERVER_CERT") ;;
+    tls) tls=(--tls-on-connect --tls-verify --tls-ca-path "$SERVER_CERT") ;;
+esac
 send() {
-    swaks --server "$HOST" --port "$SUBMISSION_PORT" --helo client.example --timeout 60 \
+    swaks --server "$HOST" --port "$PORT" "${tls[@]}" --helo client.example --timeout 60 \
         --header-From "$USER_ADDRESS" "$@" >log 2>&1
 }
 login() {
