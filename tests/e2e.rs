@@ -129,3 +129,6 @@ mod tls;
 #[cfg(test)]
 #[path = "e2e/together.rs"]
 mod together;
+#[cfg(test)]
+#[path = "e2e/tour.rs"]
+mod tour;

@@ -221,6 +221,10 @@ impl Server {
         self.imaps.number
     }
 
+    pub(crate) fn admin(&self) -> u16 {
+        self.admin.number
+    }
+
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
     }
