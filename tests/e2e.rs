@@ -81,6 +81,9 @@ mod nasty_pop3;
 #[path = "e2e/nasty_smtp.rs"]
 mod nasty_smtp;
 #[cfg(test)]
+#[path = "e2e/nasty_tls.rs"]
+mod nasty_tls;
+#[cfg(test)]
 #[path = "e2e/oauth.rs"]
 mod oauth;
 #[cfg(test)]

@@ -3,7 +3,11 @@
 //! They never interpret more than a test needs, so that hostile input and strange answers go
 //! through as they are.
 
+use crate::client_certificates::client;
 use crate::harness::{PASSWORD, PATIENCE};
+use rustls::pki_types::ServerName;
+use rustls::version::TLS13;
+use rustls::{ClientConnection, StreamOwned};
 use socket2::{Domain, Socket, Type};
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -12,9 +16,38 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 /// Octets of one line, or of a message, that a server may send: over it, it has gone wild.
 const ANSWER_OCTETS_MAX: usize = 64 << 20;
 
+/// What octets go through.
+enum Wire {
+    Clear(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Wire {
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Wire::Clear(tcp) => tcp,
+            Wire::Tls(tls) => &tls.sock,
+        }
+    }
+
+    fn read(&mut self, block: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Wire::Clear(tcp) => tcp.read(block),
+            Wire::Tls(tls) => tls.read(block),
+        }
+    }
+
+    fn write_all(&mut self, octets: &[u8]) -> io::Result<()> {
+        match self {
+            Wire::Clear(tcp) => tcp.write_all(octets),
+            Wire::Tls(tls) => tls.write_all(octets).and_then(|()| tls.flush()),
+        }
+    }
+}
+
 /// A connection and what came over it and was not read yet.
 pub(crate) struct Link {
-    stream: TcpStream,
+    stream: Wire,
     held: Vec<u8>,
     at: usize,
 }
@@ -35,7 +68,7 @@ impl Link {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Link { stream, held: Vec::new(), at: 0 })
+        Ok(Link { stream: Wire::Clear(stream), held: Vec::new(), at: 0 })
     }
 
     /// One write, so one segment where it is small enough.
@@ -43,15 +76,33 @@ impl Link {
         self.stream.write_all(octets.as_ref())
     }
 
-    /// A second hand on the same connection, for writing while this one reads.
+    /// The handshake of TLS, with whomever it is. Whatever was said in clear and not read yet would be
+    /// taken for an answer inside: an error.
+    pub(crate) fn encrypt(self) -> io::Result<Link> {
+        let unread = &self.held[self.at..];
+        if !unread.is_empty() {
+            return Err(io::Error::other(format!("before TLS: {:?}", unread.escape_ascii())));
+        }
+        let Wire::Clear(tcp) = self.stream else { panic!("TLS within TLS") };
+        let name = ServerName::try_from("mx.local.example").expect("a name");
+        let tls = ClientConnection::new(client(&TLS13, None), name).map_err(io::Error::other)?;
+        let mut tls = StreamOwned::new(tls, tcp);
+        while tls.conn.is_handshaking() {
+            tls.conn.complete_io(&mut tls.sock)?;
+        }
+        Ok(Link { stream: Wire::Tls(Box::new(tls)), held: Vec::new(), at: 0 })
+    }
+
+    /// A second hand on the same connection in clear, for writing while this one reads.
     pub(crate) fn writer(&self) -> TcpStream {
-        self.stream.try_clone().unwrap()
+        assert!(matches!(self.stream, Wire::Clear(_)), "one hand at a time on TLS");
+        self.stream.tcp().try_clone().unwrap()
     }
 
     /// Tells the server that nothing follows.
     pub(crate) fn end_sending(&self) {
         // The server may have hung up already.
-        drop(self.stream.shutdown(Shutdown::Write));
+        drop(self.stream.tcp().shutdown(Shutdown::Write));
     }
 
     /// Receives more; `false` at the end of the connection, however it came.

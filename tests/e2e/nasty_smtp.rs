@@ -25,7 +25,7 @@ fn smtp_answers_every_nasty_input_and_serves_the_next() {
     warm_up(&server);
     let before = server.memory_kib("VmHWM");
     let mut wrong = Vec::new();
-    // Those about TLS are for the bare machine, and `clients/tls.py`.
+    // Behind a handshake they are in `nasty_tls`.
     for case in cases.iter().filter(|case| !case.id.contains("starttls")) {
         let played = play(&server, case).and_then(|()| next_client(&server));
         server.assert_alive();
