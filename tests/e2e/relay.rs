@@ -1,5 +1,5 @@
 //! Attempts to have mail sent on to strangers, in every classic form (RFC 2505 §2.1): refused, by all
-//! ports, whoever the sender is said to be.
+//! ports, whoever the sender is said to be, and whoever has logged in.
 
 use crate::client::{Link, Maildrop, smtp, stuff};
 use crate::harness::Server;
@@ -120,6 +120,65 @@ fn attempt(link: &mut Link, sender: &str, form: &str, codes: &[u16]) -> io::Resu
     link.send("DATA\r\n")?;
     let reply = link.reply()?.ok_or(io::ErrorKind::UnexpectedEof)?;
     if matches!(reply.code, 503 | 554) { Ok(()) } else { Err(io::Error::other(reply.text)) }
+}
+
+/// The same of users, by TLS or not: nothing before they log in, and nothing goes on to others after it,
+/// as long as there is no queue to keep it.
+#[test]
+fn users_have_nothing_sent_on_in_any_form() {
+    let patient =
+        "[smtp]\nmax_message_size = \"4M\"\nmax_errors = 100000\nmax_junk_commands = 100000\n";
+    let mut server = Server::with_users(patient, &["a"]);
+    let mut wrong = Vec::new();
+    for by_tls in [false, true] {
+        let mut link = submission(&server, by_tls).unwrap();
+        for (form, _) in FORMS.iter().chain(UTF8_FORMS) {
+            let tried = attempt_before_login(&mut link, form);
+            wrong.extend(tried.err().map(|why| format!("before AUTH <{form}>: {why}")));
+        }
+        // a@local.example and his password.
+        link.command("AUTH PLAIN AGFAbG9jYWwuZXhhbXBsZQBzZWNyZXQ=", 235).unwrap();
+        for sender in ["", "a@local.example", "@foreign.example:a@local.example"] {
+            for (form, codes) in FORMS.iter().chain(UTF8_FORMS) {
+                let codes = for_users(form, codes);
+                let tried = attempt(&mut link, sender, form, &codes);
+                wrong.extend(tried.err().map(|why| format!("user <{sender}> <{form}>: {why}")));
+            }
+        }
+        link.command("QUIT", 221).unwrap();
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    assert_eq!(Maildrop::open(server.pop3(), "a", false).unwrap().count, 0);
+    server.stop();
+}
+
+fn submission(server: &Server, by_tls: bool) -> io::Result<Link> {
+    if !by_tls {
+        return smtp(server.submission(), "EHLO");
+    }
+    let mut link = Link::connect(server.submissions())?.encrypt()?;
+    link.expect(220)?;
+    link.command("EHLO client.example", 250)?;
+    Ok(link)
+}
+
+fn attempt_before_login(link: &mut Link, form: &str) -> io::Result<()> {
+    link.command("MAIL FROM:<a@local.example> SMTPUTF8", 530)?;
+    link.send(format!("RCPT TO:<{form}>\r\nDATA\r\n"))?;
+    for _ in 0..2 {
+        let reply = link.reply()?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        if !matches!(reply.code, 501 | 503 | 530) {
+            return Err(io::Error::other(reply.text));
+        }
+    }
+    Ok(())
+}
+
+/// What a user is answered: of addresses here the same as anybody, of others to come back later.
+fn for_users(form: &str, codes: &[u16]) -> Vec<u16> {
+    let is_here = form.to_ascii_lowercase().ends_with("@local.example");
+    let later = |&code: &u16| if code == 550 && !is_here { 451 } else { code };
+    codes.iter().map(later).collect()
 }
 
 /// Where one reads everything that comes for a domain, that is what a form is: mail for him.
