@@ -7,6 +7,7 @@ import base64
 import imaplib
 import os
 import poplib
+import select
 import smtplib
 import socket
 import ssl
@@ -202,17 +203,27 @@ def between():
     identity = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     identity.load_cert_chain("other.pem", "other.key")
 
-    def pump(source, sink):
+    def pump(near, far):
+        # One thread for both ways: OpenSSL lets no two at one connection, and TLS 1.3 has tickets to
+        # be read at any time.
+        other = {near: far, far: near}
+        for sock in other:
+            sock.setblocking(False)
         try:
-            while octets := source.recv(4096):
-                sink.sendall(octets)
+            while ready := select.select(list(other), [], [], 60)[0]:
+                for source in ready:
+                    try:
+                        octets = source.recv(65536)
+                    except ssl.SSLWantReadError:
+                        continue
+                    if not octets:
+                        return
+                    other[source].sendall(octets)
         except OSError:
             pass
-        for sock in (source, sink):
-            try:
-                sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
+        finally:
+            near.close()
+            far.close()
 
     def line(sock):
         text = b""
@@ -234,7 +245,6 @@ def between():
             near.sendall(line(far))
             near = identity.wrap_socket(near, server_side=True)
             far = context().wrap_socket(far)
-            threading.Thread(target=pump, args=(far, near), daemon=True).start()
             threading.Thread(target=pump, args=(near, far), daemon=True).start()
 
     threading.Thread(target=relay, daemon=True).start()
