@@ -194,6 +194,7 @@ impl<'a> Draft<'a> {
         if name.is_catch_all() {
             return Err(ChangeError::CatchAllUser(name));
         }
+        name.check_prepared().map_err(|bad| ChangeError::Bad(address.into(), bad))?;
         check_hash(&name, hash)?;
         let account = AccountId(self.highest.checked_add(1).ok_or(ChangeError::NoAccountLeft)?);
         let user = User {

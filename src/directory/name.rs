@@ -8,6 +8,7 @@
 //! people type their names in any case.
 
 use crate::model::limits::{DOMAIN_OCTETS_MAX, LOCAL_PART_OCTETS_MAX};
+use crate::proto::sasl::prepare;
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
@@ -25,6 +26,8 @@ pub enum BadName {
     Local,
     /// No domain name that DNS could hold (RFC 5890 §2.3).
     Domain,
+    /// SASLprep (RFC 4013) would make another name of it: nobody could log in by it.
+    Unprepared,
 }
 
 impl fmt::Display for BadName {
@@ -35,6 +38,9 @@ impl fmt::Display for BadName {
                 "the part before @ may have 64 octets of letters, digits, and single dots between them"
             }
             BadName::Domain => "not a domain name",
+            BadName::Unprepared => {
+                "whoever logs in is compared in another form (SASLprep, RFC 4013): that form is wanted"
+            }
         })
     }
 }
@@ -49,6 +55,12 @@ impl Name {
         let (local, domain) = text.rsplit_once('@').ok_or(BadName::NoAddress)?;
         check_local(local)?;
         Ok(Name::new(local, &domain_name(domain)?))
+    }
+
+    /// Whether one can log in by it: a name in its one form. There may be older users without.
+    pub(super) fn check_prepared(&self) -> Result<(), BadName> {
+        let is_prepared = prepare(self.0.as_bytes()).is_ok_and(|prepared| prepared == *self.0);
+        if is_prepared { Ok(()) } else { Err(BadName::Unprepared) }
     }
 
     /// `domain` is a domain name already.

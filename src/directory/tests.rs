@@ -347,6 +347,7 @@ fn says_clearly_why_a_change_is_not_made() {
          user bob
          user a b@a.example
          user @a.example
+         user \u{ff41}nn@a.example
          user bob@a.example
          user BOB@a.example
          alias bob@a.example x@else.example
@@ -380,6 +381,7 @@ fn says_clearly_why_a_change_is_not_made() {
             user bob -> "bob": not an address: user@domain is wanted
             user a(b@a.example -> "a(b@a.example": the part before @ may have 64 octets of letters, digits, and single dots between them
             user @a.example -> @a.example can be an alias, not a user
+            user ａnn@a.example -> "ａnn@a.example": whoever logs in is compared in another form (SASLprep, RFC 4013): that form is wanted
             user bob@a.example -> 1
             user BOB@a.example -> there is a user bob@a.example already
             alias bob@a.example x@else.example -> there is a user bob@a.example already

@@ -45,12 +45,14 @@ fn owner<E: Env>(shard: &Shard<E>, client: &Client) -> Option<Box<str>> {
     let (snapshot, settings) = (shard.directory(), shard.settings());
     let field = settings.tls.as_ref()?.name_field;
     let names = client.names(field);
-    let mut prepared = names.iter().filter_map(|name| prepare(name.as_bytes()).ok());
-    let user = prepared.find(|name| {
+    // A name that SASLprep would change could become another's.
+    let is_whole = |name: &&String| prepare(name.as_bytes()).is_ok_and(|whole| whole == **name);
+    let mut whole = names.iter().filter(is_whole);
+    let user = whole.find(|name| {
         let user = snapshot.login(name, &settings.directory);
         user.is_some_and(|user| user.enabled)
     });
-    Some(snapshot.login_name(&user?, &settings.directory).into())
+    Some(snapshot.login_name(user?, &settings.directory).into())
 }
 
 /// Tells and counts what a client has shown.

@@ -67,7 +67,11 @@ fn user(claims: &Claims, settings: &Settings) -> Result<Box<str>, Fault> {
     if &**name == "email" && is_open {
         return Err(Fault::Unverified);
     }
-    prepare(user.as_bytes()).map(|user| user.as_ref().into()).map_err(|_| Fault::Nobody)
+    // Never brought into another form: two names of theirs would be one of ours.
+    match prepare(user.as_bytes()) {
+        Ok(prepared) if prepared == user.as_str() => Ok(user.as_str().into()),
+        _ => Err(Fault::Nobody),
+    }
 }
 
 /// A moment in seconds since 1970, which may have a fraction (RFC 7519 §2).

@@ -96,7 +96,8 @@ pub struct Published {
 /// What a good token grants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
-    /// Prepared; whether there is such a user here is another question.
+    /// In its one form (SASLprep) as the token has it; whether there is such a user here is another
+    /// question.
     pub user: Box<str>,
     /// Seconds since 1970.
     pub expires: Option<u64>,

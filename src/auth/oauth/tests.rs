@@ -302,6 +302,9 @@ fn looks_at_all_that_is_claimed() {
         ("nobody", json!({"email": null, "sub": null})),
         ("a number", json!({"email": 7})),
         ("an empty user", json!({"email": ""})),
+        ("an address in full width", json!({"email": "\u{ff41}\u{ff4e}\u{ff4e}@a.example"})),
+        ("with a soft hyphen", json!({"email": "a\u{ad}nn@a.example"})),
+        ("letters beyond ASCII", json!({"email": "bj\u{f8}rn@a.example"})),
         ("an address of his own choice", json!({"email_verified": false})),
         ("an address that is known", json!({"email_verified": true})),
     ] {
@@ -336,6 +339,9 @@ fn looks_at_all_that_is_claimed() {
         nobody                       user
         a number                     user
         an empty user                user
+        an address in full width     user
+        with a soft hyphen           user
+        letters beyond ASCII         bjørn@a.example for 300 s
         an address of his own choice unverified
         an address that is known     ann@a.example for 300 s
     "]]);
