@@ -13,7 +13,7 @@ use super::oauth::{Authority, Fault, Grant, Trouble};
 use super::throttle::Guess;
 use super::{Authenticator, subject};
 use crate::bytes::hash::Map;
-use crate::directory::User;
+use crate::directory::{self, Snapshot};
 use crate::model::id::AccountId;
 use crate::model::limits::OAUTH_CHECKS_MAX;
 use crate::model::time::{Mono, Wall};
@@ -81,13 +81,14 @@ impl Tokens {
 }
 
 impl Authenticator {
-    /// Who shows this token. `find` looks a name up in the directory as it is at that moment, `sleep`
-    /// is how a pause is waited for. May be dropped at any time.
+    /// Who shows this token. `directory` is how it is at that moment, `sleep` is how a pause is waited
+    /// for. May be dropped at any time.
     pub async fn admit(
         &self,
         authority: &Authority,
         bearer: Bearer<'_>,
-        find: impl Fn(&str) -> Option<Arc<User>>,
+        directory: impl Fn() -> Arc<Snapshot>,
+        names: &directory::Settings,
         (now, wall): (Mono, Wall),
         sleep: impl AsyncFn(Duration),
     ) -> Result<Admitted, Rejected> {
@@ -95,6 +96,7 @@ impl Authenticator {
         if token.is_empty() {
             return Err(Rejected::Token(Fault::Absent));
         }
+        let find = |name: &str| directory().login(name, names).cloned();
         let number = authority.number().to_string();
         let tag = tag(&self.key, AccountId(0), "token", &number, token);
         let remembered = self.tokens.borrow_mut().recall(tag, now);
@@ -103,8 +105,13 @@ impl Authenticator {
             Some(Err(fault)) => return Err(Rejected::Token(fault)),
             None => {
                 // One who names nobody is counted by his token: all of these are not one.
-                let named = user.unwrap_or(token);
-                let subject = subject(user.and_then(&find).as_deref(), named);
+                let subject = match user {
+                    Some(user) => {
+                        let name = directory().login_name(user, names);
+                        subject(find(user).as_deref(), &name)
+                    }
+                    None => subject(None, token),
+                };
                 let guess = Guess { peer, subject };
                 let free = self.settings.free;
                 let pause = self.throttle.enter(guess, free, now).ok_or(Rejected::Busy)?.wait;

@@ -63,12 +63,13 @@ impl World {
     fn hear(&mut self, what: &str, token: &str, user: Option<&str>, host: u32, seconds: u64) {
         let snapshot = self.ledger.snapshot();
         let names = directory::Settings::default();
-        let find = |name: &str| snapshot.login(name, &names).cloned();
+        let directory = || Arc::clone(&snapshot);
         let waited = RefCell::new(Duration::ZERO);
         let bearer = Bearer { token, user, peer: Ipv4Addr::from_bits(host << 8).into() };
         let moment = (Mono(Duration::from_secs(seconds)), Wall((NOW + seconds) * 1_000_000));
         let sleep = async |pause| *waited.borrow_mut() = pause;
-        let admitted = block_on(self.auth.admit(&self.authority, bearer, find, moment, sleep));
+        let admitted = self.auth.admit(&self.authority, bearer, directory, &names, moment, sleep);
+        let admitted = block_on(admitted);
         let said = match admitted {
             Ok(Admitted { account, user }) => format!("{user} is account {}", account.0),
             Err(Rejected::Token(fault)) => fault.name().into(),
@@ -156,4 +157,24 @@ fn bad_tokens_slow_down_where_they_come_from_and_good_ones_do_not_wait() {
         a new one from there         ann@a.example is account 1 after 300ms
         from elsewhere               ann@a.example is account 1
     "]]);
+}
+
+/// Whether there is such a user is not told by the pauses, whatever spelling is tried.
+#[test]
+fn a_bad_token_of_nobody_waits_as_one_of_somebody_does() {
+    let waits = |user: &str| {
+        let mut world = World::new();
+        for guess in 0..=70_u32 {
+            let bad = world.token(&json!({"iss": guess.to_string()}));
+            let upper = user.to_ascii_uppercase();
+            let spelling = [user, &upper, &format!("{user}."), &format!("{upper}.")]
+                [usize::try_from(guess % 4).unwrap()]
+            .to_owned();
+            world.hear("bad", &bad, Some(&spelling), guess, 0);
+        }
+        world.said
+    };
+    let somebody = waits("ann@a.example");
+    assert!(somebody.contains("after"), "{somebody}");
+    assert_eq!(waits("eve@a.example"), somebody);
 }

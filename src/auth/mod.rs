@@ -237,7 +237,8 @@ impl Authenticator {
         now: Mono,
         sleep: impl AsyncFn(Duration),
     ) -> Verdict {
-        let subject = subject(snapshot.login(proof.user, names).map(|user| &**user), proof.user);
+        let found = snapshot.login(proof.user, names);
+        let subject = subject(found.map(|user| &**user), &snapshot.login_name(proof.user, names));
         let (guess, free) = (Guess { peer: proof.peer, subject }, self.settings.free);
         let Some(Turn { wait: pause, .. }) = self.throttle.enter(guess, free, now) else {
             return Verdict::Busy;
@@ -379,7 +380,8 @@ impl Authenticator {
     }
 }
 
-/// Whose checks are counted: an account, or a name that is none; its upper half tells.
+/// Whose checks are counted: an account, or a name that is none, in its one form (nobody is one in every
+/// spelling, as somebody is); its upper half tells.
 fn subject(found: Option<&User>, name: &str) -> u64 {
     found.map_or_else(|| xxh3_64(name.as_bytes()) | 1 << 63, |user| u64::from(user.account.0))
 }

@@ -285,3 +285,34 @@ fn lets_another_take_over_from_a_client_who_hung_up() {
     assert!(world.auth.memory.borrow().under_way.is_empty());
     assert!(world.auth.memory.borrow().by_subject.is_empty());
 }
+
+/// The pauses of an account hold for a name that is none in whichever spelling, or they would tell one
+/// from the other.
+#[test]
+fn a_proof_of_nobody_waits_as_one_of_somebody_does() {
+    let waits = |user: &str| {
+        let world = World::new(Pool::inline(Cost::LEAST));
+        let snapshot = world.ledger.snapshot();
+        let sleep = async |pause: Duration| world.paused.borrow_mut().push(pause);
+        for guess in 0..=70_u8 {
+            let spelling: String = user
+                .chars()
+                .enumerate()
+                .map(|(at, letter)| match guess >> (at % 7) & 1 {
+                    1 => letter.to_ascii_uppercase(),
+                    _ => letter,
+                })
+                .collect();
+            let peer = IpAddr::from([192, 0, guess, 1]);
+            let proof = Proof { user: &spelling, is_right: false, peer };
+            let now = Mono::default();
+            let proved =
+                block_on(world.auth.prove(&snapshot, &world.names, proof, now, sleep));
+            assert!(matches!(proved, Verdict::Refused | Verdict::Busy), "{proved:?}");
+        }
+        world.paused.take()
+    };
+    let somebody = waits("bob@a.example");
+    assert!(somebody.len() > 3, "{somebody:?}");
+    assert_eq!(waits("eve@a.example"), somebody);
+}

@@ -35,11 +35,12 @@ impl<E: Env> Shard<E> {
         };
         let bearer = Bearer { token: token.token.expose(), user, peer: door.peer };
         // As the directory is when it is asked: a check takes its time.
-        let find = |name: &str| self.directory().login(name, &self.settings().directory).cloned();
+        let (directory, names) = (|| self.directory(), &settings.directory);
         let env = self.env.clone();
         let sleep = async move |pause| env.sleep(pause).await;
         let moment = (self.env.now(), self.env.wall());
-        let admitted = self.authenticator.admit(&authority, bearer, find, moment, sleep).await;
+        let admitted =
+            self.authenticator.admit(&authority, bearer, directory, names, moment, sleep).await;
         let rejected = match admitted {
             Ok(Admitted { account, user }) => return (Ok(Login { account, user, method }), None),
             Err(rejected) => rejected,
