@@ -50,7 +50,7 @@ pub enum Rejected {
     Disabled,
     /// The token is good, and another's than the client said.
     Foreign,
-    /// Too much is under way: the client is to come back.
+    /// Too much is under way, or was of late: the client is to come back.
     Busy,
     /// Whoever could judge it is not to be had: the client is to come back.
     Unreachable,
@@ -127,6 +127,7 @@ impl Authenticator {
                         return Err(Rejected::Token(fault));
                     }
                     Err(Trouble::Unreachable(_)) => return Err(Rejected::Unreachable),
+                    Err(Trouble::Early) => return Err(Rejected::Busy),
                 }
             }
         };

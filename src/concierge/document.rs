@@ -4,12 +4,14 @@
 //!   read ── fresh? ──────────────────────────────> as it is
 //!      ├─ old: as it is, and fetched anew beside
 //!      └─ none, or far too old: fetched now, one for all who wait
-//!   newer ── another than the one that was of no use, fetched now unless that was done a moment ago
+//!   newer ── another than the one that was of no use, fetched now unless that was done too often of late
 //! ```
 //! While it cannot be fetched the last one holds, for as long as [`Times::stale`] says.
 
 use super::http::{Client, Endpoint, Failed, Question};
-use crate::model::limits::{DOCUMENT_RETRY_PAUSE, DOCUMENT_WAITING_MAX};
+use crate::model::limits::{DOCUMENT_BURST, DOCUMENT_RETRY_PAUSE, DOCUMENT_WAITING_MAX};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{Mutex, Semaphore};
@@ -22,8 +24,19 @@ pub struct Times {
     pub fresh: Duration,
     /// Older than that it is of no use.
     pub stale: Duration,
-    /// Between two fetches, or [`DOCUMENT_RETRY_PAUSE`] after one that failed if that is less.
+    /// In it [`DOCUMENT_BURST`] fetches are made at most, and none for [`DOCUMENT_RETRY_PAUSE`] (or for
+    /// this, if that is less) after one that failed.
     pub pause: Duration,
+}
+
+/// What came of a search for another document than the one that was of no use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Newer<T> {
+    Another(Arc<T>),
+    /// It was fetched for this search, and is the same.
+    Same,
+    /// It was fetched too often of late: there may be another.
+    NotLooked,
 }
 
 /// The document; clones are the same one.
@@ -37,12 +50,34 @@ pub struct Document<T> {
     turn: Arc<Mutex<()>>,
     /// Who may wait for it.
     line: Arc<Semaphore>,
+    /// It is being fetched and nobody waits for that.
+    renewing: Arc<AtomicBool>,
 }
 
 struct Held<T> {
     latest: Option<(Arc<T>, Instant)>,
-    /// When it was tried to fetch it last, and how that ended.
-    tried: Option<(Instant, Result<(), Failed>)>,
+    /// When it was tried to fetch it, the last few times, the oldest first.
+    tried: VecDeque<Instant>,
+    /// How often that was tried.
+    count: u64,
+    /// How the last try ended.
+    ended: Result<(), Failed>,
+}
+
+/// One fetch that nobody waits for; over when dropped, also undone.
+struct Renewing(Arc<AtomicBool>);
+
+impl Renewing {
+    /// `None` while there is one.
+    fn begin(flag: &Arc<AtomicBool>) -> Option<Renewing> {
+        (!flag.swap(true, Ordering::AcqRel)).then(|| Renewing(Arc::clone(flag)))
+    }
+}
+
+impl Drop for Renewing {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
 }
 
 impl<T> Clone for Document<T> {
@@ -55,6 +90,7 @@ impl<T> Clone for Document<T> {
             held: Arc::clone(&self.held),
             turn: Arc::clone(&self.turn),
             line: Arc::clone(&self.line),
+            renewing: Arc::clone(&self.renewing),
         }
     }
 }
@@ -67,19 +103,27 @@ impl<T: Send + Sync + 'static> Document<T> {
         times: Times,
         parse: fn(&[u8]) -> Result<T, String>,
     ) -> Document<T> {
-        let held = Held { latest: None, tried: None };
+        let tried = VecDeque::with_capacity(DOCUMENT_BURST);
+        let held = Held { latest: None, tried, count: 0, ended: Ok(()) };
         let (held, turn) = (Arc::new(RwLock::new(held)), Arc::new(Mutex::new(())));
         let line = Arc::new(Semaphore::new(DOCUMENT_WAITING_MAX));
-        Document { client, url, parse, times, held, turn, line }
+        let renewing = Arc::default();
+        Document { client, url, parse, times, held, turn, line, renewing }
     }
 
     /// The document, from any executor.
     pub async fn read(&self) -> Result<Arc<T>, Failed> {
         if let Some((latest, age)) = self.latest().filter(|(_, age)| *age < self.times.stale) {
-            if age >= self.times.fresh && self.is_due() {
-                let this = self.clone();
+            if age >= self.times.fresh
+                && self.resting().is_none()
+                && let Some(once) = Renewing::begin(&self.renewing)
+            {
+                let (this, count) = (self.clone(), self.count());
                 // Nobody waits for it: what there is holds.
-                self.client.begin(async move { this.renew().await });
+                self.client.begin(async move {
+                    drop(this.renew(count).await);
+                    drop(once);
+                });
             }
             return Ok(latest);
         }
@@ -87,15 +131,19 @@ impl<T: Send + Sync + 'static> Document<T> {
         self.latest().map(|(latest, _)| latest).ok_or_else(|| Failed("no document".into()))
     }
 
-    /// Another one than `old`, if there is one; fetched now, unless that was done a moment ago.
-    pub async fn newer(&self, old: &Arc<T>) -> Result<Option<Arc<T>>, Failed> {
+    /// Another one than `old`, if there is one; fetched now, unless that was done too often of late.
+    pub async fn newer(&self, old: &Arc<T>) -> Result<Newer<T>, Failed> {
         let another =
             || self.latest().map(|(latest, _)| latest).filter(|latest| !Arc::ptr_eq(latest, old));
         if let Some(latest) = another() {
-            return Ok(Some(latest));
+            return Ok(Newer::Another(latest));
         }
-        self.renewed().await?;
-        Ok(another())
+        let looked = self.renewed().await?;
+        Ok(match another() {
+            Some(latest) => Newer::Another(latest),
+            None if looked => Newer::Same,
+            None => Newer::NotLooked,
+        })
     }
 
     fn latest(&self) -> Option<(Arc<T>, Duration)> {
@@ -103,38 +151,47 @@ impl<T: Send + Sync + 'static> Document<T> {
         held.latest.as_ref().map(|(latest, at)| (Arc::clone(latest), at.elapsed()))
     }
 
-    /// Whether the pause since the last try is over.
-    fn is_due(&self) -> bool {
-        self.last_try().is_none()
+    fn count(&self) -> u64 {
+        self.held.read().unwrap_or_else(PoisonError::into_inner).count
     }
 
-    /// How the last try ended, where it was made a moment ago.
-    fn last_try(&self) -> Option<Result<(), Failed>> {
+    /// How the last try ended, where it is too early for the next.
+    fn resting(&self) -> Option<Result<(), Failed>> {
         let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
-        let (at, ended) = held.tried.as_ref()?;
-        let pause = match ended {
-            Ok(()) => self.times.pause,
-            Err(_) => self.times.pause.min(DOCUMENT_RETRY_PAUSE),
+        let is_resting = match &held.ended {
+            // A few at once, then the pause: what was exchanged is seen at once, though somebody has
+            // looked for something else a moment ago.
+            Ok(()) => {
+                held.tried.len() >= DOCUMENT_BURST
+                    && held.tried.front().is_some_and(|at| at.elapsed() < self.times.pause)
+            }
+            Err(_) => {
+                let pause = self.times.pause.min(DOCUMENT_RETRY_PAUSE);
+                held.tried.back().is_some_and(|at| at.elapsed() < pause)
+            }
         };
-        (at.elapsed() < pause).then(|| ended.clone())
+        is_resting.then(|| held.ended.clone())
     }
 
-    async fn renewed(&self) -> Result<(), Failed> {
-        if let Some(ended) = self.last_try() {
-            return ended;
+    /// Whether it was fetched; not where it is too early.
+    async fn renewed(&self) -> Result<bool, Failed> {
+        if let Some(ended) = self.resting() {
+            return ended.map(|()| false);
         }
-        let this = self.clone();
-        self.client.run(async move { this.renew().await }).await
+        let (this, count) = (self.clone(), self.count());
+        self.client.run(async move { this.renew(count).await }).await
     }
 
-    /// Fetches it, on the concierge. Who had to wait for another's turn takes what that brought.
-    async fn renew(&self) -> Result<(), Failed> {
+    /// Fetches it, on the concierge, for one who knew of so many tries. Who had to wait for another's
+    /// turn takes what that brought. Whether it was fetched since.
+    async fn renew(&self, count: u64) -> Result<bool, Failed> {
         let Ok(_in_line) = self.line.try_acquire() else {
             return Err(Failed("too many wait for it".into()));
         };
         let _turn = self.turn.lock().await;
-        if let Some(ended) = self.last_try() {
-            return ended;
+        if self.count() != count {
+            let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
+            return held.ended.clone().map(|()| true);
         }
         let fetched = self.client.asked(&self.url, Question::Get).await;
         let parsed = fetched.and_then(|octets| {
@@ -143,8 +200,13 @@ impl<T: Send + Sync + 'static> Document<T> {
         let now = Instant::now();
         let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
         let ended = parsed.map(|parsed| held.latest = Some((Arc::new(parsed), now)));
-        held.tried = Some((now, ended.clone()));
-        ended
+        held.count += 1;
+        held.ended = ended.clone();
+        if held.tried.len() >= DOCUMENT_BURST {
+            held.tried.pop_front();
+        }
+        held.tried.push_back(now);
+        ended.map(|()| true)
     }
 }
 
@@ -180,8 +242,34 @@ mod tests {
         let (one, other) = block_on(zip(document.read(), document.read()));
         let first = one.unwrap();
         assert!(Arc::ptr_eq(&first, &other.unwrap()) && *first == 1);
-        assert_eq!(block_on(document.newer(&first)), Ok(None));
-        assert_eq!(server.asked(), 1);
+        // Twice, then the pause: whoever looks then is told that nobody did.
+        let second = match block_on(document.newer(&first)) {
+            Ok(Newer::Another(second)) => second,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(*second, 2);
+        for _ in 0..2 {
+            assert_eq!(block_on(document.newer(&second)), Ok(Newer::NotLooked));
+        }
+        assert_eq!(block_on(document.read()), Ok(second));
+        assert_eq!(server.asked(), 2);
+    }
+
+    /// However many read an old one, one fetch waits for the server and nobody else does.
+    #[test]
+    fn an_old_one_is_fetched_anew_by_one_for_all() {
+        let server = Server::start(vec![ok("1"), String::new()]);
+        let times = Times { fresh: Duration::ZERO, stale: LONG, pause: Duration::ZERO };
+        let document = document(&server, times);
+        for _ in 0..100 {
+            assert_eq!(block_on(document.read()).as_deref(), Ok(&1));
+        }
+        while server.asked() < 2 {
+            std::thread::yield_now();
+        }
+        // Behind all others.
+        block_on(document.client.run(async { Ok(()) })).unwrap();
+        assert_eq!(document.line.available_permits() + 1, DOCUMENT_WAITING_MAX);
     }
 
     #[test]
@@ -190,10 +278,10 @@ mod tests {
         let times = Times { fresh: LONG, stale: LONG, pause: Duration::ZERO };
         let document = document(&server, times);
         let first = block_on(document.read()).unwrap();
-        let second = block_on(document.newer(&first)).unwrap().unwrap();
+        let Ok(Newer::Another(second)) = block_on(document.newer(&first)) else { panic!() };
         assert_eq!((*first, *second), (1, 2));
         // Who still has the first one is given the second without a question.
-        assert_eq!(block_on(document.newer(&first)), Ok(Some(second)));
+        assert_eq!(block_on(document.newer(&first)), Ok(Newer::Another(second)));
         assert_eq!(server.asked(), 2);
     }
 

@@ -117,6 +117,11 @@ fn odd(
             "OAUTHBEARER or XOAUTH2 there",
         ),
         (
+            oauth.issuers.len() > 1 && oauth.jwks_file.is_some() && oauth.jwks_url.is_some(),
+            "`auth.oauth` has several issuers and two sources of keys: no key says whose it is",
+            "one issuer, or either jwks_url or jwks_file",
+        ),
+        (
             by_secret && oauth.jwks_file.is_none(),
             "`auth.oauth.algorithms` has HMAC, and there is no secret for it",
             "the secret in jwks_file (one that is published is none)",

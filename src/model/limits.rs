@@ -158,6 +158,8 @@ pub const HTTP_ANSWER_OCTETS_MAX: usize = 256 << 10;
 pub const HTTP_IDLE_MAX: Duration = Duration::from_secs(30);
 /// Who may wait for a document that is being fetched; over it the caller is told at once.
 pub const DOCUMENT_WAITING_MAX: usize = 256;
+/// Fetches of a document within its pause.
+pub const DOCUMENT_BURST: usize = 2;
 /// How long a document is not fetched anew after that failed.
 pub const DOCUMENT_RETRY_PAUSE: Duration = Duration::from_secs(5);
 /// Questions to the authorization server that wait, for each that is under way.
@@ -180,7 +182,7 @@ pub const OAUTH_KEYS_TRIED_MAX: usize = 4;
 pub const OAUTH_KEYS_FRESH: Duration = Duration::from_hours(1);
 /// For how long it holds while it cannot be fetched.
 pub const OAUTH_KEYS_STALE: Duration = Duration::from_hours(24);
-/// Time between two fetches, whatever keys tokens name.
+/// Time in which they are fetched twice at most, whatever keys tokens name.
 pub const OAUTH_KEYS_PAUSE: Duration = Duration::from_secs(30);
 /// How often the operator is told that the authorization server cannot be asked.
 pub const OAUTH_TELL_PAUSE: Duration = Duration::from_secs(10);

@@ -449,13 +449,18 @@ fn keys_are_exchanged_and_strangers_do_not_make_us_ask() {
     server.reload("jwks_min_interval = \"1s\"", "jwks_min_interval = \"1h\"");
     let before = idp.asked("/jwks");
     let unknown = idp.ask(&json!({"sign": {}, "headers": {"kid": "nobody's"}}));
-    while idp.asked("/jwks") == before {
-        assert_eq!(log_in(unknown.as_str().unwrap()), "refused");
+    // Twice it is looked for; then nobody knows it, and that is not held against whoever names it.
+    let mut later = 0;
+    while idp.asked("/jwks") == before || later < 50 {
+        match log_in(unknown.as_str().unwrap()) {
+            "refused" => later = 0,
+            said => {
+                assert_eq!(said, "later");
+                later += 1;
+            }
+        }
     }
-    for _ in 0..50 {
-        assert_eq!(log_in(unknown.as_str().unwrap()), "refused");
-    }
-    assert!(idp.asked("/jwks") - before <= 3, "{}", idp.asked("/jwks"));
+    assert!(idp.asked("/jwks") - before <= 5, "{}", idp.asked("/jwks"));
 }
 
 #[test]
@@ -560,6 +565,11 @@ fn check_names_what_is_wrong_with_the_section() {
     fs::write(idp.file("jwks"), r#"{"keys": []}"#).unwrap();
     let file = format!("{}jwks_file = {:?}\n", idp.signed(), idp.file("jwks"));
     wrong(&file, &["no key in it"]);
+    let several = format!("issuers = [\"{ISSUER}\", \"https://other.example\"]");
+    wrong(
+        &file.replace(&format!("issuers = [\"{ISSUER}\"]"), &several),
+        &["several issuers and two sources of keys"],
+    );
     wrong(
         &format!("{}ca_file = \"/etc/hostname\"\n", idp.signed()),
         &["no certificate in PEM form"],

@@ -12,7 +12,8 @@
 //!   - a token is judged by algorithms that the operator allows, and by a key that fits; `none` is no
 //!     algorithm, and a secret is one only where the operator wrote it into a file
 //!   - no answer of the authorization server is no judgement: the client is to come back
-//!   - keys may be exchanged at any time, and an exchange is seen at the first token that needs it
+//!   - keys may be exchanged at any time, and an exchange is seen at the first token that needs it; where
+//!     that is too early to look again, the token is not refused but judged later
 //!
 //! Illegal: to log or keep a token.
 
@@ -26,7 +27,7 @@ pub use jsonwebtoken::Algorithm;
 pub use keys::KeySet;
 
 use crate::concierge::Concierge;
-use crate::concierge::document::{Document, Times};
+use crate::concierge::document::{Document, Newer, Times};
 use crate::concierge::http::{Bounds, Client, Endpoint, Failed, Question, Trust};
 use crate::model::limits::{
     OAUTH_KEYS_STALE, OAUTH_TELL_PAUSE, OAUTH_WAITING_FACTOR, OAUTH_WORD_OCTETS_MAX,
@@ -162,6 +163,8 @@ pub enum Trouble {
     Refused(Fault),
     /// Whoever could tell was not to be had.
     Unreachable(Failed),
+    /// No key that is known has signed it, and it is too early to look for new ones once more.
+    Early,
 }
 
 impl From<Fault> for Trouble {
@@ -200,9 +203,12 @@ impl Authority {
         let document = |published: &Published| {
             let Published { url, fresh, pause } = published.clone();
             let times = Times { fresh, stale: OAUTH_KEYS_STALE.max(fresh), pause };
-            Document::new(client.clone(), url, times, KeySet::published)
+            // In a line of its own: questions about tokens that strangers made up do not hold it up.
+            let bounds = Bounds { at_once: 1, waiting: 0, ..bounds };
+            let client = Client::new(concierge, &settings.trust, bounds)?;
+            Ok(Document::new(client, url, times, KeySet::published))
         };
-        let published = settings.published.as_ref().map(document);
+        let published = settings.published.as_ref().map(document).transpose()?;
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let silent_until = AtomicU64::new(0);
         Ok(Authority { settings, client, published, number, silent_until })
@@ -264,23 +270,27 @@ impl Authority {
             let tried = set.fitting(kid, algorithm).map(|key| jws::open(token, key, algorithm));
             tried.reduce(Result::or).unwrap_or(Err(Fault::Key))
         };
-        let mut opened = self.settings.keys.as_ref().map_or(Err(Fault::Key), by);
-        let Some(published) = self.published.as_ref().filter(|_| opened.is_err()) else {
-            return Ok(opened?);
+        let own = self.settings.keys.as_ref().map_or(Err(Fault::Key), by);
+        // A key of one source does not hide one of the same name of the other.
+        let goes_on = matches!(own, Err(Fault::Key | Fault::Signature)) || kid.is_none();
+        let Some(published) = self.published.as_ref().filter(|_| own.is_err() && goes_on) else {
+            return Ok(own?);
         };
-        if opened == Err(Fault::Key) || kid.is_none() {
-            let set = published.read().await.map_err(Trouble::Unreachable)?;
-            opened = by(&set);
-            // The name of a key may stay when the key is exchanged.
-            if let Err(fault @ (Fault::Key | Fault::Signature)) = opened {
-                match published.newer(&set).await {
-                    Ok(newer) => opened = newer.map_or(opened, |set| by(&set)),
-                    Err(why) if fault == Fault::Key => return Err(Trouble::Unreachable(why)),
-                    Err(_) => {}
-                }
-            }
+        // Who knows no such key says less than who knows one.
+        let with_own = |opened: Result<Claims, Fault>| match (&own, opened) {
+            (Err(fault), Err(Fault::Key)) => Err(*fault),
+            (_, opened) => opened,
+        };
+        let set = published.read().await.map_err(Trouble::Unreachable)?;
+        let opened = with_own(by(&set));
+        // The name of a key may stay when the key is exchanged.
+        let Err(fault @ (Fault::Key | Fault::Signature)) = opened else { return Ok(opened?) };
+        match published.newer(&set).await {
+            Ok(Newer::Another(set)) => Ok(with_own(by(&set))?),
+            Ok(Newer::NotLooked) if fault == Fault::Key => Err(Trouble::Early),
+            Err(why) if fault == Fault::Key => Err(Trouble::Unreachable(why)),
+            _ => Err(fault.into()),
         }
-        Ok(opened?)
     }
 
     /// Asks who made the token (RFC 7662 §2).

@@ -13,7 +13,11 @@ use ring::signature::{
 };
 use serde_json::{Value as Json, json};
 use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
 use std::process::Command;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
 
 /// The time of all tests, in seconds since 1970.
 pub(in crate::auth) const NOW: u64 = 1_800_000_000;
@@ -154,6 +158,7 @@ impl Judge {
             }
             Err(Trouble::Refused(fault)) => fault.name().into(),
             Err(Trouble::Unreachable(why)) => format!("unreachable: {why}"),
+            Err(Trouble::Early) => "later".into(),
         };
         writeln!(self.said, "{what:<28} {said}").unwrap();
     }
@@ -450,4 +455,109 @@ fn never_panics() {
         assert!(judged.is_err() || token == good, "{token}");
         Ok(())
     });
+}
+
+/// Publishes what it is given, and counts how often it was asked.
+struct Publisher {
+    port: u16,
+    shown: Arc<Mutex<String>>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Publisher {
+    fn start(keys: &Keys) -> Publisher {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (shown, asked) = (Arc::new(Mutex::new(keys.set().to_string())), Arc::default());
+        let publisher = Publisher { port, shown: Arc::clone(&shown), asked: Arc::clone(&asked) };
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let mut reader = BufReader::new(stream);
+                let mut line = String::new();
+                while line != "\r\n" {
+                    line.clear();
+                    if reader.read_line(&mut line).unwrap_or(0) == 0 {
+                        break;
+                    }
+                }
+                asked.fetch_add(1, Ordering::Relaxed);
+                let body = shown.lock().unwrap().clone();
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+                    body.len()
+                );
+                // Who asked may be gone.
+                drop(reader.get_mut().write_all((head + &body).as_bytes()));
+            }
+        });
+        publisher
+    }
+
+    fn published(&self) -> Published {
+        let url = Endpoint::parse(&format!("http://127.0.0.1:{}/jwks", self.port)).unwrap();
+        let hour = Duration::from_hours(1);
+        Published { url, fresh: hour, pause: hour }
+    }
+
+    fn publish(&self, keys: &Json) {
+        *self.shown.lock().unwrap() = keys.to_string();
+    }
+}
+
+/// Strangers cannot make a good token a bad one by naming keys that nobody has.
+#[test]
+fn keys_that_are_exchanged_are_seen_at_once_or_later_and_their_tokens_never_refused() {
+    let publisher = Publisher::start(&Keys::generate());
+    let mut judge = Judge::new(|settings| {
+        settings.keys = None;
+        settings.published = Some(publisher.published());
+    });
+    let renamed = |keys: &Keys, kid: &str| {
+        let mut set = keys.set();
+        set["keys"][4]["kid"] = json!(kid);
+        publisher.publish(&set);
+    };
+    renamed(&judge.keys, "first");
+    let token = |judge: &Judge, kid: &str| {
+        judge.keys.token(&json!({"alg": "EdDSA", "kid": kid}), &claims(&json!({})))
+    };
+    let first = token(&judge, "first");
+    judge.hear("the first key", &first);
+    renamed(&judge.keys, "second");
+    let second = token(&judge, "second");
+    judge.hear("exchanged", &second);
+    let stranger = token(&judge, "a stranger's");
+    judge.hear("that nobody has", &stranger);
+    renamed(&judge.keys, "third");
+    let third = token(&judge, "third");
+    judge.hear("exchanged once more", &third);
+    judge.hear("the second", &second);
+    let forged = Keys::generate().token(&json!({"alg": "EdDSA", "kid": "second"}), &claims(&json!({})));
+    judge.hear("a forged one", &forged);
+    judge.check(&expect![[r"
+        the first key                ann@a.example for 300 s
+        exchanged                    ann@a.example for 300 s
+        that nobody has              later
+        exchanged once more          later
+        the second                   ann@a.example for 300 s
+        a forged one                 signature
+    "]]);
+    assert_eq!(publisher.asked.load(Ordering::Relaxed), 2);
+}
+
+#[test]
+fn keys_of_two_sources_do_not_hide_each_other() {
+    let published = Keys::generate();
+    let publisher = Publisher::start(&published);
+    let mut judge = Judge::new(|settings| settings.published = Some(publisher.published()));
+    let (head, good) = (json!({"alg": "EdDSA", "kid": "ed"}), claims(&json!({})));
+    let own = judge.keys.token(&head, &good);
+    judge.hear("of the operator's", &own);
+    judge.hear("of the published", &published.token(&head, &good));
+    judge.hear("of neither", &Keys::generate().token(&head, &good));
+    judge.check(&expect![[r"
+        of the operator's            ann@a.example for 300 s
+        of the published             ann@a.example for 300 s
+        of neither                   signature
+    "]]);
 }
