@@ -227,6 +227,9 @@ pub const TLS_MESSAGE_OCTETS_MAX: usize = 128 << 10;
 /// Octets of what is in a ticket, the certificates of the client among it: so much below the last that
 /// a client can bring it back.
 pub const TLS_TICKET_OCTETS_MAX: usize = 16 << 10;
+/// Octets of the certificates that a client may show; with more there is no handshake, since TLS holds
+/// them for as long as the connection lasts. A certificate has one or two thousand.
+pub const TLS_CLIENT_CHAIN_OCTETS_MAX: usize = 16 << 10;
 /// Certificates that a client may show: its own, and those that signed one another.
 pub const TLS_CLIENT_CHAIN_MAX: usize = 4;
 /// Characters of a client's certificate's subject that the log has: anybody may write one.

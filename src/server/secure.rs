@@ -44,10 +44,9 @@ pub(super) fn channel<E: Env>(shard: &Shard<E>, conn: &Stream<E>) -> Channel {
 fn owner<E: Env>(shard: &Shard<E>, client: &Client) -> Option<Box<str>> {
     let (snapshot, settings) = (shard.directory(), shard.settings());
     let field = settings.tls.as_ref()?.name_field;
-    let names = client.names(field);
     // A name that SASLprep would change could become another's.
-    let is_whole = |name: &&String| prepare(name.as_bytes()).is_ok_and(|whole| whole == **name);
-    let mut whole = names.iter().filter(is_whole);
+    let is_whole = |name: &&str| prepare(name.as_bytes()).is_ok_and(|whole| whole == **name);
+    let mut whole = client.names(field).filter(is_whole);
     let user = whole.find(|name| {
         let user = snapshot.login(name, &settings.directory);
         user.is_some_and(|user| user.enabled)
@@ -72,7 +71,7 @@ fn tell_client<E: Env>(shard: &Shard<E>, peer: IpAddr, protocol: &str, client: &
     let fields = [
         ("protocol", protocol.into()),
         ("peer", Value::Shown(&peer)),
-        ("subject", subject.as_str().into()),
+        ("subject", subject.into()),
         last,
     ];
     event(level, name, &fields);

@@ -10,7 +10,9 @@
 //! ```
 
 use super::identity::Fault;
-use crate::model::limits::{TLS_CLIENT_CHAIN_MAX, TLS_SUBJECT_CHARS_MAX};
+use crate::model::limits::{
+    TLS_CLIENT_CHAIN_MAX, TLS_CLIENT_CHAIN_OCTETS_MAX, TLS_SUBJECT_CHARS_MAX,
+};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject as _;
@@ -100,16 +102,25 @@ impl Authorities {
     /// Looks at what a client has shown and proven to hold the key of.
     pub(super) fn judge(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Option<Client> {
         let (first, between) = chain.split_first()?;
-        let verdict = check(&*self.verifier, first, between, now);
-        Some(Client { certificate: first.as_ref().into(), verdict: verdict.map(drop) })
+        let verdict = check(&*self.verifier, first, between, now).map(drop);
+        let (subject, names) = match X509Certificate::from_der(first) {
+            Ok((_, parsed)) => {
+                let subject: String = parsed.subject().to_string();
+                let subject = subject.chars().take(TLS_SUBJECT_CHARS_MAX).collect();
+                // None of one that does not hold.
+                (subject, if verdict.is_ok() { names(&parsed) } else { Box::default() })
+            }
+            Err(_) => Default::default(),
+        };
+        Some(Client { subject, names, verdict })
     }
 }
 
-/// The certificate of a client.
+/// What is known of a client by its certificate, which is not kept.
 #[derive(Clone, Debug)]
 pub struct Client {
-    /// DER.
-    certificate: Box<[u8]>,
+    subject: Box<str>,
+    names: Box<[(NameField, Box<str>)]>,
     verdict: Result<(), Error>,
 }
 
@@ -120,44 +131,32 @@ impl Client {
     }
 
     /// Whom it is for, for the log; of a long one the front.
-    pub fn subject(&self) -> String {
-        let subject = self.parsed(|parsed| parsed.subject().to_string()).unwrap_or_default();
-        subject.chars().take(TLS_SUBJECT_CHARS_MAX).collect()
+    pub fn subject(&self) -> &str {
+        &self.subject
     }
 
     /// The names of its owner, in the order in which they stand there; none of one that does not hold.
-    pub fn names(&self, field: NameField) -> Vec<String> {
-        if self.verdict.is_err() {
-            return Vec::new();
-        }
-        self.parsed(|parsed| names(parsed, field)).unwrap_or_default()
-    }
-
-    fn parsed<T>(&self, read: impl FnOnce(&X509Certificate<'_>) -> T) -> Option<T> {
-        let (_, parsed) = X509Certificate::from_der(&self.certificate).ok()?;
-        Some(read(&parsed))
+    pub fn names(&self, field: NameField) -> impl Iterator<Item = &str> {
+        self.names.iter().filter(move |(of, _)| *of == field).map(|(_, name)| &**name)
     }
 }
 
-fn names(certificate: &X509Certificate<'_>, field: NameField) -> Vec<String> {
+fn names(certificate: &X509Certificate<'_>) -> Box<[(NameField, Box<str>)]> {
     let subject = certificate.subject();
     let text = |attribute: &x509_parser::x509::AttributeTypeAndValue<'_>| {
-        attribute.as_str().ok().map(str::to_owned)
+        attribute.as_str().ok().map(Box::from)
     };
-    match field {
-        NameField::SubjectCn => subject.iter_common_name().filter_map(text).collect(),
-        NameField::SubjectEmail => subject.iter_email().filter_map(text).collect(),
-        NameField::SanEmail => {
-            let Ok(Some(extension)) = certificate.subject_alternative_name() else {
-                return Vec::new();
-            };
-            let email = |name: &GeneralName<'_>| match name {
-                GeneralName::RFC822Name(name) => Some((*name).to_owned()),
-                _ => None,
-            };
-            extension.value.general_names.iter().filter_map(email).collect()
-        }
+    let common = subject.iter_common_name().filter_map(text);
+    let email = subject.iter_email().filter_map(text);
+    let mut names: Vec<_> = common.map(|name| (NameField::SubjectCn, name)).collect();
+    names.extend(email.map(|name| (NameField::SubjectEmail, name)));
+    if let Ok(Some(extension)) = certificate.subject_alternative_name() {
+        names.extend(extension.value.general_names.iter().filter_map(|name| match name {
+            GeneralName::RFC822Name(name) => Some((NameField::SanEmail, Box::from(*name))),
+            _ => None,
+        }));
     }
+    names.into()
 }
 
 /// What rustls asks, and what is asked again behind the handshake.
@@ -200,6 +199,12 @@ impl ClientCertVerifier for Verifier {
         between: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
+        // Also where any will do: a stranger would have all of them kept, connection by connection.
+        let octets: usize = between.iter().map(|one| one.len()).sum();
+        if first.len() + octets > TLS_CLIENT_CHAIN_OCTETS_MAX {
+            let why = format!("more than {TLS_CLIENT_CHAIN_OCTETS_MAX} octets of certificates");
+            return Err(Error::General(why));
+        }
         if self.required {
             check(&*self.of, first, between, now)
         } else {
