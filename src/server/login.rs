@@ -42,6 +42,13 @@ pub struct Attempt {
     settled: Option<Result<Login, Outcome>>,
 }
 
+impl Attempt {
+    /// The client has been told that it is not let in, and has only to answer that.
+    pub fn is_refused(&self) -> bool {
+        matches!(self.settled, Some(Err(_)))
+    }
+}
+
 /// One who has logged in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Login {

@@ -241,7 +241,11 @@ impl<E: Env> Driver<E> {
                 Step::Auth(said) => {
                     let shard = Rc::clone(&self.shard);
                     match Box::pin(shard.hear(&self.door(), &mut self.attempt, said)).await {
-                        Heard::Challenge(octets) => self.session.challenge(&octets, &mut self.out),
+                        Heard::Challenge(octets) => {
+                            let attempt = self.attempt.as_ref();
+                            let is_refused = attempt.is_some_and(|open| open.is_refused());
+                            self.session.challenge(&octets, is_refused, &mut self.out);
+                        }
                         Heard::Done(login) => {
                             if !Box::pin(self.on_login(conn, login)).await? {
                                 return Ok(Goes::Moved);

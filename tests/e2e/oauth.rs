@@ -527,6 +527,33 @@ fn who_made_a_token_is_asked_once_and_trouble_is_for_now() {
     assert!(said.contains("ok      oauth") && said.contains("/introspect answers"), "{said}");
 }
 
+/// Who gives up, or says what is no answer, when he hears that his token is bad, has failed to log in as one
+/// has who answers.
+#[test]
+fn an_exchange_that_breaks_off_at_a_refusal_is_a_failed_login() {
+    let Some(idp) = Idp::start(false) else { return };
+    let server = Server::with_users(&format!("{OPEN}{FREE}{}", idp.signed()), &["ann"]);
+    let ann = "ann@local.example";
+    let bad = idp.token(ann, "RS256", &json!({"exp": 1}));
+    for (protocol, most) in [("imap", 3), ("pop3", 5), ("smtp", 5)] {
+        for answer in ["*", "no base64", &"A".repeat(20_001)] {
+            let mut dialog = Dialog::open(&server, protocol);
+            let verb = if protocol == "imap" { "a AUTHENTICATE" } else { "AUTH" };
+            for count in 1..=most {
+                let told = dialog
+                    .say(&format!("{verb} OAUTHBEARER {}", message("OAUTHBEARER", ann, &bad)));
+                assert!(["+ ", "334 "].iter().any(|start| told.starts_with(start)), "{told}");
+                let said = dialog.say(answer);
+                let kind = ["a BAD", "-ERR", "50"].iter().any(|start| said.starts_with(start));
+                assert!(kind, "{protocol} {count}: {said}");
+            }
+            let last = dialog.line();
+            let is_over = ["* BYE", "421 4.7.0"].iter().any(|start| last.starts_with(start));
+            assert!(is_over || (protocol == "pop3" && last.is_empty()), "{protocol}: {last}");
+        }
+    }
+}
+
 #[test]
 fn check_names_what_is_wrong_with_the_section() {
     let Some(idp) = Idp::start(false) else { return };

@@ -167,10 +167,11 @@ impl World {
             self.exchange = Exchange::new(self.session.channel(), false, "snonce");
         }
         let mut turn = self.exchange.step(said);
+        let mut is_refused = false;
         loop {
             turn = match turn {
                 Turn::Challenge(octets) => {
-                    return self.session.challenge(&octets, &mut self.out);
+                    return self.session.challenge(&octets, is_refused, &mut self.out);
                 }
                 Turn::Keys { hash, .. } => {
                     self.exchange.keys(Keys::derive(hash, "secret", b"salt", 1))
@@ -189,6 +190,7 @@ impl World {
                 }
                 Turn::Judge(Token { user, token }) => {
                     let is_good = token.expose() == "good";
+                    is_refused = !is_good;
                     let password = if is_good { "secret" } else { "wrong" };
                     self.shown = (user.unwrap_or_default(), password);
                     let error = (TokenError::Invalid, &Discovery::default());

@@ -58,7 +58,10 @@ enum State<M> {
     /// USER was good; only PASS may follow.
     Named(Box<str>),
     /// A challenge was sent; the next line is the client's response.
-    Exchange,
+    Exchange {
+        /// It tells why the client is not let in: the login has failed, whatever the answer is.
+        is_refused: bool,
+    },
     /// The driver checks a login, or the next step of an exchange.
     Verifying,
     Transaction(Box<Transaction<M>>),
@@ -146,7 +149,7 @@ impl<M: Maildrop> Session<M> {
     fn line_max(&self, input: &[u8]) -> usize {
         let is_auth = || input.get(..5).is_some_and(|verb| verb.eq_ignore_ascii_case(b"AUTH "));
         match self.state {
-            State::Exchange => SASL_LINE_OCTETS_MAX,
+            State::Exchange { .. } => SASL_LINE_OCTETS_MAX,
             State::Authorization if !self.mechanisms.is_empty() && is_auth() => {
                 SASL_LINE_OCTETS_MAX
             }
@@ -182,11 +185,12 @@ impl<M: Maildrop> Session<M> {
         }
     }
 
-    /// Answers [`Step::Auth`]: the exchange goes on with this challenge (RFC 5034 §4).
-    pub fn challenge(&mut self, octets: &[u8], out: &mut Chain) {
+    /// Answers [`Step::Auth`]: the exchange goes on with this challenge (RFC 5034 §4). `is_refused`: it
+    /// tells why the client is not let in.
+    pub fn challenge(&mut self, octets: &[u8], is_refused: bool, out: &mut Chain) {
         assert!(matches!(self.state, State::Verifying), "no exchange is under way");
         out.put(format!("+ {}\r\n", sasl::encode(octets)).as_bytes());
-        self.state = State::Exchange;
+        self.state = State::Exchange { is_refused };
     }
 
     /// Lets go of the session while a login is checked, so that the shard that owns the maildrop can
@@ -269,11 +273,13 @@ impl<M: Maildrop> Session<M> {
     fn line(&mut self, line: &[u8], out: &mut Chain) -> Step {
         let state = match self.state {
             // Whatever comes, a name and an exchange are good for one line only.
-            State::Named(_) | State::Exchange => replace(&mut self.state, State::Authorization),
+            State::Named(_) | State::Exchange { .. } => {
+                replace(&mut self.state, State::Authorization)
+            }
             _ => State::Authorization,
         };
-        if let State::Exchange = state {
-            return self.response(line, out);
+        if let State::Exchange { is_refused } = state {
+            return self.response(line, is_refused, out);
         }
         let command = match parse(line) {
             Ok(command) => command,
@@ -394,12 +400,17 @@ impl<M: Maildrop> Session<M> {
         }
     }
 
-    fn response(&mut self, line: &[u8], out: &mut Chain) -> Step {
-        match sasl::response(line) {
-            Ok(sasl::Response::Data(message)) => self.ask(Move::Respond(message)),
-            Ok(sasl::Response::Cancel) => self.bad(b"-ERR given up\r\n", out),
-            Err(sasl::NotBase64) => self.bad(b"-ERR not base64\r\n", out),
+    fn response(&mut self, line: &[u8], is_refused: bool, out: &mut Chain) -> Step {
+        let answer: &[u8] = match sasl::response(line) {
+            Ok(sasl::Response::Data(message)) => return self.ask(Move::Respond(message)),
+            Ok(sasl::Response::Cancel) => b"-ERR given up\r\n",
+            Err(sasl::NotBase64) => b"-ERR not base64\r\n",
+        };
+        // Who gives up when he hears that he is not let in has tried all the same.
+        if is_refused {
+            self.count_failed_login();
         }
+        self.bad(answer, out)
     }
 
     fn ask(&mut self, said: Move) -> Step {
@@ -460,8 +471,11 @@ impl<M: Maildrop> Session<M> {
     }
 
     fn forget_login(&mut self) {
-        if let State::Named(_) | State::Exchange = self.state {
-            self.state = State::Authorization;
+        if let State::Named(_) | State::Exchange { .. } = self.state {
+            let state = replace(&mut self.state, State::Authorization);
+            if let State::Exchange { is_refused: true } = state {
+                self.count_failed_login();
+            }
         }
     }
 }

@@ -180,9 +180,10 @@ impl Replay {
             self.exchange = Exchange::new(self.session.channel(), plus, "snonce");
         }
         let mut turn = self.exchange.step(said);
+        let mut is_refused = false;
         let outcome = loop {
             turn = match turn {
-                Turn::Challenge(octets) => return self.session.challenge(&octets, out),
+                Turn::Challenge(octets) => return self.session.challenge(&octets, is_refused, out),
                 Turn::Keys { hash, .. } => {
                     self.exchange.keys(Keys::derive(hash, "secret", b"salt", 1))
                 }
@@ -197,6 +198,7 @@ impl Replay {
                     let is_good = token.token.expose() == "good";
                     let (accepted, refused) = (sasl::Outcome::Accepted, sasl::Outcome::Refused);
                     self.settled = if is_good { accepted } else { refused };
+                    is_refused = !is_good;
                     let error = (TokenError::Invalid, &Discovery::default());
                     match self.exchange.settle(is_good, Some(error)) {
                         Some(octets) => Turn::Challenge(octets),

@@ -151,8 +151,11 @@ enum Question {
 enum State {
     Command(Place),
     Asked(Question),
-    /// A challenge was sent; the next line answers it.
-    Exchange,
+    /// A challenge was sent; the next line answers it. Where it tells of a refusal, the login has
+    /// failed whatever that line is.
+    Exchange {
+        is_refused: bool,
+    },
     Data(Mail, Unstuffer, Intake),
     /// Octets of a chunk are awaited: so many.
     Chunk(Mail, Intake, Chunk),
@@ -300,7 +303,7 @@ impl Session {
     pub fn step<'a>(&mut self, input: &'a [u8], out: &mut Chain) -> (usize, Step<'a>) {
         match self.state {
             State::Command(_) => self.line(input, out),
-            State::Exchange => self.response(input, out),
+            State::Exchange { is_refused } => self.response(input, is_refused, out),
             State::Data(..) => self.data(input, out),
             State::Chunk(..) => self.chunk(input, out),
             State::Dropping { .. } => self.drop_octets(input, out),

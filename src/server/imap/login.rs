@@ -150,10 +150,24 @@ impl<E: Env> Driver<E> {
         };
         let done = match sasl::response(line) {
             Ok(Response::Data(message)) => self.hear(&tag, Move::Respond(message)).await?,
-            Ok(Response::Cancel) => Done::Bad("given up"),
-            Err(_) => Done::Bad("that is not base64"),
+            Ok(Response::Cancel) => {
+                self.break_off();
+                Done::Bad("given up")
+            }
+            Err(_) => {
+                self.break_off();
+                Done::Bad("that is not base64")
+            }
         };
         Ok(self.end(&tag, done))
+    }
+
+    /// The exchange ends unanswered. Who gives up when he hears that he is not let in has tried all the
+    /// same.
+    pub(super) fn break_off(&mut self) {
+        if self.attempt.take().is_some_and(|open| open.is_refused()) {
+            self.count_failed_login();
+        }
     }
 
     fn door(&self) -> Door {
@@ -171,7 +185,7 @@ impl<E: Env> Driver<E> {
             Heard::Challenge(octets) => {
                 self.out.put(format!("+ {}\r\n", sasl::encode(&octets)).as_bytes());
                 self.mode = Mode::Sasl { tag: tag.into() };
-                Ok(Done::Said)
+                Ok(Done::Challenged)
             }
             Heard::Done(login) => self.on_login(tag, login).await,
         }
@@ -195,17 +209,21 @@ impl<E: Env> Driver<E> {
 
     /// RFC 5530 §3.
     fn refuse_login(&mut self, outcome: sasl::Outcome) -> Done {
-        self.shard.figures.imap_logins_failed.one();
-        self.logins_failed += 1;
-        if self.logins_failed >= self.shard.settings().imap.logins_failed_max {
-            // One more NO, then the end.
-            self.errors = u32::MAX;
-        }
+        self.count_failed_login();
         match outcome {
             sasl::Outcome::Foreign => {
                 Done::No(Some(Word::AuthorizationFailed), "you may not act for that user")
             }
             _ => Done::No(Some(Word::AuthenticationFailed), "wrong user or password"),
+        }
+    }
+
+    fn count_failed_login(&mut self) {
+        self.shard.figures.imap_logins_failed.one();
+        self.logins_failed += 1;
+        if self.logins_failed >= self.shard.settings().imap.logins_failed_max {
+            // One more answer, then the end.
+            self.errors = u32::MAX;
         }
     }
 

@@ -200,6 +200,8 @@ enum Done {
     Said,
     /// `tag NO`, or BAD.
     Refused,
+    /// A challenge, which is neither.
+    Challenged,
     /// `tag OK text`.
     Ok(&'static str),
     /// `tag NO [word] text`.
@@ -502,9 +504,11 @@ impl<E: Env> Driver<E> {
             Fault::LiteralTooLong => "the literal is too long",
             Fault::NoRoom => "no room for a line of this length now",
         };
-        if let Mode::Sasl { tag } | Mode::Idle { tag, .. } =
-            std::mem::replace(&mut self.mode, Mode::Command)
-        {
+        let mode = std::mem::replace(&mut self.mode, Mode::Command);
+        if let Mode::Sasl { .. } = mode {
+            self.break_off();
+        }
+        if let Mode::Sasl { tag } | Mode::Idle { tag, .. } = mode {
             return Status::tagged(&tag, Kind::Bad, text).put(&mut self.out);
         }
         let tag = split_tag(head).map(|(tag, _)| tag);
@@ -533,14 +537,14 @@ impl<E: Env> Driver<E> {
         }
         let out = &mut self.out;
         match done {
-            Done::Said | Done::Refused => {}
+            Done::Said | Done::Refused | Done::Challenged => {}
             Done::Ok(text) => Status::tagged(tag, Kind::Ok, text).put(out),
             Done::No(None, text) => Status::tagged(tag, Kind::No, text).put(out),
             Done::No(Some(word), text) => {
                 Status::tagged(tag, Kind::No, text).because(word).put(out);
             }
             Done::Bad(text) => {
-                self.errors += 1;
+                self.errors = self.errors.saturating_add(1);
                 Status::tagged(tag, Kind::Bad, text).put(out);
             }
             Done::Limited(kind, uid, text) => {

@@ -31,7 +31,10 @@ impl<E: Env> Driver<E> {
         };
         let mut out = Chain::new();
         match self.shard.hear(&door, &mut self.attempt, said).await {
-            Heard::Challenge(octets) => self.session.challenge(&octets, &mut out),
+            Heard::Challenge(octets) => {
+                let is_refused = self.attempt.as_ref().is_some_and(|open| open.is_refused());
+                self.session.challenge(&octets, is_refused, &mut out);
+            }
             Heard::Done(Ok(login)) => {
                 self.shard.figures.smtp_logins.one();
                 let peer = self.peer;

@@ -6,14 +6,16 @@ use crate::model::limits::SASL_LINE_OCTETS_MAX;
 use crate::proto::sasl::{self, Mechanism, Move, NotBase64, Outcome, Response};
 use crate::proto::smtp::reply;
 use crate::wire::line::{Front, front};
+use crate::wire::smtp::reply::Reply;
 
 impl Session {
-    /// Answers [`Step::Auth`]: the exchange goes on with this challenge (RFC 4954 §4).
-    pub fn challenge(&mut self, octets: &[u8], out: &mut Chain) {
+    /// Answers [`Step::Auth`]: the exchange goes on with this challenge (RFC 4954 §4). `is_refused`: it
+    /// tells why the client is not let in.
+    pub fn challenge(&mut self, octets: &[u8], is_refused: bool, out: &mut Chain) {
         assert!(matches!(self.state, State::Asked(Question::Auth)), "no exchange is under way");
         out.put(format!("334 {}\r\n", sasl::encode(octets)).as_bytes());
         self.flush = true;
-        self.state = State::Exchange;
+        self.state = State::Exchange { is_refused };
     }
 
     /// Answers [`Step::Auth`]: the exchange is over (RFC 4954 §6).
@@ -32,12 +34,21 @@ impl Session {
             Outcome::Malformed => reply::AUTH_MALFORMED,
             Outcome::Later => reply::AUTH_LATER,
         };
-        self.logins_failed = self.logins_failed.saturating_add(u8::from(outcome != Outcome::Later));
+        if outcome == Outcome::Later {
+            self.refuse(refusal, out);
+        } else {
+            self.fail_login(refusal, out);
+        }
+    }
+
+    /// One failed login more, with this reply; too many end the session.
+    fn fail_login(&mut self, refusal: Reply<'_>, out: &mut Chain) -> Step<'static> {
+        self.logins_failed = self.logins_failed.saturating_add(1);
         if self.logins_failed >= self.settings.logins_failed_max {
             refusal.put(out);
-            self.give_up(7, 0, "Too many failed logins", out);
+            self.give_up(7, 0, "Too many failed logins", out)
         } else {
-            self.refuse(refusal, out);
+            self.refuse(refusal, out)
         }
     }
 
@@ -74,7 +85,12 @@ impl Session {
     }
 
     /// A line that answers a challenge.
-    pub(super) fn response<'a>(&mut self, input: &'a [u8], out: &mut Chain) -> (usize, Step<'a>) {
+    pub(super) fn response<'a>(
+        &mut self,
+        input: &'a [u8],
+        is_refused: bool,
+        out: &mut Chain,
+    ) -> (usize, Step<'a>) {
         let (used, found) = front(input, SASL_LINE_OCTETS_MAX);
         if matches!(found, Front::Partial) {
             return (used, Step::Read);
@@ -94,7 +110,10 @@ impl Session {
                 reply::AUTH_LINE_TOO_LONG
             }
         };
-        (used, self.refuse(refusal, out))
+        // Who gives up when he hears that he is not let in has tried all the same.
+        let step =
+            if is_refused { self.fail_login(refusal, out) } else { self.refuse(refusal, out) };
+        (used, step)
     }
 
     fn ask(&mut self, said: Move) -> Step<'static> {
