@@ -17,6 +17,8 @@ const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 
 const A_URL: &str = "an https URL, or an http one of this machine (127.0.0.1, [::1], localhost)";
+/// The audience of those who take tokens that were made for anybody.
+const ANY: &str = "*";
 /// Signatures that are checked unless the operator says otherwise. HMAC is not among them: its key
 /// makes tokens too.
 const ALGORITHMS: [Algorithm; 4] =
@@ -92,6 +94,11 @@ fn demand(section: &mut Section<'_, '_, '_>, oauth: &OAuth, signed: bool) {
         let allowed = "at least one: a token that is made for others is no key to this server";
         demand_some(section, name, signed && list.is_empty(), allowed);
     }
+    // What is asked about says of itself for whom it is, to one who looks.
+    let looks = signed || [&oauth.audiences, &oauth.scopes].iter().any(|all| !all.is_empty());
+    let allowed = "whom tokens are for, or `scopes`, which are only given for this server; [\"*\"] takes \
+                   those for anybody";
+    demand_some(section, "audiences", oauth.introspection.is_some() && !looks, allowed);
     demand_some(section, "user_claims", oauth.user_claims.is_empty(), "at least one");
     demand_some(section, "algorithms", oauth.algorithms.is_empty(), "at least one");
 }
@@ -104,6 +111,7 @@ fn odd(
 ) -> impl Iterator<Item = (&'static str, &'static str)> {
     let meant = [&oauth.issuers, &oauth.audiences, &oauth.scopes].iter().any(|all| !all.is_empty());
     let takes = mechanisms.each().any(Mechanism::takes_tokens);
+    let signed = oauth.jwks_file.is_some() || oauth.jwks_url.is_some();
     let by_secret = oauth.algorithms.iter().copied().any(is_secret);
     let all = [
         (
@@ -115,6 +123,11 @@ fn odd(
             judged && !takes,
             "`auth.oauth` is of no use: `auth.mechanisms` has no mechanism for tokens",
             "OAUTHBEARER or XOAUTH2 there",
+        ),
+        (
+            oauth.audiences.iter().any(|one| one == ANY) && (signed || oauth.audiences.len() > 1),
+            "`auth.oauth.audiences` has \"*\" among others, or for signed tokens",
+            "\"*\" alone, and only where all tokens are asked about",
         ),
         (
             oauth.issuers.len() > 1 && oauth.jwks_file.is_some() && oauth.jwks_url.is_some(),
@@ -222,7 +235,7 @@ pub fn read(config: &Config) -> Result<Option<Settings>, Mistake> {
         introspection,
         published,
         issuers: boxed(&oauth.issuers),
-        audiences: boxed(&oauth.audiences),
+        audiences: if oauth.audiences == [ANY] { Vec::new() } else { boxed(&oauth.audiences) },
         scopes: boxed(&oauth.scopes),
         user_claims: boxed(&oauth.user_claims),
         algorithms: oauth.algorithms.clone(),

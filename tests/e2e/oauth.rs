@@ -575,6 +575,13 @@ fn check_names_what_is_wrong_with_the_section() {
         &format!("{head}introspection_url = \"https://idp.example/i\"\nclient_id = \"a\"\n"),
         &["`auth.oauth.client_secret_file` is missing"],
     );
+    let open = idp.asking().replace("scopes = [\"mail\"]\n", "");
+    wrong(&open, &["`auth.oauth.audiences` is missing", "[\"*\"] takes those for anybody"]);
+    wrong(&format!("{open}audiences = [\"*\", \"mail\"]\n"), &["\"*\" among others"]);
+    let signed = idp.signed().replace("[\"mail\"]\nscopes", "[\"*\"]\nscopes");
+    wrong(&signed, &["for signed tokens"]);
+    let server = Server::set_up(&format!("{OPEN}{open}audiences = [\"*\"]\n"));
+    assert!(server.try_pombal(&["check"], "").status.success());
     wrong(
         &format!("{head}jwks_url = \"https://idp.example/jwks\"\n"),
         &["`auth.oauth.issuers` is missing", "`auth.oauth.audiences` is missing"],

@@ -55,7 +55,7 @@ pub struct Settings {
     pub published: Option<Published>,
     /// Who may make tokens.
     pub issuers: Vec<Box<str>>,
-    /// Whom a token has to be for: one of these.
+    /// Whom a token has to be for: one of these. None: anybody, of tokens that are asked about.
     pub audiences: Vec<Box<str>>,
     /// What a token has to reach: all of these.
     pub scopes: Vec<Box<str>>,
