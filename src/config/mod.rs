@@ -218,6 +218,8 @@ pub struct OAuth {
     pub scopes: Vec<String>,
     /// The first that is there is the user's name.
     pub user_claims: Vec<String>,
+    /// Takes an `email` of which nothing says whether it was verified.
+    pub email_unverified: bool,
     pub algorithms: Vec<Algorithm>,
     /// In lower case.
     pub token_types: Vec<String>,

@@ -42,6 +42,7 @@ pub(super) fn oauth(auth: &mut Section<'_, '_, '_>, mechanisms: Mechanisms) -> O
         audiences: words(&mut section, "audiences", &[], "a list of audiences (`aud`)"),
         scopes: words(&mut section, "scopes", &[], "a list of scopes, all of them needed"),
         user_claims: words(&mut section, "user_claims", &["email"], "a list of claims"),
+        email_unverified: section.flag("email_unverified", false),
         algorithms: algorithms(&mut section),
         token_types: words(&mut section, "token_types", &["at+jwt", "JWT"], "a list of types")
             .iter()
@@ -238,6 +239,7 @@ pub fn read(config: &Config) -> Result<Option<Settings>, Mistake> {
         audiences: if oauth.audiences == [ANY] { Vec::new() } else { boxed(&oauth.audiences) },
         scopes: boxed(&oauth.scopes),
         user_claims: boxed(&oauth.user_claims),
+        email_unverified: oauth.email_unverified,
         algorithms: oauth.algorithms.clone(),
         token_types: boxed(&oauth.token_types),
         leeway: oauth.leeway,

@@ -80,7 +80,7 @@ impl Idp {
     fn token(&self, user: &str, alg: &str, instead: &Value) -> String {
         let mut claims = json!({
             "iss": ISSUER, "aud": "mail", "exp": 4_000_000_000_u64, "scope": "openid mail",
-            "email": user,
+            "email": user, "email_verified": true,
         });
         for (name, value) in instead.as_object().unwrap() {
             claims[name] = value.clone();
@@ -375,6 +375,7 @@ fn says_why_a_token_is_refused_and_lets_nobody_in_as_another() {
         (json!({"aud": "calendar"}), "invalid_token"),
         (json!({"iss": "https://evil.example"}), "invalid_token"),
         (json!({"email_verified": false}), "invalid_token"),
+        (json!({"email_verified": null}), "invalid_token"),
         (json!({"email": "nobody@local.example"}), "invalid_token"),
         (json!({"scope": "openid"}), "insufficient_scope"),
     ] {
@@ -469,7 +470,12 @@ fn who_made_a_token_is_asked_once_and_trouble_is_for_now() {
     let extra = format!("{OPEN}{FREE}{}", idp.asking());
     let server = Server::with_users(&extra, &["ann", "bob"]);
     let ann = "ann@local.example";
-    let grant = |token: &str, answer: Value| idp.ask(&json!({"grant": token, "answer": answer}));
+    let grant = |token: &str, mut answer: Value| {
+        if let Some(claims) = answer.as_object_mut() {
+            claims.insert("email_verified".into(), json!(true));
+        }
+        idp.ask(&json!({"grant": token, "answer": answer}))
+    };
     grant(
         "good+/=",
         json!({"active": true, "scope": "mail", "email": ann, "exp": 4_000_000_000_u64}),

@@ -60,11 +60,14 @@ pub(super) fn judge(
 fn user(claims: &Claims, settings: &Settings) -> Result<Box<str>, Fault> {
     let found = settings.user_claims.iter().find_map(|name| Some((name, claims.get(&**name)?)));
     let Some((name, Value::String(user))) = found else { return Err(Fault::Nobody) };
-    let verified = claims.get("email_verified");
-    let is_open =
-        verified.is_some_and(|said| *said == Value::Bool(false) || said.as_str() == Some("false"));
     // Whoever may write any address into his profile would be anybody (OpenID Connect Core §5.7).
-    if &**name == "email" && is_open {
+    let is_known = match claims.get("email_verified") {
+        Some(Value::Bool(said)) => *said,
+        // As some servers write it.
+        Some(said) => said.as_str() == Some("true"),
+        None => settings.email_unverified,
+    };
+    if &**name == "email" && !is_known {
         return Err(Fault::Unverified);
     }
     // Never brought into another form: two names of theirs would be one of ours.

@@ -61,6 +61,8 @@ pub struct Settings {
     pub scopes: Vec<Box<str>>,
     /// Which claim is the user's name: the first that is there.
     pub user_claims: Vec<Box<str>>,
+    /// An `email` will do of which nothing says whether it was verified.
+    pub email_unverified: bool,
     pub algorithms: Vec<Algorithm>,
     /// Types of signed tokens, in lower case (RFC 9068 §2.1).
     pub token_types: Vec<Box<str>>,

@@ -120,6 +120,7 @@ pub(in crate::auth) fn settings(keys: KeySet) -> Settings {
         audiences: boxed(&["mail", "imap"]),
         scopes: boxed(&["mail.read", "mail.send"]),
         user_claims: boxed(&["email", "sub"]),
+        email_unverified: false,
         algorithms: vec![Algorithm::RS256, Algorithm::PS256, Algorithm::ES256, Algorithm::EdDSA],
         token_types: boxed(&["at+jwt", "jwt"]),
         leeway: Duration::from_mins(1),
@@ -173,7 +174,7 @@ impl Judge {
 pub(in crate::auth) fn claims(instead: &Json) -> Json {
     let mut claims = json!({
         "iss": "https://idp.example", "aud": "mail", "exp": NOW + 300, "scope": "mail.send mail.read",
-        "email": "ann@a.example", "sub": "4711",
+        "email": "ann@a.example", "email_verified": true, "sub": "4711",
     });
     for (name, value) in instead.as_object().unwrap() {
         claims[name] = value.clone();
@@ -312,6 +313,11 @@ fn looks_at_all_that_is_claimed() {
         ("letters beyond ASCII", json!({"email": "bj\u{f8}rn@a.example"})),
         ("an address of his own choice", json!({"email_verified": false})),
         ("an address that is known", json!({"email_verified": true})),
+        ("the same as a word", json!({"email_verified": "true"})),
+        ("neither yes nor no", json!({"email_verified": 1})),
+        ("an empty answer", json!({"email_verified": ""})),
+        ("nothing is said of it", json!({"email_verified": null})),
+        ("of no use without one", json!({"email": null, "email_verified": false})),
     ] {
         let token = judge.keys.token(&json!({"alg": "EdDSA", "kid": "ed"}), &claims(&instead));
         judge.hear(what, &token);
@@ -349,6 +355,23 @@ fn looks_at_all_that_is_claimed() {
         letters beyond ASCII         bjørn@a.example for 300 s
         an address of his own choice unverified
         an address that is known     ann@a.example for 300 s
+        the same as a word           ann@a.example for 300 s
+        neither yes nor no           unverified
+        an empty answer              unverified
+        nothing is said of it        unverified
+        of no use without one        4711 for 300 s
+    "]]);
+    judge = Judge::new(|settings| settings.email_unverified = true);
+    for (what, instead) in [
+        ("nothing is said of it", json!({"email_verified": null})),
+        ("an address of his own choice", json!({"email_verified": false})),
+    ] {
+        let token = judge.keys.token(&json!({"alg": "EdDSA", "kid": "ed"}), &claims(&instead));
+        judge.hear(what, &token);
+    }
+    judge.check(&expect![[r"
+        nothing is said of it        ann@a.example for 300 s
+        an address of his own choice unverified
     "]]);
 }
 
