@@ -6,8 +6,16 @@ use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Octets of the shortest secret that two sides may share: as many as SHA-256 has (RFC 7518 §3.2).
-const SECRET_OCTETS_MIN: usize = 32;
+/// Octets of the shortest secret that two sides may share: as many as the hash has (RFC 7518 §3.2). 0 for
+/// algorithms without one.
+fn secret_octets_min(algorithm: Algorithm) -> usize {
+    match algorithm {
+        Algorithm::HS256 => 32,
+        Algorithm::HS384 => 48,
+        Algorithm::HS512 => 64,
+        _ => 0,
+    }
+}
 
 /// A key that tokens may be signed with.
 #[derive(Clone, Debug)]
@@ -84,6 +92,7 @@ impl KeySet {
     ) -> impl Iterator<Item = &Key> {
         let fits = move |key: &&Key| {
             key.material.family() == algorithm.family()
+                && key.secret_octets() >= secret_octets_min(algorithm)
                 && key.algorithm.is_none_or(|only| only == algorithm)
                 && kid.is_none_or(|kid| key.kid.as_deref() == Some(kid))
         };
@@ -103,13 +112,21 @@ impl Key {
             None => None,
         };
         let short = common.key_id.as_ref().is_none_or(|kid| kid.len() <= OAUTH_WORD_OCTETS_MAX);
-        let strong = match material.kind() {
-            DecodingKeyKind::SecretOrDer(secret) => {
-                material.family() != AlgorithmFamily::Hmac || secret.len() >= SECRET_OCTETS_MIN
+        let key = Key { kid: common.key_id, algorithm, material };
+        let least = secret_octets_min(algorithm.unwrap_or(Algorithm::HS256));
+        let strong = key.material.family() != AlgorithmFamily::Hmac || key.secret_octets() >= least;
+        (signs && verifies && short && strong).then_some(key)
+    }
+
+    /// 0 of a key that is none.
+    fn secret_octets(&self) -> usize {
+        match self.material.kind() {
+            DecodingKeyKind::SecretOrDer(secret)
+                if self.material.family() == AlgorithmFamily::Hmac =>
+            {
+                secret.len()
             }
-            DecodingKeyKind::RsaModulusExponent { .. } => true,
-        };
-        let is_right = signs && verifies && short && strong;
-        is_right.then_some(Key { kid: common.key_id, algorithm, material })
+            _ => 0,
+        }
     }
 }

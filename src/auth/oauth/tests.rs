@@ -584,3 +584,37 @@ fn keys_of_two_sources_do_not_hide_each_other() {
         of neither                   signature
     "]]);
 }
+
+/// A secret is as long as the hash that it is used with (RFC 7518 §3.2).
+#[test]
+fn a_secret_is_as_long_as_the_hash_wants_it() {
+    let kinds = [
+        (Algorithm::HS256, hmac::HMAC_SHA256, 32_usize),
+        (Algorithm::HS384, hmac::HMAC_SHA384, 48),
+        (Algorithm::HS512, hmac::HMAC_SHA512, 64),
+    ];
+    for named in [true, false] {
+        for (algorithm, by, octets) in kinds {
+            for (len, want) in [(octets - 1, "key"), (octets, "ann@a.example for 300 s")] {
+                let secret = vec![7; len];
+                let mut key = json!({"kty": "oct", "kid": "own", "k": base64url(&secret)});
+                if named {
+                    key["alg"] = json!(format!("{algorithm:?}"));
+                }
+                let other = json!({"kty": "oct", "kid": "other", "k": base64url([8; 64])});
+                let set = json!({"keys": [key, other]}).to_string();
+                let set = KeySet::from_file(set.as_bytes()).unwrap();
+                let mut judge = Judge::new(|settings| {
+                    settings.keys = Some(set);
+                    settings.algorithms = vec![algorithm];
+                });
+                let header = json!({"alg": format!("{algorithm:?}"), "kid": "own"});
+                let token = token_by(&header, &claims(&json!({})), |message| {
+                    hmac::sign(&hmac::Key::new(by, &secret), message).as_ref().into()
+                });
+                judge.hear("", &token);
+                assert_eq!(judge.said.trim(), want, "{algorithm:?} by {len} octets");
+            }
+        }
+    }
+}
