@@ -5,6 +5,7 @@
 
 use super::listener::Protocol;
 use super::shard::Shard;
+use crate::directory::{self, Snapshot};
 use crate::env::{Conn as _, Env};
 use crate::model::channel::{Binding, Channel};
 use crate::probe::event::{Level, Value, event};
@@ -39,19 +40,25 @@ pub(super) fn channel<E: Env>(shard: &Shard<E>, conn: &Stream<E>) -> Channel {
     Channel { encrypted: true, binding, certificate }
 }
 
-/// The user to whom this certificate belongs: the first of its names that is one of a user who may log
-/// in.
 fn owner<E: Env>(shard: &Shard<E>, client: &Client) -> Option<Box<str>> {
-    let (snapshot, settings) = (shard.directory(), shard.settings());
+    let settings = shard.settings();
     let field = settings.tls.as_ref()?.name_field;
-    // A name that SASLprep would change could become another's.
-    let is_whole = |name: &&str| prepare(name.as_bytes()).is_ok_and(|whole| whole == **name);
-    let mut whole = client.names(field).filter(is_whole);
-    let user = whole.find(|name| {
-        let user = snapshot.login(name, &settings.directory);
-        user.is_some_and(|user| user.enabled)
-    });
-    Some(snapshot.login_name(user?, &settings.directory).into())
+    named(client.names(field), &shard.directory(), &settings.directory)
+}
+
+/// The user to whom a certificate with these names belongs: the first of them that is one of a user, if
+/// he may log in. Whoever is switched off does not turn his certificate into that of another.
+fn named<'a>(
+    mut names: impl Iterator<Item = &'a str>,
+    snapshot: &Snapshot,
+    settings: &directory::Settings,
+) -> Option<Box<str>> {
+    let (name, user) = names.find_map(|name| {
+        // A name that SASLprep would change could become another's.
+        let whole = prepare(name.as_bytes()).ok().filter(|whole| *whole == name)?;
+        Some((name, snapshot.login(&whole, settings)?))
+    })?;
+    user.enabled.then(|| snapshot.login_name(name, settings).into())
 }
 
 /// Tells and counts what a client has shown.
@@ -134,6 +141,48 @@ pub(super) async fn secure<E: Env>(
             ];
             event(Level::Info, "tls_failed", &fields);
             None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::Ledger;
+    use crate::model::id::Lsn;
+    use crate::model::time::Wall;
+    use crate::store::record::{OwnedRecord, Record};
+    use crate::store::{Blobs, Machine as _};
+
+    #[test]
+    fn the_first_name_of_a_user_says_whose_certificate_it_is() {
+        let mut ledger = Ledger::new();
+        let (_, group) = ledger
+            .turn()
+            .unwrap()
+            .draft(|draft| {
+                draft.add_domain("a.example", Wall(0))?;
+                for user in ["ann@a.example", "off@a.example"] {
+                    draft.add_user(user, "{SSHA}", 0, Wall(0))?;
+                }
+                draft.set_enabled("off@a.example", false)
+            })
+            .unwrap();
+        for (at, OwnedRecord { kind, version, flags, account, body }) in (1..).zip(&group.records) {
+            let record =
+                Record { kind: *kind, version: *version, flags: *flags, account: *account, body };
+            let mut change = |_, _, _| {};
+            let mut blobs = Blobs::observed(Lsn(at), &mut change);
+            ledger.apply(Lsn(at), record, &mut blobs).unwrap();
+        }
+        let (snapshot, settings) = (ledger.snapshot(), directory::Settings::default());
+        let owner = |names: &[&str]| named(names.iter().copied(), &snapshot, &settings);
+        assert_eq!(owner(&["ANN@a.example"]).as_deref(), Some("ann@a.example"));
+        assert_eq!(owner(&["x@b.example", "ann"]).as_deref(), Some("ann@a.example"));
+        // Who is switched off is nobody, and nobody else.
+        assert_eq!(owner(&["off@a.example", "ann@a.example"]), None);
+        for near in ["\u{ff41}nn@a.example", "a\u{ad}nn@a.example", "\u{7}ann@a.example", ""] {
+            assert_eq!(owner(&[near]), None);
         }
     }
 }
