@@ -264,8 +264,8 @@ impl Authenticator {
         }
     }
 
-    /// What is to be kept of a password of which this is kept, made on the pool; see
-    /// [`Recipe::remake`].
+    /// What is to be kept of a password of which this is kept, made on the pool behind those who want
+    /// to log in; see [`Recipe::remake`].
     pub async fn secrets(
         &self,
         recipe: Recipe,
@@ -274,7 +274,8 @@ impl Authenticator {
         salts: [[u8; 16]; 3],
     ) -> Result<String, Busy> {
         let (kept, password) = (kept.to_owned(), password.clone());
-        let answer = self.pool.run(move || recipe.remake(&kept, password.expose(), salts))?;
+        let make = move || recipe.remake(&kept, password.expose(), salts);
+        let answer = self.pool.run_in(Queue::Second, make)?;
         match answer.await {
             Ok(Ok(kept)) => Ok(kept),
             Ok(Err(NotHashed)) | Err(Lost) => Err(Busy),

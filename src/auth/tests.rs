@@ -316,3 +316,20 @@ fn a_proof_of_nobody_waits_as_one_of_somebody_does() {
     assert!(somebody.len() > 3, "{somebody:?}");
     assert_eq!(waits("eve@a.example"), somebody);
 }
+
+/// It costs a few checks, and nobody waits for it.
+#[test]
+fn what_is_kept_anew_takes_no_place_of_a_login() {
+    let world = World::new(Pool::start(Cost::LEAST, 1, 1).unwrap());
+    let held = hold(&world.auth.pool);
+    let mut context = Context::from_waker(Waker::noop());
+    let recipe = Recipe { cost: Cost::LEAST, scram: vec![Hash::Sha256], iterations: 1 };
+    let secret = Secret::new("secret");
+    let mut anew = pin!(world.auth.secrets(recipe, "", &secret, [[5; 16]; 3]));
+    assert!(anew.as_mut().poll(&mut context).is_pending());
+    let mut login = pin!(world.begin("bob", "secret", 0));
+    assert_eq!(login.as_mut().poll(&mut context), Poll::Pending);
+    drop(held);
+    let (login, anew) = block_on(zip(login, anew));
+    assert!(login == BOB && anew.is_ok());
+}
