@@ -3,10 +3,12 @@
 //! HTTP-01 (RFC 8555 §8.3): `GET /.well-known/acme-challenge/TOKEN` on port 80 gives the proof as text.
 //! TLS-ALPN-01 (RFC 8737): whoever offers the protocol `acme-tls/1` on port 443 is shown a certificate
 //! with the hash of the proof in it, and nothing is said. Everything else is refused: this is no web
-//! server. A client has [`PATIENCE`]; [`CLIENTS_MAX`] are served at once on a port, and for one more
-//! the oldest makes way: the authority asks at once, so that who is slow or silent does not keep it
-//! waiting.
+//! server. A client has [`PATIENCE`]; [`CLIENTS_MAX`] are served at once on a port, and
+//! [`CLIENTS_PER_SITE_MAX`] of one address. For one more the oldest makes way of the address that has
+//! most: the authority asks at once, from a few addresses, so that who is slow or silent, or comes again
+//! and again, does not keep it waiting.
 
+use crate::model::site::site;
 use rcgen::{CertificateParams, CustomExtension, KeyPair};
 use rustls::crypto::ring::sign::any_ecdsa_type;
 use rustls::pki_types::PrivateKeyDer;
@@ -14,7 +16,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::net;
+use std::net::{self, IpAddr};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -26,6 +28,8 @@ use tokio_rustls::TlsAcceptor;
 /// How long a client may take for all of it.
 const PATIENCE: Duration = Duration::from_secs(10);
 const CLIENTS_MAX: usize = 64;
+/// Of them, those of one address (IPv6: one /64).
+const CLIENTS_PER_SITE_MAX: usize = 4;
 /// Octets of a request's head.
 const HEAD_OCTETS_MAX: usize = 8 << 10;
 /// The pause after an accept that failed.
@@ -104,6 +108,30 @@ impl ResolvesServerCert for Board {
     }
 }
 
+/// Those who are served on a port, and where they come from; the oldest first.
+#[derive(Default)]
+struct Served(VecDeque<(IpAddr, AbortHandle)>);
+
+impl Served {
+    /// Sees to it that there is room for one more of this address.
+    fn make_way(&mut self, site: IpAddr) {
+        self.0.retain(|(_, one)| !one.is_finished());
+        let of = |site: IpAddr| self.0.iter().filter(|(other, _)| *other == site).count();
+        let first = |fits: &dyn Fn(IpAddr) -> bool| self.0.iter().position(|(one, _)| fits(*one));
+        let leaves = if of(site) >= CLIENTS_PER_SITE_MAX {
+            first(&|one| one == site)
+        } else if self.0.len() >= CLIENTS_MAX {
+            let most = self.0.iter().map(|(one, _)| of(*one)).max();
+            first(&|one| Some(of(one)) == most)
+        } else {
+            None
+        };
+        if let Some((_, one)) = leaves.and_then(|at| self.0.remove(at)) {
+            one.abort();
+        }
+    }
+}
+
 /// Answers on `ports` for as long as the runtime lives.
 pub(super) fn serve(
     challenge: Challenge,
@@ -120,19 +148,14 @@ pub(super) fn serve(
         let listener = TcpListener::from_std(port)?;
         let (board, acceptor) = (board.clone(), acceptor.clone());
         tokio::spawn(async move {
-            // The oldest first.
-            let mut served: VecDeque<AbortHandle> = VecDeque::with_capacity(CLIENTS_MAX);
+            let mut served = Served::default();
             loop {
-                let Ok((stream, _)) = listener.accept().await else {
+                let Ok((stream, peer)) = listener.accept().await else {
                     tokio::time::sleep(SHORTAGE_PAUSE).await;
                     continue;
                 };
-                served.retain(|one| !one.is_finished());
-                if served.len() >= CLIENTS_MAX
-                    && let Some(oldest) = served.pop_front()
-                {
-                    oldest.abort();
-                }
+                let site = site(peer.ip());
+                served.make_way(site);
                 let (board, acceptor) = (board.clone(), acceptor.clone());
                 let task = tokio::spawn(async move {
                     let answer = async {
@@ -145,7 +168,7 @@ pub(super) fn serve(
                     // Whoever breaks off has no answer.
                     drop(timeout(PATIENCE, answer).await);
                 });
-                served.push_back(task.abort_handle());
+                served.0.push_back((site, task.abort_handle()));
             }
         });
     }
@@ -186,10 +209,32 @@ async fn answer_http(mut stream: TcpStream, board: &Board) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::net::TcpSocket;
 
-    /// As many as are served say nothing, and stay: the authority is answered, for the oldest of them.
-    #[test]
-    fn the_oldest_makes_way_for_who_asks() {
+    /// A client of this address of ours.
+    async fn connect(host: u8, to: net::SocketAddr) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(net::SocketAddr::from(([127, 0, 0, host], 0))).unwrap();
+        socket.connect(to).await.unwrap()
+    }
+
+    async fn ask(mut authority: TcpStream) {
+        let request = format!("GET {HTTP_PATH}token HTTP/1.1\r\nHost: a.example\r\n\r\n");
+        authority.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        authority.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with("\r\n\r\nproof"), "{answer}");
+    }
+
+    /// Which of them are still served.
+    fn left(clients: &[TcpStream]) -> Vec<bool> {
+        let is_served = |one: &TcpStream| {
+            one.try_read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        };
+        clients.iter().map(is_served).collect()
+    }
+
+    fn within(test: impl AsyncFnOnce(net::SocketAddr)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let port = net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -197,21 +242,44 @@ mod tests {
             let board = Board::default();
             board.show_text("token", "proof");
             serve(Challenge::Http01, vec![port], &board).unwrap();
+            test(address).await;
+        });
+    }
+
+    /// As many as are served say nothing, and stay: the authority is answered, for the oldest of those of
+    /// whom there are most.
+    #[test]
+    fn the_oldest_of_the_most_makes_way_for_who_asks() {
+        within(async |address| {
             let mut silent = Vec::new();
-            for _ in 0..CLIENTS_MAX {
-                silent.push(TcpStream::connect(address).await.unwrap());
+            for client in 0..CLIENTS_MAX {
+                // Two of one address, then four of each of the others.
+                let host = u8::try_from((client + 2) / 4).unwrap() + 2;
+                silent.push(connect(host, address).await);
             }
-            let mut authority = TcpStream::connect(address).await.unwrap();
-            let request = format!("GET {HTTP_PATH}token HTTP/1.1\r\nHost: a.example\r\n\r\n");
-            authority.write_all(request.as_bytes()).await.unwrap();
-            let mut answer = String::new();
-            authority.read_to_string(&mut answer).await.unwrap();
-            assert!(answer.ends_with("\r\n\r\nproof"), "{answer}");
-            assert_eq!(silent[0].read(&mut [0]).await.unwrap(), 0, "it is hung up on");
-            for other in &silent[1..] {
-                let said = other.try_read(&mut [0]).map_err(|error| error.kind());
-                assert_eq!(said, Err(io::ErrorKind::WouldBlock), "the others are waited for");
+            ask(connect(100, address).await).await;
+            assert_eq!(silent[2].read(&mut [0]).await.unwrap(), 0, "it is hung up on");
+            let left = left(&silent);
+            assert!((0..CLIENTS_MAX).all(|client| left[client] == (client != 2)), "{left:?}");
+        });
+    }
+
+    /// One address alone, however often it comes, keeps nobody else from being served.
+    #[test]
+    fn a_flood_of_one_address_is_its_own_trouble() {
+        within(async |address| {
+            let authority = connect(100, address).await;
+            let mut silent = Vec::new();
+            for _ in 0..2 * CLIENTS_MAX {
+                silent.push(connect(2, address).await);
             }
+            ask(authority).await;
+            ask(connect(101, address).await).await;
+            let last = silent.len() - CLIENTS_PER_SITE_MAX;
+            for gone in &mut silent[..last] {
+                assert_eq!(gone.read(&mut [0]).await.unwrap(), 0, "it is hung up on");
+            }
+            assert_eq!(left(&silent[last..]), [true; CLIENTS_PER_SITE_MAX]);
         });
     }
 }
