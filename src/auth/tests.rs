@@ -306,8 +306,7 @@ fn a_proof_of_nobody_waits_as_one_of_somebody_does() {
             let peer = IpAddr::from([192, 0, guess, 1]);
             let proof = Proof { user: &spelling, is_right: false, peer };
             let now = Mono::default();
-            let proved =
-                block_on(world.auth.prove(&snapshot, &world.names, proof, now, sleep));
+            let proved = block_on(world.auth.prove(&snapshot, &world.names, proof, now, sleep));
             assert!(matches!(proved, Verdict::Refused | Verdict::Busy), "{proved:?}");
         }
         world.paused.take()

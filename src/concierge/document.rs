@@ -158,17 +158,14 @@ impl<T: Send + Sync + 'static> Document<T> {
     /// How the last try ended, where it is too early for the next.
     fn resting(&self) -> Option<Result<(), Failed>> {
         let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
-        let is_resting = match &held.ended {
+        let is_resting = if held.ended.is_ok() {
             // A few at once, then the pause: what was exchanged is seen at once, though somebody has
             // looked for something else a moment ago.
-            Ok(()) => {
-                held.tried.len() >= DOCUMENT_BURST
-                    && held.tried.front().is_some_and(|at| at.elapsed() < self.times.pause)
-            }
-            Err(_) => {
-                let pause = self.times.pause.min(DOCUMENT_RETRY_PAUSE);
-                held.tried.back().is_some_and(|at| at.elapsed() < pause)
-            }
+            held.tried.len() >= DOCUMENT_BURST
+                && held.tried.front().is_some_and(|at| at.elapsed() < self.times.pause)
+        } else {
+            let pause = self.times.pause.min(DOCUMENT_RETRY_PAUSE);
+            held.tried.back().is_some_and(|at| at.elapsed() < pause)
         };
         is_resting.then(|| held.ended.clone())
     }
@@ -201,7 +198,7 @@ impl<T: Send + Sync + 'static> Document<T> {
         let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
         let ended = parsed.map(|parsed| held.latest = Some((Arc::new(parsed), now)));
         held.count += 1;
-        held.ended = ended.clone();
+        held.ended.clone_from(&ended);
         if held.tried.len() >= DOCUMENT_BURST {
             held.tried.pop_front();
         }

@@ -210,7 +210,7 @@ pub struct OAuth {
     pub jwks_url: Option<Endpoint>,
     /// After which time those that are published are fetched anew.
     pub jwks_ttl: Duration,
-    /// Between two fetches.
+    /// In which they are fetched twice at most.
     pub jwks_min_interval: Duration,
     pub issuers: Vec<String>,
     pub audiences: Vec<String>,

@@ -92,7 +92,7 @@ pub struct Published {
     pub url: Endpoint,
     /// After which time they are fetched anew.
     pub fresh: Duration,
-    /// Between two fetches.
+    /// In which they are fetched twice at most.
     pub pause: Duration,
 }
 
