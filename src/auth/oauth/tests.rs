@@ -3,7 +3,7 @@
 use super::*;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use expect_test::{Expect, expect};
-use futures_lite::future::block_on;
+use futures_lite::future::{block_on, poll_once};
 use ring::hmac;
 use ring::rand::SystemRandom;
 use ring::rsa::PublicKeyComponents;
@@ -631,4 +631,37 @@ fn a_secret_is_as_long_as_the_hash_wants_it() {
             }
         }
     }
+}
+
+/// Strangers' tokens that are asked about do not hold up the keys.
+#[test]
+fn keys_are_fetched_while_all_questions_wait() {
+    let keys = Keys::generate();
+    let publisher = Publisher::start(&keys);
+    // Takes connections and never answers.
+    let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let judge = Judge::new(|settings| {
+        settings.keys = None;
+        settings.published = Some(publisher.published());
+        settings.introspection = Some(Introspection {
+            url: Endpoint::parse(&format!("http://127.0.0.1:{port}/")).unwrap(),
+            client: "pombal".into(),
+            secret: Secret::new("secret"),
+        });
+        settings.requests_max = 1;
+    });
+    let tokens: Vec<String> = (0..9).map(|index| format!("opaque-{index}")).collect();
+    let ask = |token| {
+        let authority = &judge.authority;
+        let judged = authority.judge(token, Wall(NOW * 1_000_000), Mono::default());
+        let mut judged = Box::pin(judged);
+        assert!(block_on(poll_once(&mut judged)).is_none());
+        judged
+    };
+    let waiting: Vec<_> = tokens.iter().map(|token| ask(token)).collect();
+    let good = keys.token(&json!({"alg": "EdDSA", "kid": "ed"}), &claims(&json!({})));
+    let judged = block_on(judge.authority.judge(&good, Wall(NOW * 1_000_000), Mono::default()));
+    assert_eq!(judged.map(|grant| grant.user), Ok("ann@a.example".into()));
+    drop(waiting);
 }
