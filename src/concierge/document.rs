@@ -226,7 +226,17 @@ mod tests {
     }
 
     fn ok(body: &str) -> String {
-        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+        // The server hangs up behind each answer, and says so: nobody asks by a connection that ends.
+        let head = "HTTP/1.1 200 OK\r\nConnection: close\r\n";
+        format!("{head}Content-Length: {}\r\n\r\n{body}", body.len())
+    }
+
+    #[track_caller]
+    fn another(newer: Result<Newer<u32>, Failed>) -> Arc<u32> {
+        match newer {
+            Ok(Newer::Another(another)) => another,
+            other => panic!("{other:?}"),
+        }
     }
 
     const LONG: Duration = Duration::from_hours(1);
@@ -240,10 +250,7 @@ mod tests {
         let first = one.unwrap();
         assert!(Arc::ptr_eq(&first, &other.unwrap()) && *first == 1);
         // Twice, then the pause: whoever looks then is told that nobody did.
-        let second = match block_on(document.newer(&first)) {
-            Ok(Newer::Another(second)) => second,
-            other => panic!("{other:?}"),
-        };
+        let second = another(block_on(document.newer(&first)));
         assert_eq!(*second, 2);
         for _ in 0..2 {
             assert_eq!(block_on(document.newer(&second)), Ok(Newer::NotLooked));
@@ -275,7 +282,7 @@ mod tests {
         let times = Times { fresh: LONG, stale: LONG, pause: Duration::ZERO };
         let document = document(&server, times);
         let first = block_on(document.read()).unwrap();
-        let Ok(Newer::Another(second)) = block_on(document.newer(&first)) else { panic!() };
+        let second = another(block_on(document.newer(&first)));
         assert_eq!((*first, *second), (1, 2));
         // Who still has the first one is given the second without a question.
         assert_eq!(block_on(document.newer(&first)), Ok(Newer::Another(second)));
