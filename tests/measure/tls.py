@@ -224,7 +224,7 @@ def message(server, report):
     for how, words in (("clear", []), ("tls", ["--starttls", "smtp"])):
         found = loadgen(
             server.options, "smtp", "--to", server.smtp, "--sessions", "64", "--count",
-            str(MESSAGES * 2 * server.factor), "--size", "10K", "--settle", "30s", *users(USERS),
+            str(MESSAGES * server.factor), "--size", "10K", "--settle", "30s", *users(USERS),
             *server.pids("postfix", "dovecot"), *words,
         )
         report(f"message {how}", found["server"]["cpu_us_per_message"], "")
