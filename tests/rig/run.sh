@@ -40,10 +40,8 @@ for tool in nbdfuse:libnbd-bin fusermount3:fuse3 losetup:mount mkfs.ext4:e2fspro
     command -v "${tool%%:*}" >/dev/null || skip "${tool%%:*} is missing (Debian: ${tool##*:})"
 done
 
-cargo build --quiet --locked --profile "$PROFILE" --example rig-writer
-for program in $PROGRAMS; do
-    [ "${program#serve}" = "$program" ] || cargo build --quiet --locked --profile "$PROFILE" --workspace --bins
-done
+# At once: one by one the library would be built for each.
+cargo build --quiet --locked --profile "$PROFILE" --workspace --bins --example rig-writer
 
 WORK=$(mktemp -d -t pombal-rig.XXXXXX)
 RIG=
