@@ -10,7 +10,8 @@ shake    TLS 1.3 from STLS (POP3) and STARTTLS (SMTP) to the first reply after i
          same connection in clear is taken off: what is left are the handshakes of a core-second
 message  10 KiB by SMTP, 64 sessions that stay, with TLS and without
 bulk     POP3, RETR of messages of 10 MiB, with TLS and without: CPU of each MiB
-login    IMAP: connect, TLS 1.3 (resumed), LOGIN, LOGOUT; the password known
+login    IMAP, 16 sessions: connect, TLS 1.3 (resumed, and full with either certificate), LOGIN,
+         LOGOUT; the password known. Less the same in clear this is a handshake of a busy server
 idle     10,000 IMAP connections with TLS after LOGIN, SELECT and IDLE: resident memory of each
 slow     2,000 clients that send their ClientHello an octet a second; meanwhile a normal one comes
          200 times in ten seconds: from connect to the greeting inside TLS
@@ -249,7 +250,8 @@ def bulk(server, report):
 
 
 def login(server, report):
-    for how, words in (("clear", []), ("resumed", ["--starttls", "imap"])):
+    for how, words in (("clear", []), ("resumed", ["--starttls", "imap"]),
+                       ("full " + server.kind, ["--starttls", "imap", "--tls-resume", "off"])):
         found = loadgen(
             server.options, "imap", "--mix", "login", "--to", server.imap, "--sessions", "16", "--count",
             str(LOGINS * server.factor), *users(64), *server.pids("dovecot"), *words,
@@ -336,7 +338,7 @@ def main():
     os.makedirs(options.dir, exist_ok=True)
     rows = [name for name in ROWS if not options.only or name in options.only.split(",")]
     for kind in KINDS:
-        chosen = [row for row in rows if kind == "ecdsa" or row == "shake"]
+        chosen = [row for row in rows if kind == "ecdsa" or row in ("shake", "login")]
         if chosen:
             measure(options, kind, chosen)
 
