@@ -158,23 +158,26 @@ mod tests {
     use crate::auth::Lost;
     use futures_lite::future::block_on;
 
+    /// Keeps the one thread busy until what it returns is dropped.
+    fn hold(pool: &Pool) -> (Answer<()>, Sender<()>) {
+        let (begun, has_begun) = bounded(1);
+        let (end, may_end) = bounded::<()>(0);
+        let held = pool.run(move || {
+            begun.send(()).unwrap();
+            may_end.recv().unwrap_err();
+        });
+        has_begun.recv().unwrap();
+        (held.unwrap(), end)
+    }
+
     #[test]
     fn refuses_at_once_when_the_queue_is_full() {
         let pool = Pool::start(Cost::LEAST, 1, 1).unwrap();
-        let (begun, has_begun) = bounded(1);
-        let (end, may_end) = bounded::<()>(0);
-        let first = pool
-            .run(move || {
-                begun.send(()).unwrap();
-                may_end.recv().unwrap();
-                1
-            })
-            .unwrap();
-        has_begun.recv().unwrap();
+        let (first, end) = hold(&pool);
         let second = pool.run(|| 2).unwrap();
         assert!(matches!(pool.run(|| 3), Err(Busy)));
-        end.send(()).unwrap();
-        assert_eq!(block_on(first), Ok(1));
+        drop(end);
+        assert_eq!(block_on(first), Ok(()));
         assert_eq!(block_on(second), Ok(2));
         assert_eq!(pool.count(), 2);
     }
@@ -182,15 +185,7 @@ mod tests {
     #[test]
     fn the_second_queue_waits_for_the_first_but_not_for_ever() {
         let pool = Pool::start(Cost::LEAST, 1, 16).unwrap();
-        let (begun, has_begun) = bounded(1);
-        let (end, may_end) = bounded::<()>(0);
-        let first = pool
-            .run(move || {
-                begun.send(()).unwrap();
-                may_end.recv().unwrap();
-            })
-            .unwrap();
-        has_begun.recv().unwrap();
+        let (first, end) = hold(&pool);
         let (note, order) = bounded(16);
         let mut answers = Vec::new();
         for (queue, name) in [(Queue::Second, 's'), (Queue::First, 'f')] {
@@ -199,8 +194,7 @@ mod tests {
                 answers.push(pool.run_in(queue, move || note.send(name).unwrap()).unwrap());
             }
         }
-        drop((pool, note));
-        end.send(()).unwrap();
+        drop((pool, note, end));
         block_on(first).unwrap();
         // To its end, although nobody can ask for more.
         for answer in answers {
