@@ -20,6 +20,8 @@ pub const DOMAIN_OCTETS_MAX: usize = 255;
 /// Octets of one text line with CRLF that DATA takes. RFC 5321 §4.5.3.1.6 asks for 1000; real mail
 /// has longer ones, and cutting or refusing them helps nobody.
 pub const SMTP_TEXT_LINE_OCTETS_MAX: usize = 64 << 10;
+/// Octets of one text line without CRLF that other servers have to take (RFC 5321 §4.5.3.1.6).
+pub const LINE_OCTETS_SENT_MAX: usize = 998;
 /// Recipients of one transaction. RFC 5321 §4.5.3.1.8 asks for at least 100.
 pub const SMTP_RECIPIENTS_MAX: usize = 1_000;
 /// Received fields before a message counts as looping (RFC 5321 §6.3: at least 100).
@@ -60,6 +62,11 @@ pub const SUBMITTERS_MAX: usize = 262_144;
 pub const AUTHORS_MAX: usize = 32;
 /// Octets of a message's header that a report brings back.
 pub const REPORT_HEADER_OCTETS_MAX: usize = 64 << 10;
+/// Octets of a message that a report brings back in full; of longer ones it has the header
+/// (RFC 3461 §6.2).
+pub const REPORT_MESSAGE_OCTETS_MAX: u64 = 128 << 10;
+/// Octets of a server's reply that a report repeats (RFC 5321 §4.5.3.1.5: a line has 512).
+pub const REPORT_REPLY_OCTETS_MAX: usize = 512;
 
 /// Octets of one POP3 command line with CRLF (RFC 2449 §4).
 pub const POP3_LINE_OCTETS_MAX: usize = 255;

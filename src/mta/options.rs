@@ -52,10 +52,3 @@ impl From<&RcptParams<'_>> for RcptOptions {
         RcptOptions { notify: params.notify, orcpt: params.orcpt.map(Into::into) }
     }
 }
-
-impl RcptOptions {
-    /// Its sender wants to hear that it was delivered (RFC 3461 §5.2.3).
-    pub fn wants_success(&self) -> bool {
-        self.notify.is_some_and(|notify| notify.success)
-    }
-}

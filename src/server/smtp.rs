@@ -40,7 +40,6 @@ use crate::mailbox::{Judge, Marks, Message, Quota, Refused};
 use crate::model::address::Address;
 use crate::model::id::AccountId;
 use crate::model::time::Mono;
-use crate::mta::report::Delivered;
 use crate::mta::{Accepting, Envelope, MailOptions, Outcome, Rcpt, RcptOptions, Rooms};
 use crate::proto::sasl::Move;
 use crate::proto::smtp::{Session, Settings, Step, Verdict};
@@ -102,7 +101,7 @@ struct Hole {
     shares: Vec<Share>,
     told: Told,
     /// What its sender is to hear once it is stored.
-    report: Option<Box<Delivered>>,
+    report: Option<Box<submit::Wanted>>,
     begun: Mono,
     after: Chain,
 }
@@ -553,7 +552,7 @@ impl<E: Env> Driver<E> {
                 refused.or_else(|| self.complete(message, transaction.sender.as_ref(), &id))
             }
         };
-        let report = message.as_ref().and_then(|octets| self.report_of(octets, &transaction));
+        let report = message.as_ref().and_then(|octets| self.report_of(octets, &transaction, &id));
         let Transaction { sender, utf8, accepted, .. } = *transaction;
         let accepting: Accepting = if let (Some(message), None) = (message, refused) {
             let message = self.make_message(message, utf8, is_text);

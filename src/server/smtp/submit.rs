@@ -1,12 +1,12 @@
 //! The sessions of users who logged in: their questions, their messages, and reports on these.
 
-use super::{Accepted, Asking, Driver, Transaction};
+use super::{Asking, Driver, Transaction};
 use crate::bytes::chain::Chain;
 use crate::env::Env;
 use crate::mailbox::Judge;
 use crate::model::address::Address;
 use crate::model::id::AccountId;
-use crate::mta::report::{Delivered, Reported};
+use crate::mta::report::{Composed, Fate, Report, Reported, header_of};
 use crate::mta::{Envelope, Outcome};
 use crate::probe::event::{Level, Value, event};
 use crate::proto::sasl::{self, Move};
@@ -16,6 +16,43 @@ use crate::server::secure::version;
 use crate::server::submission::{self, Submitter};
 use crate::wire::message::submitted::{Additions, Submitted};
 use crate::wire::smtp::reply::Reply;
+
+/// What a user wants to hear of a message once it is stored.
+pub(super) struct Wanted {
+    id: Box<str>,
+    sender: Address,
+    envid: Option<Box<str>>,
+    /// With their ORCPT.
+    recipients: Vec<(Address, Option<Box<str>>)>,
+    header: Box<[u8]>,
+    arrived: u32,
+}
+
+impl Wanted {
+    fn compose(&self, host: &str, name: &str, at: u32) -> Composed {
+        let reported = self.recipients.iter().map(|(address, orcpt)| Reported {
+            address,
+            orcpt: orcpt.as_deref(),
+            fate: Fate::Delivered,
+            said: None,
+            remote: None,
+            attempted: Some(at),
+        });
+        let recipients: Vec<Reported<'_>> = reported.collect();
+        let report = Report {
+            sender: &self.sender,
+            envid: self.envid.as_deref(),
+            ret: None,
+            require_tls: false,
+            arrived: self.arrived,
+            id: &self.id,
+            recipients: &recipients,
+            header: &self.header,
+            body: None,
+        };
+        report.compose(host, name, at)
+    }
+}
 
 impl<E: Env> Driver<E> {
     /// Takes a client's move of an exchange, and waits for what comes out of it.
@@ -120,33 +157,34 @@ impl<E: Env> Driver<E> {
         &self,
         message: &[u8],
         transaction: &Transaction,
-    ) -> Option<Box<Delivered>> {
-        let mut wanted = transaction.accepted.iter().filter(|one| one.options.wants_success());
+        id: &str,
+    ) -> Option<Box<Wanted>> {
+        let mut wanted = transaction
+            .accepted
+            .iter()
+            .filter(|one| Fate::Delivered.is_wanted(one.options.notify))
+            .map(|one| (one.address.clone(), one.options.orcpt.clone()));
         let first = wanted.next()?;
-        let sender = transaction.sender.clone()?;
-        let reported = |one: &Accepted| Reported {
-            address: one.address.clone(),
-            orcpt: one.options.orcpt.clone(),
-        };
-        Some(Box::new(Delivered {
-            sender,
+        Some(Box::new(Wanted {
+            id: id.into(),
+            sender: transaction.sender.clone()?,
             envid: transaction.options.envid.clone(),
-            recipients: std::iter::once(first).chain(wanted).map(reported).collect(),
-            header: Delivered::header_of(message),
+            recipients: std::iter::once(first).chain(wanted).collect(),
+            header: header_of(message).into(),
             arrived: self.shard.env.wall().seconds(),
         }))
     }
 
     /// Puts a report into its reader's mailbox. It is there before the client is answered: who asks
     /// again after a crash, asks for another one too.
-    pub(super) async fn report(&self, report: &Delivered) {
-        let sender = &report.sender;
+    pub(super) async fn report(&self, wanted: &Wanted) {
+        let sender = &wanted.sender;
         let name = self.shard.name_message();
-        let octets =
-            report.to_message(&self.settings.hostname, &name, self.shard.env.wall().seconds());
+        let at = self.shard.env.wall().seconds();
+        let report = wanted.compose(&self.settings.hostname, &name, at);
         let outcomes = match self.look_up(sender.local(), sender.domain()) {
             Ok((_, recipients)) => {
-                let message = self.make_message(octets, report.is_utf8(), true);
+                let message = self.make_message(report.parts.concat(), report.is_utf8, true);
                 let envelope = Envelope { recipients, judge: Judge::Each };
                 self.shard.intake.accept(&envelope, message).await
             }

@@ -16,6 +16,7 @@ pub mod mime;
 mod nstring;
 pub mod params;
 pub mod preview;
+pub mod quoted;
 pub mod search;
 pub mod section;
 pub mod sent;

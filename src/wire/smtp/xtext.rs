@@ -94,6 +94,27 @@ pub fn is_utf8_address(text: &[u8]) -> bool {
     true
 }
 
+/// An address of type utf-8 with its `\x{…}` written out (RFC 6533 §3, §4.1), but for those that stand
+/// for controls and for characters that mean something: these stay as they are.
+pub fn decode_utf8_address(text: &str) -> Option<String> {
+    if !is_utf8_address(text.as_bytes()) {
+        return None;
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((plain, escaped)) = rest.split_once("\\x{") {
+        let (digits, more) = escaped.split_once('}')?;
+        out.push_str(plain);
+        match u32::from_str_radix(digits, 16).ok().and_then(char::from_u32) {
+            Some(letter) if !letter.is_ascii() && !letter.is_control() => out.push(letter),
+            _ => out.extend(["\\x{", digits, "}"]),
+        }
+        rest = more;
+    }
+    out.push_str(rest);
+    Some(out)
+}
+
 /// HEXPOINT: a character outside ASCII, or an ASCII one that cannot stand for itself.
 fn is_code_point(digits: &str) -> bool {
     let sound = (2..=6).contains(&digits.len())
@@ -135,6 +156,18 @@ mod tests {
         assert_eq!(decode_xtext("a+2Bb+20c").as_deref(), Some("a+b c"));
         for bad in ["a+0A", "a+zz", "a+FF"] {
             assert_eq!(decode_xtext(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn writes_out_what_is_no_ascii() {
+        for (text, want) in [
+            (r"a\x{438}b@c.example", Some("aиb@c.example")),
+            (r"и@c", Some("и@c")),
+            (r"\x{2B}\x{0A}\x{85}\x{438}", Some(r"\x{2B}\x{0A}\x{85}и")),
+            (r"a\x{41}", None),
+        ] {
+            assert_eq!(decode_utf8_address(text).as_deref(), want, "{text}");
         }
     }
 
