@@ -20,6 +20,9 @@
 #[path = "sim/accounts.rs"]
 mod accounts;
 #[cfg(test)]
+#[path = "sim/answers.rs"]
+mod answers;
+#[cfg(test)]
 #[path = "sim/case.rs"]
 mod case;
 #[cfg(test)]

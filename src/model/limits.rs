@@ -30,6 +30,9 @@ pub const RECEIVED_HOPS_MAX: usize = 100;
 pub const SMTP_COMMAND_TIMEOUT: Duration = Duration::from_mins(5);
 /// Wait for the next block of a message (RFC 5321 §4.5.3.2.5).
 pub const SMTP_DATA_TIMEOUT: Duration = Duration::from_mins(3);
+/// Longest wait of an SMTP client for its next answer, where the server itself is slow: the log, or
+/// another shard. RFC 6409 §5.3 has fewer than 2 minutes, and programs of users wait no longer.
+pub const SMTP_ANSWER_TIME_MAX: Duration = Duration::from_secs(100);
 /// Octets a second that a message must bring on the whole, beyond the waits above: who sends one
 /// octet now and then keeps no draft for ever (A016). Postfix has the same figure.
 pub const SMTP_DATA_RATE_MIN: u64 = 500;
@@ -325,6 +328,9 @@ pub const LOGIN_FAILURE_FORGOTTEN: Duration = Duration::from_secs(6);
 pub const LOGIN_PAUSE_MIN: Duration = Duration::from_millis(100);
 /// The longest such time.
 pub const LOGIN_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How long a login may take with all its pauses and checks; over it the client is told to come back.
+pub const LOGIN_TIME_MAX: Duration = Duration::from_mins(1);
+const _: () = assert!(LOGIN_TIME_MAX.as_secs() < SMTP_ANSWER_TIME_MAX.as_secs());
 /// Longest wait for a check; who would have to wait longer is told to come back.
 pub const LOGIN_WAIT_MAX: Duration = Duration::from_secs(15);
 /// After which time one of a network's is forgotten.

@@ -7,7 +7,7 @@
 //! one share of the time is over; and who sends little is forgotten soon.
 //!
 //! Invariants:
-//!   - what is refused counts for nothing
+//!   - what is refused counts for nothing, but where the answer came too late
 //!   - accounts that are remembered: no more than [`SUBMITTERS_MAX`]
 
 use crate::bytes::hash::Map;
@@ -37,6 +37,9 @@ pub enum Exceeded {
     Never,
     /// So many accounts send that this one cannot be counted.
     Crowded,
+    /// The shard that counts for the account did not answer in time. It may count the message all the
+    /// same.
+    Unasked,
 }
 
 impl Exceeded {
@@ -47,6 +50,7 @@ impl Exceeded {
             Exceeded::Recipients => "recipients",
             Exceeded::Never => "recipients_of_one_message",
             Exceeded::Crowded => "accounts",
+            Exceeded::Unasked => "unasked",
         }
     }
 }

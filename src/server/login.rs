@@ -15,11 +15,12 @@ use crate::auth::{self, Proof, Verdict};
 use crate::env::Env;
 use crate::model::channel::Channel;
 use crate::model::id::AccountId;
-use crate::model::limits::PASSWORD_CHECKS_PER_LOGIN_MAX;
+use crate::model::limits::{LOGIN_TIME_MAX, PASSWORD_CHECKS_PER_LOGIN_MAX};
 use crate::probe::event::{Level, Value, event};
 use crate::proto::sasl::{
     Claim, Credentials, Exchange, Mechanism, Mechanisms, Move, Outcome, Turn, encode,
 };
+use futures_lite::future::or;
 use std::net::IpAddr;
 
 /// Where a client stands.
@@ -149,7 +150,11 @@ impl<E: Env> Shard<E> {
                 (&**user, acting_for.as_deref())
             }
         };
-        let verdict = self.check(door, claim).await;
+        let late = async {
+            self.env.sleep(LOGIN_TIME_MAX).await;
+            Verdict::Busy
+        };
+        let verdict = or(self.check(door, claim), late).await;
         let outcome = match (verdict, acting_for) {
             (Verdict::Account(account) | Verdict::App(account), other)
                 if other.is_none_or(|other| self.is_name_of(account, other)) =>

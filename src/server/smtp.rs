@@ -12,6 +12,10 @@
 //! What is held against a client is asked in `smtp/entrance.rs`. Users who logged in are held to what
 //! they may send (`smtp/submit.rs`).
 //!
+//! No client waits for its next answer longer than [`SMTP_ANSWER_TIME_MAX`], whatever the log and other
+//! shards do: who asks for something hears that it cannot be told now (451), whose message is on its way
+//! hears 421, and the message may be stored all the same.
+//!
 //! Nothing is stepped through while more replies wait than a slow reader may have waiting: what a
 //! peer pipelines and does not read costs one receive block and that bound.
 
@@ -22,7 +26,7 @@ mod lookup;
 mod reply;
 mod submit;
 
-use self::holes::{Share, Told};
+use self::holes::{Filled, Share, Told};
 use super::draft::Draft;
 use super::guest::Guest;
 use super::listener::{Admitted, Protocol, smtp_settings_for};
@@ -39,6 +43,7 @@ use crate::mailbox::summary::summarize;
 use crate::mailbox::{Judge, Marks, Message, Quota, Refused};
 use crate::model::address::Address;
 use crate::model::id::AccountId;
+use crate::model::limits::SMTP_ANSWER_TIME_MAX;
 use crate::model::time::Mono;
 use crate::mta::{Accepting, Envelope, MailOptions, Outcome, Rcpt, RcptOptions, Rooms};
 use crate::proto::sasl::Move;
@@ -52,6 +57,7 @@ use crate::wire::smtp::reply::Reply;
 use crate::wire::trace::{Received, put_listed, put_received, put_return_path};
 use futures_lite::future::or;
 use std::collections::VecDeque;
+use std::future::Future;
 use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -124,6 +130,8 @@ struct Driver<E: Env> {
     holes: VecDeque<Hole>,
     /// Octets of replies since the last write, those behind holes too.
     unsent: usize,
+    /// By when the client hears something.
+    due: Mono,
     /// Of the message that is under way.
     pace: Option<Pace>,
     coming: Coming,
@@ -145,8 +153,9 @@ pub async fn serve<E: Env>(
         admitted,
         tls: None,
         session: Session::new(Rc::clone(&settings)),
-        shard,
+        due: shard.env.now().after(SMTP_ANSWER_TIME_MAX),
         settings,
+        shard,
         transaction: None,
         attempt: None,
         login: None,
@@ -168,7 +177,7 @@ impl<E: Env> Driver<E> {
         }
         self.session.greeting(&mut self.ready);
         loop {
-            let goes_on = match self.work(&mut buffer) {
+            let mut goes_on = match self.work(&mut buffer) {
                 Goes::Ask(asking) => {
                     Box::pin(self.hear(*asking)).await;
                     continue;
@@ -179,9 +188,16 @@ impl<E: Env> Driver<E> {
                 }
                 goes_on => goes_on,
             };
-            if !self.holes.is_empty() && !Box::pin(self.fill_holes()).await {
-                // The log cannot say whether a message is stored: neither can we.
-                return;
+            if !self.holes.is_empty() {
+                match Box::pin(self.fill_holes()).await {
+                    Filled::All => {}
+                    // The log cannot say whether a message is stored: neither can we.
+                    Filled::Uncertain => return,
+                    Filled::Late => {
+                        self.session.overdue(&mut self.ready);
+                        goes_on = Goes::Close;
+                    }
+                }
             }
             if self.flush(&mut conn).await.is_err() {
                 return;
@@ -213,7 +229,7 @@ impl<E: Env> Driver<E> {
             }
             match self.receive(&mut conn, &mut buffer).await {
                 Ok(0) => return conn.close().await,
-                Ok(_) => {}
+                Ok(_) => self.due = self.shard.env.now().after(SMTP_ANSWER_TIME_MAX),
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                     self.transaction = None;
                     self.session.timed_out(&mut self.ready);
@@ -229,7 +245,18 @@ impl<E: Env> Driver<E> {
             return Ok(());
         }
         let deadline = self.shard.env.now().after(self.shard.settings().write_timeout);
-        conn.write(&mut self.ready, deadline).await
+        let written = conn.write(&mut self.ready, deadline).await;
+        self.due = self.shard.env.now().after(SMTP_ANSWER_TIME_MAX);
+        written
+    }
+
+    /// Waits for what the server itself has to do, but not longer than the client should wait.
+    async fn in_time<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let late = async {
+            self.shard.env.sleep(self.due.since(self.shard.env.now())).await;
+            None
+        };
+        or(async { Some(work.await) }, late).await
     }
 
     /// Waits for octets, or for the server to drain between two transactions.
@@ -397,7 +424,10 @@ impl<E: Env> Driver<E> {
 
     async fn hear_rooms(&mut self, recipient: Accepted, rooms: Rooms) {
         // All of a recipient's accounts, or none: those of one that is refused get nothing.
-        let refused = rooms.await.into_iter().find_map(Result::err);
+        let refused = match self.in_time(rooms).await {
+            Some(rooms) => rooms.into_iter().find_map(Result::err),
+            None => Some(Refused::Unasked),
+        };
         let verdict = match (refused, self.transaction.as_deref_mut()) {
             (Some(refused), _) => Verdict::Refuse(to_reply(Outcome::from(refused))),
             (None, None) => Verdict::Refuse(BROKEN),

@@ -157,5 +157,8 @@ pub(super) fn to_reply(exceeded: Exceeded) -> Reply<'static> {
             Reply::new(550, 7, 1, "You may not send one message to so many recipients")
         }
         Exceeded::Crowded => Reply::new(451, 3, 2, "Too many users send at the moment"),
+        Exceeded::Unasked => {
+            Reply::new(451, 3, 2, "It cannot be told now whether you may send, try again later")
+        }
     }
 }

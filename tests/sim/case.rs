@@ -90,6 +90,11 @@ impl Case {
         case
     }
 
+    /// With a quota of the first user's, so that others are asked for room.
+    pub(crate) fn with_quota(seed: u64, bug: Bug) -> Case {
+        Case { quota: 64 << 10, ..Case::new(seed, bug) }
+    }
+
     /// What becomes of users who log in, and what they may send.
     fn let_users_in(&mut self, chance: &Chance) {
         let config = &mut self.plan.config;

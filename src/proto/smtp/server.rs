@@ -280,6 +280,12 @@ impl Session {
         self.give_up(4, 2, "Waited too long", out);
     }
 
+    /// Writes the last reply of a server that cannot say in time what became of a message (421 4.3.0);
+    /// then closes.
+    pub fn overdue(&mut self, out: &mut Chain) {
+        self.give_up(3, 0, "This takes too long, come back later", out);
+    }
+
     /// Writes the last reply of a server that stops; then closes. Answers an open question too.
     pub fn shutting_down(&mut self, out: &mut Chain) {
         self.give_up(3, 2, "Going down, come back later", out);

@@ -1,6 +1,6 @@
 //! Commits that are under way: awaited in order, answered, told to the log.
 
-use super::{Driver, Outcome, class_name, refused_for_all, to_outcome};
+use super::{Driver, Hole, Outcome, class_name, refused_for_all, to_outcome};
 use crate::env::Env;
 use crate::model::address::Address;
 use crate::model::reply::Class;
@@ -26,13 +26,27 @@ pub(super) struct Told {
     pub(super) octets: usize,
 }
 
+/// How the wait for commits ended.
+pub(super) enum Filled {
+    All,
+    /// What became of one of them cannot be said.
+    Uncertain,
+    /// It could not be said in time.
+    Late,
+}
+
 impl<E: Env> Driver<E> {
-    /// Waits for the commits in order and writes their replies. False: one of them is uncertain.
-    pub(super) async fn fill_holes(&mut self) -> bool {
-        while let Some(hole) = self.holes.pop_front() {
-            let outcomes = hole.accepting.await;
+    /// Waits for the commits in order and writes their replies. Where that takes too long those that
+    /// are left are not answered one by one: they may be stored, and the client sends them again.
+    pub(super) async fn fill_holes(&mut self) -> Filled {
+        while let Some(mut hole) = self.holes.pop_front() {
+            let Some(outcomes) = self.in_time(&mut hole.accepting).await else {
+                self.holes.push_front(hole);
+                self.tell_late();
+                return Filled::Late;
+            };
             if outcomes.contains(&Outcome::Uncertain) {
-                return false;
+                return Filled::Uncertain;
             }
             let verdicts = self.verdicts(&outcomes, &hole.shares);
             if let (Some(report), [Outcome::Stored]) = (&hole.report, &*verdicts) {
@@ -46,7 +60,22 @@ impl<E: Env> Driver<E> {
             self.tell(&hole.told, &verdicts, took);
             self.ready.append(hole.after);
         }
-        true
+        Filled::All
+    }
+
+    /// Forgets the commits that are under way, and says so in the log.
+    fn tell_late(&mut self) {
+        let now = self.shard.env.now();
+        for Hole { told, begun, .. } in self.holes.drain(..) {
+            self.shard.figures.deferred.one();
+            let fields = [
+                ("id", told.id.as_str().into()),
+                ("peer", Value::Shown(&self.peer)),
+                ("octets", told.octets.into()),
+                ("waited", now.since(begun).into()),
+            ];
+            event(Level::Warn, "message_late", &fields);
+        }
     }
 
     /// One verdict for each recipient by LMTP, one for all by SMTP.

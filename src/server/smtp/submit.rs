@@ -11,6 +11,7 @@ use crate::mta::{Envelope, Outcome};
 use crate::probe::event::{Level, Value, event};
 use crate::proto::sasl::{self, Move};
 use crate::proto::smtp::Verdict;
+use crate::server::allowance::Exceeded;
 use crate::server::login::{Door, Heard};
 use crate::server::secure::version;
 use crate::server::submission::{self, Submitter};
@@ -116,7 +117,8 @@ impl<E: Env> Driver<E> {
 
     /// Begins a message if its sender may send one more.
     pub(super) async fn hear_allowance(&mut self, allowing: submission::Allowing) {
-        let Err(exceeded) = allowing.await else {
+        let allowed = self.in_time(allowing).await.unwrap_or(Err(Exceeded::Unasked));
+        let Err(exceeded) = allowed else {
             let verdict = self.open_draft();
             return self.begin(verdict);
         };
@@ -186,13 +188,16 @@ impl<E: Env> Driver<E> {
             Ok((_, recipients)) => {
                 let message = self.make_message(report.parts.concat(), report.is_utf8, true);
                 let envelope = Envelope { recipients, judge: Judge::Each };
-                self.shard.intake.accept(&envelope, message).await
+                // The message itself is stored, and its sender waits to hear so.
+                self.in_time(self.shard.intake.accept(&envelope, message)).await
             }
-            Err(_) => Vec::new(),
+            Err(_) => Some(Vec::new()),
         };
-        let is_stored = Outcome::overall(&outcomes).is_stored();
-        let level = if is_stored { Level::Info } else { Level::Warn };
-        let outcome = if is_stored { "stored" } else { "lost" };
+        let (level, outcome) = match outcomes.map(|outcomes| Outcome::overall(&outcomes)) {
+            Some(Outcome::Stored) => (Level::Info, "stored"),
+            Some(_) => (Level::Warn, "lost"),
+            None => (Level::Warn, "late"),
+        };
         let fields = [
             ("id", name.as_str().into()),
             ("recipient", Value::Shown(sender)),
