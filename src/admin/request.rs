@@ -48,6 +48,13 @@ pub enum DirectoryRequest {
         name: String,
         /// Its SHA-256.
         digest: Vec<u8>,
+        /// Its keys of SCRAM (RFC 5803), on the terms that the user has.
+        #[serde(default)]
+        keys: Vec<String>,
+    },
+    /// On which terms keys of SCRAM have to be.
+    ScramTerms {
+        address: String,
     },
     AppPasswordDel {
         address: String,
@@ -91,6 +98,7 @@ pub enum Response {
     Users(Vec<UserRow>),
     Aliases(Vec<AliasRow>),
     AppPasswords(Vec<AppPasswordRow>),
+    ScramTerms(ScramTerms),
     Figures(Vec<FigureRow>),
     /// It was not done, for this reason: exit 1.
     Refused(String),
@@ -125,6 +133,18 @@ pub struct AppPasswordRow {
     pub name: String,
     /// Seconds since 1970.
     pub created: u32,
+    /// Whether SCRAM takes it.
+    #[serde(default)]
+    pub scram: bool,
+}
+
+/// Terms of keys of SCRAM: `SCRAM-SHA-256$4096:salt`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScramTerms {
+    /// Of a new application password, one for each hash that the user has keys of.
+    pub app: Vec<String>,
+    /// Of a new password, where application passwords have keys.
+    pub own: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -41,15 +41,15 @@ pub use secrets::Recipe;
 pub use throttle::{Free, Throttle};
 
 use crate::bytes::hash::Map;
-use crate::directory::{self, Snapshot, User};
+use crate::directory::{self, AppPassword, Snapshot, User};
 use crate::model::id::AccountId;
 use crate::model::limits::{
     CREDENTIALS_REMEMBERED_MAX, PASSWORD_CHECKS_PER_ACCOUNT_MAX, PASSWORD_CHECKS_PER_SITE_MAX,
-    PASSWORD_CHECKS_WAITING_MAX, SCRAM_ITERATIONS,
+    PASSWORD_CHECKS_WAITING_MAX, SCRAM_ITERATIONS, SCRAM_KEYS_TRIED_MIN,
 };
 use crate::model::site::site;
 use crate::model::time::Mono;
-use crate::proto::sasl::{Hash, Keys, Secret, equal};
+use crate::proto::sasl::{Hash, Keys, Ring, Secret, Terms, equal};
 use cache::{Cache, Tag, tag};
 use gate::Gate;
 use std::cell::RefCell;
@@ -209,23 +209,50 @@ impl Authenticator {
         }
     }
 
-    /// The keys of SCRAM of a user; of one who has none, keys that look the same and that nobody can
-    /// show to know (RFC 5802 §9 leaves it to us).
+    /// The keys of SCRAM of a user's passwords; of one who has none, keys that look the same and that
+    /// nobody can show to know (RFC 5802 §9 leaves it to us). So many at least that how many are tried
+    /// does not tell who has a password for a program or two.
     pub fn keys(
         &self,
         snapshot: &Snapshot,
         names: &directory::Settings,
         user: &str,
         hash: Hash,
-    ) -> Keys {
+    ) -> Ring {
         let name = snapshot.login_name(user, names);
         // Also where it is not needed: it takes as long for both.
-        let salt = cache::salt(&self.settings.salt_key, hash.name(), &name);
-        let unknown = Keys::unknown(hash, &salt, self.settings.scram_iterations);
+        let salt = cache::salt(&self.settings.salt_key, hash.name(), &name).into();
+        let iterations = self.settings.scram_iterations;
+        let unknown = Keys::unknown(Terms { hash, iterations, salt });
         let found = snapshot.login(user, names);
-        let keys = found
-            .and_then(|user| user.secrets().filter_map(Keys::parse).find(|keys| keys.hash == hash));
-        keys.unwrap_or(unknown)
+        let all = found.map(|user| all_keys(user)).into_iter().flatten();
+        let mut all = all.map(|(keys, _)| keys).filter(|keys| keys.terms.hash == hash);
+        let mut ring = Ring::new(all.next().unwrap_or(unknown));
+        for keys in all {
+            ring.add(keys);
+        }
+        while ring.len() < SCRAM_KEYS_TRIED_MIN {
+            ring.add(Keys::unknown(ring.terms().clone()));
+        }
+        ring
+    }
+
+    /// Who is known by keys of which somebody knows the password: his own one, or that of one of his
+    /// programs. Busy: they are nobody's any more.
+    pub fn holder(
+        &self,
+        snapshot: &Snapshot,
+        names: &directory::Settings,
+        user: &str,
+        keys: &Keys,
+    ) -> Verdict {
+        let Some(user) = snapshot.login(user, names) else { return Verdict::Busy };
+        match all_keys(user).find(|(one, _)| one == keys) {
+            None => Verdict::Busy,
+            Some(_) if !user.enabled => Verdict::Disabled,
+            Some((_, true)) => Verdict::App(user.account),
+            Some((_, false)) => Verdict::Account(user.account),
+        }
     }
 
     /// Whose proof that was; the pauses are those of passwords.
@@ -270,11 +297,12 @@ impl Authenticator {
         &self,
         recipe: Recipe,
         kept: &str,
+        bound: Vec<Terms>,
         password: &Secret,
         salts: [[u8; 16]; 3],
     ) -> Result<String, Busy> {
         let (kept, password) = (kept.to_owned(), password.clone());
-        let make = move || recipe.remake(&kept, password.expose(), salts);
+        let make = move || recipe.remake(&kept, &bound, password.expose(), salts);
         let answer = self.pool.run_in(Queue::Second, make)?;
         match answer.await {
             Ok(Ok(kept)) => Ok(kept),
@@ -385,6 +413,12 @@ impl Authenticator {
 /// spelling, as somebody is); its upper half tells.
 fn subject(found: Option<&User>, name: &str) -> u64 {
     found.map_or_else(|| xxh3_64(name.as_bytes()) | 1 << 63, |user| u64::from(user.account.0))
+}
+
+/// Keys of a user's own password, then those of his programs' (true).
+fn all_keys(user: &User) -> impl Iterator<Item = (Keys, bool)> {
+    let apps = user.apps.iter().flat_map(AppPassword::keys);
+    user.keys().map(|keys| (keys, false)).chain(apps.map(|keys| (keys, true)))
 }
 
 /// One less; none is not kept.

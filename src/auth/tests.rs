@@ -140,7 +140,7 @@ fn forgets_the_old_password_with_the_change() {
     assert_eq!(world.login("bob@a.example", "new", 0), Verdict::Refused);
     let recipe = Recipe { cost: Cost::LEAST, scram: vec![Hash::Sha256], iterations: 1 };
     let new = Secret::new("new");
-    let hash = block_on(world.auth.secrets(recipe, "", &new, [[5; 16]; 3])).unwrap();
+    let hash = block_on(world.auth.secrets(recipe, "", Vec::new(), &new, [[5; 16]; 3])).unwrap();
     world.change(|draft| draft.set_hash("bob@a.example", &hash));
     assert_eq!(world.login("bob@a.example", "secret", 0), Verdict::Refused);
     assert_eq!(world.login("bob@a.example", "new", 0), BOB);
@@ -324,11 +324,46 @@ fn what_is_kept_anew_takes_no_place_of_a_login() {
     let mut context = Context::from_waker(Waker::noop());
     let recipe = Recipe { cost: Cost::LEAST, scram: vec![Hash::Sha256], iterations: 1 };
     let secret = Secret::new("secret");
-    let mut anew = pin!(world.auth.secrets(recipe, "", &secret, [[5; 16]; 3]));
+    let mut anew = pin!(world.auth.secrets(recipe, "", Vec::new(), &secret, [[5; 16]; 3]));
     assert!(anew.as_mut().poll(&mut context).is_pending());
     let mut login = pin!(world.begin("bob", "secret", 0));
     assert_eq!(login.as_mut().poll(&mut context), Poll::Pending);
     drop(held);
     let (login, anew) = block_on(zip(login, anew));
     assert!(login == BOB && anew.is_ok());
+}
+
+/// SCRAM takes each of a user's passwords, and tells whose it is by then; how many there are is not told
+/// by how many are tried.
+#[test]
+fn keys_of_programs_are_tried_beside_his_own() {
+    let mut world = World::new(Pool::inline(Cost::LEAST));
+    let keys = |password: &str| Keys::derive(Hash::Sha256, password, b"salt", 2);
+    let of = |world: &World, user| {
+        let snapshot = world.ledger.snapshot();
+        world.auth.keys(&snapshot, &world.names, user, Hash::Sha256)
+    };
+    let holder = |world: &World, password| {
+        let snapshot = world.ledger.snapshot();
+        world.auth.holder(&snapshot, &world.names, "bob", &keys(password))
+    };
+    let hash = format!("{{PLAIN}}x {}", keys("secret"));
+    world.change(|draft| draft.set_hash("bob@a.example", &hash));
+    let add = |draft: &mut directory::Draft<'_>, name: &str| {
+        let digest = app::digest(name);
+        draft.add_app("bob@a.example", name, (&digest, &[keys(name)]), Wall(0))
+    };
+    world.change(|draft| add(draft, "phone"));
+    assert_eq!(holder(&world, "secret"), BOB);
+    assert_eq!(holder(&world, "phone"), Verdict::App(AccountId(1)));
+    assert_eq!(holder(&world, "laptop"), Verdict::Busy);
+    for user in ["bob", "nobody"] {
+        assert_eq!(of(&world, user).len(), SCRAM_KEYS_TRIED_MIN, "{user}");
+    }
+    for number in 0..SCRAM_KEYS_TRIED_MIN {
+        world.change(|draft| add(draft, &format!("program {number}")));
+    }
+    assert_eq!(of(&world, "bob").len(), SCRAM_KEYS_TRIED_MIN + 2);
+    world.change(|draft| draft.set_enabled("bob@a.example", false));
+    assert_eq!(holder(&world, "phone"), Verdict::Disabled);
 }

@@ -27,19 +27,20 @@ pub(super) fn alias(command: &AliasCommand) -> Request {
     })
 }
 
-/// Asks for a password where the command needs one.
+/// Asks for a password where the command needs one; `bound` is what its keys of SCRAM are bound to.
 pub(super) fn user(
     command: &UserCommand,
     config: &Config,
+    bound: &[String],
     actions: &dyn Actions,
 ) -> Result<Request, Failure> {
     let hash = |from_stdin: bool, hash: &Option<String>| -> Result<String, Failure> {
         if let Some(text) = hash {
-            return actions.read_hash(config, text);
+            return actions.read_hash(config, bound, text);
         }
         let password =
             if from_stdin { first_line(&mut std::io::stdin().lock())? } else { prompt()? };
-        actions.hash_password(config, &password)
+        actions.hash_password(config, bound, &password)
     };
     Ok(Request::Directory(match command {
         UserCommand::Add { address, password_stdin, password_hash, quota } => {

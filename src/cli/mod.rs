@@ -15,7 +15,7 @@ mod doctor;
 mod passwd;
 mod show;
 
-use crate::admin::request::{DirectoryRequest, Request, Response};
+use crate::admin::request::{DirectoryRequest, Request, Response, ScramTerms};
 use crate::admin::socket::{AskError, ask};
 use crate::config::{self, Config, Loaded, Mistake};
 use crate::proto::sasl::Mechanism;
@@ -65,12 +65,18 @@ pub trait Actions {
     fn serve(&self, loaded: Loaded, named: Option<&Path>) -> Result<(), Failure>;
     /// Shows a small server at work, and with `keep` goes on serving.
     fn demo(&self, keep: bool, out: &mut dyn Write) -> Result<(), Failure>;
-    /// What the directory keeps of a password, at the cost that the configuration sets.
-    fn hash_password(&self, config: &Config, password: &str) -> Result<String, Failure>;
+    /// What the directory keeps of a password, at the cost that the configuration sets; `bound` is
+    /// [`ScramTerms::own`].
+    fn hash_password(
+        &self,
+        config: &Config,
+        bound: &[String],
+        password: &str,
+    ) -> Result<String, Failure>;
     /// The same of a hash that another server made.
-    fn read_hash(&self, config: &Config, text: &str) -> Result<String, Failure>;
-    /// A new application password, and what the directory keeps of it.
-    fn app_password(&self) -> Result<(String, Vec<u8>), Failure>;
+    fn read_hash(&self, config: &Config, bound: &[String], text: &str) -> Result<String, Failure>;
+    /// A new application password; `given` is [`ScramTerms::app`].
+    fn app_password(&self, config: &Config, given: &[String]) -> Result<AppPassword, Failure>;
     /// Answers a request while no server runs: opens the store alone, does it, closes the store.
     fn ask_stopped(&self, config: &Config, request: &Request) -> Result<Response, Failure>;
     /// Reads the log in `data_dir`. `Failed` where something is wrong with it.
@@ -81,6 +87,15 @@ pub trait Actions {
         json: bool,
         out: &mut dyn Write,
     ) -> Result<(), Failure>;
+}
+
+/// An application password that was made, and what the directory keeps of it.
+pub struct AppPassword {
+    pub text: String,
+    /// SHA-256.
+    pub digest: Vec<u8>,
+    /// Keys of SCRAM (RFC 5803).
+    pub keys: Vec<String>,
 }
 
 /// What to do with the log.
@@ -149,14 +164,21 @@ impl Session<'_> {
             }
             Command::Domain(command) => self.show(&account::domain(command), out),
             Command::User(UserCommand::Apppass(AppCommand::Add { address, name })) => {
-                self.app_password(address, name, out, err)
+                self.app_password(address, name, out)
             }
             Command::User(UserCommand::Import { file, domain }) => {
                 self.import_users(file, domain.as_deref(), out, err)
             }
+            Command::User(command @ UserCommand::Passwd { address, .. }) => {
+                let config = self.load()?.config;
+                let bound = self.scram_terms(&config, address)?.own;
+                let request = account::user(command, &config, &bound, self.actions)?;
+                self.show_with(&config, &request, out)?;
+                hint_at_terms(&request, &bound, err)
+            }
             Command::User(command) => {
                 let config = self.load()?.config;
-                let request = account::user(command, &config, self.actions)?;
+                let request = account::user(command, &config, &[], self.actions)?;
                 self.show_with(&config, &request, out)
             }
             Command::Alias(command) => self.show(&account::alias(command), out),
@@ -220,24 +242,25 @@ impl Session<'_> {
         }
     }
 
-    /// The password is shown once it is kept; a hint stands apart, for scripts read what is shown.
-    fn app_password(
-        &self,
-        address: &str,
-        name: &str,
-        out: &mut dyn Write,
-        err: &mut dyn Write,
-    ) -> Result<(), Failure> {
+    /// On which terms keys of SCRAM of this user have to be.
+    fn scram_terms(&self, config: &Config, address: &str) -> Result<ScramTerms, Failure> {
+        let request = DirectoryRequest::ScramTerms { address: address.to_owned() };
+        match self.ask(config, &Request::Directory(request))? {
+            Response::ScramTerms(terms) => Ok(terms),
+            Response::Refused(why) => Err(Failure::Failed(why)),
+            Response::Wrong(why) => Err(Failure::Wrong(why)),
+            _ => Err(Failure::Failed("the server is of another release: restart it".into())),
+        }
+    }
+
+    /// The password is shown once it is kept.
+    fn app_password(&self, address: &str, name: &str, out: &mut dyn Write) -> Result<(), Failure> {
         let config = self.load()?.config;
-        let (text, digest) = self.actions.app_password()?;
+        let terms = self.scram_terms(&config, address)?.app;
+        let AppPassword { text, digest, keys } = self.actions.app_password(&config, &terms)?;
         let (address, name) = (address.to_owned(), name.to_owned());
-        let request = DirectoryRequest::AppPasswordAdd { address, name, digest };
+        let request = DirectoryRequest::AppPasswordAdd { address, name, digest, keys };
         self.show_with(&config, &Request::Directory(request), out)?;
-        hint_at_scram(
-            &config,
-            "it takes no application password: have the program use PLAIN",
-            err,
-        )?;
         if self.json {
             return show::json(&serde_json::json!({ "password": text }), out);
         }
@@ -258,7 +281,7 @@ impl Session<'_> {
         let (mut made, mut failed) = (0, 0);
         for entry in passwd::entries(&text, domain) {
             let made_of = entry.secret.and_then(|secret| {
-                let hash = self.actions.read_hash(&config, secret);
+                let hash = self.actions.read_hash(&config, &[], secret);
                 let hash = hash.map_err(|failure| failure.text().to_owned())?;
                 let (address, password_hash) = (entry.address.clone(), Some(hash));
                 let request = DirectoryRequest::UserAdd { address, password_hash, quota: None };
@@ -292,6 +315,26 @@ fn hint_at_scram(config: &Config, what: &str, err: &mut dyn Write) -> Result<(),
     let is_scram = |one| matches!(one, Mechanism::Scram { .. });
     if config.auth.mechanisms.each().any(is_scram) {
         writeln!(err, "note: SCRAM is offered (auth.mechanisms), and {what}")?;
+    }
+    Ok(())
+}
+
+/// Tells the operator of application passwords that SCRAM does not take any more.
+fn hint_at_terms(request: &Request, bound: &[String], err: &mut dyn Write) -> Result<(), Failure> {
+    let Request::Directory(DirectoryRequest::UserPassword { password_hash, .. }) = request else {
+        return Ok(());
+    };
+    let hash = |terms: &str| terms.split('$').next().map(str::to_owned);
+    let own = password_hash.split(' ').filter_map(|word| word.rsplit_once('$'));
+    let is_lost = own.map(|(terms, _)| terms).any(|own| {
+        bound.iter().any(|terms| hash(terms) == hash(own))
+            && !bound.iter().any(|terms| terms == own)
+    });
+    if is_lost {
+        writeln!(
+            err,
+            "note: SCRAM takes the application passwords of this user no more: make them anew"
+        )?;
     }
     Ok(())
 }

@@ -23,7 +23,8 @@ pub(super) fn response(
     match response {
         Response::Refused(why) => Err(Failure::Failed(why.clone())),
         Response::Wrong(why) => Err(Failure::Wrong(why.clone())),
-        Response::Done => Ok(()),
+        // Terms of SCRAM are nobody's question but the command's own.
+        Response::Done | Response::ScramTerms(_) => Ok(()),
         Response::Domains(domains) if as_json => json(domains, out),
         Response::Users(users) if as_json => json(users, out),
         Response::Aliases(aliases) if as_json => json(aliases, out),
@@ -50,8 +51,9 @@ pub(super) fn response(
                 let at = rfc3339(Wall(u64::from(row.created) * 1_000_000));
                 at.chars().take(10).collect::<String>()
             };
-            let rows = apps.iter().map(|row| vec![row.name.clone(), day(row)]);
-            table(&["name", "created"], rows, out)
+            let scram = |row: &AppPasswordRow| if row.scram { "yes" } else { "no" }.to_owned();
+            let rows = apps.iter().map(|row| vec![row.name.clone(), day(row), scram(row)]);
+            table(&["name", "created", "scram"], rows, out)
         }
         Response::Figures(figures) => {
             let rows = figures.iter().map(|row| vec![row.name.clone(), row.value.to_string()]);

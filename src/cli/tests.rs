@@ -29,21 +29,31 @@ impl Actions for Node {
         Err(Failure::Failed("no mail came back".into()))
     }
 
-    fn hash_password(&self, _: &Config, password: &str) -> Result<String, Failure> {
+    fn hash_password(&self, _: &Config, _: &[String], password: &str) -> Result<String, Failure> {
         Ok(format!("hash of {password}"))
     }
 
-    fn read_hash(&self, _: &Config, text: &str) -> Result<String, Failure> {
+    fn read_hash(&self, _: &Config, bound: &[String], text: &str) -> Result<String, Failure> {
+        if !bound.is_empty() {
+            self.note(format!("bound to {}", bound.join(" ")));
+        }
         Ok(format!("read {text}"))
     }
 
-    fn app_password(&self) -> Result<(String, Vec<u8>), Failure> {
-        Ok(("abcd-efgh".into(), vec![1, 2]))
+    fn app_password(&self, _: &Config, given: &[String]) -> Result<AppPassword, Failure> {
+        Ok(AppPassword { text: "abcd-efgh".into(), digest: vec![1, 2], keys: given.to_vec() })
     }
 
     fn ask_stopped(&self, _: &Config, request: &Request) -> Result<Response, Failure> {
         self.note(serde_json::to_string(request).unwrap());
-        Ok(self.response.clone())
+        let is_asked = matches!(request, Request::Directory(DirectoryRequest::ScramTerms { .. }));
+        Ok(match (&self.response, is_asked) {
+            (Response::Done, true) => Response::ScramTerms(ScramTerms {
+                app: vec!["SCRAM-SHA-256$2:eA==".into()],
+                own: vec!["SCRAM-SHA-256$1:eA==".into()],
+            }),
+            (response, _) => response.clone(),
+        })
     }
 
     fn store(
@@ -225,20 +235,20 @@ fn shows_an_application_password_once_and_only_where_it_is_kept() {
         "user apppass add ann@example.org phone",
         Response::Done,
         &expect![[r#"
-            node: {"directory":{"app_password_add":{"address":"ann@example.org","name":"phone","digest":[1,2]}}}
+            node: {"directory":{"scram_terms":{"address":"ann@example.org"}}}
+            node: {"directory":{"app_password_add":{"address":"ann@example.org","name":"phone","digest":[1,2],"keys":["SCRAM-SHA-256$2:eA=="]}}}
             abcd-efgh
-            note: SCRAM is offered (auth.mechanisms), and it takes no application password: have the program use PLAIN
             exit 0"#]],
     );
     check(
         "user apppass add ann@example.org phone --json",
         Response::Done,
         &expect![[r#"
-            node: {"directory":{"app_password_add":{"address":"ann@example.org","name":"phone","digest":[1,2]}}}
+            node: {"directory":{"scram_terms":{"address":"ann@example.org"}}}
+            node: {"directory":{"app_password_add":{"address":"ann@example.org","name":"phone","digest":[1,2],"keys":["SCRAM-SHA-256$2:eA=="]}}}
             {
               "password": "abcd-efgh"
             }
-            note: SCRAM is offered (auth.mechanisms), and it takes no application password: have the program use PLAIN
             exit 0"#]],
     );
     let exists = "there is an application password \"phone\" already";
@@ -246,7 +256,7 @@ fn shows_an_application_password_once_and_only_where_it_is_kept() {
         "user apppass add ann@example.org phone",
         Response::Refused(exists.into()),
         &expect![[r#"
-            node: {"directory":{"app_password_add":{"address":"ann@example.org","name":"phone","digest":[1,2]}}}
+            node: {"directory":{"scram_terms":{"address":"ann@example.org"}}}
             pombal: there is an application password "phone" already
             exit 1"#]],
     );
@@ -272,35 +282,70 @@ fn shows_an_application_password_once_and_only_where_it_is_kept() {
 }
 
 #[test]
+fn a_new_password_keeps_to_the_terms_of_application_passwords() {
+    check(
+        "user passwd ann@example.org --password-hash $1$x",
+        Response::Done,
+        &expect![[r#"
+        node: {"directory":{"scram_terms":{"address":"ann@example.org"}}}
+        node: bound to SCRAM-SHA-256$1:eA==
+        node: {"directory":{"user_password":{"address":"ann@example.org","password_hash":"read $1$x"}}}
+        exit 0"#]],
+    );
+    check(
+        "user passwd ann@example.org --password-hash SCRAM-SHA-256$7:eA==$a:b",
+        Response::Done,
+        &expect![[r#"
+            node: {"directory":{"scram_terms":{"address":"ann@example.org"}}}
+            node: bound to SCRAM-SHA-256$1:eA==
+            node: {"directory":{"user_password":{"address":"ann@example.org","password_hash":"read SCRAM-SHA-256$7:eA==$a:b"}}}
+            note: SCRAM takes the application passwords of this user no more: make them anew
+            exit 0"#]],
+    );
+    let no_user = Response::Refused("there is no user ann@example.org".into());
+    check(
+        "user passwd ann@example.org --password-hash $1$x",
+        no_user,
+        &expect![[r#"
+        node: {"directory":{"scram_terms":{"address":"ann@example.org"}}}
+        pombal: there is no user ann@example.org
+        exit 1"#]],
+    );
+}
+
+#[test]
 fn lists_application_passwords_by_name_and_day() {
-    let row = |name: &str, created| AppPasswordRow { name: name.into(), created };
-    let all = Response::AppPasswords(vec![row("phone", 1_795_000_000), row("e\u{1b}[2J", 0)]);
+    let row = |name: &str, created, scram| AppPasswordRow { name: name.into(), created, scram };
+    let rows = vec![row("phone", 1_795_000_000, true), row("e\u{1b}[2J", 0, false)];
+    let all = Response::AppPasswords(rows);
     check(
         "user apppass list ann@example.org",
         all.clone(),
         &expect![[r#"
             node: {"directory":{"app_password_list":{"address":"ann@example.org"}}}
-            name        created
-            phone       2026-11-18
-            e\u{1b}[2J  1970-01-01
+            name        created     scram
+            phone       2026-11-18  yes
+            e\u{1b}[2J  1970-01-01  no
             exit 0"#]],
     );
     check(
         "user apppass list ann@example.org --json",
         all,
         &expect![[r#"
-        node: {"directory":{"app_password_list":{"address":"ann@example.org"}}}
-        [
-          {
-            "name": "phone",
-            "created": 1795000000
-          },
-          {
-            "name": "e\u001b[2J",
-            "created": 0
-          }
-        ]
-        exit 0"#]],
+            node: {"directory":{"app_password_list":{"address":"ann@example.org"}}}
+            [
+              {
+                "name": "phone",
+                "created": 1795000000,
+                "scram": true
+              },
+              {
+                "name": "e\u001b[2J",
+                "created": 0,
+                "scram": false
+              }
+            ]
+            exit 0"#]],
     );
 }
 

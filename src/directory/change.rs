@@ -15,6 +15,7 @@ use crate::model::limits::{
     DIRECTORY_CHANGES_MAX, PASSWORD_HASH_OCTETS_MAX,
 };
 use crate::model::time::Wall;
+use crate::proto::sasl::{Keys, Terms};
 use crate::store::Group;
 use crate::wire::imap::capability::Capabilities;
 use std::collections::BTreeSet;
@@ -45,11 +46,12 @@ pub enum ChangeError {
     /// `@domain` stands for everybody and cannot be a user.
     CatchAllUser(Name),
     BadHash(Name),
-    /// Without a name, or with one that is too long or has control characters.
+    /// Without a name, or with one that is too long or has control characters, or what is kept of it is
+    /// too long.
     BadAppPassword(Box<str>),
     AppPasswordExists(Box<str>),
     NoSuchAppPassword(Box<str>),
-    /// It is not the one any more that was to be replaced.
+    /// It is not the one any more that was to be replaced, or whose terms were asked for.
     PasswordChanged(Name),
     /// More than [`APP_PASSWORDS_MAX`].
     TooManyAppPasswords(Name),
@@ -221,11 +223,19 @@ impl<'a> Draft<'a> {
         Ok(user.account)
     }
 
-    /// Sets a user's password by what [`User::hash`] holds.
+    /// Sets a user's password by what [`User::hash`] holds. Keys of application passwords that are on
+    /// other terms than its own are of no use any more, and go.
     pub fn set_hash(&mut self, address: &str, hash: &str) -> Result<AccountId, ChangeError> {
         let user = self.user(address)?;
         check_hash(&user.name, hash)?;
-        self.put_user(User { hash: hash.into(), ..User::clone(&user) })
+        let mut changed = User { hash: hash.into(), ..User::clone(&user) };
+        let own: Vec<Terms> = changed.keys().map(|keys| keys.terms).collect();
+        for app in &mut changed.apps {
+            let kept = app.keys().filter(|keys| fits(&keys.terms, &own));
+            let kept: Vec<String> = kept.map(|keys| keys.to_string()).collect();
+            app.keys = kept.join(" ").into();
+        }
+        self.put_user(changed)
     }
 
     /// Keeps the same password in another way: only where [`User::hash`] is still what it was when
@@ -237,25 +247,35 @@ impl<'a> Draft<'a> {
         hash: &str,
     ) -> Result<AccountId, ChangeError> {
         let user = self.user(address)?;
-        if *user.hash != *known {
+        let own: Vec<Terms> =
+            hash.split(' ').filter_map(Keys::parse).map(|keys| keys.terms).collect();
+        if *user.hash != *known || !user.bound_terms().iter().all(|terms| fits(terms, &own)) {
             return Err(ChangeError::PasswordChanged(user.name.clone()));
         }
         self.set_hash(address, hash)
     }
 
-    /// Adds an application password by its SHA-256.
+    /// Adds an application password by its SHA-256, and its keys of SCRAM: on the terms of
+    /// [`User::terms`] where there are such.
     pub fn add_app(
         &mut self,
         address: &str,
         name: &str,
-        digest: &[u8],
+        (digest, keys): (&[u8], &[Keys]),
         now: Wall,
     ) -> Result<AccountId, ChangeError> {
         let user = self.user(address)?;
+        let terms = user.terms();
+        if !keys.iter().all(|keys| fits(&keys.terms, &terms)) {
+            return Err(ChangeError::PasswordChanged(user.name.clone()));
+        }
+        let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
+        let keys = keys.join(" ");
         let is_sound = !name.trim().is_empty()
             && name.len() <= APP_PASSWORD_NAME_OCTETS_MAX
             && !name.chars().any(char::is_control)
-            && digest.len() == 32;
+            && digest.len() == 32
+            && keys.len() <= PASSWORD_HASH_OCTETS_MAX;
         if !is_sound {
             return Err(ChangeError::BadAppPassword(name.into()));
         }
@@ -266,7 +286,8 @@ impl<'a> Draft<'a> {
             return Err(ChangeError::TooManyAppPasswords(user.name.clone()));
         }
         let mut apps = user.apps.to_vec();
-        apps.push(AppPassword { name: name.into(), digest: digest.into(), created: now });
+        let (name, digest, keys) = (name.into(), digest.into(), keys.into());
+        apps.push(AppPassword { name, digest, keys, created: now });
         self.put_user(User { apps: apps.into(), ..User::clone(&user) })
     }
 
@@ -454,6 +475,11 @@ fn read_domain(text: &str) -> Result<Box<str>, ChangeError> {
 
 fn read_name(text: &str) -> Result<Name, ChangeError> {
     Name::read(text).map_err(|bad| ChangeError::Bad(text.into(), bad))
+}
+
+/// Whether keys on these terms can stand beside keys on those.
+fn fits(terms: &Terms, others: &[Terms]) -> bool {
+    others.iter().all(|other| other.hash != terms.hash || other == terms)
 }
 
 /// What the words mean is known where they are made and checked; here they only have to be some.

@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | 64 | domain added or changed | `created u64` µs since 1970, `name text` |
 //! | 65 | domain removed | `name text` |
-//! | 66 | user added or changed | `account u32`, `flags u32` (1: enabled, 2: hidden capabilities are there, 4: application passwords are there), `created u64`, `quota u64` octets, 0 for none, `name text`, `hash text`: the password's hash, then keys of SCRAM (RFC 5803), a space between two; with 2 `text` names of hidden IMAP capabilities, a space between two; with 4 `count u32`, and of each application password `created u64`, `name text`, `digest` its SHA-256 behind its length |
+//! | 66 | user added or changed | `account u32`, `flags u32` (1: enabled, 2: hidden capabilities are there, 4: application passwords are there, 8: they have keys of SCRAM), `created u64`, `quota u64` octets, 0 for none, `name text`, `hash text`: the password's hash, then keys of SCRAM (RFC 5803), a space between two; with 2 `text` names of hidden IMAP capabilities, a space between two; with 4 `count u32`, and of each application password `created u64`, `name text`, `digest` its SHA-256 behind its length, and with 8 `text` its keys of SCRAM, a space between two |
 //! | 67 | user removed | `account u32` |
 //! | 68 | alias added or changed | `count u32`, `name text`, `target text`{count} |
 //! | 69 | alias removed | `name text` |
@@ -27,6 +27,7 @@ use super::name::Name;
 use crate::bytes::codec::{Put, Reader, Short, to_u32};
 use crate::model::id::AccountId;
 use crate::model::time::Wall;
+use crate::proto::sasl::{Keys, Terms};
 use crate::store::Damaged;
 use crate::store::record::kind::DIRECTORY_FIRST;
 use crate::wire::imap::capability::Capabilities;
@@ -51,6 +52,7 @@ const DOMAIN_BUCKETS: u64 = 256;
 const FLAG_ENABLED: u32 = 1;
 const FLAG_HIDDEN: u32 = 2;
 const FLAG_APPS: u32 = 4;
+const FLAG_APP_KEYS: u32 = 8;
 
 /// A domain that is served here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,7 +86,15 @@ pub struct AppPassword {
     pub name: Box<str>,
     /// SHA-256.
     pub digest: Box<[u8]>,
+    /// Keys of SCRAM, a space between two, on the terms of the user's own if he has such; or none.
+    pub keys: Box<str>,
     pub created: Wall,
+}
+
+impl AppPassword {
+    pub fn keys(&self) -> impl Iterator<Item = Keys> {
+        self.keys.split(' ').filter_map(Keys::parse)
+    }
 }
 
 impl User {
@@ -93,9 +103,34 @@ impl User {
         self.hash.split(' ').next().unwrap_or_default()
     }
 
-    /// All that is stored of the password, one by one.
-    pub fn secrets(&self) -> impl Iterator<Item = &str> {
-        self.hash.split(' ')
+    /// Keys of SCRAM made of the password.
+    pub fn keys(&self) -> impl Iterator<Item = Keys> {
+        self.hash.split(' ').filter_map(Keys::parse)
+    }
+
+    /// On which terms keys of application passwords are: a new password of the user's own has to have
+    /// its keys on the same, or all of them would be of no use.
+    pub fn bound_terms(&self) -> Vec<Terms> {
+        let mut all: Vec<Terms> = Vec::new();
+        for keys in self.apps.iter().flat_map(AppPassword::keys) {
+            if !all.contains(&keys.terms) {
+                all.push(keys.terms);
+            }
+        }
+        all
+    }
+
+    /// On which terms the keys of a new application password have to be, for each hash that the user
+    /// has keys of.
+    pub fn terms(&self) -> Vec<Terms> {
+        let own = self.keys().map(|keys| keys.terms);
+        let mut all: Vec<Terms> = Vec::new();
+        for terms in own.chain(self.bound_terms()) {
+            if all.iter().all(|one| one.hash != terms.hash) {
+                all.push(terms);
+            }
+        }
+        all
     }
 }
 
@@ -144,7 +179,9 @@ impl Stored for User {
         body.put_u32(self.account.0);
         let hidden: Vec<&str> = self.imap_hidden.each().map(|(_, name)| name).collect();
         let enabled = if self.enabled { FLAG_ENABLED } else { 0 };
-        let apps = if self.apps.is_empty() { 0 } else { FLAG_APPS };
+        let has_keys = self.apps.iter().any(|app| !app.keys.is_empty());
+        let keys = if has_keys { FLAG_APP_KEYS } else { 0 };
+        let apps = if self.apps.is_empty() { 0 } else { FLAG_APPS | keys };
         body.put_u32(enabled | apps | if hidden.is_empty() { 0 } else { FLAG_HIDDEN });
         body.put_u64(self.created.0);
         body.put_u64(self.quota);
@@ -155,10 +192,13 @@ impl Stored for User {
         }
         if apps != 0 {
             body.put_u32(to_u32(self.apps.len()));
-            for AppPassword { name, digest, created } in &self.apps {
+            for AppPassword { name, digest, keys, created } in &self.apps {
                 body.put_u64(created.0);
                 body.put_slice(name.as_bytes());
                 body.put_slice(digest);
+                if has_keys {
+                    body.put_slice(keys.as_bytes());
+                }
             }
         }
         body
@@ -175,7 +215,8 @@ impl Stored for User {
         let hidden = if flags & FLAG_HIDDEN != 0 { fields.text()? } else { "" };
         let imap_hidden = hidden.split(' ').collect();
         let count = if flags & FLAG_APPS != 0 { fields.u32()? } else { 0 };
-        let apps = (0..count).map(|_| fields.app()).collect::<Result<_, _>>()?;
+        let has_keys = flags & FLAG_APP_KEYS != 0;
+        let apps = (0..count).map(|_| fields.app(has_keys)).collect::<Result<_, _>>()?;
         fields.end()?;
         let enabled = flags & FLAG_ENABLED != 0;
         Ok(User { account, name, hash, apps, quota, enabled, imap_hidden, created })
@@ -319,11 +360,12 @@ impl<'a> Fields<'a> {
         std::str::from_utf8(octets).map_err(|_| Damaged("a directory text is not UTF-8".into()))
     }
 
-    fn app(&mut self) -> Result<AppPassword, Damaged> {
+    fn app(&mut self, has_keys: bool) -> Result<AppPassword, Damaged> {
         let created = Wall(self.u64()?);
         let name = self.text()?.into();
         let digest = self.0.slice().map_err(|Short| damaged())?.into();
-        Ok(AppPassword { name, digest, created })
+        let keys = if has_keys { self.text()? } else { "" }.into();
+        Ok(AppPassword { name, digest, keys, created })
     }
 
     fn name(&mut self) -> Result<Name, Damaged> {

@@ -10,6 +10,8 @@ use crate::store::{Blobs, Group, Machine};
 use expect_test::{Expect, expect};
 use std::fmt::Write as _;
 
+mod apps;
+
 const HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaA";
 
 /// A directory and the log it came from.
@@ -707,56 +709,4 @@ fn writes_these_octets_for_ever() {
         69 v1 flags 0 account 0: 0d000000 62406578 616d706c 652e6f72 67
         65 v1 flags 0 account 0: 0b000000 6578616d 706c652e 6f7267
     "]].assert_eq(&out);
-}
-
-/// What a user has beside a password: hidden capabilities, and passwords of single programs.
-#[test]
-fn writes_application_passwords_in_these_octets_for_ever() {
-    let mut world = world("domain a.example\nuser a@a.example");
-    let mut change = |write: &dyn Fn(&mut Draft<'_>) -> Result<AccountId, ChangeError>| {
-        let (_, group) = world.ledger.turn().unwrap().draft(write).unwrap();
-        world.apply(group);
-    };
-    let digests: [[u8; 32]; 2] = [[0xAA; 32], [0xBB; 32]];
-    change(&|draft| draft.set_hash("a@a.example", "$1$x SCRAM-SHA-256$1:eA==$eA==:eA=="));
-    change(&|draft| draft.add_app("a@a.example", "phone", &digests[0], Wall(0x0102_0304)));
-    change(&|draft| draft.add_app("a@a.example", "b\u{fc}ro", &digests[1], Wall(5)));
-    change(&|draft| draft.set_imap_hidden("a@a.example", &["IDLE".into(), "MOVE".into()]));
-    let mut out = String::new();
-    let mut page = Vec::new();
-    world.ledger.save(0, Lsn(9), &mut |_, saved| page = saved.unwrap());
-    for record in &world.log[2..] {
-        out.push_str("record");
-        hexadecimal(&mut out, &record.body);
-    }
-    out.push_str("page");
-    hexadecimal(&mut out, &page);
-    expect![[r"
-        record 01000000 01000000 01000000 00000000 00000000 00000000 0b000000 6140612e 6578616d 706c6523 00000024 31247820 53435241 4d2d5348 412d3235 3624313a 65413d3d 2465413d 3d3a6541 3d3d
-        record 01000000 05000000 01000000 00000000 00000000 00000000 0b000000 6140612e 6578616d 706c6523 00000024 31247820 53435241 4d2d5348 412d3235 3624313a 65413d3d 2465413d 3d3a6541 3d3d0100 00000403 02010000 00000500 00007068 6f6e6520 000000aa aaaaaaaa aaaaaaaa aaaaaaaa aaaaaaaa aaaaaaaa aaaaaaaa aaaaaaaa aaaaaa
-        record 01000000 05000000 01000000 00000000 00000000 00000000 0b000000 6140612e 6578616d 706c6523 00000024 31247820 53435241 4d2d5348 412d3235 3624313a 65413d3d 2465413d 3d3a6541 3d3d0200 00000403 02010000 00000500 00007068 6f6e6520 000000aa aaaaaaaa aaaaaaaa aaaaaaaa aaaaaaaa aaaaaaaa aaaaaaaa aaaaaaaa aaaaaa05 00000000 00000005 00000062 c3bc726f 20000000 bbbbbbbb bbbbbbbb bbbbbbbb bbbbbbbb bbbbbbbb bbbbbbbb bbbbbbbb bbbbbbbb
-        record 01000000 07000000 01000000 00000000 00000000 00000000 0b000000 6140612e 6578616d 706c6523 00000024 31247820 53435241 4d2d5348 412d3235 3624313a 65413d3d 2465413d 3d3a6541 3d3d0900 00004944 4c45204d 4f564502 00000004 03020100 00000005 00000070 686f6e65 20000000 aaaaaaaa aaaaaaaa aaaaaaaa aaaaaaaa aaaaaaaa aaaaaaaa aaaaaaaa aaaaaaaa 05000000 00000000 05000000 62c3bc72 6f200000 00bbbbbb bbbbbbbb bbbbbbbb bbbbbbbb bbbbbbbb bbbbbbbb bbbbbbbb bbbbbbbb bb
-        page 01010000 00c90000 00010000 00070000 00010000 00000000 00000000 00000000 000b0000 00614061 2e657861 6d706c65 23000000 24312478 20534352 414d2d53 48412d32 35362431 3a65413d 3d246541 3d3d3a65 413d3d09 00000049 444c4520 4d4f5645 02000000 04030201 00000000 05000000 70686f6e 65200000 00aaaaaa aaaaaaaa aaaaaaaa aaaaaaaa aaaaaaaa aaaaaaaa aaaaaaaa aaaaaaaa aa050000 00000000 00050000 0062c3bc 726f2000 0000bbbb bbbbbbbb bbbbbbbb bbbbbbbb bbbbbbbb bbbbbbbb bbbbbbbb bbbbbbbb bbbb
-    "]].assert_eq(&out);
-
-    // And reads them, from the record and from the page.
-    let mut replayed = Ledger::new();
-    for (at, record) in world.log.iter().enumerate() {
-        replay(&mut replayed, Lsn(1 + at as u64), record);
-    }
-    let mut loaded = Ledger::new();
-    loaded.load(0, 0, Lsn(9), &page).unwrap();
-    for ledger in [&world.ledger, &replayed, &loaded] {
-        let snapshot = ledger.snapshot();
-        let Some(Entry::User(user)) = snapshot.find("a@a.example") else { panic!("a is gone") };
-        let app = |name: &str, digest: [u8; 32], created| AppPassword {
-            name: name.into(),
-            digest: digest.into(),
-            created: Wall(created),
-        };
-        let apps = [app("phone", digests[0], 0x0102_0304), app("b\u{fc}ro", digests[1], 5)];
-        assert!(*user.apps == apps, "{} application passwords", user.apps.len());
-        let hidden: Vec<&str> = user.imap_hidden.each().map(|(_, name)| name).collect();
-        assert_eq!(hidden, ["IDLE", "MOVE"]);
-    }
 }

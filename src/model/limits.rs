@@ -295,6 +295,9 @@ pub const PASSWORD_HASH_OCTETS_MAX: usize = 1_024;
 pub const SCRAM_ITERATIONS_MAX: u32 = 1_000_000;
 /// Iterations of new keys (RFC 7677 §4 wants 4096 or more).
 pub const SCRAM_ITERATIONS: u32 = 10_000;
+/// Keys that a proof is tried with, be there so many or not; of who has more it can be measured that he
+/// has.
+pub const SCRAM_KEYS_TRIED_MIN: usize = 8;
 /// Octets of the salt of stored keys.
 pub const SCRAM_SALT_OCTETS_MAX: usize = 64;
 /// Application passwords of one user.

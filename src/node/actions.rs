@@ -3,8 +3,9 @@
 use super::{boot, demo, offline, shard};
 use crate::admin::request::{Request, Response};
 use crate::auth::{self, Imported};
-use crate::cli::{Actions, Failure, StoreTask};
+use crate::cli::{Actions, AppPassword, Failure, StoreTask};
 use crate::config::{Config, Loaded};
+use crate::proto::sasl::Terms;
 use std::io::Write;
 use std::path::Path;
 
@@ -21,26 +22,32 @@ impl Actions for Node {
         demo::run(keep, out)
     }
 
-    fn hash_password(&self, config: &Config, password: &str) -> Result<String, Failure> {
+    fn hash_password(
+        &self,
+        config: &Config,
+        bound: &[String],
+        password: &str,
+    ) -> Result<String, Failure> {
         let prepared = crate::proto::sasl::prepare(password.as_bytes())
             .map_err(|_| Failure::Wrong("the password has characters that none may have".into()))?;
-        shard::secrets(config, &prepared).map_err(Failure::Failed)
+        shard::secrets(config, &terms(bound)?, &prepared).map_err(Failure::Failed)
     }
 
-    fn read_hash(&self, config: &Config, text: &str) -> Result<String, Failure> {
+    fn read_hash(&self, config: &Config, bound: &[String], text: &str) -> Result<String, Failure> {
         match auth::import(text) {
             Some(Imported::Hash(hash)) => Ok(hash),
-            Some(Imported::Plain(password)) => self.hash_password(config, &password),
+            Some(Imported::Plain(password)) => self.hash_password(config, bound, &password),
             None => Err(Failure::Wrong("no password hash of a kind that is known".into())),
         }
     }
 
-    fn app_password(&self) -> Result<(String, Vec<u8>), Failure> {
+    fn app_password(&self, config: &Config, given: &[String]) -> Result<AppPassword, Failure> {
         let mut random = [0; 26];
         getrandom::fill(&mut random).map_err(|error| Failure::Failed(error.to_string()))?;
         let text = auth::app_password(&random);
-        let digest = auth::app_digest(&text).to_vec();
-        Ok((text, digest))
+        let keys = shard::scram_keys(config, &terms(given)?, &text).map_err(Failure::Failed)?;
+        let keys = keys.iter().map(ToString::to_string).collect();
+        Ok(AppPassword { digest: auth::app_digest(&text).to_vec(), keys, text })
     }
 
     fn ask_stopped(&self, config: &Config, request: &Request) -> Result<Response, Failure> {
@@ -56,4 +63,9 @@ impl Actions for Node {
     ) -> Result<(), Failure> {
         offline::store(config, task, json, out)
     }
+}
+
+fn terms(texts: &[String]) -> Result<Vec<Terms>, Failure> {
+    let terms: Option<Vec<Terms>> = texts.iter().map(|text| Terms::parse(text)).collect();
+    terms.ok_or_else(|| Failure::Failed("the server has terms of SCRAM that are none".into()))
 }

@@ -186,7 +186,7 @@ fn wait_ready(heard: &Receiver<News>) -> Result<Sorted<&'static str, SocketAddr>
 
 fn set_up(config: &Config) -> Result<(), Failure> {
     let socket = config.admin_socket();
-    let hash = Node.hash_password(config, PASSWORD)?;
+    let hash = Node.hash_password(config, &[], PASSWORD)?;
     ask(&socket, DirectoryRequest::DomainAdd { domain: "pombal.test".into() })?;
     for user in ["alice", "bob"] {
         let request = DirectoryRequest::UserAdd {

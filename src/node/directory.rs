@@ -4,7 +4,7 @@
 use super::owners::{self, Owners};
 use super::shard::State;
 use crate::admin::request::{
-    AliasRow, AppPasswordRow, DirectoryRequest, FigureRow, Request, Response, UserRow,
+    AliasRow, AppPasswordRow, DirectoryRequest, FigureRow, Request, Response, ScramTerms, UserRow,
 };
 use crate::bytes::hash::Map;
 use crate::directory::{
@@ -13,6 +13,7 @@ use crate::directory::{
 use crate::env::Env;
 use crate::mailbox::Usage;
 use crate::model::id::{AccountId, LogId};
+use crate::proto::sasl::{Keys, Terms};
 use crate::server::owner::{Question, Told};
 use crate::store::{AppendError, Log};
 use std::fmt;
@@ -80,12 +81,19 @@ async fn directory<E: Env>(
             })
             .await,
         ),
-        DirectoryRequest::AppPasswordAdd { address, name, digest } => done(
-            change(&state.log, &state.ledger, owners, |draft| {
-                draft.add_app(&address, &name, &digest, now)
-            })
-            .await,
-        ),
+        DirectoryRequest::AppPasswordAdd { address, name, digest, keys } => {
+            let keys: Option<Vec<Keys>> = keys.iter().map(|text| Keys::parse(text)).collect();
+            let Some(keys) = keys else {
+                return Response::Wrong("no keys of SCRAM".into());
+            };
+            done(
+                change(&state.log, &state.ledger, owners, |draft| {
+                    draft.add_app(&address, &name, (&digest, &keys), now)
+                })
+                .await,
+            )
+        }
+        DirectoryRequest::ScramTerms { address } => scram_terms(state, &address),
         DirectoryRequest::AppPasswordDel { address, name } => done(
             change(&state.log, &state.ledger, owners, |draft| draft.del_app(&address, &name)).await,
         ),
@@ -340,8 +348,18 @@ fn apps<E: Env>(state: &State<E>, address: &str) -> Response {
     let row = |app: &AppPassword| AppPasswordRow {
         name: app.name.to_string(),
         created: app.created.seconds(),
+        scram: app.keys().next().is_some(),
     };
     Response::AppPasswords(user.apps.iter().map(row).collect())
+}
+
+fn scram_terms<E: Env>(state: &State<E>, address: &str) -> Response {
+    let snapshot = state.ledger.snapshot();
+    let Some(Entry::User(user)) = snapshot.find(address) else {
+        return Response::Refused(format!("there is no user {address}"));
+    };
+    let texts = |terms: Vec<Terms>| terms.iter().map(ToString::to_string).collect();
+    Response::ScramTerms(ScramTerms { app: texts(user.terms()), own: texts(user.bound_terms()) })
 }
 
 async fn show<E: Env>(state: &State<E>, address: &str, owners: &impl Owners) -> Response {

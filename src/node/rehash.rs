@@ -75,7 +75,8 @@ async fn keep<E: Env>(
     let recipe = shard.settings().rehash.clone().ok_or(Left::Unwanted)?;
     let random = || u128::from(shard.env.random()) << 64 | u128::from(shard.env.random());
     let salts = [(); 3].map(|()| random().to_le_bytes());
-    let hashed = shard.authenticator.secrets(recipe, &one.kept, &one.password, salts);
+    let hashed =
+        shard.authenticator.secrets(recipe, &one.kept, one.bound.clone(), &one.password, salts);
     let hash = hashed.await.map_err(|Busy| Left::Busy)?;
     let write = |draft: &mut Draft<'_>| draft.replace_hash(&one.user, &one.kept, &hash);
     let changed = change(&shard.log, ledger, owners, write).await;

@@ -17,7 +17,7 @@ use crate::model::id::{LogId, ShardId};
 use crate::model::limits::{IMAP_COMMAND_OCTETS_MAX, TRACE_OCTETS_MAX};
 use crate::mta::Intake;
 use crate::probe::event::{Level, event};
-use crate::proto::sasl::{Hash, Mechanism, Mechanisms, Policy};
+use crate::proto::sasl::{Hash, Keys, Mechanism, Mechanisms, Policy, Terms};
 use crate::proto::{pop3, smtp};
 use crate::queue::Spool;
 use crate::server::draft::Room;
@@ -337,13 +337,27 @@ pub fn recipe(config: &Config) -> Recipe {
     }
 }
 
-/// What is kept of a password that was prepared by SASLprep. Takes its time.
-pub fn secrets(config: &Config, password: &str) -> Result<String, String> {
-    let mut salts = [[0; 16]; 3];
-    for salt in &mut salts {
-        getrandom::fill(salt).map_err(|error| error.to_string())?;
-    }
-    recipe(config).make(password, salts).map_err(|error| error.to_string())
+/// What is kept of a password that was prepared by SASLprep, its keys of SCRAM on the terms that those
+/// of the user's application passwords are `bound` to. Takes its time.
+pub fn secrets(config: &Config, bound: &[Terms], password: &str) -> Result<String, String> {
+    let salts = [salt()?, salt()?, salt()?];
+    recipe(config).remake("", bound, password, salts).map_err(|error| error.to_string())
+}
+
+/// Keys of each SCRAM that is offered, on the terms that are given for it. Takes its time.
+pub fn scram_keys(config: &Config, given: &[Terms], password: &str) -> Result<Vec<Keys>, String> {
+    let Recipe { scram, iterations, .. } = recipe(config);
+    let keys = |hash: Hash| match given.iter().find(|terms| terms.hash == hash) {
+        Some(terms) => Ok(Keys::of(terms.clone(), password)),
+        None => Ok(Keys::derive(hash, password, &salt()?, iterations)),
+    };
+    scram.into_iter().map(keys).collect()
+}
+
+fn salt() -> Result<[u8; 16], String> {
+    let mut salt = [0; 16];
+    getrandom::fill(&mut salt).map_err(|error| error.to_string())?;
+    Ok(salt)
 }
 
 /// What a password hash costs.

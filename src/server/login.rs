@@ -216,12 +216,8 @@ impl<E: Env> Shard<E> {
                 let proved = self.authenticator.prove(&snapshot, names, proof, now, sleep).await;
                 // A client may take its time between the keys and the proof.
                 let snapshot = self.directory();
-                let is_same = self.authenticator.keys(&snapshot, names, user, keys.hash) == *keys;
                 match proved {
-                    Verdict::Account(_) if is_same => {
-                        self.authenticator.known(&snapshot, names, user)
-                    }
-                    Verdict::Account(_) => Verdict::Busy,
+                    Verdict::Account(_) => self.authenticator.holder(&snapshot, names, user, keys),
                     proved => proved,
                 }
             }

@@ -20,7 +20,7 @@ use crate::env::Env;
 use crate::env::bell::Bell;
 use crate::model::id::{AccountId, ShardId};
 use crate::model::limits::REHASHES_WAITING_MAX;
-use crate::proto::sasl::Secret;
+use crate::proto::sasl::{Secret, Terms};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
@@ -32,6 +32,8 @@ pub struct Rehash {
     pub user: Box<str>,
     /// What was kept of the password when it was found right.
     pub kept: Box<str>,
+    /// What its keys are bound to ([`User::bound_terms`]).
+    pub bound: Vec<Terms>,
     /// Prepared by SASLprep.
     pub password: Secret,
 }
@@ -82,13 +84,15 @@ impl<E: Env> Shard<E> {
     pub(super) fn rehash(&self, user: &User, password: &Secret) {
         let settings = self.settings();
         let Some(recipe) = &settings.rehash else { return };
-        if !recipe.is_better_than(&user.hash) {
+        let bound = user.bound_terms();
+        if !recipe.is_better_than(&user.hash, &bound) {
             return;
         }
         let one = Rehash {
             account: user.account,
             user: user.name.as_str().into(),
             kept: user.hash.clone(),
+            bound,
             password: password.clone(),
         };
         if self.mesh.send(ShardId(0), Call::Rehash(Box::new(one))).is_err() {
@@ -111,7 +115,13 @@ mod tests {
 
     fn one(account: u32) -> Rehash {
         let user = format!("u{account}@a.example").into();
-        Rehash { account: AccountId(account), user, kept: "$".into(), password: Secret::new("p") }
+        Rehash {
+            account: AccountId(account),
+            user,
+            kept: "$".into(),
+            bound: Vec::new(),
+            password: Secret::new("p"),
+        }
     }
 
     fn next(all: &Rehashes) -> Option<u32> {

@@ -67,6 +67,7 @@ class Words:
 
 def right():
     yield "SCRAM-SHA-256", Scram()
+    yield "SCRAM-SHA-256", Scram(os.environ["APP_PASSWORD"])
     yield "PLAIN", Words(f"\0{USER}\0{PASSWORD}")
     yield "LOGIN", Words(USER, PASSWORD)
 

@@ -272,3 +272,8 @@ def in_clear():
 for test in (end_point, what_is_refused, exporter, between, in_clear):
     test()
     print("good", test.__name__)
+# The password of a program is as good.
+PASSWORD = os.environ["APP_PASSWORD"]
+for test in (end_point, exporter):
+    test()
+    print("good", test.__name__, "of a program")

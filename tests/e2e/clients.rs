@@ -2,7 +2,8 @@
 //!
 //! A script begins with `# needs: PROGRAM…` and gets HOST, a port for each protocol (SMTP_PORT,
 //! LMTP_PORT, SUBMISSION_PORT, POP3_PORT, IMAP_PORT, and by TLS SUBMISSIONS_PORT, POP3S_PORT,
-//! IMAPS_PORT), a USER_ADDRESS nobody else uses, its PASSWORD, an OTHER_ADDRESS, SERVER_CERT, a file with
+//! IMAPS_PORT), a USER_ADDRESS nobody else uses, its PASSWORD, one more that a program has (APP_PASSWORD), an
+//! OTHER_ADDRESS, SERVER_CERT, a file with
 //! the certificate that the server shows for HOST and that curl trusts, the directory CLIENT_CA with
 //! ca.pem and ca.key, who sign for clients here, and an empty directory to stand in.
 //!
@@ -11,7 +12,7 @@
 //! makes curl insist on TLS, or empty.
 //!
 //! Exit status 0 is good. A script whose programs are not installed is skipped aloud, or fails with
-//! `CLIENTS_REQUIRED=1`.
+//! `CLIENTS_REQUIRED=1`. With `CLIENT` in the environment the script of that name is played alone.
 
 use crate::client_certificates::Authority;
 use crate::harness::{PASSWORD, Server};
@@ -40,6 +41,10 @@ fn clients() {
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     scripts.retain(|path| path.extension().is_some_and(|end| end == "sh" || end == "py"));
     scripts.sort();
+    assert!(scripts.len() >= 6, "only {} scripts", scripts.len());
+    if let Ok(one) = std::env::var("CLIENT") {
+        scripts.retain(|path| path.file_stem().is_some_and(|name| name == &*one));
+    }
     let mut wrong = Vec::new();
     for path in &scripts {
         let script = Script::read(path);
@@ -65,7 +70,6 @@ fn clients() {
         }
         server.assert_alive();
     }
-    assert!(scripts.len() >= 6, "only {} scripts", scripts.len());
     assert!(wrong.is_empty(), "{} were wrong:\n{}", wrong.len(), wrong.join("\n"));
     server.stop();
 }
@@ -160,6 +164,8 @@ impl Script {
 fn play(server: &Server, script: &Script, call: Call) -> Result<String, String> {
     let name = &call.name;
     server.add_user(name);
+    let address = format!("{name}@local.example");
+    let app = server.pombal(&["user", "apppass", "add", &address, "program"], "");
     let work = server.dir().join(name);
     fs::create_dir(&work).unwrap();
     let is_python = script.path.extension().is_some_and(|end| end == "py");
@@ -178,9 +184,10 @@ fn play(server: &Server, script: &Script, call: Call) -> Result<String, String> 
         .env("SUBMISSIONS_PORT", server.submissions().to_string())
         .env("POP3S_PORT", server.pop3s().to_string())
         .env("IMAPS_PORT", server.imaps().to_string())
-        .env("USER_ADDRESS", format!("{name}@local.example"))
+        .env("USER_ADDRESS", address)
         .env("OTHER_ADDRESS", "other@local.example")
         .env("PASSWORD", PASSWORD)
+        .env("APP_PASSWORD", app.trim())
         .env("SERVER_CERT", server.dir().join("server.pem"))
         .env("CURL_CA_BUNDLE", server.dir().join("server.pem"))
         .env("CLIENT_CA", server.dir().join("authority"))

@@ -126,6 +126,14 @@ fn a_password_is_no_way_in_where_the_list_has_none_that_takes_it() {
     assert!(said.contains("`auth.mechanisms` is empty: nobody could log in"), "{said}");
 }
 
+fn plain_of_a(server: &Server, password: &str) -> u16 {
+    plain(server, "", "a@local.example", password)
+}
+
+fn scram_of_a(server: &Server, password: &str) -> u16 {
+    scram(server, "a@local.example", password)
+}
+
 /// Made while the server is stopped or while it runs, shown once, gone at once.
 #[test]
 fn a_program_s_password_lives_from_add_to_del() {
@@ -149,20 +157,37 @@ fn a_program_s_password_lives_from_add_to_del() {
         assert_eq!(plain(&server, "", "b@local.example", key), 535);
         Maildrop::open_with(server.pop3(), "a", key, false).unwrap().quit().unwrap();
     }
-    // There are no keys of it, so it is none of SCRAM's.
-    assert_eq!(scram(&server, "a@local.example", &desk), 535);
+    // SCRAM takes it as it was shown: the client hashes what somebody typed.
+    for key in [&phone, &desk] {
+        assert_eq!(scram(&server, "a@local.example", key), 235);
+        assert_eq!(scram(&server, "b@local.example", key), 535);
+    }
+    assert_eq!(scram(&server, "a@local.example", &desk.to_uppercase()), 535);
     let listed = server.pombal(&["user", "apppass", "list", "a@local.example"], "");
     let names: Vec<&str> = listed.lines().filter_map(|line| line.split(' ').next()).collect();
     assert_eq!(names, ["name", "phone", "desk"]);
     let shows = |key: &str| key.split('-').any(|part| part.len() == 4 && listed.contains(part));
     assert!(!shows(&desk) && !shows(&phone), "{listed}");
+    let begun = Scram::begin(&server, "a@local.example");
     server.pombal(&["user", "apppass", "del", "a@local.example", "phone"], "");
     assert_eq!(app(&server, "del", "phone").status.code(), Some(1));
-    assert_eq!(plain(&server, "", "a@local.example", &phone), 535);
-    assert_eq!(plain(&server, "", "a@local.example", &desk), 235);
-    // What the user sets for himself is another matter.
+    // Who was challenged before may come back, and is not let in by what is gone.
+    assert_eq!(begun.end(&phone), 454);
+    for log_in in [plain_of_a, scram_of_a] {
+        assert_eq!(log_in(&server, &phone), 535);
+        assert_eq!(log_in(&server, &desk), 235);
+    }
+    // What the user sets for himself is another matter, whichever iterations are for others now.
     server.pombal(&["user", "passwd", "a@local.example", "--password-stdin"], "new\n");
-    assert_eq!(plain(&server, "", "a@local.example", &desk), 235);
+    server.stop();
+    server.edit("[auth]", |line| format!("{line}\nscram_iterations = 20000"));
+    server.pombal(&["user", "passwd", "a@local.example", "--password-stdin"], "newer\n");
+    server.start();
+    for log_in in [plain_of_a, scram_of_a] {
+        assert_eq!(log_in(&server, &desk), 235);
+        assert_eq!(log_in(&server, "newer"), 235);
+        assert_eq!(log_in(&server, "new"), 535);
+    }
     server.kill9();
     server.start();
     assert_eq!(plain(&server, "", "a@local.example", &desk), 235);

@@ -8,7 +8,7 @@ use crate::model::channel::{CLEAR, Channel};
 use crate::model::limits::SASL_LINE_OCTETS_MAX;
 use crate::model::limits::{POP3_LINE_OCTETS_MAX, REPLY_OCTETS_PENDING_MAX};
 use crate::proto::sasl::{
-    Claim, Credentials, Discovery, Exchange, Keys, Move, Policy, Token, TokenError, Turn,
+    Claim, Credentials, Discovery, Exchange, Keys, Move, Policy, Ring, Token, TokenError, Turn,
 };
 use crate::wire::pop3::put_number;
 use std::cell::Cell;
@@ -174,7 +174,7 @@ impl World {
                     return self.session.challenge(&octets, is_refused, &mut self.out);
                 }
                 Turn::Keys { hash, .. } => {
-                    self.exchange.keys(Keys::derive(hash, "secret", b"salt", 1))
+                    self.exchange.keys(Ring::new(Keys::derive(hash, "secret", b"salt", 1)))
                 }
                 Turn::Check(Claim::Password(credentials)) => return self.log_in(&credentials),
                 Turn::Check(claim) => {

@@ -9,7 +9,7 @@
 
 use super::oauth::{self, Discovery, Token, TokenError};
 use super::scram;
-use super::{Credentials, Hash, Keys, Mechanism, Message, Move, login, plain, prepare};
+use super::{Credentials, Hash, Keys, Mechanism, Message, Move, Ring, login, plain, prepare};
 use crate::model::channel::Channel;
 
 /// What the caller does next.
@@ -17,7 +17,7 @@ use crate::model::channel::Channel;
 pub enum Turn {
     /// Send this, and hand over what the client answers.
     Challenge(Vec<u8>),
-    /// Look up the keys of this user, or make some for one who has none; then [`Exchange::keys`].
+    /// Look up the keys of this user's passwords, or make some for one who has none; then [`Exchange::keys`].
     Keys { user: Box<str>, hash: Hash },
     /// Whether that is so decides it; then [`Exchange::settle`].
     Check(Claim),
@@ -34,8 +34,8 @@ pub enum Turn {
 pub enum Claim {
     /// Is that the password?
     Password(Credentials),
-    /// SCRAM: these keys, which [`Exchange::keys`] was given, say that it is, or is not. The user may
-    /// have others by now.
+    /// SCRAM: these keys, of those that [`Exchange::keys`] was given, say that it is, or is not. The user
+    /// may have others by now.
     Proof { user: Box<str>, acting_for: Option<Box<str>>, keys: Keys, is_right: bool },
     /// Its certificate names this user.
     Certificate { user: Box<str>, acting_for: Option<Box<str>> },
@@ -99,11 +99,11 @@ impl Exchange {
     }
 
     /// Answers [`Turn::Keys`].
-    pub fn keys(&mut self, keys: Keys) -> Turn {
+    pub fn keys(&mut self, ring: Ring) -> Turn {
         let State::ScramKeys(first) = std::mem::take(&mut self.state) else {
             return Turn::Malformed;
         };
-        let (challenge, last) = first.challenge(keys, &self.nonce);
+        let (challenge, last) = first.challenge(ring, &self.nonce);
         self.state = State::ScramLast(last);
         Turn::Challenge(challenge)
     }
@@ -229,7 +229,7 @@ mod tests {
                 }
                 Turn::Keys { user, hash } => {
                     writeln!(got, "keys of {user}").unwrap();
-                    turn = exchange.keys(Keys::derive(hash, "p", b"salt", 1));
+                    turn = exchange.keys(Ring::new(Keys::derive(hash, "p", b"salt", 1)));
                     continue;
                 }
                 Turn::Check(claim) => {

@@ -6,6 +6,10 @@
 //! ```text
 //! SCRAM-SHA-256$4096:salt$StoredKey:ServerKey        each in base64
 //! ```
+//!
+//! Hash, iterations and salt are the *terms*: the client is told them before anybody knows which
+//! password it will show. So whoever has several passwords has keys of all of them on the same terms, a
+//! [`Ring`], or only one of them is of use.
 
 use crate::model::limits::{SCRAM_ITERATIONS_MAX, SCRAM_SALT_OCTETS_MAX};
 use base64::Engine;
@@ -77,12 +81,42 @@ impl Hash {
     }
 }
 
-/// See the header of this file.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Keys {
+/// What keys are made by, beside the password; what the client is told of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
     pub hash: Hash,
     pub iterations: u32,
     pub salt: Box<[u8]>,
+}
+
+impl Terms {
+    /// Reads `SCRAM-SHA-256$4096:salt`; `None` if it is none, or asks for more work than anybody should.
+    pub fn parse(text: &str) -> Option<Terms> {
+        let (name, head) = text.split_once('$')?;
+        let hash = [Hash::Sha1, Hash::Sha256].into_iter().find(|hash| hash.name() == name)?;
+        let (iterations, salt) = head.split_once(':')?;
+        let terms = Terms { hash, iterations: iterations.parse().ok()?, salt: octets(salt)? };
+        let is_sound = (1..=SCRAM_ITERATIONS_MAX).contains(&terms.iterations)
+            && (1..=SCRAM_SALT_OCTETS_MAX).contains(&terms.salt.len());
+        is_sound.then_some(terms)
+    }
+}
+
+impl fmt::Display for Terms {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Terms { hash, iterations, salt } = self;
+        write!(out, "{}${iterations}:{}", hash.name(), STANDARD.encode(salt))
+    }
+}
+
+fn octets(text: &str) -> Option<Box<[u8]>> {
+    STANDARD.decode(text).ok().map(Box::from)
+}
+
+/// See the header of this file.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Keys {
+    pub terms: Terms,
     pub(super) stored_key: Box<[u8]>,
     pub(super) server_key: Box<[u8]>,
 }
@@ -90,69 +124,103 @@ pub struct Keys {
 impl Keys {
     /// Makes the keys of a password that was prepared by SASLprep. Takes its time: not on a shard.
     pub fn derive(hash: Hash, password: &str, salt: &[u8], iterations: u32) -> Keys {
-        let salted = hash.salted(password, salt, iterations);
+        Keys::of(Terms { hash, iterations, salt: salt.into() }, password)
+    }
+
+    /// The same on given terms.
+    pub fn of(terms: Terms, password: &str) -> Keys {
+        let hash = terms.hash;
+        let salted = hash.salted(password, &terms.salt, terms.iterations);
         let stored_key = hash.digest(&hash.mac(&salted, b"Client Key")).into();
         let server_key = hash.mac(&salted, b"Server Key").into();
-        Keys { hash, iterations, salt: salt.into(), stored_key, server_key }
+        Keys { terms, stored_key, server_key }
     }
 
     /// Keys that nobody can show to know, for a user who has none: of octets that are random, or
     /// as good as that.
-    pub fn unknown(hash: Hash, salt: &[u8], iterations: u32) -> Keys {
-        let key: Box<[u8]> = vec![0; hash.octets()].into();
-        Keys { hash, iterations, salt: salt.into(), stored_key: key.clone(), server_key: key }
+    pub fn unknown(terms: Terms) -> Keys {
+        let key: Box<[u8]> = vec![0; terms.hash.octets()].into();
+        Keys { terms, stored_key: key.clone(), server_key: key }
     }
 
     /// Reads the text form; `None` if it is none, or asks for more work than anybody should.
     pub fn parse(text: &str) -> Option<Keys> {
-        let (name, rest) = text.split_once('$')?;
-        let hash = [Hash::Sha1, Hash::Sha256].into_iter().find(|hash| hash.name() == name)?;
-        let (head, keys) = rest.split_once('$')?;
-        let (iterations, salt) = head.split_once(':')?;
+        let (terms, keys) = text.rsplit_once('$')?;
+        let terms = Terms::parse(terms)?;
         let (stored, server) = keys.split_once(':')?;
-        let octets = |text: &str| STANDARD.decode(text).ok().map(Box::from);
-        let keys = Keys {
-            hash,
-            iterations: iterations.parse().ok()?,
-            salt: octets(salt)?,
-            stored_key: octets(stored)?,
-            server_key: octets(server)?,
-        };
-        let is_sound = (1..=SCRAM_ITERATIONS_MAX).contains(&keys.iterations)
-            && (1..=SCRAM_SALT_OCTETS_MAX).contains(&keys.salt.len())
-            && keys.stored_key.len() == hash.octets()
-            && keys.server_key.len() == hash.octets();
-        is_sound.then_some(keys)
+        let (stored_key, server_key) = (octets(stored)?, octets(server)?);
+        let is_sound =
+            [&stored_key, &server_key].iter().all(|key| key.len() == terms.hash.octets());
+        is_sound.then_some(Keys { terms, stored_key, server_key })
     }
 
     /// Whether these are the keys of this password. Takes its time: not on a shard.
     pub fn are_of(&self, password: &str) -> bool {
-        let made = Keys::derive(self.hash, password, &self.salt, self.iterations);
+        let made = Keys::of(self.terms.clone(), password);
         equal(&made.stored_key, &self.stored_key)
     }
 
     /// Whether `proof` was made by one who knows the password (RFC 5802 §3).
-    pub(super) fn proves(&self, signed: &[u8], proof: &[u8]) -> bool {
-        let signature = self.hash.mac(&self.stored_key, signed);
+    fn proves(&self, signed: &[u8], proof: &[u8]) -> bool {
+        let hash = self.terms.hash;
+        let signature = hash.mac(&self.stored_key, signed);
         let client_key: Vec<u8> =
             signature.iter().zip(proof).map(|(one, other)| one ^ other).collect();
-        equal(&self.hash.digest(&client_key), &self.stored_key)
+        equal(&hash.digest(&client_key), &self.stored_key)
     }
 }
 
 impl fmt::Display for Keys {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = |octets: &[u8]| STANDARD.encode(octets);
-        let Keys { hash, iterations, salt, stored_key, server_key } = self;
-        let (stored, server) = (text(stored_key), text(server_key));
-        write!(out, "{}${iterations}:{}${stored}:{server}", hash.name(), text(salt))
+        let Keys { terms, stored_key, server_key } = self;
+        write!(out, "{terms}${}:{}", STANDARD.encode(stored_key), STANDARD.encode(server_key))
     }
 }
 
 /// Without the keys: with them anybody could stand in for the server.
 impl fmt::Debug for Keys {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "Keys({}, {})", self.hash.name(), self.iterations)
+        write!(out, "Keys({}, {})", self.terms.hash.name(), self.terms.iterations)
+    }
+}
+
+/// The keys of which a client has to know one password; all on the same terms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ring(Vec<Keys>);
+
+impl Ring {
+    pub fn new(first: Keys) -> Ring {
+        Ring(vec![first])
+    }
+
+    /// Adds keys; false, and they are left out, if they are on other terms.
+    pub fn add(&mut self, keys: Keys) -> bool {
+        let fits = keys.terms == *self.terms();
+        if fits {
+            self.0.push(keys);
+        }
+        fits
+    }
+
+    pub fn terms(&self) -> &Terms {
+        &self.first().terms
+    }
+
+    #[expect(clippy::len_without_is_empty, reason = "there are always some")]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn first(&self) -> &Keys {
+        self.0.first().expect("a ring is made of keys")
+    }
+
+    /// The keys whose password this proof was made with. Each is tried, whichever it is.
+    pub(super) fn proven(&self, signed: &[u8], proof: &[u8]) -> Option<&Keys> {
+        self.0.iter().fold(None, |found, keys| {
+            let proves = keys.proves(signed, proof);
+            found.or(proves.then_some(keys))
+        })
     }
 }
 
@@ -195,6 +263,24 @@ mod tests {
         ] {
             assert_eq!(Keys::parse(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn one_of_several_passwords_is_enough_on_the_same_terms() {
+        let keys = |password, salt: &[u8]| Keys::derive(Hash::Sha256, password, salt, 2);
+        let mut ring = Ring::new(keys("one", b"salt"));
+        assert!(ring.add(keys("two", b"salt")) && !ring.add(keys("three", b"pepper")));
+        assert_eq!(ring.len(), 2);
+        let proven = |password| {
+            let proof = Hash::Sha256.proof(password, b"salt", 2, b"signed");
+            ring.proven(b"signed", &proof).cloned()
+        };
+        assert_eq!(proven("one"), Some(keys("one", b"salt")));
+        assert_eq!(proven("two"), Some(keys("two", b"salt")));
+        assert_eq!(proven("three"), None);
+        let terms = ring.terms().to_string();
+        assert_eq!(terms, "SCRAM-SHA-256$2:c2FsdA==");
+        assert_eq!(Terms::parse(&terms).as_ref(), Some(ring.terms()));
     }
 
     #[test]

@@ -27,7 +27,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 pub use exchange::{Claim, Exchange, Turn};
-pub use keys::{Hash, Keys, equal};
+pub use keys::{Hash, Keys, Ring, Terms, equal};
 pub use mechanism::{ALL, Mechanism, Mechanisms, Policy};
 pub use oauth::{Discovery, Token, TokenError};
 

@@ -14,7 +14,7 @@
 //!     stands between (RFC 5802 §6)
 //!   - what the client compares, it compares with what it sent: both ends hash the same octets
 
-use super::keys::{Keys, equal};
+use super::keys::{Keys, Ring, equal};
 use super::prepare;
 use crate::model::channel::Binding;
 use base64::Engine;
@@ -35,7 +35,7 @@ pub(super) struct First {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Last {
     first: First,
-    keys: Keys,
+    ring: Ring,
     challenge: String,
     nonce: String,
 }
@@ -44,7 +44,7 @@ pub(super) struct Last {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Shown {
     pub(super) first: First,
-    /// What it was held against.
+    /// Those whose password it was, or the first that it was held against.
     pub(super) keys: Keys,
     /// The server's last word, if the client knows the password.
     pub(super) signature: Option<Vec<u8>>,
@@ -112,11 +112,12 @@ pub(super) fn unescape(text: &str) -> Option<String> {
 impl First {
     /// Answers with these keys: the challenge, and what waits for its answer. `nonce` is random,
     /// printable and without a comma.
-    pub(super) fn challenge(self, keys: Keys, nonce: &str) -> (Vec<u8>, Last) {
+    pub(super) fn challenge(self, ring: Ring, nonce: &str) -> (Vec<u8>, Last) {
         let nonce = format!("{}{nonce}", self.nonce);
-        let salt = STANDARD.encode(&keys.salt);
-        let challenge = format!("r={nonce},s={salt},i={}", keys.iterations);
-        (challenge.clone().into_bytes(), Last { first: self, keys, challenge, nonce })
+        let terms = ring.terms();
+        let salt = STANDARD.encode(&terms.salt);
+        let challenge = format!("r={nonce},s={salt},i={}", terms.iterations);
+        (challenge.clone().into_bytes(), Last { first: self, ring, challenge, nonce })
     }
 }
 
@@ -129,14 +130,16 @@ impl Last {
         let binding = STANDARD.decode(fields.next()?.strip_prefix("c=")?).ok()?;
         let nonce = fields.next()?.strip_prefix("r=")?;
         let proof = STANDARD.decode(proof).ok()?;
-        if nonce != self.nonce || proof.len() != self.keys.hash.octets() {
+        let hash = self.ring.terms().hash;
+        if nonce != self.nonce || proof.len() != hash.octets() {
             return None;
         }
-        let Last { first, keys, challenge, .. } = self;
+        let Last { first, ring, challenge, .. } = self;
         let signed = format!("{},{challenge},{unproven}", first.bare);
         let is_bound = equal(&binding, &first.binding);
-        let is_right = is_bound && keys.proves(signed.as_bytes(), &proof);
-        let signature = is_right.then(|| keys.hash.mac(&keys.server_key, signed.as_bytes()));
+        let proven = ring.proven(signed.as_bytes(), &proof).filter(|_| is_bound);
+        let signature = proven.map(|keys| hash.mac(&keys.server_key, signed.as_bytes()));
+        let keys = proven.unwrap_or(ring.first()).clone();
         let signature = signature.map(|octets| format!("v={}", STANDARD.encode(octets)).into());
         Some(Shown { first, keys, signature })
     }
@@ -180,8 +183,8 @@ mod tests {
         }
     }
 
-    fn keys(hash: Hash, password: &str) -> Keys {
-        Keys::derive(hash, password, b"salt of sixteen.", 2)
+    fn keys(hash: Hash, password: &str) -> Ring {
+        Ring::new(Keys::derive(hash, password, b"salt of sixteen.", 2))
     }
 
     #[test]
@@ -193,7 +196,7 @@ mod tests {
             assert_eq!(&*first.user, "user");
             let salt = STANDARD.decode(salt).unwrap();
             let keys = Keys::derive(hash, "pencil", &salt, 4096);
-            let (_, last) = first.challenge(keys, nonces[1]);
+            let (_, last) = first.challenge(Ring::new(keys), nonces[1]);
             let shown = last.check(final_message).unwrap();
             assert_eq!(shown.signature.as_deref(), Some(signature));
         };

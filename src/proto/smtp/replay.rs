@@ -13,7 +13,7 @@ use crate::bytes::chain::Chain;
 use crate::model::address::Address;
 use crate::model::channel::{CLEAR, Channel};
 use crate::proto::sasl::{
-    self, Claim, Discovery, Exchange, Keys, Mechanism, Move, Policy, TokenError, Turn,
+    self, Claim, Discovery, Exchange, Keys, Mechanism, Move, Policy, Ring, TokenError, Turn,
 };
 use crate::wire::address::{ForwardPath, parse_mailbox};
 use crate::wire::smtp::reply::Reply;
@@ -185,7 +185,7 @@ impl Replay {
             turn = match turn {
                 Turn::Challenge(octets) => return self.session.challenge(&octets, is_refused, out),
                 Turn::Keys { hash, .. } => {
-                    self.exchange.keys(Keys::derive(hash, "secret", b"salt", 1))
+                    self.exchange.keys(Ring::new(Keys::derive(hash, "secret", b"salt", 1)))
                 }
                 Turn::Check(claim) => {
                     self.settled = judge(&claim);
