@@ -30,6 +30,9 @@ mod corpus;
 #[path = "e2e/dns.rs"]
 mod dns;
 #[cfg(test)]
+#[path = "e2e/dnssec.rs"]
+mod dnssec;
+#[cfg(test)]
 #[path = "e2e/fixture.rs"]
 mod fixture;
 #[cfg(test)]
@@ -65,6 +68,9 @@ mod imap_room;
 #[cfg(test)]
 #[path = "e2e/kill.rs"]
 mod kill;
+#[cfg(test)]
+#[path = "e2e/knot.rs"]
+mod knot;
 #[cfg(test)]
 #[path = "e2e/limits.rs"]
 mod limits;

@@ -8,6 +8,7 @@
 //! operators: extend them, never rename.
 
 pub mod certificates;
+pub mod dns;
 mod names;
 pub mod oauth;
 mod protect;
@@ -18,6 +19,7 @@ mod tests;
 mod tls;
 pub mod units;
 
+pub use dns::Dns;
 pub use names::{DomainPattern, HostName, Mailbox, RelayHost};
 pub use reader::{Mistake, Setting};
 pub use units::Network;
@@ -425,16 +427,6 @@ pub struct Log {
 pub enum LogFormat {
     Logfmt,
     Json,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dns {
-    /// Empty: as /etc/resolv.conf says.
-    pub servers: Vec<SocketAddr>,
-    /// How long one question may take, all attempts together.
-    pub timeout: Duration,
-    /// Answers that one shard remembers.
-    pub cache_entries: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

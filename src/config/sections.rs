@@ -7,7 +7,7 @@ use super::reader::{Mistake, Reader, Section};
 use super::tls;
 use super::units::{show_size, show_time, time};
 use super::{
-    Acme, Auth, Config, Directory, Dns, Imap, Limits, Listen, Loaded, Log, LogFormat, Pop3, Queue,
+    Acme, Auth, Config, Directory, Imap, Limits, Listen, Loaded, Log, LogFormat, Pop3, Queue,
     Route, Sandbox, Shards, Smtp, Store, Submission,
 };
 use crate::acme::Challenge;
@@ -30,8 +30,8 @@ use toml::de::{DeTable, DeValue};
 const SEGMENT_OVERHEAD_OCTETS: u64 = 128 << 10;
 const BLOCK_OCTETS: u64 = 4096;
 
-const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_mins(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 
@@ -87,7 +87,7 @@ fn root(mut top: Section<'_, '_, '_>) -> Config {
         store: store(top.section("store")),
         limits: process_limits(top.section("limits")),
         log: log(top.section("log")),
-        dns: dns(top.section("dns")),
+        dns: super::dns::dns(top.section("dns")),
         queue: queue(top.section("queue")),
         acme: acme(top.section("acme")),
         routes: Vec::new(),
@@ -627,17 +627,6 @@ fn log(mut section: Section<'_, '_, '_>) -> Log {
     );
     section.end();
     Log { format, level }
-}
-
-fn dns(mut section: Section<'_, '_, '_>) -> Dns {
-    let servers = section.sockets("servers", None).unwrap_or_default();
-    let dns = Dns {
-        servers,
-        timeout: section.time("timeout", limits::DNS_TIMEOUT, SECOND..=MINUTE),
-        cache_entries: section.count("cache_entries", limits::DNS_ANSWERS_MAX, 16..=16_777_216),
-    };
-    section.end();
-    dns
 }
 
 fn queue(mut section: Section<'_, '_, '_>) -> Queue {

@@ -14,7 +14,7 @@
 //! that is forgotten. What is asked for in the old one moves to the young one.
 
 use crate::bytes::hash::Sorted;
-use crate::concierge::dns::{Data, Failed, Found, Kind};
+use crate::concierge::dns::{Failed, Found, Kind, Want};
 use crate::env::Env;
 use crate::env::bell::Bell;
 use crate::model::limits::{DNS_FAILURE_TTL, DNS_FLIGHTS_MAX};
@@ -33,17 +33,19 @@ pub enum Trouble {
     Busy,
     /// The servers failed, or did not answer in time.
     Failed,
+    /// What came is not what the zone's owner signed.
+    Bogus,
 }
 
-/// The records; none where the name or the type does not exist.
-pub type Answer = Result<Rc<[Data]>, Trouble>;
+/// What the DNS says; no records where the name or the type does not exist.
+pub type Answer = Result<Rc<Found>, Trouble>;
 
 /// A question that was put.
 pub type Asked = Pin<Box<dyn Future<Output = Result<Found, Failed>>>>;
 
-type Ask = dyn Fn(Kind, &str) -> Asked;
+type Ask = dyn Fn(Kind, Want, &str) -> Asked;
 
-type Question = (Kind, Box<str>);
+type Question = (Kind, Want, Box<str>);
 
 #[derive(Clone)]
 struct Known {
@@ -107,7 +109,7 @@ impl<E: Env> Resolver<E> {
         env: E,
         timeout: Duration,
         answers_max: usize,
-        ask: impl Fn(Kind, &str) -> Asked + 'static,
+        ask: impl Fn(Kind, Want, &str) -> Asked + 'static,
     ) -> Resolver<E> {
         Resolver {
             env,
@@ -132,7 +134,16 @@ impl<E: Env> Resolver<E> {
     /// The records of `name`, in A-labels and lower case, of one kind. Comes back within the time
     /// that a question may take; may be dropped.
     pub async fn look_up(&self, kind: Kind, name: &str) -> Answer {
-        let question = (kind, name.into());
+        self.answer((kind, Want::Plain, name.into())).await
+    }
+
+    /// As [`Resolver::look_up`], held against the signatures of the zones, as far as that is set and
+    /// the servers pass them on: for what trust is built on.
+    pub async fn prove(&self, kind: Kind, name: &str) -> Answer {
+        self.answer((kind, Want::Proven, name.into())).await
+    }
+
+    async fn answer(&self, question: Question) -> Answer {
         if let Some(answer) = self.memory.borrow_mut().recall(&question, self) {
             self.count(|stats| stats.remembered += 1);
             return answer;
@@ -166,21 +177,25 @@ impl<E: Env> Resolver<E> {
         Ok(flight)
     }
 
-    async fn fetch(&self, (kind, name): &Question) -> Known {
+    async fn fetch(&self, (kind, want, name): &Question) -> Known {
         self.count(|stats| stats.asked += 1);
-        let asked = (self.ask)(*kind, name);
+        let asked = (self.ask)(*kind, *want, name);
         let late = async {
             self.env.sleep(self.timeout).await;
-            Err(Failed("no answer in time".into()))
+            Err(Failed::Servers("no answer in time".into()))
         };
         let found = or(asked, late).await;
         let now = self.env.now();
-        if let Ok(Found { records, ttl }) = found {
-            Known { answer: Ok(records.into()), until: now.after(ttl) }
-        } else {
-            self.count(|stats| stats.failed += 1);
-            Known { answer: Err(Trouble::Failed), until: now.after(DNS_FAILURE_TTL) }
-        }
+        let trouble = match found {
+            Ok(found) => {
+                let until = now.after(found.ttl);
+                return Known { answer: Ok(Rc::new(found)), until };
+            }
+            Err(Failed::Servers(_)) => Trouble::Failed,
+            Err(Failed::Bogus) => Trouble::Bogus,
+        };
+        self.count(|stats| stats.failed += 1);
+        Known { answer: Err(trouble), until: now.after(DNS_FAILURE_TTL) }
     }
 }
 
@@ -213,6 +228,7 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::concierge::dns::Data;
     use crate::env::sim::{Faults, Sim};
     use crate::env::together::together;
     use std::net::Ipv4Addr;
@@ -227,7 +243,7 @@ mod tests {
         let counted = Rc::clone(&asked);
         let ask = {
             let env = env.clone();
-            move |_: Kind, name: &str| -> Asked {
+            move |_: Kind, _: Want, name: &str| -> Asked {
                 counted.set(counted.get() + 1);
                 let (env, name) = (env.clone(), name.to_owned());
                 Box::pin(async move {
@@ -239,12 +255,10 @@ mod tests {
                     };
                     env.sleep(pause).await;
                     match &*name {
-                        "bad" => Err(Failed("bad".into())),
-                        "none" => Ok(Found { records: Vec::new(), ttl }),
-                        _ => Ok(Found {
-                            records: vec![Data::Address(Ipv4Addr::LOCALHOST.into())],
-                            ttl,
-                        }),
+                        "bad" => Err(Failed::Servers("bad".into())),
+                        "forged" => Err(Failed::Bogus),
+                        "none" => Ok(Found::plain(Vec::new(), ttl)),
+                        _ => Ok(Found::plain(vec![Data::Address(Ipv4Addr::LOCALHOST.into())], ttl)),
                     }
                 })
             }
@@ -259,14 +273,17 @@ mod tests {
         let env = sim.env(0);
         sim.run_until(async {
             let many = together((0..10).map(|_| resolver.look_up(Kind::A, "slow"))).await;
-            assert!(many.iter().all(|answer| answer.as_ref().is_ok_and(|all| all.len() == 1)));
+            assert!(
+                many.iter()
+                    .all(|answer| answer.as_ref().is_ok_and(|found| found.records.len() == 1))
+            );
             assert_eq!(asked.get(), 1);
             for name in ["slow", "none"] {
                 assert!(resolver.look_up(Kind::A, name).await.is_ok());
                 assert!(resolver.look_up(Kind::A, name).await.is_ok());
             }
             assert_eq!(asked.get(), 2);
-            assert!(resolver.look_up(Kind::Aaaa, "none").await.unwrap().is_empty());
+            assert!(resolver.look_up(Kind::Aaaa, "none").await.unwrap().records.is_empty());
             assert_eq!(asked.get(), 3);
             env.sleep(Duration::from_secs(61)).await;
             assert!(resolver.look_up(Kind::A, "slow").await.is_ok());
@@ -291,6 +308,20 @@ mod tests {
             assert_eq!(asked.get(), 2);
             env.sleep(DNS_FAILURE_TTL).await;
             assert_eq!(resolver.look_up(Kind::A, "bad").await, Err(Trouble::Failed));
+            assert_eq!(asked.get(), 3);
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn tells_a_forged_answer_from_none_and_a_proven_one_from_a_plain_one() {
+        let sim = Sim::new(1, Faults::none());
+        let (resolver, asked) = scripted(&sim, 100);
+        sim.run_until(async {
+            assert_eq!(resolver.prove(Kind::Mx, "forged").await, Err(Trouble::Bogus));
+            assert!(resolver.look_up(Kind::Mx, "a").await.is_ok());
+            assert!(resolver.prove(Kind::Mx, "a").await.is_ok());
+            assert!(resolver.prove(Kind::Mx, "a").await.is_ok());
             assert_eq!(asked.get(), 3);
         })
         .unwrap();

@@ -204,6 +204,14 @@ pub const DNS_TIMEOUT: Duration = Duration::from_secs(5);
 pub const DNS_TTL_MAX: Duration = Duration::from_hours(1);
 /// How long a name is taken not to exist where the answer does not say.
 pub const DNS_NEGATIVE_TTL: Duration = Duration::from_mins(1);
+/// How long servers that pass signatures on are taken to do so.
+pub const DNSSEC_SERVERS_TTL: Duration = Duration::from_hours(1);
+/// The same of servers that do not: they may have been exchanged for better ones.
+pub const DNSSEC_SERVERS_WITHOUT_TTL: Duration = Duration::from_mins(10);
+/// Sets of records of which it is remembered what their signatures are worth, some 300 octets each.
+pub const DNSSEC_KNOWN_MAX: usize = 65_536;
+/// Aliases that are followed from one answer to another.
+pub const DNS_ALIASES_MAX: u32 = 8;
 /// How long a question that failed is not put again.
 pub const DNS_FAILURE_TTL: Duration = Duration::from_secs(10);
 /// How long a triplet that is not known has to wait; RFC 6647 §5 has it between 1 minute and a day.

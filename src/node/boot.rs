@@ -23,7 +23,7 @@ use crate::admin::socket::{Asked, Server};
 use crate::auth::Pool;
 use crate::cli::Failure;
 use crate::concierge::Concierge;
-use crate::concierge::dns::{Failed, Resolver};
+use crate::concierge::dns::Resolver;
 use crate::config::{self, Config, Listen, Loaded, Shards};
 use crate::directory::{Resolution, resolve};
 use crate::env::ring::{self, Ring};
@@ -31,7 +31,7 @@ use crate::env::{Env, Listener as _};
 use crate::mesh::{Inbox, Mesh};
 use crate::model::id::{LogId, ShardId};
 use crate::model::limits::{ADMIN_WAITING_MAX, TLS_SIGNING_MAX};
-use crate::probe::event::{Level, event, set_level};
+use crate::probe::event::{Level, Value, event, set_level};
 use crate::probe::{Registry, Set};
 use crate::server::listener::{self, Protocol, Service};
 use crate::server::shard::{Call, Figures, Shard};
@@ -450,18 +450,21 @@ fn plan(
     let signing = usize::from(config.tls.signing_threads);
     let signing = Pool::beside("sign", signing, TLS_SIGNING_MAX)?;
     let tls = Some((Arc::clone(&certificates.context), signing));
-    let dns = resolver(&config, concierge);
+    let dns = resolver(&config, concierge)?;
     let oauth = oauth::authority(&config, None, concierge).map_err(Failure::Wrong)?;
     Ok(Plan { dns, tls, oauth, ..Plan::new(config, held.store_id, held.logs, pool, key) })
 }
 
 /// The resolver. A machine that says of no servers serves mail all the same.
-fn resolver(config: &Config, concierge: &Concierge) -> Option<Resolver> {
-    let resolver = Resolver::new(concierge, &config.dns.servers, config.dns.timeout);
-    if let Err(Failed(why)) = &resolver {
-        event(Level::Warn, "no_dns", &[("why", (&**why).into()), ("set", "dns.servers".into())]);
+fn resolver(config: &Config, concierge: &Concierge) -> Result<Option<Resolver>, Failure> {
+    let anchors =
+        config::dns::anchors(config).map_err(|mistake| Failure::Wrong(mistake.to_string()))?;
+    let dns = &config.dns;
+    let resolver = Resolver::new(concierge, &dns.servers, dns.timeout, dns.dnssec, anchors);
+    if let Err(why) = &resolver {
+        event(Level::Warn, "no_dns", &[("why", Value::Shown(why)), ("set", "dns.servers".into())]);
     }
-    resolver.ok()
+    Ok(resolver.ok())
 }
 
 fn tell_panic(text: &str) {

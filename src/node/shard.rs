@@ -254,8 +254,8 @@ impl Plan {
     /// A shard's resolver over the concierge.
     fn resolver<E: Env>(&self, env: &E) -> dns::Resolver<E> {
         let concierge = self.dns.clone();
-        let ask = move |kind, name: &str| -> Asked {
-            let asked = concierge.as_ref().map(|concierge| concierge.ask(kind, name));
+        let ask = move |kind, want, name: &str| -> Asked {
+            let asked = concierge.as_ref().map(|concierge| concierge.ask(kind, want, name));
             Box::pin(async move {
                 match asked {
                     Some(Ok(answer)) => answer.await.unwrap_or_else(|Lost| failed("no answer")),
@@ -295,7 +295,7 @@ impl Plan {
 }
 
 fn failed(why: &str) -> Result<Found, Failed> {
-    Err(Failed(why.into()))
+    Err(Failed::Servers(why.into()))
 }
 
 /// Whether clients of this protocol are asked for a certificate.

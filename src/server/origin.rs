@@ -102,16 +102,12 @@ impl Origin {
 async fn listed<E: Env>(shard: &Shard<E>, client: IpAddr, settings: &Settings) -> Listed {
     let ask = async |list: &List| {
         let question = list.question(client)?;
-        let Ok(records) = shard.dns.look_up(Kind::A, &question).await else {
+        let Ok(found) = shard.dns.look_up(Kind::A, &question).await else {
             shard.figures.lists_broken.one();
             warn(shard, list, "no answer");
             return None;
         };
-        let addresses = records.iter().filter_map(|data| match data {
-            Data::Address(address) => Some(*address),
-            Data::Name(_) => None,
-        });
-        match list.says(addresses) {
+        match list.says(found.addresses()) {
             Said::Listed => Some(list.weight),
             Said::Unlisted => None,
             Said::Nonsense(answer) => {
@@ -153,13 +149,13 @@ async fn name<E: Env>(dns: &Resolver<E>, client: IpAddr) -> Option<Rc<str>> {
         IpAddr::V6(_) => ("ip6.arpa", Kind::Aaaa),
     };
     let names = dns.look_up(Kind::Ptr, &format!("{}.{zone}", reversed(client))).await.ok()?;
-    for data in names.iter().take(REVERSE_NAMES_MAX) {
+    for data in names.records.iter().take(REVERSE_NAMES_MAX) {
         let Data::Name(name) = data else { continue };
         if !is_host(name) {
             continue;
         }
         let addresses = dns.look_up(kind, name).await;
-        if addresses.is_ok_and(|all| all.contains(&Data::Address(client))) {
+        if addresses.is_ok_and(|found| found.records.contains(&Data::Address(client))) {
             return Some((&**name).into());
         }
     }

@@ -1,22 +1,15 @@
 //! What the DNS says of clients, by a real name server (Knot) on loopback.
 //!
-//! Clients have any address that a test likes: they come by a trusted proxy, which names it. Without
-//! `knotd` the tests are skipped aloud, or fail with `CLIENTS_REQUIRED=1`.
+//! Clients have any address that a test likes: they come by a trusted proxy, which names it.
 
 use crate::client::{Link, ok};
-use crate::harness::{PASSWORD, PATIENCE, Port, Server};
-use std::fmt::Write as _;
-use std::fs;
-use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use crate::harness::{PASSWORD, PATIENCE, Server};
+use crate::knot::Knot;
+use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 /// Whose word the server takes for who a client is.
 const PROXY: &str = "127.0.0.9";
-/// Where Knot listens: the ports of 127.0.0.1 are held by those whom they belong to.
-const KNOT: &str = "127.0.0.53";
-
 const ZONES: [(&str, &str); 6] = [
     (
         "2.0.192.in-addr.arpa.",
@@ -36,72 +29,6 @@ const ZONES: [(&str, &str); 6] = [
     ("allow.example.", "97.2.0.192 A 127.0.4.1\n"),
     ("refuses.example.", "* A 127.255.255.254\n"),
 ];
-
-/// A name server of one's own, which ends with it.
-pub(crate) struct Knot {
-    child: Child,
-    port: Port,
-}
-
-impl Knot {
-    /// None where it is not installed, which `CLIENTS_REQUIRED=1` forbids.
-    pub(crate) fn start(dir: &Path) -> Option<Knot> {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let places = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
-        let Some(program) = places.map(|dir| dir.join("knotd")).find(|file| file.is_file()) else {
-            println!("skipped: knotd is not installed");
-            let required = std::env::var_os("CLIENTS_REQUIRED").is_some_and(|set| set == "1");
-            assert!(!required, "knotd is not installed");
-            return None;
-        };
-        let dir = dir.join("knot");
-        fs::create_dir(&dir).unwrap();
-        let port = Port::find();
-        let mut text = format!(
-            "server:\n  listen: {KNOT}@{}\n  rundir: {dir}\n  udp-workers: 1\n  tcp-workers: 1\n\
-             \x20 background-workers: 1\ndatabase:\n  storage: {dir}\nzone:\n",
-            port.number,
-            dir = dir.display(),
-        );
-        for (zone, records) in ZONES {
-            let file = dir.join(format!("{zone}zone"));
-            let soa = "@ 60 SOA ns.local.example. root.local.example. 1 60 60 60 60\n\
-                       @ 60 NS ns.local.example.\n";
-            fs::write(&file, format!("$ORIGIN {zone}\n$TTL 60\n{soa}{records}")).unwrap();
-            writeln!(text, "  - domain: {zone}\n    file: {}", file.display()).unwrap();
-        }
-        let config = dir.join("knot.conf");
-        fs::write(&config, text).unwrap();
-        let log = fs::File::create(dir.join("log")).unwrap();
-        let child = Command::new(program)
-            .arg("-c")
-            .arg(&config)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let knot = Knot { child, port };
-        for _ in 0..PATIENCE.as_millis() / 10 {
-            if TcpStream::connect(knot.address()).is_ok() {
-                return Some(knot);
-            }
-            std::thread::park_timeout(Duration::from_millis(10));
-        }
-        panic!("knotd does not listen: {}", fs::read_to_string(dir.join("log")).unwrap());
-    }
-
-    pub(crate) fn address(&self) -> SocketAddr {
-        SocketAddr::new(KNOT.parse().unwrap(), self.port.number)
-    }
-}
-
-impl Drop for Knot {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
 
 /// A server that asks `dns`, and that is told by [`PROXY`] who its clients are.
 pub(crate) fn asking(dns: SocketAddr, extra: &str) -> Server {
@@ -156,7 +83,7 @@ pub(crate) fn last_mail(server: &Server) -> String {
 #[test]
 fn a_client_has_the_name_that_the_dns_gives_it() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(knot) = Knot::start(dir.path()) else { return };
+    let Some(knot) = Knot::start(dir.path(), &ZONES) else { return };
     let named = [
         ("192.0.2.1", "(mail.client.example [192.0.2.1])"),
         ("192.0.2.2", "([192.0.2.2])"),
@@ -210,7 +137,7 @@ const LISTS: &str = "[[protect.dns_list]]\nzone = \"block.example\"\nanswers = [
 #[test]
 fn who_is_on_a_list_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(knot) = Knot::start(dir.path()) else { return };
+    let Some(knot) = Knot::start(dir.path(), &ZONES) else { return };
     let mut server = asking(knot.address(), &format!("dns_lists_reject = 2\n{LISTS}"));
     for (address, code) in [
         ("192.0.2.99", 550),
@@ -241,7 +168,7 @@ fn who_is_on_a_list_is_refused() {
 #[test]
 fn who_is_on_a_list_is_marked_where_the_operator_wants_no_more() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(knot) = Knot::start(dir.path()) else { return };
+    let Some(knot) = Knot::start(dir.path(), &ZONES) else { return };
     let mut server = asking(knot.address(), &format!("dns_lists_reject = 0\n{LISTS}"));
     assert_eq!(send(&mut client(&server, "192.0.2.99"), "a@local.example").0, 250);
     assert!(last_mail(&server).contains("X-DNS-Lists: score=2; block.example\r\n"));
