@@ -250,7 +250,21 @@ pub const TLS_TICKET_OCTETS_MAX: usize = 16 << 10;
 pub const TLS_CLIENT_CHAIN_OCTETS_MAX: usize = 16 << 10;
 /// Certificates that a client may show: its own, and those that signed one another.
 pub const TLS_CLIENT_CHAIN_MAX: usize = 4;
-/// Characters of a client's certificate's subject that the log has: anybody may write one.
+/// Octets of the certificates that a server may show to us; with more there is no handshake. TLS holds
+/// them for as long as the connection lasts.
+pub const TLS_SERVER_CHAIN_OCTETS_MAX: usize = 32 << 10;
+/// Certificates of a server among which one looks for a way to somebody who is trusted. Some send all
+/// they have; with more they prove nothing.
+pub const TLS_SERVER_CHAIN_MAX: usize = 10;
+/// Certificates of a server with which a shard tries all ways itself: fifteen at most. With more that is
+/// done beside it.
+pub const TLS_SERVER_CHAIN_ASIDE: usize = 4;
+/// Sessions with servers that can be gone on with: so many of TLS 1.3, and so many of TLS 1.2. One costs
+/// some 5 KiB, and 96 KiB where a server makes it as dear as it can.
+pub const TLS_TICKETS_MAX: usize = 512;
+/// Those of TLS 1.3 with one server, each of which is good for one connection.
+pub const TLS_TICKETS_PER_SERVER_MAX: usize = 4;
+/// Characters of a certificate's subject that the log has: anybody may write one.
 pub const TLS_SUBJECT_CHARS_MAX: usize = 256;
 /// Octets of a file with certificates or a key.
 pub const TLS_FILE_OCTETS_MAX: u64 = 1 << 20;

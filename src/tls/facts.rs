@@ -3,6 +3,7 @@
 use super::client::Client;
 use super::identity::Identity;
 use super::noted::Secret;
+use super::server::Server;
 use ring::{digest, hmac};
 use rustls::{CipherSuite, NamedGroup, ProtocolVersion};
 use std::sync::Arc;
@@ -21,9 +22,17 @@ pub struct Facts {
     pub(super) resumed: bool,
     pub(super) name: Option<Box<str>>,
     pub(super) alpn: Option<Box<str>>,
-    pub(super) identity: Arc<Identity>,
-    pub(super) client: Option<Box<Client>>,
+    pub(super) end: End,
     pub(super) exporter: Option<Secret>,
+}
+
+/// Who has shown what, by the end of the connection that is ours.
+#[derive(Clone, Debug)]
+pub(super) enum End {
+    /// We are the server, and have shown this.
+    Ours { identity: Arc<Identity>, client: Option<Box<Client>> },
+    /// We are the client.
+    Theirs(Box<Server>),
 }
 
 impl Facts {
@@ -70,7 +79,18 @@ impl Facts {
     /// The certificate that the client showed, and holds the key of; whether it is good for anything
     /// it says itself. Only where clients are asked.
     pub fn client(&self) -> Option<&Client> {
-        self.client.as_deref()
+        match &self.end {
+            End::Ours { client, .. } => client.as_deref(),
+            End::Theirs(_) => None,
+        }
+    }
+
+    /// The server that we called, and whether it is who it should be; `None` where we are the server.
+    pub fn server(&self) -> Option<&Server> {
+        match &self.end {
+            End::Ours { .. } => None,
+            End::Theirs(server) => Some(server),
+        }
     }
 
     /// The channel binding `tls-exporter` (RFC 9266 §2). Not to be had in TLS 1.2, where it would be
@@ -89,9 +109,12 @@ impl Facts {
         binding.as_ref().get(..usize::from(BINDING_OCTETS))?.try_into().ok()
     }
 
-    /// The channel binding `tls-server-end-point` (RFC 5929 §4): a hash of our certificate.
+    /// The channel binding `tls-server-end-point` (RFC 5929 §4): a hash of the server's certificate.
     pub fn server_end_point(&self) -> Option<&[u8]> {
-        self.identity.end_point()
+        match &self.end {
+            End::Ours { identity, .. } => identity.end_point(),
+            End::Theirs(server) => server.end_point(),
+        }
     }
 }
 

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How long an alert may take.
-const ALERT_PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const ALERT_PATIENCE: Duration = Duration::from_secs(2);
 /// The first octet of every record of a handshake (RFC 8446 §5.1).
 const HANDSHAKE: u8 = 22;
 
@@ -67,8 +67,8 @@ impl From<io::Error> for Failure {
 pub type Step = Box<dyn FnOnce() -> Worked + Send>;
 /// What it came to.
 pub struct Worked {
-    session: Box<Session>,
-    result: Result<(), Error>,
+    pub(super) session: Box<Session>,
+    pub(super) result: Result<(), Error>,
 }
 /// Has a step done beside the shard; `None` if there is no room for it, or it panicked.
 pub type Aside = dyn Fn(Step) -> Pin<Box<dyn Future<Output = Option<Worked>>>>;
@@ -122,7 +122,7 @@ pub(super) async fn accept<E: Env>(
     }
 }
 
-fn work(mut session: Box<Session>) -> Worked {
+pub(super) fn work(mut session: Box<Session>) -> Worked {
     let result = session.shake();
     Worked { session, result }
 }

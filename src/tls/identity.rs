@@ -157,7 +157,7 @@ impl Identity {
     }
 }
 
-fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
+pub(super) fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
     let Ok(Some(extension)) = certificate.subject_alternative_name() else { return Vec::new() };
     let name = |name: &GeneralName<'_>| match name {
         GeneralName::DNSName(name) => Some((*name).to_owned()),
@@ -168,7 +168,7 @@ fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
 
 /// RFC 5929 §4.1: by the hash of the certificate's own signature, but none weaker than SHA-256.
 /// `None` where that signature has no hash of its own.
-fn end_point(certificate: &X509Certificate<'_>, der: &[u8]) -> Option<Box<[u8]>> {
+pub(super) fn end_point(certificate: &X509Certificate<'_>, der: &[u8]) -> Option<Box<[u8]>> {
     let identifier = &certificate.signature_algorithm;
     let of_oid = |oid: &str| match oid {
         // sha384WithRSAEncryption, ecdsa-with-SHA384, id-sha384.

@@ -8,6 +8,9 @@
 //!   Identity   a certificate and its key        Names    which of them a client is shown
 //!   Context    what all handshakes share        Stream   one connection, in clear or encrypted
 //!   Facts      what was negotiated              Client   the certificate that one showed
+//!
+//!   Caller     what all calls to servers share  Demand   what is asked of a server
+//!   Server     the certificate that one showed to us, and whether it proves what was asked
 //! ```
 //!
 //! Promises:
@@ -17,23 +20,32 @@
 //!
 //! Illegal: anything of mail.
 
+mod call;
 mod client;
 mod context;
+mod dane;
+mod demand;
 mod facts;
 mod handshake;
 mod hello;
 mod identity;
 mod names;
 mod noted;
+mod server;
 mod session;
 mod stream;
+mod tickets;
 
+pub use call::{Call, CallFailure, Caller, NoRoots};
 pub use client::{Asking, Authorities, Client, NameField};
 pub use context::Context;
+pub use dane::Association;
+pub use demand::{Demand, Level};
 pub use facts::Facts;
 pub use handshake::{Aside, Failure, Step, Terms, Worked};
 pub use identity::{Fault, Identity};
 pub use names::{For, Names};
+pub use server::{Distrust, Proven, Server};
 pub use stream::{Detached, Stream};
 #[cfg(test)]
 mod tests;

@@ -10,16 +10,20 @@
 //! ```
 
 use super::client::Authorities;
-use super::facts::Facts;
-use super::noted::{Noted, noted};
+use super::facts::{End, Facts};
+use super::noted::{Noted, Secret, noted};
+use super::server::Server;
 use crate::bytes::buffer::Buffer;
 use crate::bytes::chain::Chain;
 use crate::model::limits::TLS_MESSAGE_OCTETS_MAX;
+use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::crypto::SupportedKxGroup;
-use rustls::pki_types::UnixTime;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
-use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptError, WriteTraffic};
-use rustls::{Error, HandshakeKind, ServerConfig};
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus, WriteTraffic,
+};
+use rustls::{ClientConfig, CommonState, Error, HandshakeKind, ServerConfig};
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -37,9 +41,73 @@ thread_local! {
     static GATHERED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Keys, and what rustls knows of the connection, by the end of it that is ours.
+enum Tls {
+    Server(UnbufferedServerConnection),
+    Client(UnbufferedClientConnection),
+}
+
+/// What rustls has twice, in the same words.
+trait Side {
+    type Data;
+
+    fn process<'c, 'i>(&'c mut self, input: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
+}
+
+impl Side for UnbufferedServerConnection {
+    type Data = ServerConnectionData;
+
+    fn process<'c, 'i>(
+        &'c mut self,
+        input: &'i mut [u8],
+    ) -> UnbufferedStatus<'c, 'i, ServerConnectionData> {
+        self.process_tls_records(input)
+    }
+}
+
+impl Side for UnbufferedClientConnection {
+    type Data = ClientConnectionData;
+
+    fn process<'c, 'i>(
+        &'c mut self,
+        input: &'i mut [u8],
+    ) -> UnbufferedStatus<'c, 'i, ClientConnectionData> {
+        self.process_tls_records(input)
+    }
+}
+
+/// What is to be sealed.
+enum Said<'a> {
+    Text(&'a [u8]),
+    /// That nothing more is sent.
+    End,
+}
+
+impl Tls {
+    fn state(&self) -> &CommonState {
+        match self {
+            Tls::Server(tls) => tls,
+            Tls::Client(tls) => tls,
+        }
+    }
+
+    fn work(
+        &mut self,
+        input: &mut [u8],
+        sealed: &mut Vec<u8>,
+        sink: &mut Sink<'_>,
+        ended: &mut bool,
+    ) -> Result<usize, Error> {
+        match self {
+            Tls::Server(tls) => work(tls, input, sealed, sink, ended),
+            Tls::Client(tls) => work(tls, input, sealed, sink, ended),
+        }
+    }
+}
+
 /// One connection's keys and what of its octets is under way.
 pub(super) struct Session {
-    tls: UnbufferedServerConnection,
+    tls: Tls,
     noted: Noted,
     /// Received and not looked at.
     pub(super) raw: Buffer,
@@ -138,26 +206,49 @@ impl Sink<'_> {
 impl Session {
     /// Of a client that has said `hello`, in records as they came.
     pub(super) fn new(config: Arc<ServerConfig>, hello: Vec<u8>) -> Result<Session, Error> {
-        Ok(Session {
-            tls: UnbufferedServerConnection::new(config)?,
+        let tls = UnbufferedServerConnection::new(config)?;
+        Ok(Session { tail: hello, ..Session::with(Tls::Server(tls)) })
+    }
+
+    /// With a server of this name; what is to be said first is sealed.
+    pub(super) fn call(
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+    ) -> Result<Session, Error> {
+        let tls = UnbufferedClientConnection::new(config, name)?;
+        let mut session = Session::with(Tls::Client(tls));
+        let Session { tls, rest, sealed, ended, .. } = &mut session;
+        tls.work(&mut [], sealed, &mut Sink { buffer: None, rest }, ended)?;
+        Ok(session)
+    }
+
+    fn with(tls: Tls) -> Session {
+        Session {
+            tls,
             noted: Noted::default(),
             raw: Buffer::new(),
-            tail: hello,
+            tail: Vec::new(),
             known: 0,
             rest: Buffer::new(),
             sealed: Vec::new(),
             failed: None,
             ended: false,
-        })
+        }
     }
 
     pub(super) fn is_handshaking(&self) -> bool {
-        self.tls.is_handshaking()
+        self.tls.state().is_handshaking()
     }
 
     /// No key exchange is complete: the signature may be still to come.
     pub(super) fn may_sign(&self) -> bool {
-        self.tls.negotiated_key_exchange_group().is_none()
+        self.tls.state().negotiated_key_exchange_group().is_none()
+    }
+
+    /// The certificates that the other side has shown, or had shown in the connection where the session
+    /// began; the first is its own.
+    pub(super) fn shown(&self) -> &[CertificateDer<'static>] {
+        self.tls.state().peer_certificates().unwrap_or_default()
     }
 
     /// The peer has ended its side properly.
@@ -178,29 +269,42 @@ impl Session {
         done.or_else(|error| self.fail(error))
     }
 
-    /// What was negotiated; `None` before the handshake is done. `authorities`: of those that the
-    /// client was asked for.
+    /// What was negotiated with a client; `None` before the handshake is done. `authorities`: of those
+    /// that the client was asked for.
     pub(super) fn facts(
         &mut self,
         authorities: Option<&Authorities>,
         now: UnixTime,
     ) -> Option<Facts> {
-        let Noted { identity, name, exporter } = std::mem::take(&mut self.noted);
-        let suite = self.tls.negotiated_cipher_suite()?;
-        let kind = self.tls.handshake_kind()?;
-        let group = self.tls.negotiated_key_exchange_group();
+        let noted = std::mem::take(&mut self.noted);
+        let identity = noted.identity?;
+        let client = authorities.and_then(|authorities| authorities.judge(self.shown(), now));
+        let end = End::Ours { identity, client: client.map(Box::new) };
+        self.negotiated(noted.name, noted.exporter, end)
+    }
+
+    /// What was negotiated with a server that was asked for by `name`, and found to be this one.
+    pub(super) fn facts_of(&mut self, name: Option<Box<str>>, server: Server) -> Option<Facts> {
+        let noted = std::mem::take(&mut self.noted);
+        self.negotiated(name, noted.exporter, End::Theirs(Box::new(server)))
+    }
+
+    fn negotiated(
+        &self,
+        name: Option<Box<str>>,
+        exporter: Option<Secret>,
+        end: End,
+    ) -> Option<Facts> {
+        let state = self.tls.state();
+        let group = state.negotiated_key_exchange_group();
         Some(Facts {
-            version: self.tls.protocol_version()?,
-            suite: suite.suite(),
+            version: state.protocol_version()?,
+            suite: state.negotiated_cipher_suite()?.suite(),
             group: group.map(SupportedKxGroup::name),
-            resumed: kind == HandshakeKind::Resumed,
+            resumed: state.handshake_kind()? == HandshakeKind::Resumed,
             name,
-            alpn: self.tls.alpn_protocol().map(|name| String::from_utf8_lossy(name).into()),
-            identity: identity?,
-            client: authorities
-                .zip(self.tls.peer_certificates())
-                .and_then(|(authorities, chain)| authorities.judge(chain, now))
-                .map(Box::new),
+            alpn: state.alpn_protocol().map(|name| String::from_utf8_lossy(name).into()),
+            end,
             exporter,
         })
     }
@@ -257,7 +361,7 @@ impl Session {
                 if missing(&tail[*known..]) > 0 {
                     continue;
                 }
-                let used = work(tls, tail, sealed, &mut sink, ended)?;
+                let used = tls.work(tail, sealed, &mut sink, ended)?;
                 tail.drain(..used);
                 // Where the sink is full what is left are records still.
                 *known = if sink.is_full() { 0 } else { tail.len() };
@@ -270,7 +374,7 @@ impl Session {
                 return Ok(());
             } else {
                 let whole = whole(raw.filled());
-                let used = work(tls, raw.filled_mut(), sealed, &mut sink, ended)?;
+                let used = tls.work(raw.filled_mut(), sealed, &mut sink, ended)?;
                 let is_full = sink.is_full();
                 raw.consume(used);
                 if is_full {
@@ -285,14 +389,12 @@ impl Session {
 
     /// Seals some of `text`, at least an octet if there is one.
     pub(super) fn seal(&mut self, text: &mut Chain) -> Result<(), Error> {
-        let mut piece = 0;
-        self.write(|traffic, sealed| {
-            let first = text.slices().find(|slice| !slice.is_empty()).unwrap_or_default();
-            if first.len() >= RECORD_OCTETS_MAX || first.len() == text.len() {
-                let first = first.get(..PIECE_OCTETS).unwrap_or(first);
-                piece = first.len();
-                return encrypt(traffic, first, sealed);
-            }
+        let first = text.slices().find(|slice| !slice.is_empty()).unwrap_or_default();
+        let piece = if first.len() >= RECORD_OCTETS_MAX || first.len() == text.len() {
+            let first = first.get(..PIECE_OCTETS).unwrap_or(first);
+            self.write(&Said::Text(first))?;
+            first.len()
+        } else {
             GATHERED.with_borrow_mut(|gathered| {
                 gathered.clear();
                 for slice in text.slices() {
@@ -302,10 +404,9 @@ impl Session {
                         break;
                     }
                 }
-                piece = gathered.len();
-                encrypt(traffic, gathered, sealed)
-            })
-        })?;
+                self.write(&Said::Text(gathered)).map(|()| gathered.len())
+            })?
+        };
         text.consume(piece);
         Ok(())
     }
@@ -313,47 +414,59 @@ impl Session {
     /// Seals the word that nothing more is sent (RFC 8446 §6.1).
     pub(super) fn end(&mut self) {
         // Who is told of an error already needs no other word.
-        drop(self.write(|traffic, sealed| {
-            let start = sealed.len();
-            sealed.resize(start + HEAD_OCTETS + 2 + RECORD_OVERHEAD_OCTETS, 0);
-            let written = traffic.queue_close_notify(&mut sealed[start..]).unwrap_or(0);
-            sealed.truncate(start + written);
-            Ok(())
-        }));
+        drop(self.write(&Said::End));
     }
 
-    /// Brings the connection to where it may send, and calls `seal`.
-    fn write(
-        &mut self,
-        seal: impl FnOnce(&mut Traffic<'_>, &mut Vec<u8>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    fn write(&mut self, said: &Said<'_>) -> Result<(), Error> {
         if let Some(error) = self.failed.clone() {
             return Err(error);
         }
         let Session { tls, tail, known, sealed, .. } = self;
-        loop {
-            // The front of a message of several records is known to rustls by where it lies.
-            let status = tls.process_tls_records(tail);
-            let discard = status.discard;
-            match status.state? {
-                ConnectionState::EncodeTlsData(data) => encode(data, sealed)?,
-                ConnectionState::TransmitTlsData(data) => data.done(),
-                ConnectionState::WriteTraffic(mut traffic) => return seal(&mut traffic, sealed),
-                ConnectionState::PeerClosed => {}
-                _ => return Err(Error::General("nothing can be sent".into())),
-            }
-            tail.drain(..discard);
-            *known = known.saturating_sub(discard);
+        match tls {
+            Tls::Server(tls) => write(tls, tail, known, said, sealed),
+            Tls::Client(tls) => write(tls, tail, known, said, sealed),
         }
     }
 }
 
-type Traffic<'c> = WriteTraffic<'c, ServerConnectionData>;
+/// Brings the connection to where it may send, and seals what is said.
+fn write<S: Side>(
+    tls: &mut S,
+    tail: &mut Vec<u8>,
+    known: &mut usize,
+    said: &Said<'_>,
+    sealed: &mut Vec<u8>,
+) -> Result<(), Error> {
+    loop {
+        // The front of a message of several records is known to rustls by where it lies.
+        let status = tls.process(tail);
+        let discard = status.discard;
+        match status.state? {
+            ConnectionState::EncodeTlsData(data) => encode(data, sealed)?,
+            ConnectionState::TransmitTlsData(data) => data.done(),
+            ConnectionState::WriteTraffic(mut traffic) => match said {
+                Said::Text(text) => return encrypt(&mut traffic, text, sealed),
+                Said::End => {
+                    let start = sealed.len();
+                    sealed.resize(start + HEAD_OCTETS + 2 + RECORD_OVERHEAD_OCTETS, 0);
+                    let room = &mut sealed[start..];
+                    let written = traffic.queue_close_notify(room).unwrap_or(0);
+                    sealed.truncate(start + written);
+                    return Ok(());
+                }
+            },
+            ConnectionState::PeerClosed => {}
+            _ => return Err(Error::General("nothing can be sent".into())),
+        }
+        tail.drain(..discard);
+        *known = known.saturating_sub(discard);
+    }
+}
 
 /// Opens records off the front of `input` into `sink` until it is full or no whole record is left.
 /// Returns how many octets of `input` were used up.
-fn work(
-    tls: &mut UnbufferedServerConnection,
+fn work<S: Side>(
+    tls: &mut S,
     input: &mut [u8],
     sealed: &mut Vec<u8>,
     sink: &mut Sink<'_>,
@@ -361,7 +474,7 @@ fn work(
 ) -> Result<usize, Error> {
     let mut used = 0;
     loop {
-        let status = tls.process_tls_records(&mut input[used..]);
+        let status = tls.process(&mut input[used..]);
         let mut discard = status.discard;
         let state = match status.state {
             Ok(state) => state,
@@ -405,11 +518,11 @@ fn work(
 
 /// Seals what is to be said of an error. `input` is what lay behind the message that was wrong: rustls
 /// may have found another one in it, and looks for it there.
-fn alert(tls: &mut UnbufferedServerConnection, input: &mut [u8], sealed: &mut Vec<u8>) {
+fn alert<S: Side>(tls: &mut S, input: &mut [u8], sealed: &mut Vec<u8>) {
     let mut used = 0;
     loop {
         let start = sealed.len();
-        let status = tls.process_tls_records(&mut input[used..]);
+        let status = tls.process(&mut input[used..]);
         used += status.discard;
         match status.state {
             Ok(ConnectionState::EncodeTlsData(data)) => {

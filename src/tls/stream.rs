@@ -1,5 +1,6 @@
 //! One connection as its driver has it: in clear, or encrypted from some moment on.
 
+use super::call::{Call, CallFailure, call};
 use super::client::{Asking, Client};
 use super::facts::Facts;
 use super::handshake::{Failure, Terms, accept};
@@ -67,7 +68,7 @@ fn facts(session: &mut Session, terms: Terms<'_>, now: Wall) -> Result<Facts, Fa
 }
 
 impl<E: Env> Stream<E> {
-    /// A connection as it was accepted: what is said goes as it is.
+    /// A connection as it was accepted or made: what is said goes as it is.
     pub fn plain(conn: E::Conn) -> Stream<E> {
         Stream(Kind::Plain(conn))
     }
@@ -90,6 +91,38 @@ impl<E: Env> Stream<E> {
             Err(failure) => Err(failure),
         };
         match shaken {
+            Ok((session, facts)) => {
+                let (env, sealed) = (env.clone(), Chain::new());
+                Ok(Stream(Kind::Tls(Box::new(Encrypted { env, conn, session, facts, sealed }))))
+            }
+            Err(failure) => {
+                conn.close().await;
+                Err(failure)
+            }
+        }
+    }
+
+    /// Encrypts a connection that we have made, and that is in clear. What the server sent in clear
+    /// before must be forgotten by now, and nothing of ours may be unsent. After a failure the
+    /// connection is gone.
+    pub async fn call(
+        self,
+        env: &E,
+        terms: Call<'_>,
+        deadline: Mono,
+    ) -> Result<Stream<E>, CallFailure> {
+        let Kind::Plain(mut conn) = self.0 else {
+            return Err(CallFailure::Tls(Error::General("it is encrypted already".into())));
+        };
+        let called = match call(env, &mut conn, terms, deadline).await {
+            Ok((mut session, server)) => {
+                let facts = session.facts_of(terms.name().map(Into::into), server);
+                let none = || CallFailure::Tls(Error::HandshakeNotComplete);
+                facts.ok_or_else(none).map(|facts| (session, Arc::new(facts)))
+            }
+            Err(failure) => Err(failure),
+        };
+        match called {
             Ok((session, facts)) => {
                 let (env, sealed) = (env.clone(), Chain::new());
                 Ok(Stream(Kind::Tls(Box::new(Encrypted { env, conn, session, facts, sealed }))))

@@ -11,7 +11,10 @@ use futures_lite::future::zip;
 use rcgen::{CertificateParams, KeyPair, PKCS_ED25519, SignatureAlgorithm};
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion};
+use rustls::{
+    ClientConfig, ClientConnection, Connection, RootCertStore, ServerConfig, ServerConnection,
+    SupportedProtocolVersion,
+};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -19,6 +22,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 mod clients;
+mod openssl;
+mod servers;
 
 type SimConn = <SimEnv as Env>::Conn;
 
@@ -91,21 +96,26 @@ async fn pair(env: &SimEnv) -> (SimConn, SimConn) {
     (near.unwrap(), far.unwrap())
 }
 
-/// The other end: a client as programs have it.
-struct Client {
-    tls: ClientConnection,
+/// The other end: a client as programs have it, or a server.
+struct Peer {
+    tls: Connection,
     conn: SimConn,
     buffer: Buffer,
 }
 
-impl Client {
-    fn new(config: &Arc<ClientConfig>, host: &str, conn: SimConn) -> Client {
+impl Peer {
+    fn new(config: &Arc<ClientConfig>, host: &str, conn: SimConn) -> Peer {
         let name = ServerName::try_from(host.to_owned()).unwrap();
         let tls = ClientConnection::new(Arc::clone(config), name).unwrap();
-        Client { tls, conn, buffer: Buffer::new() }
+        Peer { tls: tls.into(), conn, buffer: Buffer::new() }
     }
 
-    /// Sends what the client has to say, and reads once if `wants`.
+    fn serving(config: &Arc<ServerConfig>, conn: SimConn) -> Peer {
+        let tls = ServerConnection::new(Arc::clone(config)).unwrap();
+        Peer { tls: tls.into(), conn, buffer: Buffer::new() }
+    }
+
+    /// Sends what it has to say, and reads once if `wants`.
     async fn turn(&mut self, reads: bool) -> io::Result<()> {
         let mut out = Vec::new();
         while self.tls.wants_write() {
@@ -187,7 +197,7 @@ fn carries_everything_however_records_are_cut() {
         let (up, down) = (text(3 + 997 * to_usize(seed)), text(5 + 1_999 * to_usize(seed)));
         sim.run_until(async {
             let (near, far) = pair(&env).await;
-            let mut client = Client::new(&config, HOST, near);
+            let mut client = Peer::new(&config, HOST, near);
             let (shaken, stream) = zip(client.shake(), server.accept(&env, far)).await;
             shaken.unwrap();
             let mut stream = stream.unwrap();
@@ -222,7 +232,7 @@ fn knows_the_bindings_of_a_channel() {
         let env = sim.env(0);
         sim.run_until(async {
             let (near, far) = pair(&env).await;
-            let mut client = Client::new(&config, HOST, near);
+            let mut client = Peer::new(&config, HOST, near);
             let (_, stream) = zip(client.shake(), server.accept(&env, far)).await;
             let stream = stream.unwrap();
             let facts = stream.facts().unwrap();
@@ -252,7 +262,7 @@ fn shows_the_certificate_that_is_asked_for() {
         let env = sim.env(0);
         sim.run_until(async {
             let (near, far) = pair(&env).await;
-            let mut client = Client::new(&config, asked, near);
+            let mut client = Peer::new(&config, asked, near);
             let shaking = async {
                 let shaken = client.shake().await;
                 drop(client);
@@ -282,7 +292,7 @@ fn agrees_on_a_protocol_and_never_fails_for_it() {
         let env = sim.env(0);
         sim.run_until(async {
             let (near, far) = pair(&env).await;
-            let mut client = Client::new(&config, HOST, near);
+            let mut client = Peer::new(&config, HOST, near);
             let (shaken, stream) = zip(client.shake(), server.accept(&env, far)).await;
             shaken.unwrap();
             let stream = stream.unwrap();
@@ -304,7 +314,7 @@ fn resumes_sessions() {
             let env = sim.env(0);
             sim.run_until(async {
                 let (near, far) = pair(&env).await;
-                let mut client = Client::new(&config, HOST, near);
+                let mut client = Peer::new(&config, HOST, near);
                 let (shaken, stream) = zip(client.shake(), server.accept(&env, far)).await;
                 shaken.unwrap();
                 let mut stream = stream.unwrap();
@@ -331,7 +341,7 @@ fn moves_to_another_shard() {
         let up = text(40_000);
         sim.run_until(async {
             let (near, far) = pair(&env).await;
-            let mut client = Client::new(&config, HOST, near);
+            let mut client = Peer::new(&config, HOST, near);
             let (shaken, stream) = zip(client.shake(), server.accept(&env, far)).await;
             shaken.unwrap();
             let mut stream = stream.unwrap();
@@ -365,7 +375,7 @@ fn tells_a_proper_end_from_a_cut() {
         let env = sim.env(0);
         sim.run_until(async {
             let (near, far) = pair(&env).await;
-            let mut client = Client::new(&config, HOST, near);
+            let mut client = Peer::new(&config, HOST, near);
             let (shaken, stream) = zip(client.shake(), server.accept(&env, far)).await;
             shaken.unwrap();
             let mut stream = stream.unwrap();
@@ -445,7 +455,7 @@ fn refuses_messages_behind_one_that_is_wrong() {
             let env = sim.env(0);
             sim.run_until(async {
                 let (near, far) = pair(&env).await;
-                let mut client = Client::new(&config, HOST, near);
+                let mut client = Peer::new(&config, HOST, near);
                 let attack = async {
                     client.turn(false).await.unwrap();
                     client.conn.read(&mut client.buffer, Mono::NEVER).await.unwrap();
@@ -492,7 +502,7 @@ fn refuses_records_that_were_changed() {
         let env = sim.env(0);
         sim.run_until(async {
             let (near, far) = pair(&env).await;
-            let mut client = Client::new(&config, HOST, near);
+            let mut client = Peer::new(&config, HOST, near);
             let (shaken, stream) = zip(client.shake(), server.accept(&env, far)).await;
             shaken.unwrap();
             let mut stream = stream.unwrap();

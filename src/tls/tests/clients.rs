@@ -119,7 +119,7 @@ fn meet_by(
     let env = sim.env(0);
     sim.run_until(async {
         let (near, far) = pair(&env).await;
-        let mut client = Client::new(config, HOST, near);
+        let mut client = Peer::new(config, HOST, near);
         let shaking = async {
             client.shake().await.map_err(|error| error.to_string())?;
             // In TLS 1.3 the server's answer comes with what it says first.
@@ -477,7 +477,7 @@ fn survives_handshakes_that_were_changed() {
         let shaken = sim
             .run_until(async {
                 let (near, far) = pair(&env).await;
-                let mut client = Client::new(&config, HOST, near);
+                let mut client = Peer::new(&config, HOST, near);
                 let attack = async {
                     for index in 0.. {
                         let mut out = Vec::new();
