@@ -15,6 +15,7 @@ use crate::run::{Context, Ticket};
 use crate::values::{Pattern, Rng, to_u64, write_number};
 use crate::wire::link::{Link, Trouble};
 use crate::wire::reply::{Reply, last_text, offers};
+use pombal::wire::smtp::offers::Keywords;
 
 /// Failures in a row after which a session gives up.
 pub(crate) const FAILURES_MAX: u32 = 10;
@@ -219,11 +220,13 @@ impl Session {
         let hello = if is_lmtp { "LHLO" } else { "EHLO" };
         link.send(&format!("{hello} loadgen.example.test\r\n")).await?;
         let reply = link.peek_reply().await?;
-        let text = &link.received()[..reply.len];
-        let offered =
-            Offered { pipelining: offers(text, "PIPELINING"), chunking: offers(text, "CHUNKING") };
-        let takes_size = offers(text, "SIZE");
-        let takes_eight_bit = offers(text, "8BITMIME");
+        let offers = offers(&link.received()[..reply.len]);
+        let offered = Offered {
+            pipelining: offers.has(Keywords::PIPELINING),
+            chunking: offers.has(Keywords::CHUNKING),
+        };
+        let takes_size = offers.has(Keywords::SIZE);
+        let takes_eight_bit = offers.has(Keywords::EIGHT_BIT_MIME);
         if !receive(&mut link, context, Stage::Hello).await?.is_positive() {
             return Err(Trouble::Denied);
         }

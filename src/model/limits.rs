@@ -506,3 +506,12 @@ pub const SPOOL_SEND_OCTETS_MAX: u64 = 64 << 20;
 pub const SPOOL_PAUSE_MIN: Duration = Duration::from_millis(50);
 /// Longest wait before a message is sent to its owner again.
 pub const SPOOL_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// Octets of one answer of a server, all its lines together; less than a receive block. Servers write
+/// some hundreds, and those that point at pages about spam some thousands.
+pub const ANSWER_OCTETS_MAX: usize = 32 << 10;
+const _: () = assert!(ANSWER_OCTETS_MAX < RECEIVE_BLOCK_OCTETS);
+/// Lines of one answer.
+pub const ANSWER_LINES_MAX: usize = 512;
+/// Octets of an answer's text that are kept: for the log, and for a report.
+pub const SAID_OCTETS_MAX: usize = 512;

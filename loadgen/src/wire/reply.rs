@@ -3,9 +3,9 @@
 //! A parser here never panics whatever the octets are; what is no reply is [`NoReply`].
 
 use memchr::memchr;
-
-/// Octets of one whole reply, all its lines together; more is no reply.
-pub(crate) const REPLY_OCTETS_MAX: usize = 64 << 10;
+use pombal::model::limits::ANSWER_OCTETS_MAX;
+use pombal::wire::smtp::answer::Reader;
+use pombal::wire::smtp::offers::Offers;
 
 /// The peer said something that is not a reply of this protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,43 +28,15 @@ impl Reply {
 
 /// Takes one reply off the front; `Ok(None)` asks for more octets.
 pub(crate) fn take_reply(input: &[u8]) -> Result<Option<Reply>, NoReply> {
-    let mut len = 0;
-    let mut first_code = None;
-    loop {
-        let rest = &input[len..];
-        let Some(lf) = memchr(b'\n', rest) else {
-            return if input.len() >= REPLY_OCTETS_MAX { Err(NoReply) } else { Ok(None) };
-        };
-        let (code, last) = parse_line(&rest[..lf])?;
-        if *first_code.get_or_insert(code) != code {
-            return Err(NoReply);
-        }
-        len += lf + 1;
-        if last {
-            return Ok(Some(Reply { code, len }));
-        }
-    }
+    let Some(answer) = Reader::new().take(input).map_err(|_| NoReply)? else { return Ok(None) };
+    let reply = Reply { code: answer.code, len: answer.len() };
+    if (200..600).contains(&reply.code) { Ok(Some(reply)) } else { Err(NoReply) }
 }
 
-/// Code and "is the last line" of one line without its LF.
-fn parse_line(line: &[u8]) -> Result<(u16, bool), NoReply> {
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let (digits, rest) = line.split_at_checked(3).ok_or(NoReply)?;
-    let mut code = 0;
-    for digit in digits {
-        if !digit.is_ascii_digit() {
-            return Err(NoReply);
-        }
-        code = code * 10 + u16::from(digit - b'0');
-    }
-    if !(200..600).contains(&code) {
-        return Err(NoReply);
-    }
-    match rest.first() {
-        None | Some(b' ') => Ok((code, true)),
-        Some(b'-') => Ok((code, false)),
-        Some(_) => Err(NoReply),
-    }
+/// What a server offers with this reply to EHLO.
+pub(crate) fn offers(reply: &[u8]) -> Offers {
+    let answer = Reader::new().take(reply).ok().flatten();
+    answer.map(|answer| Offers::read(&answer)).unwrap_or_default()
 }
 
 /// The text of the last line of a reply: what a person wants to see.
@@ -72,16 +44,6 @@ pub(crate) fn last_text(reply: &[u8]) -> String {
     let line = reply.trim_ascii_end();
     let line = memchr::memrchr(b'\n', line).map_or(line, |lf| &line[lf + 1..]);
     String::from_utf8_lossy(line).into_owned()
-}
-
-/// Does an EHLO reply offer this keyword?
-pub(crate) fn offers(reply: &[u8], keyword: &str) -> bool {
-    reply.split(|octet| *octet == b'\n').skip(1).any(|line| {
-        let line = line.trim_ascii_end();
-        let word = line.get(4..).unwrap_or_default();
-        let word = word.split(|octet| *octet == b' ').next().unwrap_or_default();
-        word.eq_ignore_ascii_case(keyword.as_bytes())
-    })
 }
 
 /// The first line of a POP3 reply (RFC 1939 §3).
@@ -95,7 +57,7 @@ pub(crate) struct Status {
 /// Takes one status line off the front; `Ok(None)` asks for more octets.
 pub(crate) fn take_status(input: &[u8]) -> Result<Option<Status>, NoReply> {
     let Some(lf) = memchr(b'\n', input) else {
-        return if input.len() >= REPLY_OCTETS_MAX { Err(NoReply) } else { Ok(None) };
+        return if input.len() >= ANSWER_OCTETS_MAX { Err(NoReply) } else { Ok(None) };
     };
     let ok = if input.starts_with(b"+OK") {
         true
@@ -118,6 +80,7 @@ pub(crate) fn two_numbers(line: &[u8]) -> Option<(u64, u64)> {
 mod tests {
     use super::*;
     use expect_test::{Expect, expect};
+    use pombal::wire::smtp::offers::Keywords;
 
     #[track_caller]
     fn check(input: &str, want: &Expect) {
@@ -144,7 +107,7 @@ mod tests {
         check("25\r\n", &expect!["Err(NoReply)"]);
         check("150 x\r\n", &expect!["Err(NoReply)"]);
         check("250-a\r\n251 b\r\n", &expect!["Err(NoReply)"]);
-        check(&"2".repeat(REPLY_OCTETS_MAX), &expect!["Err(NoReply)"]);
+        check(&"2".repeat(ANSWER_OCTETS_MAX), &expect!["Err(NoReply)"]);
     }
 
     #[test]
@@ -165,8 +128,8 @@ mod tests {
     #[test]
     fn finds_keywords_of_ehlo_and_the_last_text() {
         let ehlo = b"250-mx.example\r\n250-SIZE 100\r\n250-pipelining\r\n250 8BITMIME\r\n";
-        assert!(offers(ehlo, "SIZE") && offers(ehlo, "PIPELINING") && offers(ehlo, "8BITMIME"));
-        assert!(!offers(ehlo, "CHUNKING") && !offers(ehlo, "mx.example"));
+        assert!(offers(ehlo).has(Keywords::SIZE.with(Keywords::PIPELINING)));
+        assert!(!offers(ehlo).has(Keywords::CHUNKING));
         assert_eq!(last_text(ehlo), "250 8BITMIME");
     }
 
