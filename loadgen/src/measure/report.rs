@@ -10,6 +10,7 @@ use super::tally::{IMAP_BAD, IMAP_NO, IMAP_OK, POP3_ERR, POP3_OK, Tally};
 use super::tree::{Spent, Tree};
 use crate::run::{Observer, Outcome};
 use crate::values::{Instant, float};
+use crate::wire::secure::{Handshakes, handshakes};
 
 /// What is asked about the server from outside.
 #[derive(Debug, Default)]
@@ -182,6 +183,8 @@ pub(crate) struct Report {
     refused: u64,
     fetched: u64,
     connections: u64,
+    /// Where connections are encrypted.
+    handshakes: Option<Handshakes>,
     seconds: f64,
     messages_per_second: f64,
     megabytes_per_second: f64,
@@ -220,6 +223,7 @@ impl Report {
             refused: tally.refused,
             fetched: tally.fetched,
             connections: tally.connections,
+            handshakes: handshakes(),
             seconds: *seconds,
             messages_per_second: per_second(tally.messages),
             megabytes_per_second: per_second(tally.octets) / 1e6,
@@ -291,6 +295,10 @@ impl Report {
             table.row("fetch responses", grouped(self.fetched));
         }
         table.row("connections", grouped(self.connections));
+        if let Some(Handshakes { full, resumed }) = self.handshakes {
+            let kinds = format!("{} full, {} resumed", grouped(full), grouped(resumed));
+            table.row("tls handshakes", kinds);
+        }
         table.row("seconds", format!("{:.3}", self.seconds));
         table.row("rate", format!("{} {short}/s", figure(self.messages_per_second)));
         table.row("throughput", format!("{} MB/s", figure(self.megabytes_per_second)));

@@ -5,3 +5,4 @@ pub(crate) mod imap;
 pub(crate) mod link;
 pub(crate) mod reply;
 pub(crate) mod secure;
+pub(crate) mod tickets;

@@ -5,6 +5,7 @@
 
 use std::io::{Error, IoSlice, Result};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
@@ -12,12 +13,14 @@ use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::{ClientConfig, DigitallySignedStruct, HandshakeKind, SignatureScheme};
+use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::tickets::Tickets;
 use crate::cli::{Protocol, TlsOptions};
 
 /// Octets of what a server says before a handshake.
@@ -29,6 +32,16 @@ struct Encryption {
     /// Asked for in this protocol; none: from the first octet on.
     starttls: Option<Protocol>,
     name: ServerName<'static>,
+    full: AtomicU64,
+    resumed: AtomicU64,
+}
+
+/// How the connections of a run were encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Handshakes {
+    pub(crate) full: u64,
+    /// Those that went on with the session of an earlier connection.
+    pub(crate) resumed: u64,
 }
 
 static ENCRYPTION: OnceLock<Encryption> = OnceLock::new();
@@ -38,22 +51,54 @@ pub(crate) fn choose(options: &TlsOptions) -> std::result::Result<(), String> {
     if !options.tls && options.starttls.is_none() {
         return Ok(());
     }
-    let name = ServerName::try_from(options.tls_name.clone())
-        .map_err(|error| format!("--tls-name: {error}"))?;
-    let provider = Arc::new(ring::default_provider());
-    let version = if options.tls_1_2 { &rustls::version::TLS12 } else { &rustls::version::TLS13 };
-    let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(&[version])
-        .map_err(|error| error.to_string())?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
-        .with_no_client_auth();
-    if !options.tls_resume.is_on() {
-        config.resumption = Resumption::disabled();
+    ENCRYPTION.set(Encryption::new(options)?).map_err(|_| "chosen twice".to_owned())
+}
+
+/// The handshakes until now, where connections are encrypted.
+pub(crate) fn handshakes() -> Option<Handshakes> {
+    ENCRYPTION.get().map(Encryption::handshakes)
+}
+
+impl Encryption {
+    fn new(options: &TlsOptions) -> std::result::Result<Encryption, String> {
+        let name = ServerName::try_from(options.tls_name.clone())
+            .map_err(|error| format!("--tls-name: {error}"))?;
+        let provider = Arc::new(ring::default_provider());
+        let version =
+            if options.tls_1_2 { &rustls::version::TLS12 } else { &rustls::version::TLS13 };
+        let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[version])
+            .map_err(|error| error.to_string())?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+            .with_no_client_auth();
+        config.resumption = if options.tls_resume.is_on() {
+            Resumption::store(Arc::new(Tickets::default()))
+        } else {
+            Resumption::disabled()
+        };
+        let connector = TlsConnector::from(Arc::new(config));
+        let (full, resumed) = (AtomicU64::new(0), AtomicU64::new(0));
+        Ok(Encryption { connector, starttls: options.starttls, name, full, resumed })
     }
-    let connector = TlsConnector::from(Arc::new(config));
-    let encryption = Encryption { connector, starttls: options.starttls, name };
-    ENCRYPTION.set(encryption).map_err(|_| "chosen twice".to_owned())
+
+    /// Encrypts a connection. Returns it with the greeting that was heard in clear.
+    async fn encrypt(&self, mut stream: TcpStream) -> Result<(Stream, Vec<u8>)> {
+        let greeting = match self.starttls {
+            None => Vec::new(),
+            Some(protocol) => ask(&mut stream, protocol).await?,
+        };
+        let stream = self.connector.connect(self.name.clone(), stream).await?;
+        let is_resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
+        let counter = if is_resumed { &self.resumed } else { &self.full };
+        counter.fetch_add(1, Ordering::Relaxed);
+        Ok((Stream::Tls(Box::new(stream)), greeting))
+    }
+
+    fn handshakes(&self) -> Handshakes {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Handshakes { full: count(&self.full), resumed: count(&self.resumed) }
+    }
 }
 
 /// Takes every certificate, and checks what is signed with it.
@@ -105,14 +150,11 @@ pub(crate) enum Stream {
 
 /// Encrypts a new connection if that was chosen. Returns it with the greeting that was heard in
 /// clear: a session is to hear it once more.
-pub(crate) async fn encrypt(mut stream: TcpStream) -> Result<(Stream, Vec<u8>)> {
-    let Some(encryption) = ENCRYPTION.get() else { return Ok((Stream::Plain(stream), Vec::new())) };
-    let greeting = match encryption.starttls {
-        None => Vec::new(),
-        Some(protocol) => ask(&mut stream, protocol).await?,
-    };
-    let connecting = encryption.connector.connect(encryption.name.clone(), stream);
-    Ok((Stream::Tls(Box::new(connecting.await?)), greeting))
+pub(crate) async fn encrypt(stream: TcpStream) -> Result<(Stream, Vec<u8>)> {
+    match ENCRYPTION.get() {
+        Some(encryption) => encryption.encrypt(stream).await,
+        None => Ok((Stream::Plain(stream), Vec::new())),
+    }
 }
 
 /// Whether an answer is whole.
@@ -204,5 +246,82 @@ impl AsyncWrite for Stream {
             Stream::Plain(stream) => Pin::new(stream).poll_shutdown(context),
             Stream::Tls(stream) => Pin::new(stream).poll_shutdown(context),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::ServerConfig;
+    use rustls::pki_types::PrivateKeyDer;
+    use tokio::net::TcpListener;
+    use tokio::sync::Barrier;
+    use tokio_rustls::TlsAcceptor;
+
+    use crate::cli::Switch;
+
+    /// A server that gives two tickets to each connection and says a word.
+    async fn serve(listener: TcpListener) {
+        let key = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let secret = PrivateKeyDer::try_from(key.signing_key.serialize_der()).unwrap();
+        let provider = Arc::new(ring::default_provider());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![key.cert.der().clone()], secret)
+            .unwrap();
+        config.ticketer = ring::Ticketer::new().unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let acceptor = acceptor.clone();
+            tokio::task::spawn_local(async move {
+                let mut stream = acceptor.accept(stream).await.unwrap();
+                stream.write_all(b"220 here\r\n").await.unwrap();
+                stream.read_u8().await.ok();
+            });
+        }
+    }
+
+    /// `sessions` at a time make `rounds` connections each; all of a round begin together.
+    fn connect(sessions: usize, rounds: usize, resume: Switch) -> Handshakes {
+        let options = TlsOptions {
+            tls: true,
+            starttls: None,
+            tls_resume: resume,
+            tls_1_2: false,
+            tls_name: "localhost".into(),
+        };
+        let encryption = Arc::new(Encryption::new(&options).unwrap());
+        let local = tokio::task::LocalSet::new();
+        let all = async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let to = listener.local_addr().unwrap();
+            tokio::task::spawn_local(serve(listener));
+            let together = Arc::new(Barrier::new(sessions));
+            let each = (0..sessions).map(|_| {
+                let (encryption, together) = (Arc::clone(&encryption), Arc::clone(&together));
+                tokio::task::spawn_local(async move {
+                    for _ in 0..rounds {
+                        together.wait().await;
+                        let stream = TcpStream::connect(to).await.unwrap();
+                        let (mut stream, _) = encryption.encrypt(stream).await.unwrap();
+                        assert_eq!(stream.read_u8().await.unwrap(), b'2');
+                    }
+                })
+            });
+            for session in each.collect::<Vec<_>>() {
+                session.await.unwrap();
+            }
+        };
+        crate::run::runtime().block_on(local.run_until(all));
+        encryption.handshakes()
+    }
+
+    #[test]
+    fn all_connections_after_the_first_ones_resume() {
+        assert_eq!(connect(64, 4, Switch::On), Handshakes { full: 64, resumed: 192 });
+        assert_eq!(connect(4, 2, Switch::Off), Handshakes { full: 8, resumed: 0 });
     }
 }
