@@ -97,6 +97,11 @@ impl Found {
         Found { exists: false, ..Found::plain(Vec::new(), ttl) }
     }
 
+    /// MX records that say that there is no mail (RFC 7505 §3).
+    pub fn is_null_mx(&self) -> bool {
+        matches!(&*self.records, [Data::Mx(_, host)] if host.is_empty())
+    }
+
     /// The addresses among the records.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.records.iter().filter_map(|data| match data {

@@ -7,11 +7,12 @@ use std::fmt;
 pub struct Checks(u16);
 
 /// The names, in the order in which they are made.
-const NAMES: [(&str, Checks); 7] = [
+const NAMES: [(&str, Checks); 8] = [
     ("rates", Checks::RATES),
     ("reverse_name", Checks::REVERSE_NAME),
     ("early_talker", Checks::EARLY_TALKER),
     ("hello", Checks::HELLO),
+    ("null_mx", Checks::NULL_MX),
     ("dns_lists", Checks::DNS_LISTS),
     ("greylist", Checks::GREYLIST),
     ("harvest", Checks::HARVEST),
@@ -33,8 +34,10 @@ impl Checks {
     pub const DNS_LISTS: Checks = Checks(1 << 5);
     /// Who does not come back for a first message.
     pub const GREYLIST: Checks = Checks(1 << 6);
+    /// Senders whose domain says that it has no mail.
+    pub const NULL_MX: Checks = Checks(1 << 7);
     /// All of them.
-    pub const ALL: Checks = Checks((1 << 7) - 1);
+    pub const ALL: Checks = Checks((1 << 8) - 1);
 
     pub fn named(name: &str) -> Option<Checks> {
         NAMES.iter().find(|(known, _)| *known == name).map(|&(_, check)| check)

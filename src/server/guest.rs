@@ -239,6 +239,17 @@ impl Guest {
         Some(reply)
     }
 
+    /// Whether its senders are refused where nobody could answer to them (RFC 7505 §4.2).
+    pub(super) fn checks_null_mx(&self) -> bool {
+        self.makes(Checks::NULL_MX)
+    }
+
+    /// One was.
+    pub(super) fn refused_null_mx<E: Env>(&self, shard: &Shard<E>, sender: &str) {
+        shard.figures.refused_null_mx.one();
+        self.tell(shard, "null_mx", sender);
+    }
+
     /// Why no recipient of this client is answered for, be it there or not.
     pub(super) fn refuses_recipients<E: Env>(&self, shard: &Shard<E>) -> Option<Reply<'static>> {
         let now = shard.env.now();

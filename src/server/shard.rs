@@ -123,6 +123,8 @@ crate::figures! {
         pub refused_early: Counter = "pombal_refused_early_talker_total",
         /// Senders that were refused for the name in EHLO.
         pub refused_hello: Counter = "pombal_refused_hello_total",
+        /// Senders that were refused since their domain says that it has no mail.
+        pub refused_null_mx: Counter = "pombal_refused_null_mx_total",
         /// Recipients that were refused for what lists in the DNS say of the client.
         pub refused_listed: Counter = "pombal_refused_dns_list_total",
         /// Messages that were marked for what lists in the DNS say of the client.

@@ -23,6 +23,7 @@ mod encrypt;
 mod entrance;
 mod holes;
 mod lookup;
+mod null_mx;
 mod reply;
 mod submit;
 
@@ -84,6 +85,10 @@ enum Asking {
     Room(Accepted, Rooms),
     /// The owner of the sender's account, whether it may send one more message.
     Allowance(submission::Allowing),
+    /// The DNS, whether somebody could answer to the sender of this transaction.
+    Sender(Box<Transaction>, null_mx::Asked),
+    /// The DNS, whether there is mail where a recipient is elsewhere.
+    Elsewhere(null_mx::Asked),
 }
 
 /// What the transaction under way has gathered.
@@ -313,10 +318,7 @@ impl<E: Env> Driver<E> {
             let goes = match step {
                 Step::Read => Some(Goes::Read),
                 Step::Continue => None,
-                Step::Sender(sender) => {
-                    self.on_sender(&sender);
-                    None
-                }
+                Step::Sender(sender) => self.on_sender(&sender),
                 Step::Recipient(recipient) => self.on_recipient(&recipient),
                 Step::Client(told) => {
                     self.on_client(*told);
@@ -380,9 +382,10 @@ impl<E: Env> Driver<E> {
         is_draining
     }
 
-    fn on_sender(&mut self, sender: &Sender<'_>) {
+    /// Some: the DNS has to be asked first.
+    fn on_sender(&mut self, sender: &Sender<'_>) -> Option<Goes> {
         if self.turns_away() {
-            return;
+            return None;
         }
         let size = sender.params.size.unwrap_or(0);
         let hello = self.session.hello().unwrap_or_default();
@@ -392,13 +395,18 @@ impl<E: Env> Driver<E> {
         let verdict = if let Some(reply) = refused {
             Verdict::Refuse(reply)
         } else if self.shard.log.has_room(size) {
-            self.transaction = Some(Box::new(Transaction {
+            let asked = address.as_ref().and_then(|address| self.asks_sender(address));
+            let opening = Box::new(Transaction {
                 sender: address,
                 utf8: sender.params.utf8,
                 size,
                 options: MailOptions::from(&sender.params),
                 ..Transaction::default()
-            }));
+            });
+            if let Some(asked) = asked {
+                return Some(Goes::Ask(Box::new(Asking::Sender(opening, asked))));
+            }
+            self.transaction = Some(opening);
             Verdict::Accept
         } else {
             Verdict::Refuse(NO_ROOM)
@@ -406,6 +414,7 @@ impl<E: Env> Driver<E> {
         let mut out = Chain::new();
         self.session.sender(verdict, &mut out);
         self.put(out);
+        None
     }
 
     fn put_recipient(&mut self, verdict: Verdict<'_>) {
@@ -419,6 +428,8 @@ impl<E: Env> Driver<E> {
         match asking {
             Asking::Room(recipient, rooms) => self.hear_rooms(recipient, rooms).await,
             Asking::Allowance(allowing) => self.hear_allowance(allowing).await,
+            Asking::Sender(opening, asked) => self.hear_sender(opening, asked).await,
+            Asking::Elsewhere(asked) => self.hear_elsewhere(asked).await,
         }
     }
 
@@ -441,6 +452,9 @@ impl<E: Env> Driver<E> {
 
     /// Resolves a recipient and adds it to the transaction, unless others have to be asked.
     fn admit(&mut self, recipient: &Recipient<'_>) -> Result<Option<Asking>, No> {
+        if let Some(asking) = self.asks_recipient(&recipient.path) {
+            return Ok(Some(asking));
+        }
         let (local, domain, address) = match &recipient.path {
             ForwardPath::Postmaster => {
                 let host = &self.settings.hostname;

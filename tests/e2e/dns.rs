@@ -2,7 +2,7 @@
 //!
 //! Clients have any address that a test likes: they come by a trusted proxy, which names it.
 
-use crate::client::{Link, ok};
+use crate::client::{Link, ok, smtp};
 use crate::harness::{PASSWORD, PATIENCE, Server};
 use crate::knot::Knot;
 use std::net::{SocketAddr, UdpSocket};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// Whose word the server takes for who a client is.
 const PROXY: &str = "127.0.0.9";
-const ZONES: [(&str, &str); 6] = [
+const ZONES: [(&str, &str); 7] = [
     (
         "2.0.192.in-addr.arpa.",
         "1 PTR mail.client.example.\n2 PTR liar.client.example.\n\
@@ -20,7 +20,12 @@ const ZONES: [(&str, &str); 6] = [
         "8.b.d.0.1.0.0.2.ip6.arpa.",
         "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0 PTR six.client.example.\n",
     ),
-    ("client.example.", "mail A 192.0.2.1\nliar A 203.0.113.1\nsix AAAA 2001:db8::1\n"),
+    (
+        "client.example.",
+        "mail A 192.0.2.1\nliar A 203.0.113.1\nsix AAAA 2001:db8::1\nalias CNAME null.example.\n\
+         two MX 0 .\ntwo MX 10 mail\none MX 10 mail\n",
+    ),
+    ("null.example.", "@ MX 0 .\n@ A 192.0.2.1\n"),
     (
         "block.example.",
         "99.2.0.192 A 127.0.0.2\n98.2.0.192 A 127.0.0.20\n97.2.0.192 A 127.0.0.2\n\
@@ -111,7 +116,8 @@ fn a_client_has_the_name_that_the_dns_gives_it() {
 #[test]
 fn a_dead_name_server_delays_nobody() {
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let mut server = asking(silent.local_addr().unwrap(), "");
+    let checks = "[protect.checks]\nsmtp = [\"reverse_name\"]\n";
+    let mut server = asking(silent.local_addr().unwrap(), checks);
     let mut link = client(&server, "192.0.2.1");
     assert_eq!(send(&mut link, "a@local.example").0, 250);
     assert!(last_mail(&server).contains("([192.0.2.1])"));
@@ -195,5 +201,102 @@ fn a_dead_list_lists_nobody() {
     let mut server = asking(silent.local_addr().unwrap(), LISTS);
     assert_eq!(send(&mut client(&server, "192.0.2.99"), "a@local.example").0, 250);
     server.await_log(&["event=dns_list_useless", "answer=\"no answer\""]);
+    server.stop();
+}
+
+/// What `MAIL FROM:<sender>` is answered; a 250 is taken back.
+fn mail(link: &mut Link, sender: &str) -> String {
+    link.send(format!("MAIL FROM:<{sender}>\r\nRSET\r\n")).unwrap();
+    let told = link.reply().unwrap().expect("a reply").text;
+    link.expect(250).unwrap();
+    told
+}
+
+/// RFC 7505 §4.2: nobody could answer to a sender whose domain has no mail.
+#[test]
+fn who_has_no_mail_sends_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(knot) = Knot::start(dir.path(), &ZONES) else { return };
+    let mut server = asking(knot.address(), "");
+    let mut link = client(&server, "192.0.2.1");
+    for sender in ["x@null.example", "X@NULL.example", "x@alias.client.example"] {
+        let told = mail(&mut link, sender);
+        assert!(told.starts_with("550 5.7.27 "), "{sender}: {told}");
+    }
+    for sender in [
+        "",
+        "x@one.client.example",
+        // No null MX: it is not alone.
+        "x@two.client.example",
+        "x@mail.client.example",
+        "x@nowhere.client.example",
+        "x@nowhere.example",
+        "x@local.example",
+        "x@[192.0.2.1]",
+    ] {
+        let told = mail(&mut link, sender);
+        assert!(told.starts_with("250 "), "{sender}: {told}");
+    }
+    // What is pipelined behind it waits with it.
+    link.send("MAIL FROM:<x@null.example>\r\nRCPT TO:<a@local.example>\r\nDATA\r\n").unwrap();
+    for code in [550, 503, 503] {
+        link.expect(code).unwrap();
+    }
+    server.await_log(&["event=client_refused", "why=null_mx", "what=x@null.example"]);
+    assert_eq!(server.figure("pombal_refused_null_mx_total"), 4);
+    // Who is exempt, LMTP, and where the operator does without.
+    let told = mail(&mut smtp(server.smtp(), "EHLO").unwrap(), "x@null.example");
+    assert!(told.starts_with("250 "), "{told}");
+    let told = mail(&mut smtp(server.lmtp(), "LHLO").unwrap(), "x@null.example");
+    assert!(told.starts_with("250 "), "{told}");
+    server.stop();
+    let mut lenient = asking(knot.address(), "[protect.checks]\nsmtp = [\"rates\"]\n");
+    let told = mail(&mut client(&lenient, "192.0.2.1"), "x@null.example");
+    assert!(told.starts_with("250 "), "{told}");
+    lenient.stop();
+}
+
+const RELAYING: &str = "[smtp]\nmax_message_size = \"4M\"\nrelay_networks = [\"192.0.2.1/32\"]\n";
+
+/// RFC 7505 §4.1: who may send elsewhere is told at once that there is no mail.
+#[test]
+fn nothing_is_sent_to_who_has_no_mail() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(knot) = Knot::start(dir.path(), &ZONES) else { return };
+    let mut server = asking(knot.address(), RELAYING);
+    let mut user = smtp(server.submission(), "EHLO").unwrap();
+    user.command("AUTH PLAIN AGFAbG9jYWwuZXhhbXBsZQBzZWNyZXQ=", 235).unwrap();
+    for (link, sender) in [
+        (&mut user, "a@local.example"),
+        (&mut client(&server, "192.0.2.1"), "x@one.client.example"),
+    ] {
+        link.command(&format!("MAIL FROM:<{sender}>"), 250).unwrap();
+        let mut ask = |recipient: &str| {
+            link.send(format!("RCPT TO:<{recipient}>\r\n")).unwrap();
+            link.reply().unwrap().expect("a reply").text
+        };
+        for recipient in ["b@null.example", "B@Alias.client.example"] {
+            let told = ask(recipient);
+            assert!(told.starts_with("556 5.1.10 "), "{recipient}: {told}");
+        }
+        for recipient in ["b@one.client.example", "b@two.client.example", "a@local.example"] {
+            let told = ask(recipient);
+            assert!(!told.starts_with('5'), "{recipient}: {told}");
+        }
+    }
+    // Who may not is told that, and nothing is asked.
+    let mut link = client(&server, "192.0.2.2");
+    link.command("MAIL FROM:<x@one.client.example>", 250).unwrap();
+    link.command("RCPT TO:<b@null.example>", 550).unwrap();
+    server.stop();
+}
+
+/// The check costs one wait where the name servers are dead, and refuses nobody.
+#[test]
+fn a_dead_name_server_refuses_no_sender() {
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut server = asking(silent.local_addr().unwrap(), "");
+    assert_eq!(send(&mut client(&server, "192.0.2.1"), "a@local.example").0, 250);
+    assert_eq!(server.figure("pombal_refused_null_mx_total"), 0);
     server.stop();
 }

@@ -171,6 +171,10 @@ impl Server {
             text.push_str("[auth]\nallow_plaintext = true\n");
             text.push_str("argon2_memory = \"8K\"\nargon2_passes = 1\n");
         }
+        if !extra.contains("[dns]") {
+            // Nobody out there is asked.
+            text.push_str("[dns]\nservers = [\"127.0.0.1:1\"]\ntimeout = \"1s\"\n");
+        }
         text.push_str(extra);
         text
     }
