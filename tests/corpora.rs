@@ -28,6 +28,8 @@ const TARGETS: &[Target] = &[
     ("proxy", pombal::wire::proxy::fuzz_proxy),
     ("request", pombal::admin::http::fuzz_request),
     ("search", pombal::wire::message::search::fuzz_search),
+    ("smtp_answer", pombal::wire::smtp::answer::fuzz_answer),
+    ("smtp_client", pombal::proto::smtp::client::replay::fuzz_client),
     ("smtp_session", pombal::proto::smtp::replay::fuzz_session),
     ("store_batch", pombal::store::fuzz::fuzz_batch),
     ("store_record", pombal::store::fuzz::fuzz_record),

@@ -315,6 +315,8 @@ pub const DIRECTORY_SCAN_MAX: usize = 20_000;
 pub const PASSWORD_HASH_OCTETS_MAX: usize = 1_024;
 /// Iterations that stored keys of SCRAM may ask for, of which each client has to do as many.
 pub const SCRAM_ITERATIONS_MAX: u32 = 1_000_000;
+/// Iterations that a server may ask of us where we log in at one: some 20 ms of a shard.
+pub const SCRAM_ITERATIONS_SHOWN_MAX: u32 = 50_000;
 /// Iterations of new keys (RFC 7677 §4 wants 4096 or more).
 pub const SCRAM_ITERATIONS: u32 = 10_000;
 /// Keys that a proof is tried with, be there so many or not; of who has more it can be measured that he
@@ -515,3 +517,11 @@ const _: () = assert!(ANSWER_OCTETS_MAX < RECEIVE_BLOCK_OCTETS);
 pub const ANSWER_LINES_MAX: usize = 512;
 /// Octets of an answer's text that are kept: for the log, and for a report.
 pub const SAID_OCTETS_MAX: usize = 512;
+/// Octets of a command line with CRLF that every server takes (RFC 5321 §4.5.3.1.4).
+pub const SMTP_LINE_OCTETS_OLD: usize = 512;
+/// Commands of one transaction that wait for their answers at one time: what is written ahead is
+/// bounded, and so is what a server writes back before anybody reads it (RFC 2920 §3.1).
+pub const COMMANDS_IN_FLIGHT_MAX: usize = 128;
+/// A message of so many octets goes with its envelope by BDAT (RFC 3030), before it is known whether
+/// its recipients are taken: no more than what lies in the buffers of two kernels.
+pub const CHUNK_AHEAD_OCTETS_MAX: u64 = 32 << 10;

@@ -72,12 +72,26 @@ impl Hash {
         out
     }
 
-    /// What a client that knows the password sends for these signed octets.
+    /// What a client that knows the password sends for these signed octets, and what the server has
+    /// to answer (RFC 5802 §3). Takes its time.
+    pub(super) fn prove(
+        self,
+        password: &str,
+        salt: &[u8],
+        iterations: u32,
+        signed: &[u8],
+    ) -> (Vec<u8>, Vec<u8>) {
+        let salted = self.salted(password, salt, iterations);
+        let client_key = self.mac(&salted, b"Client Key");
+        let signature = self.mac(&self.digest(&client_key), signed);
+        let proof = client_key.iter().zip(signature).map(|(one, other)| one ^ other).collect();
+        (proof, self.mac(&self.mac(&salted, b"Server Key"), signed))
+    }
+
+    /// The first of the two, for tests elsewhere.
     #[cfg(any(test, feature = "sim"))]
     pub fn proof(self, password: &str, salt: &[u8], iterations: u32, signed: &[u8]) -> Vec<u8> {
-        let client_key = self.mac(&self.salted(password, salt, iterations), b"Client Key");
-        let signature = self.mac(&self.digest(&client_key), signed);
-        client_key.iter().zip(signature).map(|(one, other)| one ^ other).collect()
+        self.prove(password, salt, iterations, signed).0
     }
 }
 

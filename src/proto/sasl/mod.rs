@@ -10,8 +10,11 @@
 //!   response ─────> Move::Respond ─> Exchange ──> Turn::Check ─> the driver looks it up ─> Outcome
 //! ```
 //!
+//! [`Proving`] is the other side, for a server that we log in at.
+//!
 //! Illegal: to print, log or keep a password. [`Secret`] shows itself to nobody by accident.
 
+mod client;
 mod exchange;
 mod keys;
 mod login;
@@ -26,6 +29,7 @@ use base64::engine::general_purpose::STANDARD;
 use std::borrow::Cow;
 use std::fmt;
 
+pub use client::{Proving, Unsound};
 pub use exchange::{Claim, Exchange, Turn};
 pub use keys::{Hash, Keys, Ring, Terms, equal};
 pub use mechanism::{ALL, Mechanism, Mechanisms, Policy};

@@ -1,8 +1,10 @@
-//! SMTP and LMTP (RFC 5321, RFC 2033), the server's side.
+//! SMTP and LMTP (RFC 5321, RFC 2033), both sides.
 //!
-//! [`server`] is the machine, [`intake`] looks at message octets while they pass through it,
-//! [`reply`] holds what is said. `replay` drives the bare machine for tests and fuzzers.
+//! [`server`] is the machine of the server's side, [`intake`] looks at message octets while they pass
+//! through it, [`reply`] holds what is said. [`client`] is the other side. Each has a `replay`, which
+//! drives the bare machine for tests and fuzzers.
 
+pub mod client;
 pub mod intake;
 #[cfg(any(test, feature = "sim"))]
 pub mod replay;
