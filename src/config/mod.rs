@@ -14,6 +14,7 @@ pub mod oauth;
 mod protect;
 mod reader;
 mod sections;
+mod srs;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -66,6 +67,7 @@ pub struct Config {
     pub protect: Protect,
     pub proxy: Proxy,
     pub submission: Submission,
+    pub srs: Srs,
     pub pop3: Pop3,
     pub imap: Imap,
     pub store: Store,
@@ -355,6 +357,15 @@ pub struct Proxy {
     pub listeners: Vec<&'static str>,
     /// Wait for the header.
     pub timeout: Duration,
+}
+
+/// Senders of mail that is passed on to other servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Srs {
+    /// They are rewritten.
+    pub enabled: bool,
+    /// Of the addresses that are written; none: `hostname`.
+    pub domain: Option<HostName>,
 }
 
 /// IMAP sessions.

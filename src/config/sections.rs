@@ -4,6 +4,7 @@ use super::names::{DomainPattern, HostName, Mailbox, RelayHost};
 use super::oauth::oauth;
 use super::protect;
 use super::reader::{Mistake, Reader, Section};
+use super::srs::srs;
 use super::tls;
 use super::units::{show_size, show_time, time};
 use super::{
@@ -82,6 +83,7 @@ fn root(mut top: Section<'_, '_, '_>) -> Config {
         protect: protect::protect(top.section("protect")),
         proxy: protect::proxy(top.section("proxy")),
         submission: submission(top.section("submission")),
+        srs: srs(top.section("srs")),
         pop3: pop3(top.section("pop3")),
         imap: imap(top.section("imap")),
         store: store(top.section("store")),

@@ -63,6 +63,9 @@ pub const SUBMISSION_RECIPIENTS_A_DAY: u32 = 5_000;
 pub const SUBMITTERS_MAX: usize = 262_144;
 /// Mailboxes of one From field that a user may name: each is looked up.
 pub const AUTHORS_MAX: usize = 32;
+/// Days for which a report finds its way back to a sender that was rewritten: longer than mail is
+/// tried anywhere.
+pub const SRS_DAYS: u32 = 21;
 /// Octets of a message's header that a report brings back.
 pub const REPORT_HEADER_OCTETS_MAX: usize = 64 << 10;
 /// Octets of a message that a report brings back in full; of longer ones it has the header

@@ -21,6 +21,7 @@ mod owner;
 pub mod peers;
 pub mod report;
 mod sender;
+pub mod srs;
 
 pub use intake::{Accepting, Intake};
 pub use message::{Envelope, Outcome, Rcpt, Rooms};

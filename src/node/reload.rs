@@ -9,7 +9,7 @@ use super::shard::Plan;
 use crate::config::{Config, Loaded, Setting};
 
 /// Sections and keys that are taken over; what stands in [`STAY`] is not.
-const TAKEN: [&str; 21] = [
+const TAKEN: [&str; 22] = [
     "hostname",
     "auth.allow_plaintext",
     "auth.mechanisms",
@@ -25,6 +25,7 @@ const TAKEN: [&str; 21] = [
     "protect.",
     "proxy.",
     "submission.",
+    "srs.",
     "pop3.",
     "imap.",
     "limits.connections",
@@ -121,6 +122,7 @@ fn with(old: &Config, new: &Config) -> Config {
     config.protect.greylist.entries = old.protect.greylist.entries;
     config.proxy = new.proxy.clone();
     config.submission = new.submission.clone();
+    config.srs = new.srs.clone();
     config.pop3 = new.pop3.clone();
     config.imap = new.imap.clone();
     config.limits.connections = new.limits.connections;
@@ -189,7 +191,7 @@ mod tests {
              [smtp]\nmax_command_length = \"3K\"\nmax_errors = 3\nvrfy = true\n\
              command_timeout = \"77s\"\nmin_data_rate = 17\n\
              [submission]\nmax_recipients = 111\nmessages_per_day = 7\nhide_client = true\n\
-             [pop3]\nidle_timeout = \"11m\"\n[imap]\nidle_timeout = \"40m\"\n\
+             [srs]\ndomain = \"srs.example\"\n[pop3]\nidle_timeout = \"11m\"\n[imap]\nidle_timeout = \"40m\"\n\
              [limits]\nconnections_per_address = 5\nreply_memory = \"300K\"\nwrite_timeout = \"8s\"",
         );
         let mut running = in_force("");

@@ -16,6 +16,7 @@ use crate::mesh::{self, Gone, Inbox, Mesh};
 use crate::model::id::{LogId, ShardId};
 use crate::model::limits::{IMAP_COMMAND_OCTETS_MAX, TRACE_OCTETS_MAX};
 use crate::mta::Intake;
+use crate::mta::srs::Srs;
 use crate::probe::event::{Level, event};
 use crate::proto::sasl::{Hash, Keys, Mechanism, Mechanisms, Policy, Terms};
 use crate::proto::{pop3, smtp};
@@ -123,6 +124,7 @@ impl Plan {
                 self.smtp(smtp::Service::Submission, policy(Protocol::Submission)),
             ),
             submission: config.submission.policy.clone(),
+            srs: config.srs_domain().map(|domain| Srs::new(&domain, &self.store_id.to_le_bytes())),
             pop3: pop3::Settings {
                 auth: policy(Protocol::Pop3),
                 stls: self.offers_tls(),
@@ -150,17 +152,7 @@ impl Plan {
                 .map(|master| master.to_string().to_ascii_lowercase().into())
                 .collect(),
             oauth: self.oauth.clone(),
-            directory: directory::Settings {
-                separators: config
-                    .directory
-                    .subaddress_separator
-                    .map(String::from)
-                    .unwrap_or_default()
-                    .into(),
-                postmaster: config.directory.postmaster.as_ref().map(|one| one.to_string().into()),
-                hostname: config.hostname.as_str().to_ascii_lowercase().into(),
-                login_domain: None,
-            },
+            directory: self.directory(),
             command_timeout: config.smtp.command_timeout,
             data_timeout: config.smtp.data_timeout,
             message_rate_min: config.smtp.min_data_rate,
@@ -179,6 +171,18 @@ impl Plan {
                 let networks = config.smtp.relay_networks.clone();
                 Rc::new(move |peer| networks.iter().any(|network| network.contains(peer)))
             },
+        }
+    }
+
+    /// What is known of addresses beside the directory.
+    fn directory(&self) -> directory::Settings {
+        let config = &self.config;
+        let separators = config.directory.subaddress_separator.map(String::from);
+        directory::Settings {
+            separators: separators.unwrap_or_default().into(),
+            postmaster: config.directory.postmaster.as_ref().map(|one| one.to_string().into()),
+            hostname: config.hostname.as_str().to_ascii_lowercase().into(),
+            login_domain: None,
         }
     }
 

@@ -19,6 +19,7 @@ use crate::mailbox::{Accounts, Desk, Entry, Locks};
 use crate::mesh::{self, Inbox, Mesh};
 use crate::model::id::{AccountId, LogId, ShardId};
 use crate::model::time::Mono;
+use crate::mta::srs::Srs;
 use crate::mta::{Answer, Intake, Peers, Request, Unreachable};
 use crate::probe::event::{Level, Value, event};
 use crate::proto::{pop3, smtp};
@@ -73,6 +74,8 @@ pub struct Settings {
     /// The machine of the port for users; what they may send is in the next.
     pub submissions: Rc<smtp::Settings>,
     pub submission: submission::Settings,
+    /// Rewrites senders of mail that is passed on; none: they stay as they are.
+    pub srs: Option<Srs>,
     pub pop3: pop3::Settings,
     pub imap: imap::Settings,
     pub directory: directory::Settings,
