@@ -107,7 +107,7 @@ fn offered() -> BTreeSet<String> {
         let mut dialog = Dialog::default();
         dialog.message_limit = NonZeroU32::new(1_000);
         let (_, address) = boot(&env, &dialog, 1).await;
-        let conn = env.connect(address, env.now().after(PATIENCE)).await.unwrap();
+        let conn = env.connect(address, None, env.now().after(PATIENCE)).await.unwrap();
         let mut peer = Peer { env, conn, buffer: Buffer::new() };
         let login = format!("a LOGIN {} {PASSWORD}\r\nb LOGOUT\r\n", user(0));
         peer.send(login.as_bytes()).await.unwrap();
@@ -199,7 +199,7 @@ impl Stage for World {
     type Wire = Peer;
 
     async fn connect(&self) -> io::Result<Peer> {
-        let conn = self.env.connect(self.address, self.env.now().after(PATIENCE)).await?;
+        let conn = self.env.connect(self.address, None, self.env.now().after(PATIENCE)).await?;
         Ok(Peer { env: self.env.clone(), conn, buffer: Buffer::new() })
     }
 

@@ -438,7 +438,7 @@ mod tests {
     /// A client that connects, sends `text`, and is told what came back until the end.
     async fn client(env: SimEnv, address: SocketAddr, text: &str) -> Vec<u8> {
         let deadline = env.now().after(Duration::from_hours(1));
-        let mut conn = env.connect(address, deadline).await.unwrap();
+        let mut conn = env.connect(address, None, deadline).await.unwrap();
         let mut chain = Chain::new();
         chain.put(text.as_bytes());
         conn.write(&mut chain, deadline).await.unwrap();

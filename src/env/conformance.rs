@@ -9,7 +9,7 @@ use crate::bytes::chain::{Chain, Shared};
 use crate::model::time::Mono;
 use futures_lite::future;
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -92,7 +92,7 @@ async fn pair<E: Env>(env: &E) -> (E::Conn, E::Conn) {
     let listener = env.listen(any_port()).expect("a port is free");
     let address = listener.local();
     assert_ne!(address.port(), 0);
-    let (near, far) = future::zip(env.connect(address, soon(env)), listener.accept()).await;
+    let (near, far) = future::zip(env.connect(address, None, soon(env)), listener.accept()).await;
     let (near, far) = (near.expect("somebody listens"), far.expect("somebody connects"));
     assert_eq!(near.peer(), address);
     assert_eq!(far.local(), address);
@@ -217,13 +217,23 @@ pub async fn opens_connections<E: Env>(env: &E) {
         Ok(())
     });
     given_up.await.unwrap();
-    let near = env.connect(address, soon(env)).await.expect("the backlog takes it");
+    let near = env.connect(address, None, soon(env)).await.expect("the backlog takes it");
     let far = listener.accept().await.unwrap();
     assert_eq!(far.peer(), near.local());
     near.close().await;
     far.close().await;
+    let source = IpAddr::from([127, 0, 0, 7]);
+    let near = env.connect(address, Some(source), soon(env)).await.expect("it is ours");
+    assert_eq!(near.local().ip(), source);
+    let far = listener.accept().await.unwrap();
+    assert_eq!(far.peer(), near.local());
+    near.close().await;
+    far.close().await;
+    let other = Some(IpAddr::from(Ipv6Addr::LOCALHOST));
+    let other = env.connect(address, other, soon(env)).await.map(drop);
+    assert_eq!(other.unwrap_err().kind(), ErrorKind::AddrNotAvailable, "of another family");
     drop(listener);
-    let refused = env.connect(address, soon(env)).await.map(drop);
+    let refused = env.connect(address, None, soon(env)).await.map(drop);
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::ConnectionRefused);
 }
 

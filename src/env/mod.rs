@@ -19,7 +19,7 @@ use crate::bytes::chain::Chain;
 use crate::model::time::{Mono, Wall};
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
 use std::path::Path;
 use std::time::Duration;
@@ -62,10 +62,12 @@ pub trait Env: Clone + 'static {
 
     /// Listens on `address`, together with the other shards (SO_REUSEPORT). Port 0 takes any.
     fn listen(&self, address: SocketAddr) -> io::Result<Self::Listener>;
-    /// Connects to `address` before `deadline`.
+    /// Connects to `address` before `deadline`, from `source` if one is given: an address of this
+    /// machine, of the same family; `ErrorKind::AddrNotAvailable` where it is none.
     fn connect(
         &self,
         address: SocketAddr,
+        source: Option<IpAddr>,
         deadline: Mono,
     ) -> impl Future<Output = io::Result<Self::Conn>>;
     /// Takes over a connection that another shard let go of.

@@ -92,7 +92,7 @@ fn address() -> SocketAddr {
 
 async fn pair(env: &SimEnv) -> (SimConn, SimConn) {
     let listener = env.listen(address()).unwrap();
-    let (near, far) = zip(env.connect(address(), Mono::NEVER), listener.accept()).await;
+    let (near, far) = zip(env.connect(address(), None, Mono::NEVER), listener.accept()).await;
     (near.unwrap(), far.unwrap())
 }
 

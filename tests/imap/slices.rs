@@ -24,7 +24,7 @@ pub(super) struct Session {
 impl Session {
     /// Somebody logged in.
     pub(super) async fn new(env: &SimEnv, address: SocketAddr) -> Session {
-        let conn = env.connect(address, env.now().after(PATIENCE)).await.unwrap();
+        let conn = env.connect(address, None, env.now().after(PATIENCE)).await.unwrap();
         let peer = Peer { env: env.clone(), conn, buffer: Buffer::new() };
         let mut session = Session { peer, held: Vec::new() };
         session.line().await;

@@ -165,7 +165,7 @@ fn no_socket_goes_on_to_a_child_process() {
     }
     on_shard(|ring| async move {
         let listener = ring.listen(loopback()).unwrap();
-        let to = ring.connect(listener.local(), soon(&ring)).await.unwrap();
+        let to = ring.connect(listener.local(), None, soon(&ring)).await.unwrap();
         let from = listener.accept().await.unwrap();
         let moved = from.detach().unwrap();
         let mut sockets = 0;
@@ -351,7 +351,7 @@ fn a_refused_connection_is_told() {
         let listener = ring.listen(loopback()).unwrap();
         let address = listener.local();
         drop(listener);
-        let refused = ring.connect(address, soon(&ring)).await;
+        let refused = ring.connect(address, None, soon(&ring)).await;
         assert_eq!(refused.err().map(|e| e.kind()), Some(ErrorKind::ConnectionRefused));
     });
 }

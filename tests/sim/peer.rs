@@ -21,7 +21,7 @@ pub(crate) struct Peer {
 
 impl Peer {
     pub(crate) async fn connect(env: &SimEnv, address: SocketAddr) -> io::Result<Peer> {
-        let conn = env.connect(address, env.now().after(PATIENCE)).await?;
+        let conn = env.connect(address, None, env.now().after(PATIENCE)).await?;
         Ok(Peer { env: env.clone(), conn, buffer: Buffer::new() })
     }
 

@@ -87,14 +87,35 @@ fn timed_out() -> io::Error {
     io::ErrorKind::TimedOut.into()
 }
 
-/// Connects to `address`.
+/// Has the port of a socket that is bound to an address be chosen when it connects.
+fn choose_port_late(socket: &Socket) -> io::Result<()> {
+    let (yes, len) = (1_i32, libc::socklen_t::try_from(size_of::<i32>()).unwrap_or_default());
+    let (level, option) = (libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT);
+    // SAFETY: the descriptor is open, and the option is an int that lives across the call.
+    let done = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const yes).cast(), len)
+    };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Connects to `address`, from `source` if one is given.
 pub(super) async fn connect(
     address: SocketAddr,
+    source: Option<IpAddr>,
     deadline: Mono,
     clock: &Rc<Clock>,
 ) -> io::Result<Conn> {
     let fresh = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     fresh.set_nonblocking(true)?;
+    if let Some(source) = source {
+        if source.is_ipv4() != address.is_ipv4() {
+            return Err(io::ErrorKind::AddrNotAvailable.into());
+        }
+        // The port is chosen when it is known whereto: else 28,000 connections are all that leave an
+        // address, wherever they lead.
+        choose_port_late(&fresh)?;
+        fresh.bind(&SocketAddr::new(source, 0).into())?;
+    }
     match fresh.connect(&address.into()) {
         Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error),
         _ => {}

@@ -29,7 +29,7 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::rc::Rc;
@@ -179,8 +179,13 @@ impl Env for Ring {
         self.listen_on(bind(address)?)
     }
 
-    async fn connect(&self, address: SocketAddr, deadline: Mono) -> io::Result<Conn> {
-        conn::connect(address, deadline, &self.0.clock).await
+    async fn connect(
+        &self,
+        address: SocketAddr,
+        source: Option<IpAddr>,
+        deadline: Mono,
+    ) -> io::Result<Conn> {
+        conn::connect(address, source, deadline, &self.0.clock).await
     }
 
     fn attach(&self, detached: Detached) -> io::Result<Conn> {

@@ -13,7 +13,7 @@ use crate::model::time::{Mono, Wall};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -237,8 +237,20 @@ impl Env for SimEnv {
         self.world.net.listen(self, address)
     }
 
-    async fn connect(&self, address: SocketAddr, deadline: Mono) -> io::Result<SimConn> {
-        self.world.net.connect(self, None, address, deadline).await
+    async fn connect(
+        &self,
+        address: SocketAddr,
+        source: Option<IpAddr>,
+        deadline: Mono,
+    ) -> io::Result<SimConn> {
+        let source = match source {
+            Some(source) if source.is_ipv4() != address.is_ipv4() => {
+                return Err(io::ErrorKind::AddrNotAvailable.into());
+            }
+            Some(source) => Some(self.world.net.end_at(source)),
+            None => None,
+        };
+        self.world.net.connect(self, source, address, deadline).await
     }
 
     fn attach(&self, detached: Detached) -> io::Result<SimConn> {

@@ -134,12 +134,16 @@ impl Network {
     }
 
     fn near_end(&self, address: SocketAddr) -> SocketAddr {
-        let port = self.source_port.get();
-        self.source_port.set(port.checked_add(1).unwrap_or(SOURCE_PORT_FIRST));
-        let near: IpAddr = match address.ip() {
+        self.end_at(match address.ip() {
             IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
             IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        };
+        })
+    }
+
+    /// A near end of that address.
+    pub(super) fn end_at(&self, near: IpAddr) -> SocketAddr {
+        let port = self.source_port.get();
+        self.source_port.set(port.checked_add(1).unwrap_or(SOURCE_PORT_FIRST));
         SocketAddr::new(near, port)
     }
 

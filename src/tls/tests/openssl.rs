@@ -95,7 +95,7 @@ async fn talk(
     demand: &Demand,
 ) -> Result<(bool, Option<Result<Proven, Distrust>>), String> {
     let deadline = ring.now().after(Duration::from_mins(1));
-    let conn = ring.connect(address, deadline).await.unwrap();
+    let conn = ring.connect(address, None, deadline).await.unwrap();
     let aside: &Aside = &|step| Box::pin(async { Some(step()) });
     let terms = Call { caller, aside, host: Some(HOST), demand };
     let called = Stream::plain(conn).call(ring, terms, deadline).await;

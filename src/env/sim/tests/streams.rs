@@ -26,7 +26,8 @@ fn address() -> SocketAddr {
 /// Both ends of a new connection, the one that connected first.
 async fn pair(env: &SimEnv) -> (net::SimConn, net::SimConn) {
     let listener = env.listen(address()).unwrap();
-    let (near, far) = future::zip(env.connect(address(), Mono::NEVER), listener.accept()).await;
+    let (near, far) =
+        future::zip(env.connect(address(), None, Mono::NEVER), listener.accept()).await;
     (near.unwrap(), far.unwrap())
 }
 
@@ -219,6 +220,6 @@ fn spreads_connections_over_the_listeners_of_an_address() {
     sim.kill(0);
     sim.kill(1);
     sim.kill(2);
-    let refused = sim.run_until(env.connect(address(), Mono::NEVER)).unwrap().map(drop);
+    let refused = sim.run_until(env.connect(address(), None, Mono::NEVER)).unwrap().map(drop);
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::ConnectionRefused);
 }
