@@ -528,3 +528,12 @@ pub const COMMANDS_IN_FLIGHT_MAX: usize = 128;
 /// A message of so many octets goes with its envelope by BDAT (RFC 3030), before it is known whether
 /// its recipients are taken: no more than what lies in the buffers of two kernels.
 pub const CHUNK_AHEAD_OCTETS_MAX: u64 = 32 << 10;
+/// Octets of a line of text with CRLF that DATA sends (RFC 5321 §4.5.3.1.6).
+pub const TEXT_LINE_OCTETS_MAX: u32 = 1_000;
+/// Octets of a message that are written in one go: what a server is given the time of one block for.
+pub const MESSAGE_BLOCK_OCTETS: usize = 64 << 10;
+/// How long a write waits for a server that takes nothing before what that has said is read: a server
+/// that waits for us to read must not wait for ever.
+pub const WRITE_STALL: Duration = Duration::from_secs(1);
+/// How long the last words of a server that has hung up on us are waited for.
+pub const LAST_WORDS_PATIENCE: Duration = Duration::from_secs(2);

@@ -7,6 +7,8 @@
 //!                    └ on several ────────> this log, SPOOL_ADD ─> 250 ─> Sender ─> Peers …
 //! ```
 //!
+//! [`session`] is a connection with another server, which mail leaves by.
+//!
 //! Promises:
 //!   - [`Outcome::Stored`] only for what is durable: in the recipient's mailbox, or in the spool
 //!   - what is in the spool reaches each recipient exactly once, through crashes of anybody
@@ -21,7 +23,11 @@ mod owner;
 pub mod peers;
 pub mod report;
 mod sender;
+<<<<<<< HEAD
 pub mod srs;
+=======
+pub mod session;
+>>>>>>> 5258b51 (mta/session: one connection with another server)
 
 pub use intake::{Accepting, Intake};
 pub use message::{Envelope, Outcome, Rcpt, Rooms};

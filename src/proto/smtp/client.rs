@@ -16,7 +16,7 @@
 //!   - 421 ends it at any time
 //!   - with each wait it says which one it is, so that the driver knows how long it may take
 //!
-//! Illegal: to step a session that has failed or is closed; to begin a transaction before
+//! Illegal: to step a session that has failed or is closed, but for saying goodbye; to begin a transaction before
 //! [`Step::Ready`].
 
 #[cfg(any(test, feature = "sim"))]
@@ -148,6 +148,11 @@ impl Client {
         &self.offers
     }
 
+    /// It speaks LMTP.
+    pub fn is_lmtp(&self) -> bool {
+        self.profile.lmtp
+    }
+
     pub fn is_encrypted(&self) -> bool {
         self.is_encrypted
     }
@@ -181,9 +186,11 @@ impl Client {
         self.greet(out);
     }
 
-    /// Says goodbye; step on until [`Step::Closed`] (RFC 5321 §4.1.1.10).
+    /// Says goodbye; step on until [`Step::Closed`] (RFC 5321 §4.1.1.10). To one who has refused what
+    /// the session cannot do without, too.
     pub fn quit(&mut self, out: &mut Chain) {
-        assert!(matches!(self.state, State::Ready), "goodbye is said between transactions");
+        let is_between = matches!(self.state, State::Ready | State::Over);
+        assert!(is_between, "goodbye is said between transactions");
         out.put(b"QUIT\r\n");
         self.state = State::Quit;
     }

@@ -13,6 +13,7 @@ pub mod ids;
 mod lexer;
 mod mailboxes;
 pub mod mime;
+pub mod nature;
 mod nstring;
 pub mod params;
 pub mod preview;
