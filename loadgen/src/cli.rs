@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::imap::options::ImapOptions;
 use crate::measure::http::Url;
+use crate::sink::options::SinkOptions;
 use crate::values::{Pattern, parse_octets, parse_rate, parse_time};
 
 const EXAMPLES: &str = "\
@@ -41,6 +42,9 @@ EXAMPLES
   The same for what IMAP says OK to:
       loadgen audit --imap 127.0.0.1:1143 --journal k --phase send --duration 60s
       loadgen audit --imap 127.0.0.1:1143 --journal k --phase verify
+  A server that takes everything, at fifty addresses; then one that is hard to deliver to:
+      loadgen sink --listen 127.0.1.1-127.0.1.50:2525 --journal s
+      loadgen sink --listen 127.0.0.2:2525 --extensions PIPELINING,STARTTLS --rule at=rcpt,code=451,first=1 --rule at=dot,do=drop,chance=0.01 --duration 1m
 
 EXIT STATUS
   0 done; 1 errors that --allow-errors does not cover, or an audit that found something; 2 wrong usage";
@@ -100,6 +104,10 @@ pub(crate) enum Command {
     /// doubled or changed
     #[command(after_long_help = EXAMPLES)]
     Audit(AuditOptions),
+    /// Receives mail like a server of the world: takes, defers, refuses, delays, drops, and
+    /// says what it got
+    #[command(after_long_help = EXAMPLES)]
+    Sink(SinkOptions),
 }
 
 /// A server's address, resolved when the command line is read.
@@ -390,7 +398,7 @@ mod tests {
             Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
             tried += 1;
         }
-        assert_eq!(tried, 16);
+        assert_eq!(tried, 18);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //!   cli       what was asked            smtp pop3 imap   one session each
 //!   run       threads, clock, pace      idle audit       memory; journal, send, verify
 //!   mails     what is sent              wire             replies, dots, one connection
-//!   measure   counts, /proc, HTTP, the table
+//!   measure   counts, /proc, HTTP, the table     sink   a server that receives
 //! ```
 
 mod audit;
@@ -22,6 +22,7 @@ mod peer;
 mod peer_imap;
 mod pop3;
 mod run;
+mod sink;
 mod smtp;
 mod system;
 mod values;
@@ -74,6 +75,7 @@ fn execute(cli: &Cli) -> Result<(String, bool), String> {
         Command::Imap(options) => imap::run(options, open_files),
         Command::Idle(options) => idle::run(options, open_files),
         Command::Audit(options) => audit::run(options, open_files),
+        Command::Sink(options) => sink::run(options, open_files),
     }
 }
 

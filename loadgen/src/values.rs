@@ -188,6 +188,14 @@ pub(crate) fn wall_seconds() -> u64 {
         .map_or(0, |since| since.as_secs())
 }
 
+/// Microseconds since 1970, for what two processes are to compare.
+#[expect(clippy::disallowed_types, reason = "a tool that runs on a real machine only")]
+pub(crate) fn wall_us() -> u64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+}
+
 /// `Wed, 25 Nov 2026 04:07:40 +0000` (RFC 5322 §3.3) from seconds since 1970.
 pub(crate) fn date_field(seconds: u64) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];

@@ -10,6 +10,7 @@ use crate::values::{write_hex, write_number, write_padded};
 
 const RUN_FIELD: &[u8] = b"X-Loadgen-Run: ";
 const SEQ_FIELD: &[u8] = b"X-Loadgen-Seq: ";
+const DIGEST_FIELD: &[u8] = b"X-Loadgen-Digest: ";
 /// Octets of a header that are looked at; fields of ours stand well within.
 const HEADER_OCTETS_MAX: usize = 1 << 20;
 
@@ -46,7 +47,8 @@ pub(crate) fn write_head(out: &mut Vec<u8>, run: u64, seq: u64, digest: u128) {
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(SEQ_FIELD);
     write_number(out, seq);
-    out.extend_from_slice(b"\r\nX-Loadgen-Digest: ");
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(DIGEST_FIELD);
     write_hex(out, digest);
     out.extend_from_slice(b"\r\n\r\n");
     write_first_line(out, run, seq);
@@ -58,7 +60,10 @@ pub(crate) struct Read {
     /// `None` when the message is none of ours.
     pub(crate) run: Option<u64>,
     pub(crate) seq: Option<u64>,
+    /// Of the body as it is.
     pub(crate) digest: u128,
+    /// Of the body as it was sent.
+    pub(crate) announced: Option<u128>,
 }
 
 /// Takes a message in pieces of any cut and finds out which one it is.
@@ -98,6 +103,9 @@ impl Reader {
             run: self.field(RUN_FIELD).and_then(|text| u64::from_str_radix(text, 16).ok()),
             seq: self.field(SEQ_FIELD).and_then(|text| text.parse().ok()),
             digest: self.body.digest128(),
+            announced: self
+                .field(DIGEST_FIELD)
+                .and_then(|text| u128::from_str_radix(text, 16).ok()),
         }
     }
 
@@ -128,7 +136,8 @@ mod tests {
             reader.take(b"something before");
             reader.begin();
             message.chunks(cut).for_each(|piece| reader.take(piece));
-            assert_eq!(reader.end(), Read { run: Some(run), seq: Some(seq), digest });
+            let announced = Some(digest);
+            assert_eq!(reader.end(), Read { run: Some(run), seq: Some(seq), digest, announced });
             Ok(())
         });
     }

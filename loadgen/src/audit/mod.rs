@@ -12,7 +12,7 @@
 
 mod imap;
 mod journal;
-mod message;
+pub(crate) mod message;
 mod send;
 mod verdict;
 mod verify;

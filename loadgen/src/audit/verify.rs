@@ -97,7 +97,7 @@ async fn maildrop(
         let octets = octets.map_err(|_| late()).and_then(|octets| octets)?;
         read += 1;
         context.count(|tally| tally.message(octets, 0));
-        let message::Read { run, seq, digest } = reader.end();
+        let message::Read { run, seq, digest, .. } = reader.end();
         seen.push(match (run, seq) {
             (Some(run), Some(seq)) if run == settings.run => Found::Copy { seq, user, digest },
             (Some(run), None) if run == settings.run => Found::Nameless { user, digest },

@@ -43,6 +43,11 @@ impl Reader {
         Reader { at_line_start: true }
     }
 
+    /// Goes on after [`Piece::Unstuffed`], with the dot taken off: it is one octet to be dropped.
+    pub(crate) fn pardon(&mut self) {
+        self.at_line_start = false;
+    }
+
     /// Decides about the front of `input`. The caller drops what was used and asks again.
     pub(crate) fn next<'a>(&mut self, input: &'a [u8]) -> Piece<'a> {
         if self.at_line_start {
@@ -122,6 +127,15 @@ mod tests {
         check("..\r\n...x\r\n.\r\n", &expect![[r".\r\n..x\r\n | 13"]]);
         check("a\r\n.b\r\n.\r\n", &expect!["unstuffed"]);
         check(".b\r\n.\r\n", &expect!["unstuffed"]);
+    }
+
+    #[test]
+    fn a_missing_dot_can_be_pardoned() {
+        let mut reader = Reader::new();
+        assert_eq!(reader.next(b".b\r\n.\r\n"), Piece::Unstuffed);
+        reader.pardon();
+        assert_eq!(reader.next(b"b\r\n.\r\n"), Piece::Text { text: b"b\r\n", used: 3 });
+        assert_eq!(reader.next(b".\r\n"), Piece::End { used: 3 });
     }
 
     #[test]

@@ -27,7 +27,7 @@ use crate::cli::{Protocol, TlsOptions};
 const CLEAR_OCTETS_MAX: usize = 16 << 10;
 
 /// How connections are encrypted.
-struct Encryption {
+pub(crate) struct Encryption {
     connector: TlsConnector,
     /// Asked for in this protocol; none: from the first octet on.
     starttls: Option<Protocol>,
@@ -60,7 +60,7 @@ pub(crate) fn handshakes() -> Option<Handshakes> {
 }
 
 impl Encryption {
-    fn new(options: &TlsOptions) -> std::result::Result<Encryption, String> {
+    pub(crate) fn new(options: &TlsOptions) -> std::result::Result<Encryption, String> {
         let name = ServerName::try_from(options.tls_name.clone())
             .map_err(|error| format!("--tls-name: {error}"))?;
         let provider = Arc::new(ring::default_provider());
@@ -83,7 +83,7 @@ impl Encryption {
     }
 
     /// Encrypts a connection. Returns it with the greeting that was heard in clear.
-    async fn encrypt(&self, mut stream: TcpStream) -> Result<(Stream, Vec<u8>)> {
+    pub(crate) async fn encrypt(&self, mut stream: TcpStream) -> Result<(Stream, Vec<u8>)> {
         let greeting = match self.starttls {
             None => Vec::new(),
             Some(protocol) => ask(&mut stream, protocol).await?,

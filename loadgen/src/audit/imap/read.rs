@@ -93,7 +93,7 @@ async fn mailbox(
         context.count(|tally| tally.message(to_u64(body.len()), 0));
         reader.begin();
         reader.take(body);
-        let message::Read { run, seq, digest } = reader.end();
+        let message::Read { run, seq, digest, .. } = reader.end();
         seen.push(match (run, seq) {
             (Some(run), Some(seq)) if run == settings.run => {
                 Found::Copy { seq, user, place, digest, flags }
