@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::imap::options::ImapOptions;
 use crate::measure::http::Url;
+use crate::relay::options::{RelayOptions, ZoneOptions};
 use crate::sink::options::SinkOptions;
 use crate::values::{Pattern, parse_octets, parse_rate, parse_time};
 
@@ -45,6 +46,9 @@ EXAMPLES
   A server that takes everything, at fifty addresses; then one that is hard to deliver to:
       loadgen sink --listen 127.0.1.1-127.0.1.50:2525 --journal s
       loadgen sink --listen 127.0.0.2:2525 --extensions PIPELINING,STARTTLS --rule at=rcpt,code=451,first=1 --rule at=dot,do=drop,chance=0.01 --duration 1m
+  A relay and 10,000 domains, some of them dead or slow; the zone for a name server first:
+      loadgen zone --domains 10000 --dead 5% --slow 5%
+      loadgen relay --to 127.0.0.1:2525 --count 100000 --domains 10000 --dead 5% --slow 5% --server-pid $PID
 
 EXIT STATUS
   0 done; 1 errors that --allow-errors does not cover, or an audit that found something; 2 wrong usage";
@@ -108,6 +112,13 @@ pub(crate) enum Command {
     /// says what it got
     #[command(after_long_help = EXAMPLES)]
     Sink(SinkOptions),
+    /// Measures a server that relays, from its 250 to the arrival at a sink of many domains,
+    /// and says what is missing, doubled or changed
+    #[command(after_long_help = EXAMPLES)]
+    Relay(Box<RelayOptions>),
+    /// Prints the zone in which the domains of `relay` are found
+    #[command(after_long_help = EXAMPLES)]
+    Zone(ZoneOptions),
 }
 
 /// A server's address, resolved when the command line is read.
@@ -398,7 +409,7 @@ mod tests {
             Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
             tried += 1;
         }
-        assert_eq!(tried, 18);
+        assert_eq!(tried, 20);
     }
 
     #[test]

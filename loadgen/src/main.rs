@@ -8,6 +8,7 @@
 //!   run       threads, clock, pace      idle audit       memory; journal, send, verify
 //!   mails     what is sent              wire             replies, dots, one connection
 //!   measure   counts, /proc, HTTP, the table     sink   a server that receives
+//!   relay     what a relay made of what it took
 //! ```
 
 mod audit;
@@ -21,6 +22,7 @@ mod peer;
 #[cfg(test)]
 mod peer_imap;
 mod pop3;
+mod relay;
 mod run;
 mod sink;
 mod smtp;
@@ -75,6 +77,8 @@ fn execute(cli: &Cli) -> Result<(String, bool), String> {
         Command::Imap(options) => imap::run(options, open_files),
         Command::Idle(options) => idle::run(options, open_files),
         Command::Audit(options) => audit::run(options, open_files),
+        Command::Relay(options) => relay::run(options, open_files),
+        Command::Zone(options) => relay::zone(options),
         Command::Sink(options) => sink::run(options, open_files),
     }
 }

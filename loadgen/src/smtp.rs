@@ -9,6 +9,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
 use crate::mails::Pool;
 use crate::measure::tally::Stage;
 use crate::run::{Context, Ticket};
@@ -50,11 +53,15 @@ pub(crate) struct Session {
     recipients: Vec<u64>,
 }
 
+/// Appends the address of the recipient with this number.
+pub(crate) type Name<'a> = &'a dyn Fn(u64, &mut Vec<u8>);
+
 /// What MAIL and RCPT say.
 pub(crate) struct Envelope<'a> {
     pub(crate) from: &'a [u8],
-    pub(crate) user: &'a Pattern,
-    /// Numbers for the pattern.
+    /// Appends the address of a recipient.
+    pub(crate) name: Name<'a>,
+    /// Numbers for it.
     pub(crate) recipients: &'a [u64],
     pub(crate) size: usize,
     pub(crate) is_eight_bit: bool,
@@ -234,6 +241,19 @@ impl Session {
         Ok((session, offered))
     }
 
+    /// Logs in by AUTH PLAIN (RFC 4616).
+    pub(crate) async fn login(
+        &mut self,
+        context: &Context,
+        name: &str,
+        password: &str,
+    ) -> Result<(), Trouble> {
+        let response = BASE64.encode(format!("\0{name}\0{password}"));
+        self.link.send(&format!("AUTH PLAIN {response}\r\n")).await?;
+        let reply = receive(&mut self.link, context, Stage::Login).await?;
+        if reply.is_positive() { Ok(()) } else { Err(Trouble::Denied) }
+    }
+
     async fn exchange(
         &mut self,
         context: &Context,
@@ -267,7 +287,7 @@ impl Session {
             choose(settings, rng, recipients);
             let envelope = Envelope {
                 from: &settings.from,
-                user: &settings.user,
+                name: &|number, out| settings.user.write(number, out),
                 recipients,
                 size: mail.len(),
                 is_eight_bit: mail.is_eight_bit,
@@ -304,7 +324,7 @@ impl Session {
         }
         let mut accepted = Accepted::default();
         for (index, recipient) in envelope.recipients.iter().enumerate() {
-            self.write_rcpt(envelope.user, *recipient);
+            self.write_rcpt(envelope.name, *recipient);
             if lockstep {
                 self.link.flush().await?;
                 accepted.add(index, receive(&mut self.link, context, Stage::Rcpt).await?);
@@ -354,10 +374,10 @@ impl Session {
         text.extend_from_slice(b"\r\n");
     }
 
-    pub(crate) fn write_rcpt(&mut self, user: &Pattern, number: u64) {
+    pub(crate) fn write_rcpt(&mut self, name: Name<'_>, number: u64) {
         let text = self.link.text();
         text.extend_from_slice(b"RCPT TO:<");
-        user.write(number, text);
+        name(number, text);
         text.extend_from_slice(b">\r\n");
     }
 
@@ -403,7 +423,7 @@ impl Session {
             self.write_mail(&settings.from, mail.len(), mail.is_eight_bit);
             choose(settings, rng, recipients);
             for recipient in &*recipients {
-                self.write_rcpt(&settings.user, *recipient);
+                self.write_rcpt(&|number, out| settings.user.write(number, out), *recipient);
             }
             let text = self.link.text();
             text.extend_from_slice(b"BDAT ");

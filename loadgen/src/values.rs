@@ -56,6 +56,18 @@ pub(crate) fn parse_rate(text: &str) -> Result<f64, String> {
     }
 }
 
+/// A share of a whole: `5%`, or 0.05.
+pub(crate) fn parse_share(text: &str) -> Result<f64, String> {
+    let (digits, whole) = text.strip_suffix('%').map_or((text, 1.0), |digits| (digits, 100.0));
+    let share =
+        digits.parse::<f64>().map_err(|_| format!("{text:?} is no share, as in 5%"))? / whole;
+    if (0.0..=1.0).contains(&share) {
+        Ok(share)
+    } else {
+        Err(format!("{text:?} is no share: they go from 0% to 100%"))
+    }
+}
+
 /// A name with at most one number in it, as printf writes it: `user%04d@example.test`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pattern {
@@ -248,6 +260,11 @@ mod tests {
         check(parse_time("3"), &expect!["Ok(3s)"]);
         check(parse_time("x").is_err(), &expect!["true"]);
         check(parse_rate("500/s"), &expect!["Ok(500.0)"]);
+        check(parse_share("5%"), &expect!["Ok(0.05)"]);
+        check(
+            parse_share("1.5"),
+            &expect![[r#"Err("\"1.5\" is no share: they go from 0% to 100%")"#]],
+        );
         check(parse_rate("0"), &expect![[r#"Err("a rate must be above zero")"#]]);
     }
 

@@ -34,8 +34,10 @@ pub(crate) fn digest(mail: &Mail, run: u64, seq: u64, scratch: &mut Vec<u8>) -> 
 }
 
 /// Appends everything up to the shared text.
-pub(crate) fn write_head(out: &mut Vec<u8>, run: u64, seq: u64, digest: u128) {
-    out.extend_from_slice(b"From: Audit <loadgen@example.org>\r\nTo: undisclosed-recipients:;\r\nSubject: Audit message ");
+pub(crate) fn write_head(out: &mut Vec<u8>, from: &[u8], run: u64, seq: u64, digest: u128) {
+    out.extend_from_slice(b"From: Audit <");
+    out.extend_from_slice(from);
+    out.extend_from_slice(b">\r\nTo: undisclosed-recipients:;\r\nSubject: Audit message ");
     write_number(out, seq);
     out.extend_from_slice(b"\r\nMessage-ID: <");
     write_hex(out, u128::from(run));
@@ -129,7 +131,7 @@ mod tests {
             let (run, seq) = (u.arbitrary()?, u.int_in_range(0..=1 << 32)?);
             let digest = digest(mail, run, seq, &mut Vec::new());
             let mut message = b"Return-Path: <>\r\nReceived: from x\r\n\tby y\r\n".to_vec();
-            write_head(&mut message, run, seq, digest);
+            write_head(&mut message, b"a@b.test", run, seq, digest);
             message.extend_from_slice(mail.body());
             let cut = u.int_in_range(1..=message.len())?;
             let mut reader = Reader::default();

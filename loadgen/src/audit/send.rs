@@ -18,6 +18,8 @@ use crate::smtp::{Envelope, Offered, Session, back_off, goodbye, receive};
 use crate::values::{Instant, Pattern, Rng, to_u64, write_number};
 use crate::wire::link::{Link, Trouble};
 
+/// Who sends.
+const FROM: &[u8] = b"loadgen@example.org";
 /// Messages that one deleting session looks at.
 const LOOKED_AT_MAX: u64 = 20;
 /// Pause between two deleting sessions, so that senders get their share.
@@ -121,15 +123,15 @@ async fn send(
     choose(rng, settings.users, recipients);
     let digest = message::digest(mail, settings.run, seq, scratch);
     scratch.clear();
-    message::write_head(scratch, settings.run, seq, digest);
+    message::write_head(scratch, FROM, settings.run, seq, digest);
     let size = scratch.len() + mail.body().len();
     journal.intent(seq, digest, recipients);
     if journal.is_broken() {
         return Err(Trouble::Broken);
     }
     let envelope = Envelope {
-        from: b"loadgen@example.org",
-        user: &settings.user,
+        from: FROM,
+        name: &|number, out| settings.user.write(number, out),
         recipients,
         size,
         is_eight_bit: false,

@@ -105,7 +105,7 @@ impl Observer for Outside {
 
 /// Milliseconds at the usual quantiles.
 #[derive(Debug, Serialize)]
-struct Quantiles {
+pub(crate) struct Quantiles {
     count: u64,
     p50_ms: f64,
     p90_ms: f64,
@@ -115,7 +115,7 @@ struct Quantiles {
 }
 
 impl Quantiles {
-    fn of(histogram: &Histogram<u64>) -> Option<Quantiles> {
+    pub(crate) fn of(histogram: &Histogram<u64>) -> Option<Quantiles> {
         let at = |quantile| float(histogram.value_at_quantile(quantile)) / 1e6;
         (!histogram.is_empty()).then(|| Quantiles {
             count: histogram.len(),
@@ -127,7 +127,7 @@ impl Quantiles {
         })
     }
 
-    fn show(&self) -> String {
+    pub(crate) fn show(&self) -> String {
         format!(
             "p50 {}  p90 {}  p99 {}  p99.9 {}  max {}",
             figure(self.p50_ms),

@@ -203,7 +203,8 @@ impl Tally {
     }
 }
 
-fn histogram(digits: u8) -> Histogram<u64> {
+/// For latencies, with so many digits.
+pub(crate) fn histogram(digits: u8) -> Histogram<u64> {
     Histogram::new_with_bounds(LATENCY_NS_MIN, LATENCY_NS_MAX, digits)
         .expect("the bounds are constants that fit")
 }

@@ -18,9 +18,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::Path;
 
-#[cfg(test)]
-use super::desk::{Action, Told};
-use super::desk::{Answer, Event, Taken};
+use super::desk::{Action, Answer, Event, Taken, Told};
 
 /// Appends the line of an event.
 pub(crate) fn write_event(event: &Event, out: &mut String) {
@@ -87,7 +85,6 @@ fn escape(text: &str, out: &mut String) {
     }
 }
 
-#[cfg(test)]
 fn unescape(text: &str) -> Option<Box<str>> {
     let mut parts = text.split('%');
     let mut out = parts.next()?.to_owned();
@@ -99,7 +96,6 @@ fn unescape(text: &str) -> Option<Box<str>> {
     Some(out.into())
 }
 
-#[cfg(test)]
 /// Reads one line, without its end.
 pub(crate) fn parse(line: &str) -> Option<Event> {
     let mut words = line.split(' ');
@@ -116,7 +112,6 @@ pub(crate) fn parse(line: &str) -> Option<Event> {
     }
 }
 
-#[cfg(test)]
 fn parse_taken<'a>(id: u64, words: &mut impl Iterator<Item = &'a str>) -> Option<Event> {
     let mut number = || words.next()?.parse().ok();
     let (at_us, connection, octets) = (number()?, number()?, number()?);
@@ -158,7 +153,6 @@ fn parse_taken<'a>(id: u64, words: &mut impl Iterator<Item = &'a str>) -> Option
     })))
 }
 
-#[cfg(test)]
 fn parse_told(text: &str) -> Option<Told> {
     let (action, recipient) = text.split_once('=')?;
     Some(Told { recipient: unescape(recipient)?, action: Action::parse(action)? })

@@ -69,7 +69,7 @@ impl Settings {
             acceptor,
             keep: options.keep.clone(),
             patience: options.patience,
-            threads: to_usize(options.threads),
+            threads: to_usize(options.sink_threads),
             count: None,
             linger: Duration::ZERO,
         })

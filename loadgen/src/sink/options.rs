@@ -78,8 +78,8 @@ pub(crate) struct BehaviourOptions {
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_time)]
     pub(crate) patience: Duration,
     /// Threads that the connections are spread over
-    #[arg(long = "sink-threads", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=64))]
-    pub(crate) threads: u64,
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=64))]
+    pub(crate) sink_threads: u64,
 }
 
 impl BehaviourOptions {

@@ -174,7 +174,7 @@ async fn append(
     let (mail, mut head) = (settings.pool.pick(seq), Vec::new());
     let digest = message::digest(mail, settings.run, seq, &mut head);
     head.clear();
-    message::write_head(&mut head, settings.run, seq, digest);
+    message::write_head(&mut head, b"loadgen@example.org", settings.run, seq, digest);
     let (user, place) = (memory.user, memory.place);
     memory.journal.line_now(format!("I {seq} {digest:032x} {user} {place}\n").as_bytes());
     if memory.journal.is_broken() {

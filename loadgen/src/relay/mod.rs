@@ -1,0 +1,324 @@
+//! Measures and audits a server that relays: from its 250 to the arrival at a sink.
+//!
+//! ```text
+//!   send ──SMTP──▸ server ──SMTP──▸ sink (of this process, or its journal)
+//!     └── sent ──▸ ledger ◂── seen ──┘
+//!                     └▸ verdict: arrived, bounced, queued; or missing, doubled, changed
+//! ```
+//!
+//! The server finds the hosts of the sink by DNS: `loadgen zone` writes the zone for the same
+//! domains. Reports come back to the sink, too.
+
+mod domains;
+mod ledger;
+pub(crate) mod options;
+mod send;
+#[cfg(test)]
+mod tests;
+mod verdict;
+
+use std::fs::File;
+use std::io::{BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use pombal::bytes::hash::Set;
+
+use crate::mails::Pool;
+use crate::measure::report::{Outside, Report, pause};
+use crate::run::{Observer, check_sessions, drive};
+use crate::sink::desk::Batch;
+use crate::sink::keeper::Keeper;
+use crate::sink::profile::{Profile, Section};
+use crate::sink::report::SinkReport;
+use crate::sink::rule::Time;
+use crate::sink::{Running, Settings as SinkSettings, journal};
+use crate::values::{Instant, Rng, wall_us};
+use domains::{Class, Death, DomainOptions, Domains};
+use ledger::{Ledger, Sent};
+use options::{RelayOptions, ZoneOptions};
+use verdict::Verdict;
+
+/// How often the rest is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Octets of a journal that are read at once.
+const JOURNAL_OCTETS: u64 = 4 << 20;
+
+/// Runs `loadgen zone`.
+pub(crate) fn zone(options: &ZoneOptions) -> Result<(String, bool), String> {
+    let mut out = String::new();
+    Domains::new(&options.domains, 0)?.write_zone(options.name_server, &mut out);
+    Ok((out, true))
+}
+
+/// Runs `loadgen relay`. `Ok(false)` when something is missing or came twice.
+pub(crate) fn run(options: &RelayOptions, open_files: u64) -> Result<(String, bool), String> {
+    check_sessions(options.sessions, open_files)?;
+    let domains = Domains::new(&options.domains, options.work.seed)?;
+    let from = options.from.clone().unwrap_or_else(|| format!("loadgen@{}", domains.back()));
+    let run = Rng::new(wall_us(), u64::from(std::process::id())).next() | 1;
+    let settings = Arc::new(send::Settings {
+        to: options.to.resolved(),
+        login: options.user.clone().zip(options.password.clone()),
+        from: from.into_bytes(),
+        run,
+        recipients: usize::from(options.recipients),
+        domains: domains.clone(),
+        pipelining: options.pipelining.is_on(),
+        timeout: options.work.timeout,
+        patience: options.server_patience,
+        pool: Pool::made_up(options.size, "loadgen@example.org", options.work.seed)?,
+        acknowledged: AtomicU64::new(0),
+    });
+    let source = match &options.sink_journal {
+        Some(path) => Source::Journal(Tail::open(path)?),
+        None => start_sink(options, &domains, open_files)?,
+    };
+    let ledger = RwLock::new(Ledger::new(run, u64::from(options.recipients), domains));
+    let mut outside = crate::outside(&options.server)?;
+    let plan = crate::plan(&options.work, options.sessions, options.output.quiet);
+    let mut keeper = Keeper::default();
+    let (tell, told) = channel();
+    let is_over = AtomicBool::new(false);
+    let mut observer = Draining {
+        outside: &mut outside,
+        ledger: &ledger,
+        acknowledged: &settings.acknowledged,
+        drain: options.drain,
+        quiet: options.output.quiet,
+        start_us: 0,
+    };
+    let (running, source) = source.split();
+    let sites = running.as_ref().map(Running::sites);
+    let outcome = std::thread::scope(|scope| {
+        let (keeper, ledger, is_over) = (&mut keeper, &ledger, &is_over);
+        let keeping = scope.spawn(move || keep(source, &told, ledger, keeper, is_over));
+        let outcome = drive(plan, &mut observer, |context| {
+            send::session(context, Arc::clone(&settings), tell.clone())
+        });
+        if let Some(running) = running {
+            running.stop();
+            running.join();
+        }
+        is_over.store(true, Ordering::Relaxed);
+        keeping.join().map_err(|_| "the thread that keeps the ledger died".to_owned())??;
+        Ok::<_, String>(outcome)
+    })?;
+    let start_us = observer.start_us;
+    let ledger = ledger.into_inner().map_err(|_| "the ledger is broken".to_owned())?;
+    let queued = options.queued_by.as_deref().map(|command| look(command, &ledger)).transpose()?;
+    let verdict = Verdict::new(&ledger, &keeper, queued.as_ref(), start_us);
+    let sent = Report::new("relay", &outcome, &outside);
+    let sink = sites.map(|sites| SinkReport::new(&keeper, &sites));
+    let good =
+        verdict.is_good() && sent.messages() > 0 && sink.as_ref().is_none_or(SinkReport::is_good);
+    let shown = if options.output.json {
+        let all = serde_json::json!({ "good": good, "sent": sent, "relay": verdict, "sink": sink });
+        crate::json_line(&all)
+    } else {
+        let sink = sink.as_ref().map_or_else(String::new, |sink| format!("\n{}", sink.table()));
+        format!("{}\n{}{sink}", sent.show(false), verdict.table())
+    };
+    Ok((shown, good))
+}
+
+/// Where what the sink sees comes from.
+enum Source {
+    Running(Box<Running>),
+    Batches(Receiver<Batch>),
+    Journal(Tail),
+}
+
+impl Source {
+    /// The sink, where it is ours, apart from what comes out of it.
+    fn split(self) -> (Option<Running>, Source) {
+        match self {
+            Source::Running(running) => {
+                let (running, batches) = running.split();
+                (Some(running), Source::Batches(batches))
+            }
+            other => (None, other),
+        }
+    }
+}
+
+/// The sink of this process, with a site for each class of domains.
+fn start_sink(
+    options: &RelayOptions,
+    domains: &Domains,
+    open_files: u64,
+) -> Result<Source, String> {
+    let mut written = options.behaviour.written()?;
+    written.sites.extend(sites(&options.domains, domains, options.sink_port));
+    let profile = Profile::new(&written)?;
+    let settings = SinkSettings::new(profile, &options.behaviour)?;
+    Ok(Source::Running(Box::new(Running::start(settings, open_files)?)))
+}
+
+fn sites(options: &DomainOptions, domains: &Domains, port: u16) -> Vec<Section> {
+    let mut sites = Vec::new();
+    for class in Class::ALL {
+        let Some((first, last)) = domains.range(class) else { continue };
+        let mut site = Section {
+            listen: vec![format!("{first}-{last}:{port}")],
+            name: Some(format!("{}.{}", class.label(), domains.zone())),
+            ..Section::default()
+        };
+        match (class, options.death) {
+            (Class::Live, _) => {}
+            (Class::Slow, _) => site.delay = Some(Time(options.slow_by)),
+            (Class::Refusing, _) => site.rules = Some(vec![refusal()]),
+            (Class::Dead, Death::Blackhole) => site.blackhole = true,
+            (Class::Dead, Death::Refuse) => continue,
+        }
+        sites.push(site);
+    }
+    sites
+}
+
+fn refusal() -> crate::sink::rule::Written {
+    toml::from_str("at = 'rcpt'\ncode = 550\ntext = '5.1.1 nobody of that name'")
+        .expect("the rule is as profiles have it")
+}
+
+/// Takes what senders and the sink tell, until the run is over and all is told.
+fn keep(
+    mut source: Source,
+    told: &Receiver<Sent>,
+    ledger: &RwLock<Ledger>,
+    keeper: &mut Keeper,
+    is_over: &AtomicBool,
+) -> Result<(), String> {
+    loop {
+        // What was sent is told before it can be seen.
+        let was_over = is_over.load(Ordering::Relaxed);
+        let seen = match &mut source {
+            Source::Batches(batches) => match batches.recv_timeout(LOOK_EVERY) {
+                Ok(batch) => Some(batch),
+                Err(RecvTimeoutError::Timeout) => Some(Batch::default()),
+                Err(RecvTimeoutError::Disconnected) => None,
+            },
+            Source::Journal(tail) => {
+                let batch = tail.read()?;
+                if batch.events.is_empty() {
+                    pause(LOOK_EVERY);
+                }
+                (!was_over || !batch.events.is_empty()).then_some(batch)
+            }
+            Source::Running(_) => None,
+        };
+        let mut ledger = ledger.write().map_err(|_| "the ledger is broken".to_owned())?;
+        for sent in told.try_iter() {
+            ledger.sent(sent);
+        }
+        let Some(seen) = seen else { return Ok(()) };
+        keeper.take(&seen, |event| ledger.seen(event));
+    }
+}
+
+/// The journal of a sink in another process, from where it ends now.
+struct Tail {
+    file: File,
+    /// The line that is not whole.
+    rest: Vec<u8>,
+}
+
+impl Tail {
+    fn open(path: &Path) -> Result<Tail, String> {
+        let named = |error: std::io::Error| format!("{}: {error}", path.display());
+        let mut file = std::fs::OpenOptions::new().read(true).open(path).map_err(named)?;
+        file.seek(SeekFrom::End(0)).map_err(named)?;
+        Ok(Tail { file, rest: Vec::new() })
+    }
+
+    /// The events that were written since.
+    fn read(&mut self) -> Result<Batch, String> {
+        let mut octets = std::mem::take(&mut self.rest);
+        let mut part = (&mut self.file).take(JOURNAL_OCTETS);
+        part.read_to_end(&mut octets).map_err(|error| format!("--sink-journal: {error}"))?;
+        let end = memchr::memrchr(b'\n', &octets).map_or(0, |lf| lf + 1);
+        self.rest = octets.split_off(end);
+        let mut batch = Batch::default();
+        for line in String::from_utf8_lossy(&octets).lines() {
+            // The sink was told to write anew, or this is no journal.
+            let event = journal::parse(line)
+                .ok_or_else(|| format!("--sink-journal: {line:?} is no line of a journal"))?;
+            batch.events.push(event);
+        }
+        Ok(batch)
+    }
+}
+
+/// Waits for the rest after the last 250, so that the server's work on it counts.
+struct Draining<'a> {
+    outside: &'a mut Outside,
+    ledger: &'a RwLock<Ledger>,
+    acknowledged: &'a AtomicU64,
+    drain: Duration,
+    quiet: bool,
+    /// When the clock started, in microseconds since 1970.
+    start_us: u64,
+}
+
+impl Draining<'_> {
+    /// Recipients that are waited for; those of messages that the ledger does not know yet
+    /// count as one each.
+    fn left(&self) -> u64 {
+        let told = self.acknowledged.load(Ordering::Relaxed);
+        self.ledger.read().map_or(0, |ledger| {
+            told.saturating_sub(ledger.acknowledged_messages()) + ledger.waited_for()
+        })
+    }
+}
+
+impl Observer for Draining<'_> {
+    fn before(&mut self) {
+        self.outside.before();
+        self.start_us = wall_us();
+    }
+
+    fn each_second(&mut self) {
+        self.outside.each_second();
+    }
+
+    fn after(&mut self) {
+        let (began, mut shown) = (Instant::now(), 0);
+        loop {
+            let left = self.left();
+            if left == 0 || began.elapsed() >= self.drain {
+                break;
+            }
+            pause(LOOK_EVERY);
+            let passed = began.elapsed().as_secs();
+            if passed > shown {
+                shown = passed;
+                self.outside.each_second();
+                if !self.quiet {
+                    let line = format!("{passed:>5} s after the last 250: {left} to come\n");
+                    // Nobody may be looking any more.
+                    std::io::stderr().write_all(line.as_bytes()).ok();
+                }
+            }
+        }
+        self.outside.after();
+    }
+}
+
+/// The recipients in what a command prints.
+fn look(command: &str, ledger: &Ledger) -> Result<Set<(u64, u64)>, String> {
+    let failed = |error: std::io::Error| format!("--queued-by {command}: {error}");
+    let mut child = Command::new("sh")
+        .args(["-c", command])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(failed)?;
+    let printed = child.stdout.take().ok_or("--queued-by: nothing is printed")?;
+    let found = ledger.find_queued(BufReader::new(printed)).map_err(failed)?;
+    let status = child.wait().map_err(failed)?;
+    if status.success() { Ok(found) } else { Err(format!("--queued-by {command}: {status}")) }
+}
