@@ -27,6 +27,9 @@ mod clients;
 #[path = "e2e/corpus.rs"]
 mod corpus;
 #[cfg(test)]
+#[path = "e2e/disabled.rs"]
+mod disabled;
+#[cfg(test)]
 #[path = "e2e/dns.rs"]
 mod dns;
 #[cfg(test)]

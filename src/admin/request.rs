@@ -63,6 +63,11 @@ pub enum DirectoryRequest {
     AppPasswordList {
         address: String,
     },
+    /// Switched on or off.
+    UserEnabled {
+        address: String,
+        enabled: bool,
+    },
     /// Names of capabilities; none to hide nothing any more.
     UserImapHidden {
         address: String,
@@ -112,6 +117,8 @@ pub struct UserRow {
     /// The number in the store.
     pub account: u32,
     pub has_password: bool,
+    /// Not switched off.
+    pub enabled: bool,
     /// Octets.
     pub quota: Option<u64>,
     /// Octets in use; `None` where it was not asked of the owner.

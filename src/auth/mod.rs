@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Promises:
-//!   - an unknown user, and one who is switched off, take as long to be refused as a wrong password
+//!   - an unknown user, and one who is switched off, are refused as a wrong password is, take as long,
+//!     and count as much
 //!   - one wrong password again and again costs one check a minute
 //!   - guesses from one address do not keep the owner of an account out who comes from another, and
 //!     a flood against one account does not keep other accounts out
@@ -130,7 +131,7 @@ pub enum Verdict {
     App(AccountId),
     /// Unknown user or wrong password; nobody is told which.
     Refused,
-    /// The right password of a user who is switched off.
+    /// The user is switched off, whatever he shows.
     Disabled,
     /// Too much is under way: the client is to come back.
     Busy,
@@ -196,15 +197,16 @@ impl Authenticator {
         // Made by us out of 128 random bits: neither remembered nor slowed down.
         let digest = app::digest(claim.password);
         let is_app = |user: &&Arc<User>| user.apps.iter().any(|app| equal(&app.digest, &digest));
-        if let Some(user) = found.as_ref().filter(is_app) {
-            return if user.enabled { Verdict::App(user.account) } else { Verdict::Disabled };
+        let is_on = |user: &&Arc<User>| user.enabled;
+        if let Some(user) = found.as_ref().filter(is_on).filter(is_app) {
+            return Verdict::App(user.account);
         }
         let Ok(right) = self.is_right(found.as_deref(), claim, now, sleep).await else {
             return Verdict::Busy;
         };
         match found {
-            Some(user) if right && user.enabled => Verdict::Account(user.account),
-            Some(_) if right => Verdict::Disabled,
+            Some(user) if !user.enabled => Verdict::Disabled,
+            Some(user) if right => Verdict::Account(user.account),
             _ => Verdict::Refused,
         }
     }
@@ -274,12 +276,13 @@ impl Authenticator {
             sleep(pause).await;
         }
         let now = now.after(pause);
-        if !proof.is_right {
+        let known = self.known(snapshot, names, proof.user);
+        if known == Verdict::Disabled || !proof.is_right {
             self.throttle.failed(guess, free, now);
-            return Verdict::Refused;
+            return if known == Verdict::Disabled { known } else { Verdict::Refused };
         }
         self.throttle.welcome(guess, now);
-        self.known(snapshot, names, proof.user)
+        known
     }
 
     /// The account of a user whom somebody else has vouched for.
@@ -321,7 +324,10 @@ impl Authenticator {
         let site = site(peer);
         let hash = found.map_or_else(|| self.pool.dummy(), |user| Arc::from(user.password_hash()));
         let subject = subject(found, name);
-        let (account, name) = found.map_or((AccountId(0), name), |user| (user.account, ""));
+        let (account, name) = found.map_or((AccountId(0), name), |user| {
+            // What was right is not remembered as that of one who is switched off, nor the other way round.
+            (user.account, if user.enabled { "" } else { "off" })
+        });
         let tag = tag(&self.key, account, name, &hash, password);
         // At once only from where it was right before: elsewhere a password that its owner has shown
         // lately could be guessed without a pause.
@@ -353,7 +359,9 @@ impl Authenticator {
                         }
                         right
                     })?;
-                    let right = answer.await.map_err(|Lost| Busy)? && found.is_some();
+                    let is_right = answer.await.map_err(|Lost| Busy)?;
+                    // As a wrong one in all that can be measured.
+                    let right = is_right && found.is_some_and(|user| user.enabled);
                     self.remember(tag, right, now);
                     if !right {
                         self.throttle.failed(guess, free, now);

@@ -102,19 +102,64 @@ fn tells_right_from_wrong_and_not_wrong_from_unknown() {
     assert_eq!(world.login("eve@a.example", "secret", 0), Verdict::Refused);
     assert_eq!(world.login("eve@a.example", "", 0), Verdict::Refused);
     assert_eq!(world.login("off@a.example", "secret", 0), Verdict::Disabled);
-    assert_eq!(world.login("off@a.example", "wrong", 0), Verdict::Refused);
+    assert_eq!(world.login("off@a.example", "wrong", 0), Verdict::Disabled);
 }
 
 #[test]
 fn checks_every_kind_of_failure_once_and_for_the_same_cost() {
-    let world = World::new(Pool::inline(Cost::LEAST));
-    for user in ["bob@a.example", "eve@a.example", "off@a.example"] {
-        let before = world.auth.pool.count();
-        for _ in 0..3 {
-            assert_eq!(world.login(user, "wrong", 0), Verdict::Refused);
+    for (user, password, want) in [
+        ("bob@a.example", "wrong", Verdict::Refused),
+        ("eve@a.example", "wrong", Verdict::Refused),
+        ("off@a.example", "wrong", Verdict::Disabled),
+        // Neither his own nor that of a program is remembered as right, or found without a check.
+        ("off@a.example", "secret", Verdict::Disabled),
+        ("off@a.example", "app", Verdict::Disabled),
+    ] {
+        let mut world = World::new(Pool::inline(Cost::LEAST));
+        let digest = app::digest("app");
+        world.change(|draft| draft.add_app("off@a.example", "phone", (&digest, &[]), Wall(0)));
+        for minutes in 0..3 {
+            for _ in 0..3 {
+                assert_eq!(world.login(user, password, minutes * 60), want);
+            }
         }
-        assert_eq!(world.auth.pool.count() - before, 1, "{user}");
+        assert_eq!(world.auth.pool.count(), 3, "{user} {password}");
     }
+}
+
+/// Whatever he shows: pauses grow, and tell nobody that there is such a user.
+#[test]
+fn who_is_off_is_slowed_down_as_who_guesses_is() {
+    let waits = |user: &str, shows: &str| {
+        let world = World::new(Pool::inline(Cost::LEAST));
+        for minutes in 0..30 {
+            // Each time forgotten by then.
+            world.login(user, shows, minutes * 61);
+            world.login(user, &format!("guess {minutes}"), minutes * 61);
+        }
+        for _ in 0..20 {
+            let proof = Proof { user, is_right: shows == "secret", peer: [192, 0, 2, 9].into() };
+            let sleep = async |pause: Duration| world.paused.borrow_mut().push(pause);
+            let (snapshot, now) = (world.ledger.snapshot(), Mono(Duration::from_mins(150)));
+            block_on(world.auth.prove(&snapshot, &world.names, proof, now, sleep));
+        }
+        world.paused.take()
+    };
+    let refused = waits("bob@a.example", "wrong");
+    assert!(refused.len() > 3, "{refused:?}");
+    assert_eq!(waits("off@a.example", "secret"), refused);
+    assert_eq!(waits("off@a.example", "wrong"), refused);
+}
+
+/// What was remembered before counts for nothing, and what was refused is not remembered after it.
+#[test]
+fn a_user_is_off_and_on_at_once() {
+    let mut world = World::new(Pool::inline(Cost::LEAST));
+    assert_eq!(world.login("bob", "secret", 0), BOB);
+    world.change(|draft| draft.set_enabled("bob@a.example", false));
+    assert_eq!(world.login("bob", "secret", 0), Verdict::Disabled);
+    world.change(|draft| draft.set_enabled("bob@a.example", true));
+    assert_eq!(world.login("bob", "secret", 0), BOB);
 }
 
 #[test]

@@ -68,6 +68,12 @@ pub(super) fn user(
             address: address.clone(),
             hidden: imap_hide.iter().filter(|name| !name.is_empty()).cloned().collect(),
         },
+        UserCommand::Disable { address } => {
+            DirectoryRequest::UserEnabled { address: address.clone(), enabled: false }
+        }
+        UserCommand::Enable { address } => {
+            DirectoryRequest::UserEnabled { address: address.clone(), enabled: true }
+        }
         UserCommand::List { domain } => DirectoryRequest::UserList { domain: domain.clone() },
         UserCommand::Show { address } => DirectoryRequest::UserShow { address: address.clone() },
     }))

@@ -158,6 +158,11 @@ pub(super) enum UserCommand {
         #[arg(long, value_name = "NAMES", value_delimiter = ',', required = true)]
         imap_hide: Vec<String>,
     },
+    /// Switch a user off: no login, mail for him is refused (550 5.2.1), and his sessions end. His mail
+    /// stays.
+    Disable { address: String },
+    /// Switch a user on again.
+    Enable { address: String },
     /// All users, or those of one domain.
     List { domain: Option<String> },
     /// One user: quota, use, messages.

@@ -67,7 +67,12 @@ fn row(user: &UserRow) -> Vec<String> {
     vec![
         user.address.clone(),
         user.account.to_string(),
-        if user.has_password { "yes" } else { "no" }.into(),
+        match user {
+            UserRow { enabled: false, .. } => "off",
+            UserRow { has_password: true, .. } => "yes",
+            _ => "no",
+        }
+        .into(),
         or_dash(user.quota.map(show_size)),
         or_dash(user.used.map(show_size)),
         or_dash(user.messages.map(|count| count.to_string())),

@@ -191,40 +191,75 @@ fn shows_users_as_a_table_and_as_json() {
         address: "ann@example.org".into(),
         account: 12,
         has_password: true,
+        enabled: true,
         quota: Some(5 << 30),
         used: Some(1_500),
         messages: None,
         imap_hidden: vec!["MOVE".into(), "IDLE".into()],
     };
-    let users = Response::Users(vec![row]);
+    let off = UserRow { address: "off@example.org".into(), enabled: false, ..row.clone() };
+    let users = Response::Users(vec![row, off]);
     check(
         "user list",
         users.clone(),
         &expect![[r#"
-        node: {"directory":{"user_list":{"domain":null}}}
-        address          account  login  quota  used  messages  imap hides
-        ann@example.org  12       yes    5G     1500  -         MOVE,IDLE
-        exit 0"#]],
+            node: {"directory":{"user_list":{"domain":null}}}
+            address          account  login  quota  used  messages  imap hides
+            ann@example.org  12       yes    5G     1500  -         MOVE,IDLE
+            off@example.org  12       off    5G     1500  -         MOVE,IDLE
+            exit 0"#]],
     );
     check(
         "user show ann@example.org --json",
         users,
         &expect![[r#"
-        node: {"directory":{"user_show":{"address":"ann@example.org"}}}
-        [
-          {
-            "address": "ann@example.org",
-            "account": 12,
-            "has_password": true,
-            "quota": 5368709120,
-            "used": 1500,
-            "messages": null,
-            "imap_hidden": [
-              "MOVE",
-              "IDLE"
+            node: {"directory":{"user_show":{"address":"ann@example.org"}}}
+            [
+              {
+                "address": "ann@example.org",
+                "account": 12,
+                "has_password": true,
+                "enabled": true,
+                "quota": 5368709120,
+                "used": 1500,
+                "messages": null,
+                "imap_hidden": [
+                  "MOVE",
+                  "IDLE"
+                ]
+              },
+              {
+                "address": "off@example.org",
+                "account": 12,
+                "has_password": true,
+                "enabled": false,
+                "quota": 5368709120,
+                "used": 1500,
+                "messages": null,
+                "imap_hidden": [
+                  "MOVE",
+                  "IDLE"
+                ]
+              }
             ]
-          }
-        ]
+            exit 0"#]],
+    );
+}
+
+#[test]
+fn switches_users_off_and_on() {
+    check(
+        "user disable ann@example.org",
+        Response::Done,
+        &expect![[r#"
+        node: {"directory":{"user_enabled":{"address":"ann@example.org","enabled":false}}}
+        exit 0"#]],
+    );
+    check(
+        "user enable ann@example.org",
+        Response::Done,
+        &expect![[r#"
+        node: {"directory":{"user_enabled":{"address":"ann@example.org","enabled":true}}}
         exit 0"#]],
     );
 }

@@ -191,7 +191,8 @@ impl Accounts {
         })
     }
 
-    fn ring(&mut self, account: AccountId) {
+    /// Has sessions of an account look how things stand.
+    pub fn ring(&mut self, account: AccountId) {
         if self.bells.is_empty() {
             return;
         }

@@ -98,6 +98,9 @@ async fn directory<E: Env>(
             change(&state.log, &state.ledger, owners, |draft| draft.del_app(&address, &name)).await,
         ),
         DirectoryRequest::AppPasswordList { address } => apps(state, &address),
+        DirectoryRequest::UserEnabled { address, enabled } => {
+            switch(state, owners, &address, enabled).await
+        }
         DirectoryRequest::UserImapHidden { address, hidden } => done(
             change(&state.log, &state.ledger, owners, |draft| {
                 draft.set_imap_hidden(&address, &hidden)
@@ -187,6 +190,26 @@ async fn del_user<E: Env>(state: &State<E>, owners: &impl Owners, address: &str)
         Ok(()) => Response::Done,
         Err(why) => Response::Refused(format!(
             "the user is gone, but not yet all of the mail, which will be at the next start: {why}"
+        )),
+    }
+}
+
+/// A user who is switched off cannot log in any more when this is answered, and whoever idles hears of it.
+async fn switch<E: Env>(
+    state: &State<E>,
+    owners: &impl Owners,
+    address: &str,
+    enabled: bool,
+) -> Response {
+    let write = |draft: &mut Draft<'_>| draft.set_enabled(address, enabled);
+    let account = match change(&state.log, &state.ledger, owners, write).await {
+        Ok(account) => account,
+        Err(why) => return why.into(),
+    };
+    match owners.look(account).await {
+        Ok(()) => Response::Done,
+        Err(why) => Response::Refused(format!(
+            "it is so now, but sessions that idle hear of it with their next command: {why}"
         )),
     }
 }
@@ -315,6 +338,7 @@ async fn user_rows(users: &[Arc<User>], owners: &impl Owners) -> Response {
             address: user.name.to_string(),
             account: user.account.0,
             has_password: !user.hash.is_empty(),
+            enabled: user.enabled,
             quota: (user.quota > 0).then_some(user.quota),
             used: usage.map(|usage| usage.octets),
             messages: usage.map(|usage| usage.messages),

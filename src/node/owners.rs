@@ -30,6 +30,9 @@ pub trait Owners {
     /// Asks the owner of a log; an error in words where it cannot be asked.
     fn ask(&self, owner: LogId, question: Question) -> impl Future<Output = Result<Told, String>>;
 
+    /// Has the sessions of an account look whether they may go on.
+    fn look(&self, account: AccountId) -> impl Future<Output = Result<(), String>>;
+
     /// Comes back when every shard looks up in the directory as it stands.
     fn publish(&self) -> impl Future<Output = ()>;
 }
@@ -56,6 +59,10 @@ impl<E: Env> Owners for OfShards<E> {
             self.shard.env.sleep(ASK_PAUSE).await;
         }
         Err(format!("shard {owner} is busy"))
+    }
+
+    async fn look(&self, account: AccountId) -> Result<(), String> {
+        self.ask(account.log(self.logs()), Question::Look(account)).await.map(|_| ())
     }
 
     async fn publish(&self) {
@@ -86,6 +93,11 @@ impl<E: Env> Owners for OfLogs<'_, E> {
         let answer = owner::answer(log.clone(), accounts, question).await;
         log.close().await.map_err(|error| told(error.to_string()))?;
         Ok(answer)
+    }
+
+    /// There are no sessions.
+    async fn look(&self, _: AccountId) -> Result<(), String> {
+        Ok(())
     }
 
     async fn publish(&self) {}

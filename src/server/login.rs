@@ -6,11 +6,13 @@
 //! ```text
 //! event=login_failed protocol=imap peer=192.0.2.7 user=bob method=PLAIN why=refused
 //! ```
-//! `why` is `refused` (unknown user or wrong password), `disabled`, `foreign` (may not act for whom
+//! `why` is `refused` (unknown user or wrong password), `disabled` (he is switched off, whatever he
+//! shows), `foreign` (may not act for whom
 //! he named), `malformed`, or `later`: too much is under way, or waits, to check it, or the password
 //! was changed meanwhile.
 
 use super::shard::Shard;
+use super::standing::{Ended, Standing};
 use crate::auth::{self, Proof, Verdict};
 use crate::env::Env;
 use crate::model::channel::Channel;
@@ -58,6 +60,7 @@ pub struct Login {
     pub user: Box<str>,
     /// For the log.
     pub method: &'static str,
+    pub standing: Standing,
 }
 
 /// What a client is to hear next.
@@ -159,10 +162,12 @@ impl<E: Env> Shard<E> {
             (Verdict::Account(account) | Verdict::App(account), other)
                 if other.is_none_or(|other| self.is_name_of(account, other)) =>
             {
-                return Ok(Login { account, user: user.into(), method });
+                return Ok(self.let_in((account, user), None, method));
             }
-            (Verdict::Account(_), Some(other)) => match self.act(door, user, other) {
-                Some(account) => return Ok(Login { account, user: other.into(), method }),
+            (Verdict::Account(master), Some(other)) => match self.act(door, user, other) {
+                Some(account) => {
+                    return Ok(self.let_in((account, other), Some((master, user)), method));
+                }
                 None => Outcome::Foreign,
             },
             // The key of a program, not of a master: who finds it in there has one mailbox.
@@ -173,6 +178,23 @@ impl<E: Env> Shard<E> {
         };
         tell_failed(door, user, method, outcome);
         Err(outcome)
+    }
+
+    /// One who has shown who he is, or whom a master acts for.
+    pub(super) fn let_in(
+        &self,
+        who: (AccountId, &str),
+        master: Option<(AccountId, &str)>,
+        method: &'static str,
+    ) -> Login {
+        let all: Vec<(AccountId, &str)> = std::iter::once(who).chain(master).collect();
+        let standing = Standing::new(&self.directory(), &self.settings().directory, &all);
+        Login { account: who.0, user: who.1.into(), method, standing }
+    }
+
+    /// Why a session of one who has logged in has to end now, if it has to.
+    pub fn ended(&self, standing: &Standing) -> Option<Ended> {
+        standing.ended(&self.snapshot.borrow())
     }
 
     /// Whether this is a name of the account's own user, in whichever spelling: case, U- or A-labels,

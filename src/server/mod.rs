@@ -22,6 +22,7 @@ pub mod rehash;
 pub mod secure;
 pub mod shard;
 pub mod smtp;
+pub mod standing;
 pub mod submission;
 mod token;
 

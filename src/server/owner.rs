@@ -26,6 +26,8 @@ pub enum Question {
     Accounts,
     /// Delete the account with all its mail. Answered by [`Told::Removed`], once that is durable.
     Remove(AccountId),
+    /// Have the sessions of an account look whether they may go on. Answered by [`Told::Heard`].
+    Look(AccountId),
     /// The figures of the log. Answered by [`Told::Figures`].
     Figures,
 }
@@ -38,6 +40,7 @@ pub enum Told {
     /// By number.
     Accounts(Vec<AccountId>),
     Removed,
+    Heard,
     /// It could not be done, for this reason; part of it may be.
     Failed(String),
     Figures(Vec<(&'static str, u64)>),
@@ -56,6 +59,10 @@ pub async fn answer<E: Env>(
         }
         Question::Accounts => Told::Accounts(accounts.borrow().living()),
         Question::Remove(account) => remove(&log, &accounts, account).await,
+        Question::Look(account) => {
+            accounts.borrow_mut().ring(account);
+            Told::Heard
+        }
         Question::Figures => Told::Figures(figures(&log, &accounts.borrow())),
     }
 }

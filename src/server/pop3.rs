@@ -18,7 +18,7 @@ use crate::mesh::Full;
 use crate::model::id::{AccountId, ShardId, Uid};
 use crate::probe::event::{Level, Value, event};
 use crate::proto::pop3::{
-    Maildrop, Sending, Session, Step, Verdict, octets_sent, removed, unavailable,
+    Maildrop, Sending, Session, Step, Verdict, ended, octets_sent, removed, unavailable,
 };
 use crate::proto::sasl::Outcome;
 use crate::store::{AppendError, ReadError};
@@ -179,7 +179,14 @@ impl<E: Env> Driver<E> {
             match self.receive(&mut conn).await {
                 Ok(0) => break "closed",
                 Ok(usize::MAX) => break "draining",
-                Ok(_) => {}
+                Ok(_) => {
+                    let standing = self.login.as_ref().map(|login| &login.standing);
+                    if let Some(why) = standing.and_then(|standing| self.shard.ended(standing)) {
+                        // RFC 1939 §6: no UPDATE for who did not get to QUIT.
+                        ended(why.words(), &mut self.out);
+                        break "ended";
+                    }
+                }
                 // RFC 1939 §3: no answer, no UPDATE.
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => break "timeout",
                 Err(_) => break "lost",

@@ -234,7 +234,10 @@ impl<E: Env> Driver<E> {
             }
             match self.receive(&mut conn, &mut buffer).await {
                 Ok(0) => return conn.close().await,
-                Ok(_) => self.due = self.shard.env.now().after(SMTP_ANSWER_TIME_MAX),
+                Ok(_) => {
+                    self.due = self.shard.env.now().after(SMTP_ANSWER_TIME_MAX);
+                    self.turn_out_ended();
+                }
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                     self.transaction = None;
                     self.session.timed_out(&mut self.ready);

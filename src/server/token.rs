@@ -42,7 +42,9 @@ impl<E: Env> Shard<E> {
         let admitted =
             self.authenticator.admit(&authority, bearer, directory, names, moment, sleep).await;
         let rejected = match admitted {
-            Ok(Admitted { account, user }) => return (Ok(Login { account, user, method }), None),
+            Ok(Admitted { account, user }) => {
+                return (Ok(self.let_in((account, &user), None, method)), None);
+            }
             Err(rejected) => rejected,
         };
         let (outcome, error) = match &rejected {

@@ -231,7 +231,17 @@ fn what_it_lets_in_and_what_not_is_told() {
     assert!(!is_offered(&server, &forged));
     server.await_log(&[refused, "Mallory", "invalid peer certificate"]);
     assert_eq!(server.figure("pombal_tls_client_certificates_refused_total"), 2);
-    // Whose account is gone is nobody, whatever he has shown before.
+    // Who is switched off is nobody, whatever he has shown before.
+    let mut open = Imap::connect(&server, &bob).unwrap();
+    assert!(open.is_offered());
+    server.pombal(&["user", "disable", "bob@local.example"], "");
+    assert!(!open.external(""));
+    server.await_log(&["event=login_failed", "user=bob@local.example", "why=disabled"]);
+    assert!(!is_offered(&server, &bob));
+    assert!(!Imap::connect(&server, &ann).unwrap().external("bob@local.example"));
+    server.pombal(&["user", "enable", "bob@local.example"], "");
+    assert!(Imap::connect(&server, &bob).unwrap().external(""));
+    // And so is whose account is gone.
     let mut open = Imap::connect(&server, &bob).unwrap();
     server.pombal(&["user", "del", "bob@local.example"], "");
     assert!(!open.external(""));

@@ -304,6 +304,22 @@ fn curl_logs_in_by_signed_tokens_over_tls() {
     }
 }
 
+/// The authority vouches for him, and he is off here all the same: as one whom nobody knows here.
+#[test]
+fn a_token_of_who_is_switched_off_is_one_of_nobody() {
+    let Some(idp) = Idp::start(false) else { return };
+    let server = Server::with_users(&format!("{OPEN}{FREE}{}", idp.signed()), &["ann"]);
+    let token = |user: &str| idp.token(user, "RS256", &json!({}));
+    let [ann, eve] = [token("ann@local.example"), token("eve@local.example")];
+    everywhere(&server, "ann@local.example", &ann, "in", "nothing");
+    server.pombal(&["user", "disable", "ann@local.example"], "");
+    everywhere(&server, "ann@local.example", &ann, "refused", "invalid_token");
+    server.await_log(&["event=login_failed", "user=ann@local.example", "why=disabled"]);
+    everywhere(&server, "eve@local.example", &eve, "refused", "invalid_token");
+    server.pombal(&["user", "enable", "ann@local.example"], "");
+    everywhere(&server, "ann@local.example", &ann, "in", "nothing");
+}
+
 #[test]
 fn is_offered_where_somebody_judges_and_nobody_listens() {
     let Some(idp) = Idp::start(true) else { return };

@@ -105,10 +105,8 @@ pub enum Step {
 pub enum Verdict<M> {
     /// The maildrop is open and locked. `M` holds the lock and frees it when dropped.
     Open(M),
-    /// Unknown user or wrong password: nobody is told which.
+    /// Unknown user, one who is switched off, or a wrong password: nobody is told which.
     Refused,
-    /// The password is right, but the account is switched off.
-    Disabled,
     /// The password is right, but the user may not act for the one he named.
     Foreign,
     /// Not what the mechanism says in this place.
@@ -131,13 +129,17 @@ impl<M> Verdict<M> {
     /// The verdict on a login that came to nothing.
     pub fn refused(outcome: Outcome) -> Verdict<M> {
         match outcome {
-            Outcome::Refused => Verdict::Refused,
-            Outcome::Disabled => Verdict::Disabled,
+            Outcome::Refused | Outcome::Disabled => Verdict::Refused,
             Outcome::Foreign => Verdict::Foreign,
             Outcome::Malformed => Verdict::Malformed,
             Outcome::Accepted | Outcome::Later => Verdict::Later,
         }
     }
+}
+
+/// Answers a command of one whose session the operator has ended (RFC 3206 §4); hang up after it.
+pub fn ended(why: &str, out: &mut Chain) {
+    out.put(format!("-ERR [SYS/PERM] {why}\r\n").as_bytes());
 }
 
 /// Answers RETR or TOP of a message that cannot be read now.

@@ -8,7 +8,8 @@ use crate::model::channel::{CLEAR, Channel};
 use crate::model::limits::SASL_LINE_OCTETS_MAX;
 use crate::model::limits::{POP3_LINE_OCTETS_MAX, REPLY_OCTETS_PENDING_MAX};
 use crate::proto::sasl::{
-    Claim, Credentials, Discovery, Exchange, Keys, Move, Policy, Ring, Token, TokenError, Turn,
+    Claim, Credentials, Discovery, Exchange, Keys, Move, Outcome, Policy, Ring, Token, TokenError,
+    Turn,
 };
 use crate::wire::pop3::put_number;
 use std::cell::Cell;
@@ -231,7 +232,7 @@ impl World {
                 Verdict::Open(Held { mails: self.mails.clone(), locked })
             }
             ("held@example.org", _) => Verdict::InUse,
-            ("off@example.org", _) => Verdict::Disabled,
+            ("off@example.org", _) => Verdict::refused(Outcome::Disabled),
             ("later@example.org", _) => Verdict::Later,
             ("broken@example.org", _) => Verdict::Broken,
             _ => Verdict::Refused,

@@ -172,7 +172,6 @@ impl<M: Maildrop> Session<M> {
                 return out.put(b"+OK maildrop locked and ready\r\n");
             }
             Verdict::Refused => b"-ERR [AUTH] wrong user name or password\r\n",
-            Verdict::Disabled => b"-ERR [AUTH] this account is disabled\r\n",
             Verdict::Foreign => b"-ERR [AUTH] you may not act for that user\r\n",
             Verdict::Malformed => b"-ERR [AUTH] malformed\r\n",
             Verdict::InUse => b"-ERR [IN-USE] another session has the maildrop\r\n",

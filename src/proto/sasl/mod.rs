@@ -79,7 +79,7 @@ pub enum Outcome {
     Accepted,
     /// Unknown user, or wrong in any other way: nobody is told which.
     Refused,
-    /// The client is known, and switched off.
+    /// The user is switched off. The client hears what it hears of a wrong password.
     Disabled,
     /// The client is known, and may not act for whom it wants to act for.
     Foreign,

@@ -71,7 +71,6 @@ pub(super) const AUTH_TWICE: Reply<'_> = Reply::new(503, 5, 1, "Authenticated al
 pub(super) const AUTH_IN_MAIL: Reply<'_> = Reply::new(503, 5, 1, "Not within a transaction");
 pub(super) const UNKNOWN_MECHANISM: Reply<'_> = Reply::new(504, 5, 4, "Mechanism not offered");
 pub(super) const AUTH_REFUSED: Reply<'_> = Reply::new(535, 7, 8, "Wrong user name or password");
-pub(super) const AUTH_DISABLED: Reply<'_> = Reply::new(535, 7, 8, "This account is disabled");
 pub(super) const AUTH_FOREIGN: Reply<'_> = Reply::new(535, 7, 8, "You may not act for that user");
 pub(super) const NEEDS_TLS: Reply<'_> = Reply::new(538, 7, 11, "Not in clear: say STARTTLS first");
 

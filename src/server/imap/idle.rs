@@ -18,7 +18,7 @@ impl<E: Env> Driver<E> {
 
     /// Something of the account changed while the client waits for it.
     pub(super) async fn news(&mut self, conn: &mut Stream<E>) -> io::Result<()> {
-        if self.is_removed() {
+        if self.ended().is_some() {
             // It hears that, and not of the messages that go one by one.
             return Ok(());
         }

@@ -229,7 +229,7 @@ impl<E: Env> Driver<E> {
 
     /// The user has shown the right password and lives here.
     async fn open(&mut self, login: Login, tag: &str) -> Outcome {
-        let Login { account, user, method } = login;
+        let Login { account, user, method, standing } = login;
         let shard = Rc::clone(&self.shard);
         if let Err(error) = shard.desk.prepare(account, &USUAL).await {
             return super::refused(error);
@@ -245,7 +245,7 @@ impl<E: Env> Driver<E> {
         ];
         event(Level::Info, "login", &fields);
         let bell = shard.accounts.borrow_mut().bell(account);
-        self.user = Some(User { account, name: user, bell, selected: None });
+        self.user = Some(User { account, name: user, standing, bell, selected: None });
         self.mode = Mode::Command;
         self.set_mask();
         let words = self.words();

@@ -45,6 +45,7 @@ use super::listener::Admitted;
 use super::login::{Attempt, Login};
 use super::pace::{Coming, Pace};
 use super::shard::Shard;
+use super::standing::{Ended, Standing};
 use crate::bytes::buffer::Buffer;
 use crate::bytes::chain::Chain;
 use crate::bytes::codec::to_u64;
@@ -125,6 +126,7 @@ impl Default for Settings {
 struct User {
     account: AccountId,
     name: Box<str>,
+    standing: Standing,
     /// Rings when anything of the account changes.
     bell: Rc<Bell>,
     selected: Option<Box<Selected>>,
@@ -377,8 +379,8 @@ impl<E: Env> Driver<E> {
     async fn work(&mut self, conn: &mut Stream<E>) -> io::Result<Goes> {
         loop {
             self.flush_if_much(conn).await?;
-            if self.is_removed() {
-                Status::untagged(Kind::Bye, "the account was removed").put(&mut self.out);
+            if let Some(ended) = self.ended() {
+                Status::untagged(Kind::Bye, ended.words()).put(&mut self.out);
                 return Ok(Goes::Close);
             }
             if self.seam {
@@ -661,10 +663,14 @@ impl<E: Env> Driver<E> {
         }
     }
 
-    /// Whether the account is no more; one that idles learns so at once, by its bell.
-    fn is_removed(&self) -> bool {
-        let user = self.user.as_ref();
-        user.is_some_and(|user| self.shard.accounts.borrow().is_closed(user.account))
+    /// Why the user may not be here any more; one who idles learns so at once, by the bell of the
+    /// account.
+    fn ended(&self) -> Option<Ended> {
+        let user = self.user.as_ref()?;
+        if self.shard.accounts.borrow().is_closed(user.account) {
+            return Some(Ended::Removed);
+        }
+        self.shard.ended(&user.standing)
     }
 
     fn selected(&self) -> Option<&Selected> {

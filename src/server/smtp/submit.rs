@@ -96,6 +96,18 @@ impl<E: Env> Driver<E> {
         self.put(out);
     }
 
+    /// Who was switched off or removed since he logged in sends nothing more, but for the message that is
+    /// on its way.
+    pub(super) fn turn_out_ended(&mut self) {
+        let Some(login) = self.login.as_ref().filter(|_| !self.session.is_in_message()) else {
+            return;
+        };
+        if let Some(ended) = self.shard.ended(&login.standing) {
+            self.transaction = None;
+            self.session.turn_out(ended.words(), &mut self.ready);
+        }
+    }
+
     /// Whether the client may use this sender; the null one is anybody's (RFC 6409 §3.2).
     pub(super) fn may_send_from(&self, sender: Option<&Address>) -> Result<(), Reply<'static>> {
         let (Some(account), Some(sender)) = (self.account(), sender) else {

@@ -28,8 +28,7 @@ impl Session {
                 self.is_authenticated = true;
                 return reply::AUTHENTICATED.put(out);
             }
-            Outcome::Refused => reply::AUTH_REFUSED,
-            Outcome::Disabled => reply::AUTH_DISABLED,
+            Outcome::Refused | Outcome::Disabled => reply::AUTH_REFUSED,
             Outcome::Foreign => reply::AUTH_FOREIGN,
             Outcome::Malformed => reply::AUTH_MALFORMED,
             Outcome::Later => reply::AUTH_LATER,
