@@ -158,7 +158,7 @@ fn prove(
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Exchange, Keys, Turn};
+    use super::super::{Exchange, Keys, Ring, Turn};
     use super::*;
     use crate::model::channel::CLEAR;
     use crate::proto::sasl::{Claim, Message, Move};
@@ -196,7 +196,7 @@ mod tests {
                     Err(Unsound) => return false,
                 },
                 Turn::Keys { hash, .. } => {
-                    exchange.keys(Keys::derive(hash, password, b"salt of sixteen.", 2))
+                    exchange.keys(Ring::new(Keys::derive(hash, password, b"salt of sixteen.", 2)))
                 }
                 Turn::Check(claim) => {
                     let is_right = match &claim {
