@@ -23,11 +23,8 @@ mod owner;
 pub mod peers;
 pub mod report;
 mod sender;
-<<<<<<< HEAD
-pub mod srs;
-=======
 pub mod session;
->>>>>>> 5258b51 (mta/session: one connection with another server)
+pub mod srs;
 
 pub use intake::{Accepting, Intake};
 pub use message::{Envelope, Outcome, Rcpt, Rooms};
