@@ -96,8 +96,14 @@ mod nasty_tls;
 #[path = "e2e/oauth.rs"]
 mod oauth;
 #[cfg(test)]
+#[path = "e2e/outgoing.rs"]
+mod outgoing;
+#[cfg(test)]
 #[path = "e2e/packed.rs"]
 mod packed;
+#[cfg(test)]
+#[path = "e2e/postfix.rs"]
+mod postfix;
 #[cfg(test)]
 #[path = "e2e/privileges.rs"]
 mod privileges;

@@ -11,6 +11,7 @@ use crate::model::time::Mono;
 use crate::proto::smtp::client::Rcpt;
 use crate::proto::smtp::replay::{Message, Replay};
 use crate::proto::smtp::{Service, Settings};
+use crate::tls::{self, Asking, Context, For, Identity, Names};
 use crate::wire::smtp::param::RcptParams;
 use std::cell::RefCell;
 use std::time::Duration;
@@ -21,17 +22,25 @@ fn address() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 25))
 }
 
-fn terms(lmtp: bool) -> Terms {
+/// A certificate and its key, in PEM form.
+fn certificate() -> (String, String) {
     let key = rcgen::KeyPair::generate().unwrap();
-    let root = rcgen::CertificateParams::new(vec!["mx.example".into()]).unwrap();
-    let root = root.self_signed(&key).unwrap();
+    let root = rcgen::CertificateParams::new(vec!["mx.local.example".into()]).unwrap();
+    (root.self_signed(&key).unwrap().pem(), key.serialize_pem())
+}
+
+fn terms(lmtp: bool) -> Terms {
+    terms_trusting(lmtp, &certificate().0)
+}
+
+fn terms_trusting(lmtp: bool, root: &str) -> Terms {
     Terms {
         hello: "me.example".into(),
         lmtp,
         login: None,
         timeouts: Timeouts::default(),
         is_encrypted_first: false,
-        caller: Caller::trusting(root.pem().as_bytes()).unwrap(),
+        caller: Caller::trusting(root.as_bytes()).unwrap(),
         aside: Rc::new(|step| Box::pin(async { Some(step()) })),
     }
 }
@@ -49,31 +58,79 @@ async fn write(conn: &mut SimConn, octets: &[u8]) -> io::Result<()> {
     conn.write(&mut out, Mono::NEVER).await
 }
 
+/// What a server does where a client wants TLS.
+#[derive(Clone)]
+enum Tls {
+    Good(Rc<Context>),
+    /// It says what is no TLS.
+    Rubbish,
+    /// It says nothing.
+    Silence,
+}
+
+async fn encrypt(env: &SimEnv, mut stream: Stream<SimEnv>, tls: &Tls) -> Option<Stream<SimEnv>> {
+    let context = match tls {
+        Tls::Good(context) => context,
+        Tls::Rubbish => {
+            let mut out = Chain::new();
+            out.put(b"250 what is that?\r\n");
+            stream.write(&mut out, Mono::NEVER).await.unwrap();
+            stream.close().await;
+            return None;
+        }
+        Tls::Silence => {
+            env.sleep(Duration::from_hours(1)).await;
+            return None;
+        }
+    };
+    let aside: &Aside = &|step| Box::pin(async { Some(step()) });
+    let terms = tls::Terms { context, aside, protocol: "smtp", asking: Asking::No };
+    stream.secure(env, terms, Mono::NEVER).await.ok()
+}
+
+/// One connection with our own server's machine.
+async fn converse(env: &SimEnv, conn: SimConn, settings: Settings, tls: &Tls) -> Vec<Message> {
+    let (mut replay, mut buffer) = (Replay::new(settings), Buffer::new());
+    let (mut stream, mut is_greeted) = (Stream::plain(conn), false);
+    loop {
+        let said = replay.take_said();
+        let mut out = Chain::new();
+        out.put(&said);
+        if stream.write(&mut out, Mono::NEVER).await.is_err() || replay.is_closed() {
+            break;
+        }
+        if std::mem::replace(&mut is_greeted, true) && said.starts_with(b"220 ") {
+            let Some(encrypted) = encrypt(env, stream, tls).await else { return Vec::new() };
+            stream = encrypted;
+        }
+        match stream.read(&mut buffer, Mono::NEVER).await {
+            Ok(count) if count > 0 => {
+                replay.send(buffer.filled());
+                buffer.consume(count);
+            }
+            _ => break,
+        }
+    }
+    stream.close().await;
+    replay.stored().to_vec()
+}
+
 /// Our own server's machine behind a listener; what it stored.
 fn serve(env: &SimEnv, settings: Settings) -> Rc<RefCell<Vec<Message>>> {
+    serve_tls(env, settings, Tls::Silence)
+}
+
+fn serve_tls(env: &SimEnv, settings: Settings, tls: Tls) -> Rc<RefCell<Vec<Message>>> {
     let stored = Rc::new(RefCell::new(Vec::new()));
     let (listener, server, taken) =
         (env.listen(address()).unwrap(), env.clone(), Rc::clone(&stored));
     env.spawn(async move {
-        while let Ok(mut conn) = listener.accept().await {
-            let (settings, taken) = (settings.clone(), Rc::clone(&taken));
+        while let Ok(conn) = listener.accept().await {
+            let (settings, taken, tls) = (settings.clone(), Rc::clone(&taken), tls.clone());
+            let env = server.clone();
             server.spawn(async move {
-                let (mut replay, mut buffer) = (Replay::new(settings), Buffer::new());
-                loop {
-                    let said = replay.take_said();
-                    if write(&mut conn, &said).await.is_err() || replay.is_closed() {
-                        break;
-                    }
-                    match conn.read(&mut buffer, Mono::NEVER).await {
-                        Ok(count) if count > 0 => {
-                            replay.send(buffer.filled());
-                            buffer.consume(count);
-                        }
-                        _ => break,
-                    }
-                }
-                taken.borrow_mut().extend_from_slice(replay.stored());
-                conn.close().await;
+                let stored = converse(&env, conn, settings, &tls).await;
+                taken.borrow_mut().extend(stored);
             });
         }
     });
@@ -169,10 +226,9 @@ fn brings_mail_to_our_own_server_over_any_network() {
                 told
             })
             .unwrap();
-        let full = if lmtp { "deferred 452" } else { "deferred 452" };
         // One answer is for all by SMTP: while one may succeed later, it is that one's.
         let first = if lmtp { "delivered 250" } else { "deferred 452" };
-        assert_eq!(told[0], [first, first, "failed 550", full], "seed {seed}");
+        assert_eq!(told[0], [first, first, "failed 550", "deferred 452"], "seed {seed}");
         assert_eq!(
             told[1..],
             [["delivered 250"], ["failed 550"], ["delivered 250"]],
@@ -307,7 +363,7 @@ fn reads_a_server_that_does_not_read_until_it_is_read() {
             if conn.read(&mut buffer, Mono::NEVER).await.unwrap_or(0) == 0 {
                 return;
             }
-            let count = buffer.filled().iter().filter(|&&octet| octet == b'\n').count();
+            let count = memchr::memchr_iter(b'\n', buffer.filled()).count();
             buffer.consume(buffer.len());
             for _ in 0..count {
                 lines += 1;
@@ -425,4 +481,72 @@ fn sees_that_a_server_has_gone_before_it_sends_anything() {
         session.quit().await;
     })
     .unwrap();
+}
+
+fn encrypting() -> Settings {
+    Settings { starttls: true, ..settings(Service::Mx) }
+}
+
+#[test]
+fn encrypts_and_wants_the_proof_that_is_demanded() {
+    let (chain, key) = certificate();
+    let mut names = Names::default();
+    names.add(For::Anybody, Identity::from_pem(chain.as_bytes(), key.as_bytes()).unwrap());
+    let context = Rc::new(Context::new(names, None).unwrap());
+    let verified = Demand::verify(["mx.local.example"]);
+    let wrong = Demand::verify(["mx.other.example"]);
+    for (demand, is_good) in
+        [(&Demand::MAY, true), (&Demand::ENCRYPT, true), (&verified, true), (&wrong, false)]
+    {
+        let sim = Sim::new(1, Faults::rough());
+        let env = sim.env(0);
+        // What came in clear is not known any more: the second EHLO is that of a stranger.
+        let stored = serve_tls(&env, encrypting(), Tls::Good(Rc::clone(&context)));
+        let target = Target { host: Some("mx.local.example"), demand, ..TARGET };
+        let letter = Letter::new(&["a"], message(100_000));
+        sim.run_until(async {
+            match Session::open(&env, target, &terms_trusting(false, &chain)).await {
+                Ok(mut session) => {
+                    assert!(
+                        is_good && session.facts().is_some() && session.unencrypted().is_none()
+                    );
+                    assert_eq!(codes(&letter.send(&mut session).await), ["delivered 250"]);
+                    session.quit().await;
+                }
+                Err(failed) => {
+                    assert!(!is_good && matches!(failed.tls, Some(CallFailure::Distrust(_))));
+                    assert_eq!(
+                        (failed.trouble.at, failed.trouble.kind),
+                        (Wait::Handshake, Kind::Tls)
+                    );
+                }
+            }
+            env.sleep(Duration::from_secs(1)).await;
+        })
+        .unwrap();
+        assert_eq!(stored.borrow().len(), usize::from(is_good));
+    }
+}
+
+#[test]
+fn goes_on_in_clear_where_tls_fails_that_nobody_insists_on() {
+    for tls in [Tls::Rubbish, Tls::Silence] {
+        let sim = Sim::new(1, Faults::none());
+        let env = sim.env(0);
+        let stored = serve_tls(&env, encrypting(), tls);
+        let letter = Letter::new(&["a"], message(100));
+        sim.run_until(async {
+            let may = Target { demand: &Demand::MAY, ..TARGET };
+            let mut session = Session::open(&env, may, &terms(false)).await.unwrap();
+            assert!(session.facts().is_none() && session.unencrypted().is_some());
+            assert_eq!(codes(&letter.send(&mut session).await), ["delivered 250"]);
+            session.quit().await;
+            let must = Target { demand: &Demand::ENCRYPT, ..TARGET };
+            let failed = Session::open(&env, must, &terms(false)).await.err().unwrap();
+            assert!(failed.tls.is_some() && failed.trouble.kind == Kind::Tls);
+            env.sleep(Duration::from_secs(1)).await;
+        })
+        .unwrap();
+        assert_eq!(stored.borrow().len(), 1);
+    }
 }
