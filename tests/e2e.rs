@@ -126,6 +126,9 @@ mod relay;
 #[path = "e2e/reload.rs"]
 mod reload;
 #[cfg(test)]
+#[path = "e2e/route.rs"]
+mod route;
+#[cfg(test)]
 #[path = "e2e/scram.rs"]
 mod scram;
 #[cfg(test)]

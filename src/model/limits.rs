@@ -512,6 +512,12 @@ pub const SPOOL_PAUSE_MIN: Duration = Duration::from_millis(50);
 /// Longest wait before a message is sent to its owner again.
 pub const SPOOL_PAUSE_MAX: Duration = Duration::from_secs(30);
 
+/// Hosts of one domain that are looked at, the best ones.
+pub const MX_HOSTS_MAX: usize = 16;
+/// Addresses of one host that a plan holds.
+pub const MX_ADDRESSES_MAX: usize = 8;
+/// Addresses that a plan holds.
+pub const MX_HOPS_MAX: usize = 32;
 /// Octets of one answer of a server, all its lines together; less than a receive block. Servers write
 /// some hundreds, and those that point at pages about spam some thousands.
 pub const ANSWER_OCTETS_MAX: usize = 32 << 10;

@@ -22,6 +22,7 @@ mod options;
 mod owner;
 pub mod peers;
 pub mod report;
+pub mod route;
 mod sender;
 pub mod session;
 pub mod srs;
