@@ -1,3 +1,5 @@
+//! Ways to domains, by zones of a few lines that answer each question.
+
 use super::*;
 use crate::concierge::dns::{Data, Failed, Found, Want};
 use crate::dns::Asked;
