@@ -117,6 +117,9 @@ mod proxies;
 #[path = "e2e/proxy.rs"]
 mod proxy;
 #[cfg(test)]
+#[path = "e2e/queue.rs"]
+mod queue;
+#[cfg(test)]
 #[path = "e2e/rehash.rs"]
 mod rehash;
 #[cfg(test)]

@@ -474,20 +474,12 @@ fn checks_the_configuration() {
                  [[route]]\ndomain = \"*\"\nrelay = \"mx.example:25\"\n";
     std::fs::write(dir.path().join("pombal.toml"), early).unwrap();
     expect![[r"
-        DIR/pombal.toml: `smtp.relay_networks`: not built yet
-        DIR/pombal.toml: `queue.lifetime`: not built yet
-        DIR/pombal.toml: `route`: not built yet
         DIR/pombal.toml: ok
         exit 0"]]
     .assert_eq(&typed(dir.path(), "check", Response::Done));
     expect![[r#"
         {
           "mistakes": [],
-          "not_built": [
-            "smtp.relay_networks",
-            "queue.lifetime",
-            "route"
-          ],
           "settings": null,
           "source": "DIR/pombal.toml"
         }
@@ -496,11 +488,11 @@ fn checks_the_configuration() {
     std::fs::write(dir.path().join("pombal.toml"), "[smpt]\nhostnam = 1\n").unwrap();
     expect![[r"
         pombal: the configuration is wrong
-        DIR/pombal.toml:1:2: unknown key `smpt`, did you mean `smtp`?; allowed: acme, auth, data_dir, directory, dns, hostname, imap, limits, listen, log, pop3, protect, proxy, queue, route, sandbox, shards, smtp, srs, store, submission, tls, user
+        DIR/pombal.toml:1:2: unknown key `smpt`, did you mean `smtp`?; allowed: acme, auth, data_dir, directory, dns, hostname, imap, limits, listen, log, pop3, protect, proxy, queue, route, sandbox, shards, site, smtp, srs, store, submission, tls, user
         exit 2"]].assert_eq(&typed(dir.path(), "check", Response::Done));
     expect![[r"
         pombal: the configuration is wrong
-        DIR/pombal.toml:1:2: unknown key `smpt`, did you mean `smtp`?; allowed: acme, auth, data_dir, directory, dns, hostname, imap, limits, listen, log, pop3, protect, proxy, queue, route, sandbox, shards, smtp, srs, store, submission, tls, user
+        DIR/pombal.toml:1:2: unknown key `smpt`, did you mean `smtp`?; allowed: acme, auth, data_dir, directory, dns, hostname, imap, limits, listen, log, pop3, protect, proxy, queue, route, sandbox, shards, site, smtp, srs, store, submission, tls, user
         exit 2"]].assert_eq(&typed(dir.path(), "serve", Response::Done));
 }
 

@@ -12,6 +12,7 @@ pub mod dns;
 mod names;
 pub mod oauth;
 mod protect;
+mod queue;
 mod reader;
 mod sections;
 mod srs;
@@ -32,12 +33,14 @@ use crate::model::limits::CONFIG_OCTETS_MAX;
 use crate::policy::Checks;
 use crate::policy::dns_list::List;
 use crate::proto::sasl::Mechanisms;
+use crate::proto::smtp::client::Timeouts;
+use crate::queue::sites::Rate;
 use crate::server::imap;
 use crate::server::listener::Protocol;
 use crate::server::submission;
 use crate::tls::NameField;
 use crate::wire::imap::capability::Capabilities;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU16, NonZeroU32};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -77,6 +80,8 @@ pub struct Config {
     pub queue: Queue,
     /// Where an authority hands out the certificate.
     pub acme: Option<Acme>,
+    /// First match wins.
+    pub sites: Vec<Site>,
     /// First match wins.
     pub routes: Vec<Route>,
 }
@@ -440,11 +445,57 @@ pub enum LogFormat {
     Json,
 }
 
+/// How mail leaves for other servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Queue {
     /// Waits between attempts; the last one again and again.
     pub retry: Vec<Duration>,
     pub lifetime: Duration,
+    /// Of reports.
+    pub report_lifetime: Duration,
+    /// After how long a sender is told that it takes long; zero: never.
+    pub delay_warning: Duration,
+    /// Entries of all shards together.
+    pub max_entries: usize,
+    /// Connections of all shards together.
+    pub connections: usize,
+    /// Octets of messages that are being sent at once, by all shards together.
+    pub memory: u64,
+    /// Where the servers that MX records name are asked.
+    pub port: u16,
+    pub hosts_per_attempt: usize,
+    /// How long a connection waits for the next message.
+    pub idle: Duration,
+    pub messages_per_connection: u32,
+    pub connection_lifetime: Duration,
+    pub site_connections: u32,
+    pub site_first_connections: u32,
+    pub site_rates: Vec<Rate>,
+    /// Waits between attempts to reach a site.
+    pub site_retry: Vec<Duration>,
+    /// Addresses to send from; none: as the system has it.
+    pub sources: Vec<IpAddr>,
+    pub timeouts: Timeouts,
+}
+
+/// What holds for some sites instead of what [`Queue`] says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// Of the domain, or of a server.
+    pub pattern: DomainPattern,
+    /// 0: as for all.
+    pub connections: u32,
+    /// 0: as for all.
+    pub first_connections: u32,
+    pub rates: Vec<Rate>,
+    pub sources: Vec<IpAddr>,
+}
+
+/// How to log in at a server that takes mail for elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    pub user: String,
+    pub password_file: PathBuf,
 }
 
 /// Mail for `domain` goes to `relay`, whatever its MX records say.
@@ -452,6 +503,9 @@ pub struct Queue {
 pub struct Route {
     pub domain: DomainPattern,
     pub relay: RelayHost,
+    /// By LMTP.
+    pub lmtp: bool,
+    pub login: Option<Login>,
 }
 
 /// A configuration that is right.
@@ -462,21 +516,6 @@ pub struct Loaded {
     pub settings: Vec<Setting>,
     /// The file, or [`EMBEDDED_NAME`].
     pub source: String,
-}
-
-/// Keys whose names are promised, and which change nothing that is sent before mail goes out.
-const NOT_BUILT: [&str; 3] = ["smtp.relay_networks", "queue.retry", "queue.lifetime"];
-
-impl Loaded {
-    /// What the file sets and this server does not do yet.
-    pub fn not_built(&self) -> impl Iterator<Item = &str> {
-        let is_set = |setting: &&Setting| {
-            let says_something = setting.from_file && setting.value.as_deref() != Some("[]");
-            says_something && NOT_BUILT.contains(&setting.key.as_str())
-        };
-        let keys = self.settings.iter().filter(is_set).map(|setting| setting.key.as_str());
-        keys.chain((!self.config.routes.is_empty()).then_some("route"))
-    }
 }
 
 /// Reads the file `named`, or the first of [`SEARCH`] that exists, or [`EMBEDDED`].

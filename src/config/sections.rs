@@ -1,16 +1,16 @@
 //! The keys: name, default, bounds, section by section, and the checks across sections.
 
-use super::names::{DomainPattern, HostName, Mailbox, RelayHost};
+use super::names::{HostName, Mailbox};
 use super::oauth::oauth;
-use super::protect;
 use super::reader::{Mistake, Reader, Section};
 use super::srs::srs;
 use super::tls;
-use super::units::{show_size, show_time, time};
+use super::units::show_size;
 use super::{
-    Acme, Auth, Config, Directory, Imap, Limits, Listen, Loaded, Log, LogFormat, Pop3, Queue,
-    Route, Sandbox, Shards, Smtp, Store, Submission,
+    Acme, Auth, Config, Directory, Imap, Limits, Listen, Loaded, Log, LogFormat, Pop3, Sandbox,
+    Shards, Smtp, Store, Submission,
 };
+use super::{protect, queue};
 use crate::acme::Challenge;
 use crate::model::address::Address;
 use crate::model::limits;
@@ -90,11 +90,13 @@ fn root(mut top: Section<'_, '_, '_>) -> Config {
         limits: process_limits(top.section("limits")),
         log: log(top.section("log")),
         dns: super::dns::dns(top.section("dns")),
-        queue: queue(top.section("queue")),
+        queue: queue::queue(top.section("queue")),
         acme: acme(top.section("acme")),
+        sites: Vec::new(),
         routes: Vec::new(),
     };
-    config.routes = top.sections("route", route);
+    config.sites = top.sections("site", queue::site);
+    config.routes = top.sections("route", queue::route);
     across(&mut top, &config);
     top.end();
     config
@@ -631,26 +633,6 @@ fn log(mut section: Section<'_, '_, '_>) -> Log {
     Log { format, level }
 }
 
-fn queue(mut section: Section<'_, '_, '_>) -> Queue {
-    let default = vec![MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR, 4 * HOUR];
-    let allowed = "a list of times from 1s to 7d";
-    let read = |text: &str| {
-        time(text)
-            .filter(|pause| (SECOND..=7 * DAY).contains(pause))
-            .ok_or_else(|| format!("{text:?} is no such time"))
-    };
-    let retry = section
-        .list("retry", Some(default.clone()), allowed, read, |pause| show_time(*pause))
-        .unwrap_or_default();
-    if let (true, Some(span)) = (retry.is_empty(), section.span("retry")) {
-        section.reader.mistake(&span, "`queue.retry` is empty", allowed);
-    }
-    let retry = if retry.is_empty() { default } else { retry };
-    let lifetime = section.time("lifetime", 5 * DAY, MINUTE..=100 * DAY);
-    section.end();
-    Queue { retry, lifetime }
-}
-
 const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
 
 /// Off where no domains are named.
@@ -708,18 +690,4 @@ fn acme(mut section: Section<'_, '_, '_>) -> Option<Acme> {
     let external = account.zip(key);
     let acme = Acme { directory, contact, domains, challenge, listen, ca_file, external };
     (!acme.domains.is_empty()).then_some(acme)
-}
-
-fn route(mut section: Section<'_, '_, '_>) -> Option<Route> {
-    let pattern = "a domain, \"*.domain\" or \"*\"";
-    let domain = section.word("domain", None, pattern, DomainPattern::parse, |_| String::new());
-    let host = "\"host:port\" or \"[ip]:port\"";
-    let relay = section.word("relay", None, host, RelayHost::parse, |_| String::new());
-    for (name, missing, allowed) in
-        [("domain", domain.is_none(), pattern), ("relay", relay.is_none(), host)]
-    {
-        section.demand(name, missing, allowed);
-    }
-    section.end();
-    domain.zip(relay).map(|(domain, relay)| Route { domain, relay })
 }

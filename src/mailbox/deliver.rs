@@ -7,9 +7,12 @@ use super::accounts::Accounts;
 use super::quota::{Quota, Refused};
 use super::record::{Deliver, put_create, put_deliver};
 use super::row::{Entry, Flags, Marks};
+use super::summary::summarize;
 use crate::env::Env;
 use crate::model::id::{AccountId, BlobId, Uid};
 use crate::store::{AppendError, BlobDraft, Group, Log};
+use crate::wire::dot::has_dot_line;
+use crate::wire::message::fields::header_len;
 use std::cell::RefCell;
 use std::future::Future;
 use std::rc::Rc;
@@ -27,6 +30,26 @@ pub struct Message {
 }
 
 impl Message {
+    /// A message of `octets` that came at `at`, seconds since 1970. `utf8`: with SMTPUTF8; `is_text`: not
+    /// with BODY=BINARYMIME.
+    pub fn new(octets: Vec<u8>, utf8: bool, is_text: bool, at: u32) -> Message {
+        let mut marks = Marks::default();
+        if has_dot_line(&octets) {
+            marks = marks.with(Marks::DOT_LINES);
+        }
+        if utf8 && !octets[..header_len(&octets)].is_ascii() {
+            marks = marks.with(Marks::UTF8_HEADER);
+        }
+        if !is_text {
+            marks = marks.with(Marks::BINARY);
+        }
+        if !octets.ends_with(b"\r\n") {
+            marks = marks.with(Marks::OPEN_END);
+        }
+        let summary = summarize(&octets);
+        Message { parts: vec![octets], summary, marks, internal_date: at }
+    }
+
     /// Octets; saturates at 4 GiB, which no segment can hold.
     pub fn size(&self) -> u32 {
         let octets: usize = self.parts.iter().map(Vec::len).sum();

@@ -502,6 +502,33 @@ pub const EXPUNGE_MESSAGES_MAX: usize = 1 << 20;
 pub const ACCOUNT_DELETE_STEP_MESSAGES: usize = 4_096;
 /// Messages for other shards that one shard holds and has promised; over it 452 4.3.1.
 pub const SPOOL_PENDING_MAX: usize = 65_536;
+/// Entries of outgoing mail that one shard holds, unless the operator says so; over it 452 4.3.1.
+pub const QUEUE_ENTRIES_MAX: usize = 10_000_000;
+/// Recipients of one entry of outgoing mail; a message to more of one domain is several entries.
+pub const QUEUE_ENTRY_RECIPIENTS_MAX: usize = 1_000;
+/// Seconds within which an attempt to deliver a message ends by itself, whatever the server does: the
+/// longest waits of RFC 5321 §4.5.3.2 one behind the other, and a large message.
+pub const QUEUE_ATTEMPT_MAX: u32 = 6 * 3_600;
+/// First wait before what became of a message is written again that the log did not take; doubles up to
+/// [`QUEUE_RECORD_PAUSE_MAX`].
+pub const QUEUE_RECORD_PAUSE_MIN: Duration = Duration::from_millis(100);
+/// Longest wait before it is written again.
+pub const QUEUE_RECORD_PAUSE_MAX: Duration = Duration::from_mins(1);
+/// How long a domain's mail waits at most for a place at a site that has as many connections as it may
+/// have; a worker of this shard that ends there calls it earlier.
+pub const QUEUE_FULL_PAUSE: Duration = Duration::from_secs(1);
+/// Messages that a domain sends over a connection before other domains of the site have their turn.
+pub const QUEUE_TURN_MESSAGES: u32 = 20;
+/// How long a connection waits for the domain whose turn it is.
+pub const QUEUE_PARK_MAX: Duration = Duration::from_secs(2);
+/// How long a site is left alone that said it has enough of us, or broke off.
+pub const QUEUE_CROWDED_PAUSE: Duration = Duration::from_secs(5);
+/// Transactions that one attempt makes for recipients who were too many for the one before.
+pub const QUEUE_TRANSACTIONS_MAX: usize = 64;
+/// Reports that are made at once beside those of the connections.
+pub const QUEUE_CONCLUSIONS_MAX: usize = 64;
+/// Entries of the queue that are handled before others have their turn.
+pub const QUEUE_EVENTS_SLICE: usize = 256;
 /// Messages on their way to one other shard at once.
 pub const SPOOL_SENDS_MAX: usize = 16;
 /// Octets of messages on their way to other shards at once; one larger message goes alone.

@@ -2,20 +2,23 @@
 //!
 //! Illegal: to answer [`Outcome::Stored`] before the log did.
 
+use super::away::Away;
 use super::message::{Envelope, Outcome, Rcpt, Rooms};
 use super::peers::{Answer, Peers, Request, Unreachable};
 use super::sender::{Coming, Figures, Sender};
 use crate::bytes::hash::Sorted;
 use crate::env::Env;
-use crate::mailbox::deliver::{Planned, plan};
+use crate::mailbox::deliver::{Facts, Planned, plan};
 use crate::mailbox::promise::promise;
 use crate::mailbox::{Accounts, Judge, Message, Quota, Recipient, Refused, deliver};
 use crate::model::id::{AccountId, LogId};
-use crate::model::limits::SPOOL_PENDING_MAX;
+use crate::model::limits::{QUEUE_ENTRIES_MAX, SPOOL_PENDING_MAX};
+use crate::queue::outgoing::Outgoing;
 use crate::queue::record::put_add;
+use crate::queue::retry::Retry;
 use crate::queue::{Pending, Spool, SpoolId};
 use crate::store::{AppendError, BlobDraft, Group, Log};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, ready};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -27,7 +30,26 @@ struct Shared<E: Env, P: Peers> {
     log: Log<E>,
     accounts: Rc<RefCell<Accounts>>,
     spool: Rc<RefCell<Spool>>,
+    outgoing: Rc<RefCell<Outgoing>>,
+    /// How long outgoing mail may stay.
+    retry: RefCell<Rc<Retry>>,
+    /// Entries of outgoing mail; over it there is no room for more.
+    entries_max: Cell<usize>,
     sender: Sender<E, P>,
+}
+
+/// What goes into this log with a message, beside what it is to its recipients here.
+#[derive(Default)]
+struct Beside {
+    away: Vec<Away>,
+    /// Records that are there if the message is, and only then.
+    also: Group,
+}
+
+impl Beside {
+    fn is_nothing(&self) -> bool {
+        self.away.is_empty() && self.also.records.is_empty()
+    }
 }
 
 /// The mail side of one shard; clones are the same.
@@ -42,15 +64,28 @@ impl<E: Env, P: Peers> Clone for Intake<E, P> {
 }
 
 impl<E: Env, P: Peers> Intake<E, P> {
-    /// `accounts` and `spool` are machines of `log`.
+    /// `accounts`, `spool` and `outgoing` are machines of `log`.
     pub fn new(
         log: Log<E>,
         accounts: Rc<RefCell<Accounts>>,
         spool: Rc<RefCell<Spool>>,
+        outgoing: Rc<RefCell<Outgoing>>,
         peers: Rc<P>,
     ) -> Intake<E, P> {
         let sender = Sender::new(log.clone(), Rc::clone(&spool), peers);
-        Intake { shared: Rc::new(Shared { log, accounts, spool, sender }) }
+        let (retry, entries_max) = (RefCell::default(), Cell::new(QUEUE_ENTRIES_MAX));
+        let shared = Shared { log, accounts, spool, outgoing, retry, entries_max, sender };
+        Intake { shared: Rc::new(shared) }
+    }
+
+    /// How long outgoing mail may stay from now on, and how many entries there may be.
+    pub fn set_terms(&self, retry: Rc<Retry>, entries_max: usize) {
+        *self.shared.retry.borrow_mut() = retry;
+        self.shared.entries_max.set(entries_max);
+    }
+
+    pub fn outgoing(&self) -> &Rc<RefCell<Outgoing>> {
+        &self.shared.outgoing
     }
 
     pub fn log(&self) -> &Log<E> {
@@ -84,20 +119,44 @@ impl<E: Env, P: Peers> Intake<E, P> {
     /// unless it is for several logs and one of the others has to be asked for room: but for those,
     /// messages of one session come into a mailbox in the order of the calls.
     /// Dropping the future does not take the message back.
+    ///
+    /// The outcomes come in the order of the recipients; one for all that are elsewhere follows.
     pub fn accept(&self, envelope: &Envelope, message: Message) -> Accepting {
-        let recipients = &envelope.recipients;
-        let Some(first) = recipients.first().map(|to| to.log) else {
-            return Box::pin(ready(Vec::new()));
+        self.accept_with(envelope, message, Group::new())
+    }
+
+    /// As [`Intake::accept`]; `also` are records that are in this log as soon as the message is, and
+    /// only then. With them no owner is asked for room: [`Judge::Judged`] is what they go with.
+    pub(super) fn accept_with(
+        &self,
+        envelope: &Envelope,
+        message: Message,
+        also: Group,
+    ) -> Accepting {
+        let Envelope { recipients, away, judge } = envelope;
+        if !away.is_empty() && self.outgoing().borrow().len() >= self.shared.entries_max.get() {
+            return Box::pin(ready(vec![Outcome::CROWDED; recipients.len() + 1]));
+        }
+        let beside = Beside { away: away.clone(), also };
+        let own = self.log().id();
+        let first = match recipients.first() {
+            Some(first) => first.log,
+            None if beside.is_nothing() => return Box::pin(ready(Vec::new())),
+            None => own,
         };
-        if recipients.iter().any(|to| to.log != first) {
-            return self.spread(envelope, message);
+        let is_elsewhere = !beside.is_nothing() && first != own;
+        if is_elsewhere || recipients.iter().any(|to| to.log != first) {
+            return self.spread(envelope, beside, message);
         }
         let here = recipients.iter().map(Rcpt::recipient).collect::<Vec<_>>();
-        if first == self.log().id() {
-            return self.deliver_here(&here, envelope.judge, message);
+        if !beside.is_nothing() {
+            return self.deliver_beside(&here, *judge, beside, message);
+        }
+        if first == own {
+            return self.deliver_here(&here, *judge, message);
         }
         let count = recipients.len();
-        let request = Request::Deliver { recipients: here, judge: envelope.judge, message };
+        let request = Request::Deliver { recipients: here, judge: *judge, message };
         let asked = self.sender().peers().ask(first, request);
         Box::pin(async move {
             match asked.await {
@@ -108,6 +167,49 @@ impl<E: Env, P: Peers> Intake<E, P> {
                 Err(Unreachable::Lost) => vec![Outcome::Uncertain; count],
             }
         })
+    }
+
+    /// A message whose recipients are all here or elsewhere, in one group.
+    fn deliver_beside(
+        &self,
+        here: &[Recipient],
+        judge: Judge,
+        beside: Beside,
+        message: Message,
+    ) -> Accepting {
+        let Beside { away, also: mut group } = beside;
+        let facts = self.facts(&message);
+        let planned = plan(self.accounts(), &mut group, &facts, here, judge);
+        let mut outcomes: Vec<Outcome> =
+            planned.verdicts.iter().map(|&verdict| Outcome::from(verdict)).collect();
+        // One answer for all: who is elsewhere gets it if those here do.
+        let is_refused = judge == Judge::Together && !here.is_empty() && !planned.any();
+        if !away.is_empty() {
+            let outcome = if is_refused { Outcome::overall(&outcomes) } else { Outcome::Stored };
+            outcomes.push(outcome);
+        }
+        if is_refused || !outcomes.iter().any(|outcome| outcome.is_stored()) {
+            return Box::pin(ready(outcomes));
+        }
+        self.plan_away(&away, &mut group, &facts);
+        let Message { parts, summary, .. } = message;
+        group.blobs.push(BlobDraft { id: facts.blob, summary, parts });
+        let appended = self.log().append(group);
+        Box::pin(async move {
+            let result = appended.await;
+            drop(planned);
+            match result {
+                Ok(_) => outcomes,
+                Err(error) => vec![Outcome::from(&error); outcomes.len()],
+            }
+        })
+    }
+
+    fn plan_away(&self, away: &[Away], group: &mut Group, facts: &Facts) {
+        let retry = Rc::clone(&self.shared.retry.borrow());
+        for away in away {
+            away.plan(&mut self.outgoing().borrow_mut(), group, facts, &retry);
+        }
     }
 
     pub(super) fn deliver_here(
@@ -179,14 +281,15 @@ impl<E: Env, P: Peers> Intake<E, P> {
     /// A message for several logs. Their owners are asked for room, now that its size is known;
     /// then it is promised to all who get it. Where nobody has to be asked it is on its way into
     /// this log before this returns.
-    fn spread(&self, envelope: &Envelope, message: Message) -> Accepting {
+    fn spread(&self, envelope: &Envelope, beside: Beside, message: Message) -> Accepting {
         let (recipients, judge) = (envelope.recipients.clone(), envelope.judge);
         let own = self.log().id();
         let far = recipients.iter().filter(|to| to.log != own).map(|to| to.account).collect();
         let expect = || self.sender().expect(far, message.size());
-        if !self.must_ask(&recipients) {
+        // Mail that was judged is promised whatever room there is.
+        if judge == Judge::Judged || !self.must_ask(&recipients) {
             let rooms = vec![Ok(()); recipients.len()];
-            return self.promise(recipients, rooms, judge, expect(), message);
+            return self.promise(recipients, rooms, judge, expect(), beside, message);
         }
         let asked = self.room(&recipients, message.size());
         let coming = expect();
@@ -195,7 +298,7 @@ impl<E: Env, P: Peers> Intake<E, P> {
         // A task of its own: the message has to go whether or not anybody waits for the answer.
         self.log().env().spawn(async move {
             let rooms = asked.await;
-            promise.keep(this.promise(recipients, rooms, judge, coming, message).await);
+            promise.keep(this.promise(recipients, rooms, judge, coming, beside, message).await);
         });
         Box::pin(promised)
     }
@@ -207,6 +310,7 @@ impl<E: Env, P: Peers> Intake<E, P> {
         mut rooms: Vec<Result<(), Refused>>,
         judge: Judge,
         mut coming: Coming<E, P>,
+        beside: Beside,
         message: Message,
     ) -> Accepting {
         let size = message.size();
@@ -221,12 +325,21 @@ impl<E: Env, P: Peers> Intake<E, P> {
         let mut going: Vec<AccountId> = getting.iter().map(|to| to.account).collect();
         going.sort_unstable();
         coming.retain(|account| going.binary_search(&account).is_ok());
+        let is_away = !beside.away.is_empty();
+        if getting.is_empty() && (judge == Judge::Together || !is_away) {
+            let away = is_away.then(|| Outcome::overall(&outcomes));
+            return Box::pin(ready(outcomes.into_iter().chain(away).collect()));
+        }
         let stored = if getting.iter().all(|to| to.log == own) {
             // Nobody is left elsewhere; perhaps nobody at all.
             let here = getting.iter().map(Rcpt::recipient).collect::<Vec<_>>();
-            self.deliver_here(&here, Judge::Judged, message)
+            if beside.is_nothing() {
+                self.deliver_here(&here, Judge::Judged, message)
+            } else {
+                self.deliver_beside(&here, Judge::Judged, beside, message)
+            }
         } else {
-            self.promise_all(&getting, coming, message)
+            self.promise_all(&getting, coming, beside, message)
         };
         if getting.len() == outcomes.len() {
             return stored;
@@ -236,7 +349,11 @@ impl<E: Env, P: Peers> Intake<E, P> {
             let mut merge = |one: Outcome| {
                 if one.is_stored() { stored.next().unwrap_or(Outcome::BROKEN) } else { one }
             };
-            outcomes.into_iter().map(&mut merge).collect()
+            let mut merged: Vec<Outcome> = outcomes.into_iter().map(&mut merge).collect();
+            if is_away {
+                merged.push(stored.next().unwrap_or(Outcome::BROKEN));
+            }
+            merged
         })
     }
 
@@ -245,13 +362,14 @@ impl<E: Env, P: Peers> Intake<E, P> {
         &self,
         recipients: &[Rcpt],
         coming: Coming<E, P>,
+        beside: Beside,
         message: Message,
     ) -> Accepting {
-        let count = recipients.len();
+        let count = recipients.len() + usize::from(!beside.away.is_empty());
         if self.spool().borrow().pending().len() >= SPOOL_PENDING_MAX {
             return Box::pin(ready(vec![Outcome::CROWDED; count]));
         }
-        let (spool, group, planned, outcomes) = self.plan_spread(recipients, message);
+        let (spool, group, planned, outcomes) = self.plan_spread(recipients, beside, message);
         let appended = self.log().append(group);
         let this = self.clone();
         let (promise, promised) = promise();
@@ -279,9 +397,10 @@ impl<E: Env, P: Peers> Intake<E, P> {
     fn plan_spread(
         &self,
         recipients: &[Rcpt],
+        beside: Beside,
         message: Message,
     ) -> (SpoolId, Group, Planned, Vec<Outcome>) {
-        let mut group = Group::new();
+        let Beside { away, also: mut group } = beside;
         let facts = self.facts(&message);
         let own = self.log().id();
         let here = recipients.iter().filter(|to| to.log == own).map(Rcpt::recipient);
@@ -306,6 +425,10 @@ impl<E: Env, P: Peers> Intake<E, P> {
             if !pending.recipients.contains(&(to.log, to.account)) {
                 pending.recipients.push((to.log, to.account));
             }
+        }
+        if !away.is_empty() {
+            self.plan_away(&away, &mut group, &facts);
+            outcomes.push(Outcome::Stored);
         }
         let spool = self.spool().borrow_mut().assign();
         put_add(&mut group, spool, &pending);

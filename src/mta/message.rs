@@ -1,6 +1,8 @@
 //! An accepted envelope, and what became of each of its recipients.
 
+use super::away::Away;
 use crate::mailbox::{Judge, Quota, Recipient, Refused};
+use crate::model::address::Address;
 use crate::model::id::{AccountId, LogId};
 use crate::model::reply::{Class, Enhanced};
 use crate::store::AppendError;
@@ -21,10 +23,23 @@ impl Rcpt {
     }
 }
 
+/// Where mail for one address goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Places {
+    /// Its accounts: one, or those of an alias.
+    pub accounts: Vec<Rcpt>,
+    /// The address itself, or those that an alias names, on other servers.
+    pub elsewhere: Vec<Address>,
+    /// An alias brought it elsewhere: it is forwarded, not sent there by its sender.
+    pub is_forwarded: bool,
+}
+
 /// For whom a message is. The sender stands in the trace fields of the message itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
     pub recipients: Vec<Rcpt>,
+    /// Recipients elsewhere; none, or one for each sender that they are told of.
+    pub away: Vec<Away>,
     /// [`Judge::Each`] where every recipient gets its own reply, else [`Judge::Together`].
     pub judge: Judge,
 }

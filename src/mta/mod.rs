@@ -16,19 +16,22 @@
 //!
 //! Illegal: to know by which protocol a message came.
 
+mod away;
 mod intake;
 pub mod message;
 mod options;
 mod owner;
 pub mod peers;
+pub mod relay;
 pub mod report;
 pub mod route;
 mod sender;
 pub mod session;
 pub mod srs;
 
+pub use away::Away;
 pub use intake::{Accepting, Intake};
-pub use message::{Envelope, Outcome, Rcpt, Rooms};
+pub use message::{Envelope, Outcome, Places, Rcpt, Rooms};
 pub use options::{MailOptions, RcptOptions};
 pub use owner::Answering;
 pub use peers::{Answer, Peers, Request, Unreachable};

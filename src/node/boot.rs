@@ -31,10 +31,12 @@ use crate::env::{Env, Listener as _};
 use crate::mesh::{Inbox, Mesh};
 use crate::model::id::{LogId, ShardId};
 use crate::model::limits::{ADMIN_WAITING_MAX, TLS_SIGNING_MAX};
+use crate::mta::relay;
 use crate::probe::event::{Level, Value, event, set_level};
 use crate::probe::{Registry, Set};
 use crate::server::listener::{self, Protocol, Service};
 use crate::server::shard::{Call, Figures, Shard};
+use crate::tls::Caller;
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 use std::io;
 use std::net::SocketAddr;
@@ -84,7 +86,7 @@ struct Given {
     ports: Vec<Port>,
     inbox: Inbox<Call<RingConn>>,
     admin: Option<(Inbox<Asked>, Option<Wishes>)>,
-    figures: Figures,
+    figures: (Figures, relay::Figures),
 }
 
 /// What the shards share while they start and stop.
@@ -169,9 +171,6 @@ pub(super) fn serve(loaded: &Loaded, named: Option<&Path>) -> Result<(), Failure
     let log = Log::start(config.log.format, config.log.level)?;
     standing.tell();
     reached.tell();
-    for key in loaded.not_built() {
-        event(Level::Warn, "setting_not_built", &[("key", key.into())]);
-    }
     let (news, heard) = unbounded();
     let wishes = certificates.map(acme::Prepared::start).transpose()?;
     let running = start(config.clone(), ports, wishes, news)?;
@@ -395,7 +394,10 @@ pub(super) fn start(
     let mut admin = Some((admin, wishes));
     for ((shard, inbox), ports) in inboxes.into_iter().enumerate().zip(ports) {
         let mut set = Set::new();
-        let figures = Figures::register(&mut set, &[("shard", &shard.to_string())]);
+        let name = shard.to_string();
+        let figures = Figures::register(&mut set, &[("shard", &name)]);
+        let relaying = relay::Figures::register(&mut set, &[("shard", &name)]);
+        let figures = (figures, relaying);
         sets.push(set);
         let admin = admin.take();
         let sent = give.get(shard).is_some_and(|give| {
@@ -452,7 +454,13 @@ fn plan(
     let tls = Some((Arc::clone(&certificates.context), signing));
     let dns = resolver(&config, concierge)?;
     let oauth = oauth::authority(&config, None, concierge).map_err(Failure::Wrong)?;
-    Ok(Plan { dns, tls, oauth, ..Plan::new(config, held.store_id, held.logs, pool, key) })
+    let (caller, why) =
+        Caller::trusting_system().map_err(|error| Failure::Failed(error.to_string()))?;
+    if let Some(why) = why {
+        event(Level::Warn, "no_authorities", &[("why", Value::Shown(&why))]);
+    }
+    let plan = Plan::new(config, held.store_id, held.logs, pool, key);
+    Ok(Plan { dns, tls, oauth, caller, ..plan })
 }
 
 /// The resolver. A machine that says of no servers serves mail all the same.
@@ -584,12 +592,16 @@ async fn end(
     let env = &shard.env;
     let deadline = env.now().after(common.plan.config.limits.drain_timeout);
     let pause = Duration::from_millis(10);
-    while shard.sessions.get() > 0 && env.now() < deadline {
+    while shard.sessions.get() + shard.relay.workers() > 0 && env.now() < deadline {
         env.sleep(pause).await;
     }
     if shard.sessions.get() > 0 {
         let left = shard.sessions.get();
         event(Level::Warn, "sessions_cut", &[("shard", shard.id.0.into()), ("left", left.into())]);
+    }
+    if shard.relay.workers() > 0 {
+        let left = shard.relay.workers();
+        event(Level::Warn, "attempts_cut", &[("shard", shard.id.0.into()), ("left", left.into())]);
     }
     common.drained.fetch_add(1, Ordering::Relaxed);
     while common.drained.load(Ordering::Relaxed) < common.plan.shards {

@@ -18,6 +18,7 @@ pub mod owners;
 mod privileges;
 mod protect;
 mod rehash;
+mod relay;
 mod reload;
 mod sandbox;
 pub mod shard;

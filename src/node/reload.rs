@@ -9,7 +9,7 @@ use super::shard::Plan;
 use crate::config::{Config, Loaded, Setting};
 
 /// Sections and keys that are taken over; what stands in [`STAY`] is not.
-const TAKEN: [&str; 22] = [
+const TAKEN: [&str; 25] = [
     "hostname",
     "auth.allow_plaintext",
     "auth.mechanisms",
@@ -26,6 +26,9 @@ const TAKEN: [&str; 22] = [
     "proxy.",
     "submission.",
     "srs.",
+    "queue.",
+    "site",
+    "route",
     "pop3.",
     "imap.",
     "limits.connections",
@@ -91,6 +94,7 @@ impl InForce {
             ("imap.client", old.imap.clients != new.imap.clients),
             ("protect.dns_list", old.protect.dns_lists != new.protect.dns_lists),
             ("route", old.routes != new.routes),
+            ("site", old.sites != new.sites),
             ("tls.sni", old.tls.sni != new.tls.sni),
         ] {
             if differs {
@@ -123,6 +127,9 @@ fn with(old: &Config, new: &Config) -> Config {
     config.proxy = new.proxy.clone();
     config.submission = new.submission.clone();
     config.srs = new.srs.clone();
+    config.queue = new.queue.clone();
+    config.sites.clone_from(&new.sites);
+    config.routes.clone_from(&new.routes);
     config.pop3 = new.pop3.clone();
     config.imap = new.imap.clone();
     config.limits.connections = new.limits.connections;
@@ -161,15 +168,13 @@ mod tests {
             let mark = |is_taken| if is_taken { "" } else { " stays" };
             changes.iter().map(|one| format!("{}{}", one.key, mark(one.is_taken))).collect()
         };
-        let stay = [
-            "shards stays",
-            "smtp.max_message_size stays",
-            "limits.drain_timeout stays",
-            "route stays",
-        ];
+        let stay = ["shards stays", "smtp.max_message_size stays", "limits.drain_timeout stays"];
         let mut first = name(running.take(&file));
         first.retain(|line| !stay.contains(&&**line));
-        assert_eq!(first, ["hostname", "smtp.max_recipients", "limits.connections", "log.level"]);
+        assert_eq!(
+            first,
+            ["hostname", "smtp.max_recipients", "limits.connections", "log.level", "route"]
+        );
         let config = &running.plan.config;
         assert_eq!((config.smtp.max_recipients, config.limits.connections), (107, 110));
         assert_eq!(config.hostname.as_str(), "b.example");

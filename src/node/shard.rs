@@ -1,7 +1,7 @@
 //! What one shard owns, opened and served: the same on the ring and in the simulation.
 
 use super::owners::{OfShards, sweep};
-use super::{protect, rehash};
+use super::{protect, rehash, relay};
 use crate::auth::oauth::Authority;
 use crate::auth::{self, Authenticator, Free, Pool, Recipe, Throttle};
 use crate::concierge::dns::{Failed, Found};
@@ -15,27 +15,32 @@ use crate::mailbox::{Accounts, Desk, Locks, Planted};
 use crate::mesh::{self, Gone, Inbox, Mesh};
 use crate::model::id::{LogId, ShardId};
 use crate::model::limits::{IMAP_COMMAND_OCTETS_MAX, TRACE_OCTETS_MAX};
-use crate::mta::Intake;
+use crate::mta::relay::{Encrypting, Relay};
+use crate::mta::route::Router;
 use crate::mta::srs::Srs;
+use crate::mta::{self, Intake};
 use crate::probe::event::{Level, event};
 use crate::proto::sasl::{Hash, Keys, Mechanism, Mechanisms, Policy, Terms};
 use crate::proto::{pop3, smtp};
 use crate::queue::Spool;
+use crate::queue::outgoing::Outgoing;
+use crate::queue::sites::Sites;
 use crate::server::draft::Room;
 use crate::server::flag::Flag;
 use crate::server::guard::Guard;
 use crate::server::listener::Protocol;
+use crate::server::places::Home;
 use crate::server::rehash::Rehashes;
 use crate::server::shard::{Call, Figures, MeshPeers, Settings, Shard};
 use crate::server::{imap, secure};
 use crate::store::record::kind;
 use crate::store::{Identity, Log, Machine, OpenError, Registry, Report};
-use crate::tls::{Aside, Asking, Context};
+use crate::tls::{Aside, Asking, Caller, Context, Step};
 use futures_lite::future::or;
 use std::cell::{Cell, RefCell};
-use std::future::Future;
+use std::future::{Future, ready};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,6 +71,10 @@ pub struct Plan {
     pub tls: Option<(Arc<Context>, Pool)>,
     /// Who judges tokens; none: they are not taken.
     pub oauth: Option<Arc<Authority>>,
+    /// What all shards know of the sites that mail goes to.
+    pub sites: Sites,
+    /// What all connections to other servers have in common that are encrypted.
+    pub caller: Caller,
     /// A fault of our own, for the tests that show that such a fault is found.
     pub planted: Planted,
 }
@@ -98,6 +107,8 @@ impl Plan {
             throttle,
             tls,
             oauth,
+            sites: Sites::default(),
+            caller: Caller::trusting_nobody(),
             planted,
         }
     }
@@ -167,6 +178,8 @@ impl Plan {
                 .unwrap_or(usize::MAX),
             protect: Rc::new(protect::settings(config)),
             tls: self.secure(),
+            relay: Rc::new(relay::settings(config, self.shards)),
+            routing: Rc::new(relay::routing(config)),
             may_relay: {
                 let networks = config.smtp.relay_networks.clone();
                 Rc::new(move |peer| networks.iter().any(|network| network.contains(peer)))
@@ -190,17 +203,19 @@ impl Plan {
     fn smtp(&self, service: smtp::Service, policy: Policy) -> smtp::Settings {
         let config = &self.config;
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let dsn = smtp::Extensions::DSN;
         let (recipients_max, extensions) = match service {
             smtp::Service::Mx if config.smtp.auth => {
-                (config.smtp.max_recipients, smtp::Extensions::AUTH)
+                (config.smtp.max_recipients, dsn.with(smtp::Extensions::AUTH))
             }
-            smtp::Service::Mx | smtp::Service::Lmtp => {
-                (config.smtp.max_recipients, smtp::Extensions::NONE)
-            }
-            // What is reported comes back: sender and recipients are both here.
+            smtp::Service::Mx | smtp::Service::Lmtp => (config.smtp.max_recipients, dsn),
+            // When mail goes, and which goes first, is for those to say who are known.
             smtp::Service::Submission => (
                 config.submission.max_recipients,
-                smtp::Extensions::DSN.with(smtp::Extensions::AUTH),
+                dsn.with(smtp::Extensions::AUTH)
+                    .with(smtp::Extensions::FUTURERELEASE)
+                    .with(smtp::Extensions::DELIVERBY)
+                    .with(smtp::Extensions::MT_PRIORITY),
             ),
         };
         let knows_auth = extensions.has(smtp::Extensions::AUTH);
@@ -384,6 +399,7 @@ pub struct State<E: Env> {
     pub log: Log<E>,
     pub accounts: Rc<RefCell<Accounts>>,
     pub spool: Rc<RefCell<Spool>>,
+    pub outgoing: Rc<RefCell<Outgoing>>,
     /// Filled in log 0 only.
     pub ledger: Ledger,
 }
@@ -397,19 +413,22 @@ pub async fn open_state<E: Env>(
     let accounts = Rc::new(RefCell::new(Accounts::new()));
     accounts.borrow_mut().plant(plan.planted);
     let spool = Rc::new(RefCell::new(Spool::new()));
+    let outgoing = Rc::new(RefCell::new(Outgoing::new()));
     let ledger = Ledger::new();
     let mailboxes: Rc<RefCell<dyn Machine>> = Rc::<RefCell<Accounts>>::clone(&accounts);
-    let queue: Rc<RefCell<dyn Machine>> = Rc::<RefCell<Spool>>::clone(&spool);
+    let spooled: Rc<RefCell<dyn Machine>> = Rc::<RefCell<Spool>>::clone(&spool);
+    let queue: Rc<RefCell<dyn Machine>> = Rc::<RefCell<Outgoing>>::clone(&outgoing);
     let directory: Rc<RefCell<dyn Machine>> = Rc::new(RefCell::new(ledger.clone()));
     let registry: Registry = vec![
         (kind::MAILBOX_FIRST..=kind::MAILBOX_LAST, mailboxes),
+        (kind::SPOOL_FIRST..=kind::SPOOL_LAST, spooled),
         (kind::QUEUE_FIRST..=kind::QUEUE_LAST, queue),
         (kind::DIRECTORY_FIRST..=kind::DIRECTORY_LAST, directory),
     ];
     let identity = Identity { store: plan.store_id, log, log_count: plan.shards };
     let dir = plan.log_dir(log);
     let (log, report) = Log::open(env, &dir, identity, plan.store.clone(), registry).await?;
-    Ok((State { log, accounts, spool, ledger }, report))
+    Ok((State { log, accounts, spool, outgoing, ledger }, report))
 }
 
 /// Puts a shard together around its log. The caller serves its inbox and its listeners.
@@ -419,14 +438,35 @@ pub fn assemble<E: Env>(
     id: ShardId,
     state: &State<E>,
     mesh: Mesh<Call<E::Conn>>,
-    figures: Figures,
+    (figures, relaying): (Figures, mta::relay::Figures),
 ) -> Rc<Shard<E>> {
     let peers = Rc::new(MeshPeers(mesh.clone()));
     let (log, accounts) = (state.log.clone(), Rc::clone(&state.accounts));
-    let intake = Intake::new(log.clone(), Rc::clone(&accounts), Rc::clone(&state.spool), peers);
+    let (spool, outgoing) = (Rc::clone(&state.spool), Rc::clone(&state.outgoing));
+    let intake = Intake::new(log.clone(), Rc::clone(&accounts), spool, outgoing, peers);
     let snapshot = state.ledger.snapshot();
-    Rc::new(Shard {
-        dns: plan.resolver(&env),
+    let sessions = plan.sessions();
+    intake.set_terms(Rc::clone(&sessions.relay.retry), sessions.relay.entries_max);
+    let dns = plan.resolver(&env);
+    let here = || -> Rc<Aside> { Rc::new(|step: Step| Box::pin(ready(Some(step())))) };
+    let aside = plan.tls.as_ref().map_or_else(here, |(_, threads)| aside(threads.clone()));
+    let encrypting = Encrypting { caller: plan.caller.clone(), aside };
+    let first = Rc::clone(&sessions.routing);
+    Rc::new_cyclic(|shard: &Weak<Shard<E>>| Shard {
+        relay: Relay::new(
+            intake.clone(),
+            {
+                let shard = Weak::clone(shard);
+                let routing =
+                    move || shard.upgrade().map_or_else(|| Rc::clone(&first), |one| one.routing());
+                Router::new(env.clone(), dns.clone(), routing)
+            },
+            plan.sites.clone(),
+            encrypting,
+            Rc::new(Home(Weak::clone(shard))),
+            relaying,
+        ),
+        dns,
         env,
         id,
         log,
@@ -436,7 +476,7 @@ pub fn assemble<E: Env>(
         desk: Desk::new(state.log.clone(), Rc::clone(&state.accounts)),
         authenticator: plan.authenticator(),
         mesh,
-        in_force: RefCell::new(Rc::new(plan.sessions())),
+        in_force: RefCell::new(Rc::new(sessions)),
         figures,
         snapshot: RefCell::new(snapshot),
         informed: Flag::default(),
@@ -472,6 +512,7 @@ pub async fn begin<E: Env>(shard: &Rc<Shard<E>>, inbox: Inbox<Call<E::Conn>>, le
     let others: Vec<LogId> =
         (0..shard.mesh.shards()).map(LogId).filter(|other| other.0 != shard.id.0).collect();
     shard.intake.resume(&others);
+    shard.env.spawn(shard.relay.clone().run());
     let removed = shard.accounts.borrow().removed();
     let desk = shard.desk.clone();
     shard.env.spawn(async move {

@@ -1,8 +1,12 @@
 //! The queue: messages that were promised and are not yet where they belong.
 //!
-//! Today this is the spool, mail on its way to other shards; mail to other servers joins it later.
+//! The spool is mail on its way to other shards; outgoing mail is on its way to other servers.
 
+pub mod outgoing;
 pub mod record;
+pub mod retry;
+pub mod schedule;
+pub mod sites;
 mod spool;
 
 pub use spool::{IDEM_MAJORS, Pending, SPOOL_MAJORS, Spool, SpoolId};

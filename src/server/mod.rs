@@ -17,6 +17,7 @@ pub mod login;
 mod origin;
 pub mod owner;
 mod pace;
+pub mod places;
 pub mod pop3;
 pub mod rehash;
 pub mod secure;

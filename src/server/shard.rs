@@ -19,6 +19,8 @@ use crate::mailbox::{Accounts, Desk, Entry, Locks};
 use crate::mesh::{self, Inbox, Mesh};
 use crate::model::id::{AccountId, LogId, ShardId};
 use crate::model::time::Mono;
+use crate::mta::relay::{self, Relay};
+use crate::mta::route;
 use crate::mta::srs::Srs;
 use crate::mta::{Answer, Intake, Peers, Request, Unreachable};
 use crate::probe::event::{Level, Value, event};
@@ -109,6 +111,10 @@ pub struct Settings {
     pub tls: Option<secure::Settings>,
     /// Whether this peer may relay without AUTH.
     pub may_relay: Rc<dyn Fn(IpAddr) -> bool>,
+    /// How mail leaves for other servers.
+    pub relay: Rc<relay::Settings>,
+    /// And where to.
+    pub routing: Rc<route::Settings>,
 }
 
 crate::figures! {
@@ -257,6 +263,8 @@ pub struct Shard<E: Env> {
     pub log: Log<E>,
     pub accounts: Rc<RefCell<Accounts>>,
     pub intake: Intake<E, MeshPeers<E::Conn>>,
+    /// Brings mail to other servers.
+    pub relay: Relay<E, MeshPeers<E::Conn>>,
     pub locks: Locks,
     pub desk: Desk<E>,
     pub authenticator: Authenticator,
@@ -301,6 +309,11 @@ impl<E: Env> Shard<E> {
         Rc::clone(&self.in_force.borrow())
     }
 
+    /// Where mail for other servers goes.
+    pub fn routing(&self) -> Rc<route::Settings> {
+        Rc::clone(&self.settings().routing)
+    }
+
     /// The directory as it stands; cheap.
     pub fn directory(&self) -> Arc<Snapshot> {
         Arc::clone(&self.snapshot.borrow())
@@ -309,6 +322,14 @@ impl<E: Env> Shard<E> {
     /// The log that owns an account.
     pub fn owner(&self, account: AccountId) -> LogId {
         account.log(self.log.log_count())
+    }
+
+    /// What the operator sets holds from now on.
+    pub fn take_settings(&self, settings: Settings) {
+        let relay = &settings.relay;
+        self.intake.set_terms(Rc::clone(&relay.retry), relay.entries_max);
+        *self.in_force.borrow_mut() = Rc::new(settings);
+        self.relay.wake();
     }
 
     /// Counts a message that an account of this shard sends, if it may.
@@ -366,8 +387,11 @@ impl<E: Env> Shard<E> {
                     let answering = owner::answer(log, accounts, question);
                     self.env.spawn(async move { reply.send(answering.await) });
                 }
-                Call::Settings(make) => *self.in_force.borrow_mut() = Rc::new(make()),
-                Call::Drain => self.draining.set(),
+                Call::Settings(make) => self.take_settings(make()),
+                Call::Drain => {
+                    self.draining.set();
+                    self.relay.stop();
+                }
             }
         }
     }
@@ -391,6 +415,7 @@ impl<E: Env> Shard<E> {
         self.figures.spooled.set(signed(spool.pending as u64));
         self.figures.spool_retries.set(signed(spool.attempts_failed));
         self.figures.spool_unreadable.set(signed(spool.unreadable));
+        self.relay.publish();
         let accounts = self.accounts.borrow();
         self.figures.messages.set(signed(accounts.messages()));
         // Walks all mailboxes: not every time.

@@ -24,7 +24,7 @@ mod entrance;
 mod holes;
 mod lookup;
 mod null_mx;
-mod reply;
+pub(super) mod reply;
 mod submit;
 
 use self::holes::{Filled, Share, Told};
@@ -33,26 +33,26 @@ use super::guest::Guest;
 use super::listener::{Admitted, Protocol, smtp_settings_for};
 use super::login::{Attempt, Login};
 use super::pace::{Coming, Pace};
+use super::places;
 use super::shard::Shard;
 use super::submission;
 use crate::bytes::buffer::Buffer;
 use crate::bytes::chain::Chain;
 use crate::bytes::codec::to_u64;
-use crate::directory::{Resolution, resolve};
 use crate::env::{Conn as _, Env};
-use crate::mailbox::summary::summarize;
-use crate::mailbox::{Judge, Marks, Message, Quota, Refused};
+use crate::mailbox::{Judge, Message, Refused};
 use crate::model::address::Address;
 use crate::model::id::AccountId;
 use crate::model::limits::SMTP_ANSWER_TIME_MAX;
 use crate::model::time::Mono;
-use crate::mta::{Accepting, Envelope, MailOptions, Outcome, Rcpt, RcptOptions, Rooms};
+use crate::mta::{
+    Accepting, Away, Envelope, MailOptions, Outcome, Places, Rcpt, RcptOptions, Rooms,
+};
 use crate::proto::sasl::Move;
 use crate::proto::smtp::{Session, Settings, Step, Verdict};
+use crate::queue::outgoing::To;
 use crate::tls::{Facts, Stream};
 use crate::wire::address::ForwardPath;
-use crate::wire::dot::has_dot_line;
-use crate::wire::message::fields::header_len;
 use crate::wire::smtp::command::{Recipient, Sender};
 use crate::wire::smtp::reply::Reply;
 use crate::wire::trace::{Received, put_listed, put_received, put_return_path};
@@ -66,16 +66,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use entrance::No;
-use reply::{
-    BROKEN, DISABLED, NO_QUEUE, NO_RELAY, NO_ROOM, NO_USER, class_name, to_gone, to_outcome,
-    to_reply,
-};
+use reply::{BROKEN, DISABLED, NO_ROOM, NO_USER, class_name, to_gone, to_outcome, to_reply};
 
 /// A recipient that was answered with 250.
 struct Accepted {
     address: Address,
-    /// Its accounts: one, or those of an alias.
-    accounts: Vec<Rcpt>,
+    places: Places,
     options: RcptOptions,
 }
 
@@ -88,7 +84,7 @@ enum Asking {
     /// The DNS, whether somebody could answer to the sender of this transaction.
     Sender(Box<Transaction>, null_mx::Asked),
     /// The DNS, whether there is mail where a recipient is elsewhere.
-    Elsewhere(null_mx::Asked),
+    Elsewhere(Box<Accepted>, null_mx::Asked),
 }
 
 /// What the transaction under way has gathered.
@@ -432,7 +428,7 @@ impl<E: Env> Driver<E> {
             Asking::Room(recipient, rooms) => self.hear_rooms(recipient, rooms).await,
             Asking::Allowance(allowing) => self.hear_allowance(allowing).await,
             Asking::Sender(opening, asked) => self.hear_sender(opening, asked).await,
-            Asking::Elsewhere(asked) => self.hear_elsewhere(asked).await,
+            Asking::Elsewhere(accepted, asked) => self.hear_elsewhere(*accepted, asked).await,
         }
     }
 
@@ -455,9 +451,6 @@ impl<E: Env> Driver<E> {
 
     /// Resolves a recipient and adds it to the transaction, unless others have to be asked.
     fn admit(&mut self, recipient: &Recipient<'_>) -> Result<Option<Asking>, No> {
-        if let Some(asking) = self.asks_recipient(&recipient.path) {
-            return Ok(Some(asking));
-        }
         let (local, domain, address) = match &recipient.path {
             ForwardPath::Postmaster => {
                 let host = &self.settings.hostname;
@@ -465,7 +458,8 @@ impl<E: Env> Driver<E> {
             }
             ForwardPath::Path(path) => (path.local(), path.domain(), path.to_address()),
         };
-        let (version, accounts) = self.look_up(local, domain)?;
+        let (version, places) = self.look_up(&address, local, domain)?;
+        let asked = self.asks_recipient(&places);
         let Some(transaction) = self.transaction.as_deref_mut() else {
             return Err(BROKEN.into());
         };
@@ -479,40 +473,39 @@ impl<E: Env> Driver<E> {
         }
         let intake = &self.shard.intake;
         let options = RcptOptions::from(&recipient.params);
-        let accepted = Accepted { address, accounts, options };
-        if intake.must_ask(&accepted.accounts) {
-            let rooms = intake.room(&accepted.accounts, size);
+        let accepted = Accepted { address, places, options };
+        let accounts = &accepted.places.accounts;
+        if intake.must_ask(accounts) {
+            let rooms = intake.room(accounts, size);
             return Ok(Some(Asking::Room(accepted, rooms)));
         }
-        for account in &accepted.accounts {
+        for account in accounts {
             let room = intake.room_here(account, size);
             room.map_err(|refused| to_reply(Outcome::from(refused)))?;
+        }
+        if let Some(asked) = asked {
+            return Ok(Some(Asking::Elsewhere(Box::new(accepted), asked)));
         }
         transaction.accepted.push(accepted);
         Ok(None)
     }
 
-    /// Whose mail for this address is, and by which directory.
-    fn look_up(&self, local: &str, domain: &str) -> Result<(u64, Vec<Rcpt>), Reply<'static>> {
-        let snapshot = self.shard.directory();
-        let names = &self.shard.settings().directory;
-        let to = |account: AccountId, octets: u64| {
-            let quota = if octets == 0 { Quota::NONE } else { Quota { octets, ..Quota::NONE } };
-            Rcpt { log: self.shard.owner(account), account, quota }
-        };
-        let accounts = match resolve(&snapshot, local.as_bytes(), domain, names) {
-            Resolution::Account { account, quota } => vec![to(account, quota)],
-            Resolution::Aliased(aliased) if aliased.remotes.is_empty() => {
-                aliased.locals.iter().map(|local| to(local.account, local.quota)).collect()
-            }
-            Resolution::Aliased(_) => return Err(NO_QUEUE),
-            Resolution::UnknownDomain if self.may_relay() => return Err(NO_QUEUE),
-            Resolution::UnknownDomain => return Err(NO_RELAY),
-            Resolution::UnknownUser => return Err(NO_USER),
-            Resolution::Disabled => return Err(DISABLED),
-            Resolution::Broken(_) => return Err(BROKEN),
-        };
-        Ok((snapshot.version(), accounts))
+    /// Where mail for this address goes, and by which directory.
+    fn look_up(
+        &self,
+        address: &Address,
+        local: &str,
+        domain: &str,
+    ) -> Result<(u64, Places), Reply<'static>> {
+        let is_report = self.transaction.as_ref().is_some_and(|open| open.sender.is_none());
+        if let (true, Some(srs)) = (is_report, &self.shard.settings().srs)
+            && let Some(sender) = srs.resolve(local, domain, self.shard.env.wall().seconds())
+        {
+            // A report on mail that was passed on here goes back to where that came from.
+            let parts = (sender.local(), sender.domain());
+            return places::find(&self.shard, &sender, parts, true);
+        }
+        places::find(&self.shard, address, (local, domain), self.may_relay())
     }
 
     /// Who has shown who he is, if anybody.
@@ -591,7 +584,7 @@ impl<E: Env> Driver<E> {
         let Some((id, draft)) = transaction.draft.take() else { return };
         let mut message = draft.end();
         let octets = message.as_ref().map_or(0, Vec::len);
-        let (recipients, shares) = self.shares(&transaction.accepted, transaction.version);
+        let Shared { recipients, away, shares } = self.shares(&transaction, &id);
         let refused = if self.settings.is_lmtp() { None } else { refused_for_all(&shares) };
         let refused = match &mut message {
             None => Some(Outcome::CROWDED),
@@ -604,10 +597,13 @@ impl<E: Env> Driver<E> {
         let accepting: Accepting = if let (Some(message), None) = (message, refused) {
             let message = self.make_message(message, utf8, is_text);
             // A reply that stands for several accounts is one for all of them, by LMTP too.
-            let is_one = |share: &Share| !matches!(share, Share::Accounts(count) if *count != 1);
+            let is_one = |share: &Share| match share {
+                Share::Places { accounts, is_away } => accounts + usize::from(*is_away) == 1,
+                Share::Gone(_) => true,
+            };
             let is_each = self.settings.is_lmtp() && shares.iter().all(is_one);
             let judge = if is_each { Judge::Each } else { Judge::Together };
-            self.shard.intake.accept(&Envelope { recipients, judge }, message)
+            self.shard.intake.accept(&Envelope { recipients, away, judge }, message)
         } else {
             let refused = refused.unwrap_or(Outcome::CROWDED);
             Box::pin(std::future::ready(vec![refused; recipients.len()]))
@@ -623,46 +619,73 @@ impl<E: Env> Driver<E> {
         self.holes.push_back(Hole { accepting, shares, told, report, begun, after });
     }
 
-    /// Who the accepted recipients are now. Where the directory has changed since they were
+    /// The sender under which mail of `sender` is passed on: one of this server's, unless he is one of
+    /// its users, so that where it goes this server may send it (SPF).
+    fn passed_on(&self, sender: &Address) -> Address {
+        let settings = self.shard.settings();
+        match &settings.srs {
+            Some(srs) if !self.shard.directory().serves(sender.domain()) => {
+                srs.rewrite(sender, self.shard.env.wall().seconds())
+            }
+            _ => sender.clone(),
+        }
+    }
+
+    /// Where mail for the accepted recipients goes now. Where the directory has changed since they were
     /// accepted they are looked up again: a user may be gone.
-    fn shares(&self, accepted: &[Accepted], version: u64) -> (Vec<Rcpt>, Vec<Share>) {
-        let is_new = self.shard.directory().version() != version;
-        let mut recipients = Vec::with_capacity(accepted.len());
-        let share = |one: &Accepted| {
-            let found = is_new.then(|| self.look_up(one.address.local(), one.address.domain()));
-            let accounts = match &found {
-                None => &one.accounts,
-                Some(Ok((_, accounts))) => accounts,
-                Some(Err(reply)) => return Share::Gone(to_gone(reply)),
+    fn shares(&self, transaction: &Transaction, id: &str) -> Shared {
+        let is_new = self.shard.directory().version() != transaction.version;
+        let mut shared = Shared::default();
+        let mut elsewhere: [Vec<To>; 2] = Default::default();
+        for one in &transaction.accepted {
+            let address = &one.address;
+            let found = is_new.then(|| self.look_up(address, address.local(), address.domain()));
+            let places = match &found {
+                None => &one.places,
+                Some(Ok((_, places))) => places,
+                Some(Err(reply)) => {
+                    shared.shares.push(Share::Gone(to_gone(reply)));
+                    continue;
+                }
             };
-            recipients.extend_from_slice(accounts);
-            Share::Accounts(accounts.len())
-        };
-        let shares = accepted.iter().map(share).collect();
-        (recipients, shares)
+            shared.recipients.extend_from_slice(&places.accounts);
+            let (accounts, is_away) = (places.accounts.len(), !places.elsewhere.is_empty());
+            shared.shares.push(Share::Places { accounts, is_away });
+            let to = &mut elsewhere[usize::from(places.is_forwarded)];
+            for address in &places.elsewhere {
+                let RcptOptions { notify, ref orcpt } = one.options;
+                // Two ways may lead to one mailbox.
+                if !to.iter().any(|other| other.address == *address) {
+                    to.push(To { address: address.clone(), notify, orcpt: orcpt.clone() });
+                }
+            }
+        }
+        let [sent, forwarded] = elsewhere;
+        let sender = transaction.sender.as_ref();
+        let ways = [(sent, sender.cloned()), (forwarded, sender.map(|one| self.passed_on(one)))];
+        let away =
+            ways.into_iter().filter(|(to, _)| !to.is_empty()).map(|(recipients, sender)| Away {
+                name: id.into(),
+                sender,
+                options: transaction.options.clone(),
+                recipients,
+                utf8: transaction.utf8,
+            });
+        shared.away = away.collect();
+        shared
     }
 
     fn make_message(&self, octets: Vec<u8>, utf8: bool, is_text: bool) -> Message {
-        let mut marks = Marks::default();
-        if has_dot_line(&octets) {
-            marks = marks.with(Marks::DOT_LINES);
-        }
-        if utf8 && !octets[..header_len(&octets)].is_ascii() {
-            marks = marks.with(Marks::UTF8_HEADER);
-        }
-        if !is_text {
-            marks = marks.with(Marks::BINARY);
-        }
-        if !octets.ends_with(b"\r\n") {
-            marks = marks.with(Marks::OPEN_END);
-        }
-        Message {
-            summary: summarize(&octets),
-            parts: vec![octets],
-            marks,
-            internal_date: self.shard.env.wall().seconds(),
-        }
+        Message::new(octets, utf8, is_text, self.shard.env.wall().seconds())
     }
+}
+
+/// What a message's recipients come to.
+#[derive(Default)]
+struct Shared {
+    recipients: Vec<Rcpt>,
+    away: Vec<Away>,
+    shares: Vec<Share>,
 }
 
 /// What the loop does once all that was received is worked through.
@@ -688,7 +711,7 @@ enum Goes {
 fn refused_for_all(shares: &[Share]) -> Option<Outcome> {
     let mut gone = shares.iter().filter_map(|share| match share {
         Share::Gone(outcome) => Some(*outcome),
-        Share::Accounts(_) => None,
+        Share::Places { .. } => None,
     });
     let first = gone.next()?;
     let is_all = gone.count() + 1 == shares.len();

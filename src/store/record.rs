@@ -18,8 +18,11 @@ pub mod kind {
     /// 16..=47 are the mailboxes'.
     pub const MAILBOX_FIRST: u8 = 16;
     pub const MAILBOX_LAST: u8 = 47;
-    /// 48..=63 are the queue's: spool, idempotency, and outgoing mail.
-    pub const QUEUE_FIRST: u8 = 48;
+    /// 48..=51 are the queue's spool: mail on its way to other shards.
+    pub const SPOOL_FIRST: u8 = 48;
+    pub const SPOOL_LAST: u8 = 51;
+    /// 52..=63 are the queue's outgoing mail.
+    pub const QUEUE_FIRST: u8 = 52;
     pub const QUEUE_LAST: u8 = 63;
     /// 64..=79 are the directory's.
     pub const DIRECTORY_FIRST: u8 = 64;

@@ -105,6 +105,11 @@ impl Caller {
         Ok((Caller::new(roots)?, why))
     }
 
+    /// One who trusts nobody: what has to be proven is refused.
+    pub fn trusting_nobody() -> Caller {
+        Caller::new(RootCertStore::empty()).expect("the provider knows both versions")
+    }
+
     /// One who trusts those of a text in PEM form.
     pub fn trusting(pem: &[u8]) -> Result<Caller, NoRoots> {
         let mut roots = RootCertStore::empty();

@@ -82,8 +82,7 @@ fn the_rules_for_users_hold() {
     }
     server.await_log(&["event=submission_refused", "why=sender", "sender=b@local.example"]);
     link.command("MAIL FROM:<a@local.example>", 250).unwrap();
-    let answer = ask(&mut link, "RCPT TO:<a@foreign.example>").unwrap();
-    assert!(answer.starts_with("451 4.3.3 "), "{answer}");
+    link.command("RCPT TO:<a@foreign.example>", 250).unwrap();
     link.command("RCPT TO:<a%foreign.example@local.example>", 550).unwrap();
     link.command("RSET", 250).unwrap();
 

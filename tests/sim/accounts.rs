@@ -9,6 +9,7 @@ use pombal::mailbox::{INBOX, Judge, Message, Quota, delete_account};
 use pombal::mesh::Mesh;
 use pombal::model::id::{AccountId, LogId, ShardId};
 use pombal::model::reply::Class;
+use pombal::mta::relay;
 use pombal::mta::{Accepting, Envelope, Outcome, Rcpt};
 use pombal::node::shard::{assemble, open_state};
 use pombal::server::shard::Figures;
@@ -41,7 +42,7 @@ async fn send(machine: &Machine, accounts: &[u32]) {
 
 fn begin(machine: &Machine, accounts: &[u32]) -> Accepting {
     let recipients = accounts.iter().map(|&account| rcpt(machine, account)).collect();
-    let envelope = Envelope { recipients, judge: Judge::Together };
+    let envelope = Envelope { recipients, away: Vec::new(), judge: Judge::Together };
     let parts = vec![b"Subject: x\r\n\r\nx\r\n".to_vec()];
     let message = Message { parts, internal_date: 1, ..Message::default() };
     machine.ups[0].shard.intake.accept(&envelope, message)
@@ -166,7 +167,8 @@ fn a_quota_holds_for_what_is_on_its_way() {
                 .map(|_| {
                     let parts = vec![b"Subject: x\r\n\r\nx\r\n".to_vec()];
                     let message = Message { parts, ..Message::default() };
-                    let envelope = Envelope { recipients: recipients.clone(), judge: Judge::Each };
+                    let (recipients, away) = (recipients.clone(), Vec::new());
+                    let envelope = Envelope { recipients, away, judge: Judge::Each };
                     machine.ups[0].shard.intake.accept(&envelope, message)
                 })
                 .collect();
@@ -201,12 +203,20 @@ fn an_answer_that_is_lost_is_neither_yes_nor_no() {
         plan.store.may_create = true;
         let (state, _) = open_state(env.clone(), &plan, LogId(0)).await.unwrap();
         let (mesh, mut inboxes) = Mesh::with_capacity(plan.shards, 1);
-        let shard = assemble(env, &plan, ShardId(0), &state, mesh, Figures::default());
+        let shard = assemble(
+            env,
+            &plan,
+            ShardId(0),
+            &state,
+            mesh,
+            (Figures::default(), relay::Figures::default()),
+        );
         let accept = || {
             let owned = |&account: &AccountId| shard.owner(account) == LogId(1);
             let account = (1..100).map(AccountId).find(owned).unwrap();
             let to = Rcpt { log: LogId(1), account, quota: Quota::NONE };
-            let envelope = Envelope { recipients: vec![to], judge: Judge::Together };
+            let (recipients, away) = (vec![to], Vec::new());
+            let envelope = Envelope { recipients, away, judge: Judge::Together };
             shard.intake.accept(&envelope, Message::default())
         };
         let lost = accept();

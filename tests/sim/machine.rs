@@ -8,6 +8,7 @@ use pombal::env::Env as _;
 use pombal::env::sim::{Disk, Faults, Halt, Loss, Sim, SimEnv};
 use pombal::mesh::{Inbox, Mesh};
 use pombal::model::id::{LogId, ShardId};
+use pombal::mta::relay;
 use pombal::node::shard::{Plan, State, assemble, begin, open_state, publish_directory};
 use pombal::server::shard::{Call, Figures, Shard};
 use pombal::store::{OpenError, Report};
@@ -250,7 +251,14 @@ async fn start(
         Err(error) => return enter(Booting::Failed(error)),
     };
     let recovered = digest(&state);
-    let shard = assemble(env.clone(), &plan, id, &state, mesh, Figures::default());
+    let shard = assemble(
+        env.clone(),
+        &plan,
+        id,
+        &state,
+        mesh,
+        (Figures::default(), relay::Figures::default()),
+    );
     let up = Up { shard: Rc::clone(&shard), state: state.clone(), recovered, report };
     enter(Booting::Open(up));
     begin(&shard, inbox, &state.ledger).await;

@@ -8,6 +8,7 @@ use pombal::env::Env as _;
 use pombal::env::sim::SimEnv;
 use pombal::mesh::Mesh;
 use pombal::model::id::LogId;
+use pombal::mta::relay;
 use pombal::node::shard::{Plan, assemble, begin, open_state, publish_directory};
 use pombal::server::shard::{Figures, Shard};
 use std::path::Path;
@@ -35,7 +36,14 @@ pub(crate) async fn boot(
     let inbox = inboxes.remove(0);
     let id = inbox.shard();
     let (state, _) = open_state(env.clone(), plan, LogId(0)).await.unwrap();
-    let shard = assemble(env.clone(), plan, id, &state, mesh, Figures::default());
+    let shard = assemble(
+        env.clone(),
+        plan,
+        id,
+        &state,
+        mesh,
+        (Figures::default(), relay::Figures::default()),
+    );
     begin(&shard, inbox, &state.ledger).await;
     listen(&shard);
     let turn = state.ledger.turn().unwrap();

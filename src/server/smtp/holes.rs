@@ -12,8 +12,8 @@ use std::time::Duration;
 /// What an accepted recipient stands for when its message is committed.
 #[derive(Clone, Copy)]
 pub(super) enum Share {
-    /// So many accounts.
-    Accounts(usize),
+    /// So many accounts, and others elsewhere.
+    Places { accounts: usize, is_away: bool },
     /// It was accepted, and is not to be had any more.
     Gone(Outcome),
 }
@@ -85,12 +85,16 @@ impl<E: Env> Driver<E> {
             return vec![refused.unwrap_or_else(|| Outcome::overall(outcomes))];
         }
         let mut rest = outcomes;
+        // The outcome for all that are elsewhere comes last.
+        let away = outcomes.last().copied().unwrap_or(Outcome::BROKEN);
         let verdict = |share: &Share| match *share {
             Share::Gone(outcome) => outcome,
-            Share::Accounts(count) => {
-                let (mine, after) = rest.split_at(count.min(rest.len()));
+            Share::Places { accounts, is_away } => {
+                let (mine, after) = rest.split_at(accounts.min(rest.len()));
                 rest = after;
-                Outcome::overall(mine)
+                let all: Vec<Outcome> =
+                    mine.iter().copied().chain(is_away.then_some(away)).collect();
+                Outcome::overall(&all)
             }
         };
         shares.iter().map(verdict).collect()

@@ -3,14 +3,14 @@
 //! Nobody could answer to such a sender, and no server takes mail for such a recipient. Only the word
 //! of the domain refuses anything: where the DNS says nothing, mail goes its way.
 
-use super::reply::{NO_MAIL_FROM, NO_MAIL_TO, NO_QUEUE};
-use super::{Asking, Driver, Transaction};
+use super::reply::{BROKEN, NO_MAIL_FROM, NO_MAIL_TO};
+use super::{Accepted, Driver, Transaction};
 use crate::bytes::chain::Chain;
 use crate::concierge::dns::Kind;
 use crate::env::Env;
 use crate::model::address::Address;
+use crate::mta::Places;
 use crate::proto::smtp::Verdict;
-use crate::wire::address::ForwardPath;
 use futures_lite::future::or;
 use std::future::Future;
 use std::pin::Pin;
@@ -30,16 +30,16 @@ impl<E: Env> Driver<E> {
         })
     }
 
-    /// The question about the domain of a recipient elsewhere, where this client may send there. The
+    /// The question about the domain of a recipient elsewhere, where its sender sends there himself. The
     /// queue asks the same, and has the answer then.
-    pub(super) fn asks_recipient(&self, recipient: &ForwardPath<'_>) -> Option<Asking> {
-        let ForwardPath::Path(path) = recipient else { return None };
-        let domain: Box<str> = path.domain().into();
+    pub(super) fn asks_recipient(&self, places: &Places) -> Option<Asked> {
+        let [only] = &*places.elsewhere else { return None };
+        let domain: Box<str> = only.domain().into();
         let dns = self.shard.dns.clone();
-        (self.may_relay() && self.is_foreign(&domain)).then(|| {
-            Asking::Elsewhere(Box::pin(async move {
+        (!places.is_forwarded && self.is_foreign(&domain)).then(|| -> Asked {
+            Box::pin(async move {
                 dns.prove(Kind::Mx, &domain).await.is_ok_and(|found| found.is_null_mx())
-            }))
+            })
         })
     }
 
@@ -63,9 +63,18 @@ impl<E: Env> Driver<E> {
         self.put(out);
     }
 
-    pub(super) async fn hear_elsewhere(&mut self, asked: Asked) {
-        let reply = if self.is_null(asked).await { NO_MAIL_TO } else { NO_QUEUE };
-        self.put_recipient(Verdict::Refuse(reply));
+    /// Takes a recipient elsewhere, unless its domain takes no mail.
+    pub(super) async fn hear_elsewhere(&mut self, accepted: Accepted, asked: Asked) {
+        let is_null = self.is_null(asked).await;
+        let verdict = match self.transaction.as_deref_mut() {
+            _ if is_null => Verdict::Refuse(NO_MAIL_TO),
+            None => Verdict::Refuse(BROKEN),
+            Some(transaction) => {
+                transaction.accepted.push(accepted);
+                Verdict::Accept
+            }
+        };
+        self.put_recipient(verdict);
     }
 
     /// A server on its way down does not wait for it.

@@ -7,16 +7,16 @@ use crate::wire::smtp::reply::Reply;
 
 pub(super) const NO_ROOM: Reply<'static> =
     Reply::new(452, 3, 1, "No room at the moment, try again later");
-pub(super) const NO_QUEUE: Reply<'static> = Reply::new(451, 3, 3, "Relaying is not possible yet");
 pub(super) const NO_MAIL_FROM: Reply<'static> =
     Reply::new(550, 7, 27, "The domain of your sender says that it has no mail (null MX)");
 pub(super) const NO_MAIL_TO: Reply<'static> =
     Reply::new(556, 1, 10, "The recipient's domain says that it takes no mail (null MX)");
-pub(super) const NO_RELAY: Reply<'static> =
+pub(in crate::server) const NO_RELAY: Reply<'static> =
     Reply::new(550, 7, 1, "This server does not relay for you");
-pub(super) const NO_USER: Reply<'static> = Reply::new(550, 1, 1, "No such user here");
-pub(super) const DISABLED: Reply<'static> = Reply::new(550, 2, 1, "This mailbox is disabled");
-pub(super) const BROKEN: Reply<'static> =
+pub(in crate::server) const NO_USER: Reply<'static> = Reply::new(550, 1, 1, "No such user here");
+pub(in crate::server) const DISABLED: Reply<'static> =
+    Reply::new(550, 2, 1, "This mailbox is disabled");
+pub(in crate::server) const BROKEN: Reply<'static> =
     Reply::new(451, 3, 5, "The directory is out of order here");
 
 /// What a recipient that was accepted and is refused now is told.

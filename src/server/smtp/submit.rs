@@ -1,18 +1,20 @@
 //! The sessions of users who logged in: their questions, their messages, and reports on these.
 
-use super::{Asking, Driver, Transaction};
+use super::{Asking, Driver, Places, Transaction};
 use crate::bytes::chain::Chain;
 use crate::env::Env;
 use crate::mailbox::Judge;
 use crate::model::address::Address;
 use crate::model::id::AccountId;
 use crate::mta::report::{Composed, Fate, Report, Reported, header_of};
-use crate::mta::{Envelope, Outcome};
+use crate::mta::{Away, Envelope, MailOptions, Outcome};
 use crate::probe::event::{Level, Value, event};
 use crate::proto::sasl::{self, Move};
 use crate::proto::smtp::Verdict;
+use crate::queue::outgoing::To;
 use crate::server::allowance::Exceeded;
 use crate::server::login::{Door, Heard};
+use crate::server::places;
 use crate::server::secure::version;
 use crate::server::submission::{self, Submitter};
 use crate::wire::message::submitted::{Additions, Submitted};
@@ -176,6 +178,8 @@ impl<E: Env> Driver<E> {
         let mut wanted = transaction
             .accepted
             .iter()
+            // Who reports on those elsewhere is told by the queue, or does it himself.
+            .filter(|one| one.places.elsewhere.is_empty())
             .filter(|one| Fate::Delivered.is_wanted(one.options.notify))
             .map(|one| (one.address.clone(), one.options.orcpt.clone()));
         let first = wanted.next()?;
@@ -196,10 +200,21 @@ impl<E: Env> Driver<E> {
         let name = self.shard.name_message();
         let at = self.shard.env.wall().seconds();
         let report = wanted.compose(&self.settings.hostname, &name, at);
-        let outcomes = match self.look_up(sender.local(), sender.domain()) {
-            Ok((_, recipients)) => {
+        let parts = (sender.local(), sender.domain());
+        // It may go wherever its reader is.
+        let outcomes = match places::find(&self.shard, sender, parts, true) {
+            Ok((_, Places { accounts: recipients, elsewhere, .. })) => {
                 let message = self.make_message(report.parts.concat(), report.is_utf8, true);
-                let envelope = Envelope { recipients, judge: Judge::Each };
+                let to = |address| To { address, notify: None, orcpt: None };
+                let away = (!elsewhere.is_empty()).then(|| Away {
+                    name: name.as_str().into(),
+                    sender: None,
+                    options: MailOptions::default(),
+                    recipients: elsewhere.into_iter().map(to).collect(),
+                    utf8: report.is_utf8,
+                });
+                let away = away.into_iter().collect();
+                let envelope = Envelope { recipients, away, judge: Judge::Each };
                 // The message itself is stored, and its sender waits to hear so.
                 self.in_time(self.shard.intake.accept(&envelope, message)).await
             }

@@ -1,0 +1,181 @@
+//! `[queue]`, `[[site]]` and `[[route]]`: how mail leaves for other servers.
+
+use super::names::{DomainPattern, RelayHost};
+use super::reader::Section;
+use super::sections::path;
+use super::units::{show_time, time};
+use super::{Login, Queue, Route, Site};
+use crate::model::limits;
+use crate::proto::smtp::client::Timeouts;
+use crate::queue::sites::Rate;
+use std::net::IpAddr;
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
+
+const RATES: &str = "a list of rates such as \"10/s\", \"100/m\", \"1000/h\", \"5000/d\"";
+
+pub(super) fn queue(mut section: Section<'_, '_, '_>) -> Queue {
+    let times = Timeouts::default();
+    let queue = Queue {
+        retry: times_of(&mut section, "retry", &[MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR, 4 * HOUR]),
+        lifetime: section.time("lifetime", 5 * DAY, MINUTE..=100 * DAY),
+        report_lifetime: section.time("report_lifetime", DAY, MINUTE..=100 * DAY),
+        delay_warning: section.time("delay_warning", 4 * HOUR, Duration::ZERO..=100 * DAY),
+        max_entries: section.count("max_entries", limits::QUEUE_ENTRIES_MAX, 1..=4_000_000_000),
+        connections: section.count("connections", 2_000, 1..=1_000_000),
+        memory: section.size("memory", 512 << 20, 1 << 20..=1 << 40),
+        port: section.count("port", 25, 1..=65_535),
+        hosts_per_attempt: section.count("hosts_per_attempt", 5, 1..=64),
+        idle: section.time("idle", 2 * SECOND, Duration::ZERO..=HOUR),
+        messages_per_connection: section.count("messages_per_connection", 1_000, 1..=1_000_000_000),
+        connection_lifetime: section.time("connection_lifetime", 5 * MINUTE, SECOND..=DAY),
+        site_connections: section.count("site_connections", 20, 1..=100_000),
+        site_first_connections: section.count("site_first_connections", 5, 1..=100_000),
+        site_rates: rates(&mut section, "site_rates"),
+        site_retry: times_of(
+            &mut section,
+            "site_retry",
+            &[MINUTE, 5 * MINUTE, 15 * MINUTE, 30 * MINUTE],
+        ),
+        sources: addresses(&mut section, "sources"),
+        timeouts: Timeouts {
+            connect: section.time("connect_timeout", times.connect, SECOND..=HOUR),
+            greeting: section.time("greeting_timeout", times.greeting, SECOND..=HOUR),
+            hello: section.time("hello_timeout", times.hello, SECOND..=HOUR),
+            handshake: section.time("handshake_timeout", times.handshake, SECOND..=HOUR),
+            mail: section.time("mail_timeout", times.mail, SECOND..=HOUR),
+            rcpt: section.time("rcpt_timeout", times.rcpt, SECOND..=HOUR),
+            data: section.time("data_timeout", times.data, SECOND..=HOUR),
+            block: section.time("block_timeout", times.block, SECOND..=HOUR),
+            message: section.time("message_timeout", times.message, SECOND..=HOUR),
+            reset: section.time("reset_timeout", times.reset, SECOND..=HOUR),
+            quit: section.time("quit_timeout", times.quit, SECOND..=HOUR),
+        },
+    };
+    section.end();
+    queue
+}
+
+fn times_of(
+    section: &mut Section<'_, '_, '_>,
+    name: &'static str,
+    default: &[Duration],
+) -> Vec<Duration> {
+    let allowed = "a list of times from 1s to 7d";
+    let read = |text: &str| {
+        time(text)
+            .filter(|pause| (SECOND..=7 * DAY).contains(pause))
+            .ok_or_else(|| format!("{text:?} is no such time"))
+    };
+    let times = section
+        .list(name, Some(default.to_vec()), allowed, read, |pause| show_time(*pause))
+        .unwrap_or_default();
+    if let (true, Some(span)) = (times.is_empty(), section.span(name)) {
+        section.reader.mistake(&span, format!("`queue.{name}` is empty"), allowed);
+    }
+    if times.is_empty() { default.to_vec() } else { times }
+}
+
+fn parse_rate(text: &str) -> Option<Rate> {
+    let (count, unit) = text.split_once('/')?;
+    let count = count.parse().ok().filter(|count| *count > 0)?;
+    let period = match unit {
+        "s" => SECOND,
+        "m" => MINUTE,
+        "h" => HOUR,
+        "d" => DAY,
+        _ => return None,
+    };
+    Some(Rate { count, period })
+}
+
+fn show_rate(rate: &Rate) -> String {
+    let unit = match rate.period {
+        SECOND => "s",
+        MINUTE => "m",
+        HOUR => "h",
+        _ => "d",
+    };
+    format!("{}/{unit}", rate.count)
+}
+
+fn rates(section: &mut Section<'_, '_, '_>, name: &'static str) -> Vec<Rate> {
+    let read = |text: &str| parse_rate(text).ok_or_else(|| format!("{text:?} is no rate"));
+    section.list(name, Some(Vec::new()), RATES, read, show_rate).unwrap_or_default()
+}
+
+fn addresses(section: &mut Section<'_, '_, '_>, name: &'static str) -> Vec<IpAddr> {
+    let read = |text: &str| text.parse().map_err(|_| format!("{text:?} is no address"));
+    let allowed = "a list of addresses of this machine";
+    section.list(name, Some(Vec::new()), allowed, read, IpAddr::to_string).unwrap_or_default()
+}
+
+/// What holds for some sites instead of what `[queue]` says.
+pub(super) fn site(mut section: Section<'_, '_, '_>) -> Option<Site> {
+    let allowed = "a domain, the name of a server, or \"*.domain\"";
+    let pattern = section.word("match", None, allowed, DomainPattern::parse, |_| String::new());
+    section.demand("match", pattern.is_none(), allowed);
+    // Zero: as [queue] has it.
+    let connections = section.count("connections", 0, 0..=100_000);
+    let first_connections = section.count("first_connections", 0, 0..=100_000);
+    let rates = rates(&mut section, "rates");
+    let sources = addresses(&mut section, "sources");
+    section.end();
+    Some(Site { pattern: pattern?, connections, first_connections, rates, sources })
+}
+
+pub(super) fn route(mut section: Section<'_, '_, '_>) -> Option<Route> {
+    let pattern = "a domain, \"*.domain\" or \"*\"";
+    let domain = section.word("domain", None, pattern, DomainPattern::parse, |_| String::new());
+    let host = "\"host:port\" or \"[ip]:port\"";
+    let relay = section.word("relay", None, host, RelayHost::parse, |_| String::new());
+    for (name, missing, allowed) in
+        [("domain", domain.is_none(), pattern), ("relay", relay.is_none(), host)]
+    {
+        section.demand(name, missing, allowed);
+    }
+    let lmtp = section.value(
+        "protocol",
+        false,
+        "\"smtp\" or \"lmtp\"",
+        |value| match value.as_str()? {
+            "smtp" => Some(false),
+            "lmtp" => Some(true),
+            _ => None,
+        },
+        |_| None,
+    );
+    let is_name = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let user = section.word("user", None, "a user name", is_name, String::clone);
+    let password_file = path(&mut section, "password_file", None);
+    let lonely = match (&user, &password_file) {
+        (Some(_), None) => section.span("user"),
+        (None, Some(_)) => section.span("password_file"),
+        _ => None,
+    };
+    if let Some(span) = lonely {
+        section.reader.mistake(&span, "a user without a password, or the other way round", "both");
+    }
+    let login = user.zip(password_file).map(|(user, password_file)| Login { user, password_file });
+    section.end();
+    domain.zip(relay).map(|(domain, relay)| Route { domain, relay, lmtp, login })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_rates_as_it_writes_them() {
+        for text in ["1/s", "20/m", "300/h", "4000/d"] {
+            assert_eq!(show_rate(&parse_rate(text).unwrap()), text);
+        }
+        for bad in ["", "1", "/s", "0/s", "-1/s", "1/x", "1/ s"] {
+            assert_eq!(parse_rate(bad), None, "{bad}");
+        }
+    }
+}

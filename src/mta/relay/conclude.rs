@@ -1,0 +1,326 @@
+//! What an attempt came to becomes durable, with the report that its sender gets.
+
+use super::Relay;
+use crate::env::Env;
+use crate::mailbox::{Judge, Message};
+use crate::model::limits::{QUEUE_RECORD_PAUSE_MAX, QUEUE_RECORD_PAUSE_MIN};
+use crate::model::reply::Enhanced;
+use crate::mta::away::Away;
+use crate::mta::message::{Envelope as Going, Outcome, Places};
+use crate::mta::options::MailOptions;
+use crate::mta::peers::Peers;
+use crate::mta::report::{self, Report, Reported, addressees, header_of, returns_all};
+use crate::probe::event::{Level, Value, event};
+use crate::queue::outgoing::record::{Tried, put_done, put_tried};
+use crate::queue::outgoing::{Entry, Envelope, Fate, Flags, QueueId, Said, To};
+use crate::store::{BlobView, Group};
+use crate::wire::message::fields::header_len;
+use crate::wire::smtp::param::Ret;
+
+/// What became of one recipient in an attempt.
+#[derive(Clone, Debug)]
+pub(super) struct End {
+    /// Its place in the envelope.
+    pub to: u16,
+    /// [`Fate::Waiting`]: it is to be tried again.
+    pub fate: Fate,
+    pub said: Option<Said>,
+}
+
+/// How an entry goes on.
+pub(super) struct Next {
+    pub due: u32,
+    pub warn: u32,
+    pub flags: Flags,
+    pub attempts: u16,
+}
+
+/// A recipient that a report tells of.
+struct Told<'a> {
+    to: &'a To,
+    fate: report::Fate,
+    said: Option<&'a Said>,
+}
+
+impl<E: Env, P: Peers> Relay<E, P> {
+    /// An attempt has ended: says so in the log, and to its sender where he wants to hear of it. Comes
+    /// back when that is durable, or the entry is gone.
+    pub(super) async fn attempted(&self, id: QueueId, ends: Vec<End>) {
+        let Some((entry, _)) = self.read(id) else { return };
+        let attempts = entry.attempts.saturating_add(1);
+        let retry = self.shared.host.settings();
+        let pause = retry.retry.pause(attempts, self.env().random());
+        let pause = u32::try_from(pause.as_secs()).unwrap_or(u32::MAX).max(1);
+        let due = self.now().saturating_add(pause);
+        let next = Next { due, warn: entry.warn, flags: entry.flags, attempts };
+        self.conclude(id, ends, next).await;
+    }
+
+    /// The time of an entry is over: whoever did not get it never will.
+    pub(super) async fn expire(&self, id: QueueId) {
+        let Some((entry, envelope)) = self.read(id) else { return };
+        let is_late = envelope.by.is_some_and(|by| by.returns && entry.expires >= by.at);
+        let last = |said: Option<&Said>| match said {
+            // RFC 2852 §4.1.3.
+            _ if is_late => Some(Said::ours(
+                550,
+                Enhanced(4, 7),
+                "not delivered in the time that was asked for",
+            )),
+            Some(said) => Some(said.clone()),
+            None => Some(Said::ours(450, Enhanced(4, 7), "not delivered in time")),
+        };
+        let fate = if is_late { Fate::Failed } else { Fate::Expired };
+        let ends: Vec<End> = (0..)
+            .zip(entry.fates())
+            .filter(|(_, (one, _))| *one == Fate::Waiting)
+            .map(|(to, (_, said))| End { to, fate, said: last(said) })
+            .collect();
+        let Entry { due, warn, flags, attempts, .. } = entry;
+        self.conclude(id, ends, Next { due, warn, flags, attempts }).await;
+    }
+
+    /// Tells a sender that it takes long (RFC 3461 §5.2.5), once.
+    pub(super) async fn warn(&self, id: QueueId) {
+        let Some((entry, envelope)) = self.read(id) else { return };
+        let Entry { due, flags, attempts, expires, .. } = entry;
+        let flags = flags.with(Flags::WARNED);
+        let next = Next { due, warn: u32::MAX, flags, attempts };
+        let fate = report::Fate::Delayed { until: expires };
+        let told: Vec<Told<'_>> = envelope
+            .recipients
+            .iter()
+            .zip(entry.fates())
+            .filter(|(_, (fate, _))| *fate == Fate::Waiting)
+            .map(|(to, (_, said))| Told { to, fate, said })
+            .collect();
+        let mut group = Group::new();
+        put_tried(&mut group, &self.tried(&entry, &next, &[]));
+        self.commit(&entry, &envelope, &told, group).await;
+    }
+
+    /// The entry and what it is about, as they stand now.
+    pub(super) fn read(&self, id: QueueId) -> Option<(Entry, Envelope)> {
+        let outgoing = self.shared.intake.outgoing().borrow();
+        let entry = outgoing.get(id)?;
+        Some((entry.clone(), outgoing.envelope(entry)))
+    }
+
+    fn tried(&self, entry: &Entry, next: &Next, ends: &[End]) -> Tried {
+        Tried {
+            queue: entry.id,
+            at: self.now(),
+            due: next.due,
+            warn: next.warn,
+            flags: next.flags,
+            attempts: next.attempts,
+            standings: ends.iter().map(|end| (end.to, end.fate, end.said.clone())).collect(),
+        }
+    }
+
+    /// Makes the ends of some recipients durable, and reports on them.
+    pub(super) async fn conclude(&self, id: QueueId, ends: Vec<End>, next: Next) {
+        let Some((entry, envelope)) = self.read(id) else { return };
+        let waits = |(place, (fate, _)): (u16, (Fate, Option<&Said>))| {
+            let end = ends.iter().find(|end| end.to == place);
+            end.map_or(fate, |end| end.fate) == Fate::Waiting
+        };
+        let is_over = !(0..).zip(entry.fates()).any(waits);
+        let mut group = Group::new();
+        if is_over {
+            put_done(&mut group, id, entry.blob);
+        } else {
+            put_tried(&mut group, &self.tried(&entry, &next, &ends));
+        }
+        self.count(&ends);
+        let told = ends.iter().filter_map(|end| {
+            let fate = match end.fate {
+                Fate::Failed => report::Fate::Failed,
+                Fate::Expired => report::Fate::Expired,
+                Fate::Relayed => report::Fate::Relayed,
+                Fate::Waiting | Fate::Delivered | Fate::Removed => return None,
+            };
+            let to = envelope.recipients.get(usize::from(end.to))?;
+            Some(Told { to, fate, said: end.said.as_ref() })
+        });
+        let told: Vec<Told<'_>> = told.collect();
+        self.commit(&entry, &envelope, &told, group).await;
+    }
+
+    fn count(&self, ends: &[End]) {
+        let figures = &self.shared.figures;
+        for end in ends {
+            match end.fate {
+                Fate::Waiting => figures.deferred.one(),
+                Fate::Delivered | Fate::Relayed => figures.delivered.one(),
+                Fate::Failed => figures.failed.one(),
+                Fate::Expired => figures.expired.one(),
+                Fate::Removed => {}
+            }
+        }
+    }
+
+    /// Appends `group`, and with it the report on those of `told` whose sender wants to hear of them.
+    /// Goes on until the log takes it: what was done is not forgotten while the server runs.
+    async fn commit(&self, entry: &Entry, envelope: &Envelope, told: &[Told<'_>], group: Group) {
+        let sender = envelope.sender.as_ref();
+        let told = addressees(sender, told, |one| (one.to.notify, one.fate));
+        let report = match sender {
+            Some(sender) if !told.is_empty() => {
+                let places = self.shared.host.look_up(sender);
+                let report = self.compose(entry, envelope, &told).await;
+                self.tell_report(envelope, &report.0, places.is_some());
+                places.map(|places| self.address(entry, places, report))
+            }
+            _ => None,
+        };
+        let mut pause = QUEUE_RECORD_PAUSE_MIN;
+        loop {
+            let again = copy(&group);
+            let is_done = match &report {
+                Some((going, message)) => {
+                    let taken = self.shared.intake.accept_with(going, message.clone(), again).await;
+                    Outcome::overall(&taken).is_stored()
+                }
+                None => self.shared.intake.log().append(again).await.is_ok(),
+            };
+            if is_done {
+                return;
+            }
+            // An operator may have removed it meanwhile.
+            if self.read(entry.id).is_none() {
+                return;
+            }
+            self.env().sleep(pause).await;
+            pause = (pause * 2).min(QUEUE_RECORD_PAUSE_MAX);
+        }
+    }
+
+    fn address(
+        &self,
+        entry: &Entry,
+        places: Places,
+        (name, composed): (String, report::Composed),
+    ) -> (Going, Message) {
+        let report::Composed { parts, is_utf8, .. } = composed;
+        let message = Message::new(parts.concat(), is_utf8, true, self.now());
+        let to = |address| To { address, notify: None, orcpt: None };
+        let require_tls = entry.flags.has(Flags::REQUIRE_TLS);
+        let Places { accounts, elsewhere, .. } = places;
+        let away = (!elsewhere.is_empty()).then(|| Away {
+            name: name.into(),
+            sender: None,
+            options: MailOptions { require_tls, ..MailOptions::default() },
+            recipients: elsewhere.into_iter().map(to).collect(),
+            utf8: is_utf8,
+        });
+        let away = away.into_iter().collect();
+        // It is judged: a full mailbox takes the report all the same.
+        (Going { recipients: accounts, away, judge: Judge::Judged }, message)
+    }
+
+    /// The report, and its name.
+    async fn compose(
+        &self,
+        entry: &Entry,
+        envelope: &Envelope,
+        told: &[&Told<'_>],
+    ) -> (String, report::Composed) {
+        let ret = if entry.flags.has(Flags::RET_HEADERS) {
+            Some(Ret::Headers)
+        } else {
+            entry.flags.has(Flags::RET_FULL).then_some(Ret::Full)
+        };
+        let require_tls = entry.flags.has(Flags::REQUIRE_TLS);
+        let fates = told.iter().map(|one| one.fate);
+        let is_whole = returns_all(ret, require_tls, entry.size.into(), fates);
+        // A message that cannot be read comes back without its header.
+        let view = self.shared.intake.log().read(entry.blob).await.ok();
+        let octets = view.as_ref().map_or(&[][..], BlobView::octets);
+        let attempted = (entry.attempts > 0).then(|| self.now());
+        let said = |said: &Said| (said.code, said.enhanced());
+        let recipients: Vec<Reported<'_>> = told
+            .iter()
+            .map(|one| Reported {
+                address: &one.to.address,
+                orcpt: one.to.orcpt.as_deref(),
+                fate: one.fate,
+                said: one.said.map(|words| {
+                    let (code, enhanced) = said(words);
+                    report::Said { code, enhanced, text: &words.text }
+                }),
+                remote: one.said.and_then(|words| words.host.as_deref()),
+                attempted,
+            })
+            .collect();
+        let name = self.shared.host.name_message();
+        let body = octets.get(header_len(octets)..).filter(|_| is_whole && view.is_some());
+        let report = Report {
+            sender: envelope.sender.as_ref().expect("the null sender hears of nothing"),
+            envid: envelope.envid.as_deref(),
+            ret,
+            require_tls,
+            arrived: entry.arrived,
+            id: &envelope.name,
+            recipients: &recipients,
+            header: header_of(octets),
+            body,
+        };
+        let settings = self.shared.host.settings();
+        let composed = report.compose(&settings.hello, &name, self.now());
+        (name, composed)
+    }
+
+    fn tell_report(&self, envelope: &Envelope, name: &str, is_told: bool) {
+        let figures = &self.shared.figures;
+        let figure = if is_told { &figures.reports } else { &figures.reports_lost };
+        figure.one();
+        let sender = envelope.sender.as_ref().map(ToString::to_string).unwrap_or_default();
+        let fields = [
+            ("id", name.into()),
+            ("recipient", sender.as_str().into()),
+            ("about", (&*envelope.name).into()),
+            ("outcome", (if is_told { "stored" } else { "lost" }).into()),
+        ];
+        let level = if is_told { Level::Info } else { Level::Warn };
+        event(level, "report", &fields);
+    }
+
+    /// The log event of an attempt for one entry.
+    pub(super) fn tell(
+        &self,
+        entry: &Entry,
+        envelope: &Envelope,
+        ends: &[End],
+        more: &[(&'static str, Value<'_>)],
+    ) {
+        if !crate::probe::event::enabled(Level::Info) {
+            return;
+        }
+        let sender = envelope.sender.as_ref().map(ToString::to_string).unwrap_or_default();
+        let queue = self.name(entry.id).to_string();
+        for end in ends {
+            let Some(to) = envelope.recipients.get(usize::from(end.to)) else { continue };
+            let recipient = to.address.to_string();
+            let said = end.said.as_ref().map(ToString::to_string).unwrap_or_default();
+            let outcome = if end.fate == Fate::Waiting { "deferred" } else { end.fate.name() };
+            let mut fields = vec![
+                ("id", (&*envelope.name).into()),
+                ("queue", queue.as_str().into()),
+                ("sender", sender.as_str().into()),
+                ("recipient", recipient.as_str().into()),
+                ("outcome", outcome.into()),
+                ("said", said.as_str().into()),
+                ("attempt", u64::from(entry.attempts.saturating_add(1)).into()),
+                ("age", u64::from(self.now().saturating_sub(entry.arrived)).into()),
+            ];
+            fields.extend_from_slice(more);
+            event(Level::Info, "attempt", &fields);
+        }
+    }
+}
+
+/// A group of records alone, once more.
+fn copy(group: &Group) -> Group {
+    Group { records: group.records.clone(), blobs: Vec::new() }
+}

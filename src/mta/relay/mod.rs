@@ -1,0 +1,381 @@
+//! The relay: brings outgoing mail to other servers, again and again until it is there or comes back.
+//!
+//! ```text
+//!   queue/outgoing ── an entry's moment ──┬─ due ──────> queue/schedule ──> a worker ─┬─> conclude
+//!                                         └─ late, expired ────────────────────────────┘      │
+//!   worker: mta/route ─ queue/sites: a place ─ mta/session ─ deliver, and the next one         │
+//!   records, and the report to its sender, in one group of the log <───────────────────────────┘
+//! ```
+//!
+//! Promises:
+//!   - an outcome is durable before the next message goes over the same connection: a crash repeats
+//!     at most what was under way
+//!   - who reports and what it reports on become durable together: each recipient's fate is told once
+//!   - a destination that is slow or dead holds its own workers only, and few of these
+//!   - what is under way is bounded: connections, octets of messages, reports
+//!
+//! Illegal: to hold mail that has no next event.
+
+mod conclude;
+mod settings;
+mod worker;
+
+pub use settings::{Route, Settings, SiteRule};
+
+use self::worker::Yard;
+use super::intake::Intake;
+use super::message::Places;
+use super::peers::Peers;
+use super::route::Router;
+use crate::env::Env;
+use crate::env::bell::Bell;
+use crate::model::address::Address;
+use crate::model::limits::{QUEUE_ATTEMPT_MAX, QUEUE_CONCLUSIONS_MAX, QUEUE_EVENTS_SLICE};
+use crate::model::time::Mono;
+use crate::probe::event::{Level, event};
+use crate::queue::outgoing::{Entry, Flags, Pauses, QueueId, QueueName, Stage};
+use crate::queue::schedule::Schedule;
+use crate::queue::sites::Sites;
+use crate::tls::{Aside, Caller};
+use futures_lite::future::or;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// What the relay asks of the shard that it works for.
+pub trait Host: 'static {
+    /// What the operator set, as it stands now.
+    fn settings(&self) -> Rc<Settings>;
+    /// Where mail for an address goes that a report is for; none: nobody is there.
+    fn look_up(&self, address: &Address) -> Option<Places>;
+    /// A name for a message: unique in this store.
+    fn name_message(&self) -> String;
+}
+
+crate::figures! {
+    /// What the relay of one shard counts.
+    pub struct Figures {
+        /// Entries of outgoing mail.
+        pub entries: Gauge = "pombal_queue_entries",
+        /// Recipients that are still to be tried.
+        pub recipients: Gauge = "pombal_queue_recipients",
+        /// Entries that are due and wait for their turn.
+        pub ready: Gauge = "pombal_queue_ready",
+        /// Workers: connections to other servers, and what is being looked up for them.
+        pub workers: Gauge = "pombal_queue_workers",
+        /// Connections to other servers that were made.
+        pub connected: Counter = "pombal_queue_connections_total",
+        /// Destinations that could not be reached by any of their servers.
+        pub unreachable: Counter = "pombal_queue_unreachable_total",
+        /// Recipients that another server took.
+        pub delivered: Counter = "pombal_queue_delivered_total",
+        /// Recipients that are to be tried again.
+        pub deferred: Counter = "pombal_queue_deferred_total",
+        /// Recipients that were refused for good.
+        pub failed: Counter = "pombal_queue_failed_total",
+        /// Recipients that were tried for too long.
+        pub expired: Counter = "pombal_queue_expired_total",
+        /// Reports to senders.
+        pub reports: Counter = "pombal_queue_reports_total",
+        /// Reports that nobody can be given (double bounces).
+        pub reports_lost: Counter = "pombal_queue_reports_lost_total",
+        /// Entries whose moment passed without anything having happened: a fault of ours.
+        pub overdue: Counter = "pombal_queue_overdue_total",
+    }
+}
+
+/// How connections to other servers are encrypted.
+#[derive(Clone)]
+pub struct Encrypting {
+    pub caller: Caller,
+    /// Where long chains of certificates are looked through.
+    pub aside: Rc<Aside>,
+}
+
+struct Shared<E: Env, P: Peers> {
+    intake: Intake<E, P>,
+    router: Router<E>,
+    sites: Sites,
+    tls: Encrypting,
+    host: Rc<dyn Host>,
+    schedule: RefCell<Schedule>,
+    yard: RefCell<Yard<E>>,
+    figures: Figures,
+    /// Rung when a worker has ended, or a report is on its way.
+    freed: Bell,
+    /// Reports and other conclusions under way beside the workers'.
+    concluding: Cell<usize>,
+    /// Octets of messages that workers hold.
+    held: Cell<u64>,
+    /// What was stopped when the lanes were filled.
+    pauses: RefCell<Pauses>,
+    stopping: Cell<bool>,
+}
+
+/// The relay of one shard; clones are the same.
+pub struct Relay<E: Env, P: Peers> {
+    shared: Rc<Shared<E, P>>,
+}
+
+impl<E: Env, P: Peers> Clone for Relay<E, P> {
+    fn clone(&self) -> Self {
+        Relay { shared: Rc::clone(&self.shared) }
+    }
+}
+
+/// What an entry's moment asks for.
+enum Moment {
+    Try,
+    Stopped,
+    Warn,
+    Expire,
+    Overdue,
+}
+
+/// What came of looking at the next moment.
+enum Heeded {
+    One,
+    /// None is now.
+    All,
+    /// It is, and cannot be heeded before a conclusion ends.
+    NoRoom,
+}
+
+impl<E: Env, P: Peers> Relay<E, P> {
+    /// Does nothing before [`Relay::run`].
+    pub fn new(
+        intake: Intake<E, P>,
+        router: Router<E>,
+        sites: Sites,
+        tls: Encrypting,
+        host: Rc<dyn Host>,
+        figures: Figures,
+    ) -> Relay<E, P> {
+        let shared = Shared {
+            intake,
+            router,
+            sites,
+            tls,
+            host,
+            schedule: RefCell::default(),
+            yard: RefCell::default(),
+            figures,
+            freed: Bell::default(),
+            concluding: Cell::new(0),
+            held: Cell::new(0),
+            pauses: RefCell::default(),
+            stopping: Cell::new(false),
+        };
+        Relay { shared: Rc::new(shared) }
+    }
+
+    fn env(&self) -> &E {
+        self.shared.intake.log().env()
+    }
+
+    fn now(&self) -> u32 {
+        self.env().wall().seconds()
+    }
+
+    fn name(&self, queue: QueueId) -> QueueName {
+        QueueName(self.shared.intake.log().id(), queue)
+    }
+
+    /// Brings the figures up to date that are read, not counted.
+    pub fn publish(&self) {
+        let signed = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        let outgoing = self.shared.intake.outgoing().borrow();
+        let schedule = self.shared.schedule.borrow();
+        self.shared.figures.entries.set(signed(outgoing.len()));
+        self.shared
+            .figures
+            .recipients
+            .set(i64::try_from(outgoing.recipients()).unwrap_or(i64::MAX));
+        self.shared.figures.ready.set(signed(schedule.ready()));
+        self.shared.figures.workers.set(signed(schedule.workers()));
+    }
+
+    /// Something is set otherwise now: looks at everything again.
+    pub fn wake(&self) {
+        self.shared.freed.ring();
+    }
+
+    /// Connections, and what is looked up for them.
+    pub fn workers(&self) -> usize {
+        self.shared.schedule.borrow().workers()
+    }
+
+    /// Begins nothing new from now on; what is under way ends by itself.
+    pub fn stop(&self) {
+        self.shared.stopping.set(true);
+        self.shared.schedule.borrow().call();
+        self.shared.freed.ring();
+    }
+
+    /// Works until [`Relay::stop`].
+    pub async fn run(self) {
+        let changed = self.shared.intake.outgoing().borrow().bell();
+        while !self.shared.stopping.get() {
+            let heard = (changed.rung(), self.shared.freed.rung());
+            self.heed_pauses();
+            let is_done = self.heed_events().await;
+            self.begin_workers();
+            let news = or(changed.past(heard.0), self.shared.freed.past(heard.1));
+            if is_done {
+                or(news, self.env().sleep(self.pause())).await;
+            } else {
+                news.await;
+            }
+        }
+    }
+
+    /// Until the next moment of an entry or a lane.
+    fn pause(&self) -> Duration {
+        let event = self.shared.intake.outgoing().borrow().first_event();
+        let lane = self.shared.schedule.borrow().next_wake();
+        let (now, wall) = (self.env().now(), self.env().wall());
+        let to_event = event.map(|(at, _)| {
+            let micros = (u64::from(at) * 1_000_000).saturating_sub(wall.0);
+            // The clock may be set meanwhile.
+            Duration::from_micros(micros).min(Duration::from_mins(1))
+        });
+        let to_lane = lane.map(|at| at.since(now));
+        let pause = to_event.into_iter().chain(to_lane).min().unwrap_or(Duration::from_mins(1));
+        pause.max(Duration::from_millis(1))
+    }
+
+    /// Fills the lanes anew when something was stopped or goes on.
+    fn heed_pauses(&self) {
+        let mut outgoing = self.shared.intake.outgoing().borrow_mut();
+        if *self.shared.pauses.borrow() == *outgoing.pauses() {
+            return;
+        }
+        *self.shared.pauses.borrow_mut() = outgoing.pauses().clone();
+        self.shared.schedule.borrow_mut().clear();
+        let is_ready = |entry: &&Entry| entry.stage() == Stage::Ready;
+        let ready: Vec<QueueId> =
+            outgoing.entries().filter(is_ready).map(|entry| entry.id).collect();
+        for id in ready {
+            outgoing.set_stage(id, Stage::Idle);
+        }
+    }
+
+    fn moment(&self, entry: &Entry, now: u32, sender: &str, domain: &str) -> Moment {
+        match entry.stage() {
+            Stage::Active(_) => Moment::Overdue,
+            _ if entry.expires <= now => Moment::Expire,
+            _ if entry.warn <= now => Moment::Warn,
+            _ if self.shared.pauses.borrow().stops(domain, sender) => Moment::Stopped,
+            Stage::Idle | Stage::Ready => Moment::Try,
+        }
+    }
+
+    /// Handles the entries whose moment has come. Whether that is all of them; else a conclusion has to
+    /// end first.
+    async fn heed_events(&self) -> bool {
+        let mut steps = 0;
+        loop {
+            match self.heed_event() {
+                Heeded::One => {}
+                Heeded::All => return true,
+                Heeded::NoRoom => return false,
+            }
+            steps += 1;
+            if steps % QUEUE_EVENTS_SLICE == 0 {
+                self.begin_workers();
+                self.env().breathe().await;
+            }
+        }
+    }
+
+    fn heed_event(&self) -> Heeded {
+        let now = self.now();
+        let mut outgoing = self.shared.intake.outgoing().borrow_mut();
+        let Some((_, id)) = outgoing.first_event().filter(|(at, _)| *at <= now) else {
+            return Heeded::All;
+        };
+        let Some(entry) = outgoing.get(id) else { return Heeded::All };
+        let sender = outgoing.envelope(entry).sender;
+        let sender = sender.as_ref().map(ToString::to_string).unwrap_or_default();
+        let Some(domain) = outgoing.domain(entry.destination).cloned() else { return Heeded::All };
+        let active = Stage::Active(now.saturating_add(QUEUE_ATTEMPT_MAX));
+        match self.moment(entry, now, &sender, &domain) {
+            Moment::Try => {
+                let priority = entry.priority;
+                outgoing.set_stage(id, Stage::Ready);
+                self.shared.schedule.borrow_mut().push(&domain, id, priority, &sender);
+            }
+            Moment::Stopped => outgoing.set_stage(id, Stage::Ready),
+            Moment::Overdue => {
+                self.shared.figures.overdue.one();
+                let name = self.name(id).to_string();
+                event(Level::Error, "queue_overdue", &[("queue", name.as_str().into())]);
+                outgoing.set_stage(id, active);
+            }
+            moment @ (Moment::Warn | Moment::Expire) => {
+                if self.shared.concluding.get() >= QUEUE_CONCLUSIONS_MAX {
+                    return Heeded::NoRoom;
+                }
+                outgoing.set_stage(id, active);
+                drop(outgoing);
+                self.conclude_beside(id, matches!(moment, Moment::Expire));
+            }
+        }
+        Heeded::One
+    }
+
+    /// Tells a sender that it takes long, or brings the message back.
+    fn conclude_beside(&self, id: QueueId, is_over: bool) {
+        self.shared.concluding.set(self.shared.concluding.get() + 1);
+        let this = self.clone();
+        self.env().spawn(async move {
+            if is_over {
+                this.expire(id).await;
+            } else {
+                this.warn(id).await;
+            }
+            this.shared.concluding.set(this.shared.concluding.get() - 1);
+            this.shared.freed.ring();
+        });
+    }
+
+    fn begin_workers(&self) {
+        let max = self.shared.host.settings().connections_max;
+        loop {
+            let mut schedule = self.shared.schedule.borrow_mut();
+            if schedule.workers() >= max || self.shared.stopping.get() {
+                return;
+            }
+            let is_tight = schedule.workers() >= max / 2;
+            let Some(worker) = schedule.begin(self.env().now(), is_tight) else { return };
+            drop(schedule);
+            let this = self.clone();
+            self.env().spawn(async move {
+                let worker = this.work(worker).await;
+                this.shared.schedule.borrow_mut().end(worker);
+                this.shared.freed.ring();
+            });
+        }
+    }
+
+    /// A lane rests for so long.
+    fn rest(&self, domain: &Rc<str>, pause: Duration) {
+        let until = self.env().now().after(pause);
+        self.rest_until(domain, until);
+    }
+
+    fn rest_until(&self, domain: &Rc<str>, until: Mono) {
+        self.shared.schedule.borrow_mut().rest(domain, until);
+    }
+
+    /// The entry if nobody else works on it and it may be tried now; it is active from here on.
+    fn activate(&self, id: QueueId) -> Option<Entry> {
+        let mut outgoing = self.shared.intake.outgoing().borrow_mut();
+        let entry = outgoing.get(id)?;
+        let is_due = entry.stage() == Stage::Ready && !entry.flags.has(Flags::HELD);
+        let entry = is_due.then(|| entry.clone())?;
+        let until = self.now().saturating_add(QUEUE_ATTEMPT_MAX);
+        outgoing.set_stage(id, Stage::Active(until));
+        Some(entry)
+    }
+}

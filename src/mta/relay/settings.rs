@@ -1,0 +1,144 @@
+//! What an operator decides about outgoing mail.
+
+use crate::proto::smtp::client::{Login, Timeouts};
+use crate::queue::retry::Retry;
+use crate::queue::sites::Allowed;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// What holds for some sites instead of what holds for all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SiteRule {
+    /// A domain or the name of a server, or `*.` and what they end in; lower case.
+    pub pattern: Box<str>,
+    pub allowed: Rc<Allowed>,
+    /// Addresses to send from; none: as for all.
+    pub sources: Vec<IpAddr>,
+}
+
+impl SiteRule {
+    fn matches(&self, name: &str) -> bool {
+        match self.pattern.strip_prefix('*') {
+            Some(end) => name.len() > end.len() && name.ends_with(end),
+            None => name == &*self.pattern,
+        }
+    }
+}
+
+/// How the server of one of the operator's routes is spoken to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Route {
+    /// By LMTP.
+    pub lmtp: bool,
+    pub login: Option<Login>,
+}
+
+/// See the header.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The name that EHLO gives.
+    pub hello: Box<str>,
+    pub retry: Rc<Retry>,
+    /// Entries of this shard.
+    pub entries_max: usize,
+    /// Connections of this shard at once, to all destinations together.
+    pub connections_max: usize,
+    /// Octets of messages that are being sent at once; a larger one goes alone.
+    pub memory: u64,
+    /// Addresses of servers that one attempt tries.
+    pub hosts_max: usize,
+    pub timeouts: Timeouts,
+    /// How long a connection waits for the next message.
+    pub idle: Duration,
+    /// Messages over one connection.
+    pub messages_max: u32,
+    /// How long one connection is used.
+    pub use_max: Duration,
+    pub allowed: Rc<Allowed>,
+    /// The first that matches holds.
+    pub sites: Vec<SiteRule>,
+    /// Addresses to send from, in turn; none: as the system has it.
+    pub sources: Vec<IpAddr>,
+    /// By their numbers.
+    pub routes: Vec<Route>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            hello: "localhost".into(),
+            retry: Rc::default(),
+            entries_max: crate::model::limits::QUEUE_ENTRIES_MAX,
+            connections_max: 1_000,
+            memory: 256 << 20,
+            hosts_max: 5,
+            timeouts: Timeouts::default(),
+            idle: Duration::from_secs(2),
+            messages_max: 1_000,
+            use_max: Duration::from_mins(5),
+            allowed: Rc::default(),
+            sites: Vec::new(),
+            sources: Vec::new(),
+            routes: Vec::new(),
+        }
+    }
+}
+
+impl Settings {
+    /// The rule for mail to `domain` by the servers `hosts`, if one is named for it.
+    fn rule<'h>(
+        &self,
+        domain: &str,
+        mut hosts: impl Iterator<Item = &'h str> + Clone,
+    ) -> Option<&SiteRule> {
+        let is_it =
+            |rule: &&SiteRule| rule.matches(domain) || hosts.clone().any(|host| rule.matches(host));
+        let found = self.sites.iter().find(is_it);
+        hosts.by_ref().for_each(drop);
+        found
+    }
+
+    /// What a site is allowed.
+    pub fn allowed_of<'h>(
+        &self,
+        domain: &str,
+        hosts: impl Iterator<Item = &'h str> + Clone,
+    ) -> Rc<Allowed> {
+        let rule = self.rule(domain, hosts);
+        Rc::clone(rule.map_or(&self.allowed, |rule| &rule.allowed))
+    }
+
+    /// The addresses to send from.
+    pub fn sources_of<'h>(
+        &self,
+        domain: &str,
+        hosts: impl Iterator<Item = &'h str> + Clone,
+    ) -> &[IpAddr] {
+        let rule = self.rule(domain, hosts).filter(|rule| !rule.sources.is_empty());
+        rule.map_or(&self.sources, |rule| &rule.sources)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_rule_that_matches_holds() {
+        let rule = |pattern: &str, connections| SiteRule {
+            pattern: pattern.into(),
+            allowed: Rc::new(Allowed { connections, ..Allowed::default() }),
+            sources: Vec::new(),
+        };
+        let sites = vec![rule("a.example", 1), rule("*.mx.example", 2), rule("*.example", 3)];
+        let settings = Settings { sites, ..Settings::default() };
+        let of = |domain: &str, hosts: &[&str]| {
+            settings.allowed_of(domain, hosts.iter().copied()).connections
+        };
+        assert_eq!(of("a.example", &["x.mx.example"]), 1);
+        assert_eq!(of("b.test", &["x.mx.example"]), 2);
+        assert_eq!(of("b.test", &["mx.example"]), 3);
+        assert_eq!(of("b.test", &["mx.test"]), 20);
+    }
+}

@@ -1,0 +1,108 @@
+//! From `[queue]`, `[[site]]` and `[[route]]` to what the relay asks.
+
+use crate::config::{Config, DomainPattern, RelayHost, Route, Site};
+use crate::mta::relay::{self, Settings, SiteRule};
+use crate::mta::route;
+use crate::proto::sasl::Credentials;
+use crate::proto::smtp::client::Login;
+use crate::queue::retry::Retry;
+use crate::queue::sites::Allowed;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+fn pattern(pattern: &DomainPattern) -> Box<str> {
+    match pattern {
+        DomainPattern::All => "*".into(),
+        DomainPattern::Below(parent) => format!("*.{}", parent.as_str()).into(),
+        DomainPattern::One(name) => name.as_str().into(),
+    }
+}
+
+fn rule(site: &Site, usual: &Allowed) -> SiteRule {
+    let or = |count: u32, usual: u32| if count == 0 { usual } else { count };
+    let rates = if site.rates.is_empty() { usual.rates.clone() } else { site.rates.clone() };
+    SiteRule {
+        pattern: pattern(&site.pattern),
+        allowed: Rc::new(Allowed {
+            connections: or(site.connections, usual.connections),
+            connections_first: or(site.first_connections, usual.connections_first),
+            rates,
+            pauses: usual.pauses.clone(),
+        }),
+        sources: site.sources.clone(),
+    }
+}
+
+/// What one of `shards` shards is to know.
+pub(super) fn settings(config: &Config, shards: u16) -> Settings {
+    let queue = &config.queue;
+    let usual = Allowed {
+        connections: queue.site_connections,
+        connections_first: queue.site_first_connections,
+        rates: queue.site_rates.clone(),
+        pauses: queue.site_retry.clone(),
+    };
+    let share = |count: usize| count.div_ceil(usize::from(shards));
+    Settings {
+        hello: config.hostname.as_str().into(),
+        retry: Rc::new(Retry {
+            pauses: queue.retry.clone(),
+            lifetime: queue.lifetime,
+            report_lifetime: queue.report_lifetime,
+            warn_after: Some(queue.delay_warning).filter(|time| !time.is_zero()),
+        }),
+        entries_max: share(queue.max_entries),
+        connections_max: share(queue.connections),
+        memory: queue.memory.div_ceil(u64::from(shards)),
+        hosts_max: queue.hosts_per_attempt,
+        timeouts: queue.timeouts,
+        idle: queue.idle,
+        messages_max: queue.messages_per_connection,
+        use_max: queue.connection_lifetime,
+        sites: config.sites.iter().map(|site| rule(site, &usual)).collect(),
+        allowed: Rc::new(usual),
+        sources: queue.sources.clone(),
+        routes: config.routes.iter().map(way).collect(),
+    }
+}
+
+/// How the server of a route is spoken to. A password that cannot be read was told of at the start.
+fn way(route: &Route) -> relay::Route {
+    let login = route.login.as_ref().and_then(|login| {
+        let password = std::fs::read_to_string(&login.password_file).ok()?;
+        let credentials = Credentials::new(&login.user, password.trim_end_matches(['\r', '\n']));
+        Some(Login { credentials, in_clear: false })
+    });
+    relay::Route { lmtp: route.lmtp, login }
+}
+
+/// What the search for the way to a domain is to know.
+pub(super) fn routing(config: &Config) -> route::Settings {
+    let queue = &config.queue;
+    let own = config.listen.smtp.clone();
+    let routes = config.routes.clone();
+    route::Settings {
+        hostname: config.hostname.as_str().to_ascii_lowercase().into(),
+        port: queue.port,
+        ipv4: true,
+        ipv6: true,
+        is_own: Rc::new(move |address| {
+            let is_it = |own: &SocketAddr| {
+                let is_any = own.ip().is_unspecified() && address.ip().is_loopback();
+                own.port() == address.port() && (own.ip() == address.ip() || is_any)
+            };
+            own.iter().any(is_it)
+        }),
+        route: Rc::new(move |domain| {
+            let (number, route) =
+                routes.iter().enumerate().find(|(_, route)| route.domain.matches(domain))?;
+            let relay = match &route.relay {
+                RelayHost::Address(address) => route::Relay::Address(*address),
+                RelayHost::Name(name, port) => {
+                    route::Relay::Host(name.as_str().to_ascii_lowercase().into(), *port)
+                }
+            };
+            Some((number, relay))
+        }),
+    }
+}

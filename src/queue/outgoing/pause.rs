@@ -1,0 +1,66 @@
+//! What an operator has stopped for a while: mail to a destination, by a route, or of a sender.
+
+use crate::bytes::codec::{Reader, Short};
+use std::collections::BTreeSet;
+
+/// One thing that is stopped; names in lower case.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pause {
+    /// All mail.
+    All,
+    /// Mail to this domain.
+    Domain(Box<str>),
+    /// Mail of this sender; empty for the null one.
+    Sender(Box<str>),
+}
+
+impl Pause {
+    pub(super) fn code(&self) -> (u8, &str) {
+        match self {
+            Pause::All => (0, ""),
+            Pause::Domain(name) => (1, name),
+            Pause::Sender(name) => (2, name),
+        }
+    }
+
+    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Pause, Short> {
+        let kind = reader.u8()?;
+        let name = std::str::from_utf8(reader.slice()?).map_err(|_| Short)?;
+        match (kind, name) {
+            (0, "") => Ok(Pause::All),
+            (1, name) => Ok(Pause::Domain(name.into())),
+            (2, name) => Ok(Pause::Sender(name.into())),
+            _ => Err(Short),
+        }
+    }
+}
+
+/// All that is stopped.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pauses(BTreeSet<Pause>);
+
+impl Pauses {
+    pub fn iter(&self) -> impl Iterator<Item = &Pause> {
+        self.0.iter()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Stops it, or lets it go on. Whether that changed anything.
+    pub(super) fn set(&mut self, pause: Pause, on: bool) -> bool {
+        if on { self.0.insert(pause) } else { self.0.remove(&pause) }
+    }
+
+    /// Whether mail of `sender` (empty for the null one) to `domain` is stopped.
+    pub fn stops(&self, domain: &str, sender: &str) -> bool {
+        if self.0.is_empty() {
+            return false;
+        }
+        let has = |pause: Pause| self.0.contains(&pause);
+        has(Pause::All)
+            || has(Pause::Domain(domain.into()))
+            || has(Pause::Sender(sender.to_lowercase().into()))
+    }
+}

@@ -1,0 +1,69 @@
+//! Where mail for an address goes: to accounts here, to other servers, or nowhere, and what is
+//! answered then.
+
+use super::shard::Shard;
+use super::smtp::reply::{BROKEN, DISABLED, NO_RELAY, NO_USER};
+use crate::directory::{Resolution, resolve};
+use crate::env::Env;
+use crate::mailbox::Quota;
+use crate::model::address::Address;
+use crate::model::id::AccountId;
+use crate::mta::relay::{Host, Settings};
+use crate::mta::{Places, Rcpt};
+use crate::wire::address::parse_mailbox;
+use crate::wire::smtp::reply::Reply;
+use std::rc::{Rc, Weak};
+
+/// Where mail for `address` goes, and by which directory. `local` and `domain` are its parts as they
+/// are looked up; `may_relay`: for whoever asks, mail goes to any domain.
+pub(super) fn find<E: Env>(
+    shard: &Shard<E>,
+    address: &Address,
+    (local, domain): (&str, &str),
+    may_relay: bool,
+) -> Result<(u64, Places), Reply<'static>> {
+    let snapshot = shard.directory();
+    let names = &shard.settings().directory;
+    let to = |account: AccountId, octets: u64| {
+        let quota = if octets == 0 { Quota::NONE } else { Quota { octets, ..Quota::NONE } };
+        Rcpt { log: shard.owner(account), account, quota }
+    };
+    let mut places = Places::default();
+    match resolve(&snapshot, local.as_bytes(), domain, names) {
+        Resolution::Account { account, quota } => places.accounts.push(to(account, quota)),
+        Resolution::Aliased(aliased) => {
+            let locals = aliased.locals.iter();
+            places.accounts = locals.map(|local| to(local.account, local.quota)).collect();
+            for remote in &aliased.remotes {
+                let path = parse_mailbox(remote).map_err(|_| BROKEN)?;
+                places.elsewhere.push(path.to_address());
+            }
+            places.is_forwarded = !places.elsewhere.is_empty();
+        }
+        Resolution::UnknownDomain if may_relay => places.elsewhere.push(address.clone()),
+        Resolution::UnknownDomain => return Err(NO_RELAY),
+        Resolution::UnknownUser => return Err(NO_USER),
+        Resolution::Disabled => return Err(DISABLED),
+        Resolution::Broken(_) => return Err(BROKEN),
+    }
+    Ok((snapshot.version(), places))
+}
+
+/// What the relay asks of its shard; the shard has the relay, so that the way back holds nothing.
+pub struct Home<E: Env>(pub Weak<Shard<E>>);
+
+impl<E: Env> Host for Home<E> {
+    fn settings(&self) -> Rc<Settings> {
+        self.0.upgrade().map(|shard| Rc::clone(&shard.settings().relay)).unwrap_or_default()
+    }
+
+    fn look_up(&self, address: &Address) -> Option<Places> {
+        let shard = self.0.upgrade()?;
+        let parts = (address.local(), address.domain());
+        find(&shard, address, parts, true).ok().map(|(_, places)| places)
+    }
+
+    fn name_message(&self) -> String {
+        self.0.upgrade().map(|shard| shard.name_message()).unwrap_or_default()
+    }
+}
