@@ -63,6 +63,10 @@ pub const SUBMISSION_RECIPIENTS_A_DAY: u32 = 5_000;
 pub const SUBMITTERS_MAX: usize = 262_144;
 /// Mailboxes of one From field that a user may name: each is looked up.
 pub const AUTHORS_MAX: usize = 32;
+/// Header fields that a DKIM signature names; a message with more is not signed.
+pub const DKIM_FIELDS_MAX: usize = 64;
+/// Keys of one domain that sign, each in a field of its own.
+pub const DKIM_KEYS_MAX: usize = 6;
 /// Days for which a report finds its way back to a sender that was rewritten: longer than mail is
 /// tried anywhere.
 pub const SRS_DAYS: u32 = 21;

@@ -1,10 +1,12 @@
-//! What is held against a client before its mail is looked at: rates, names, lists, patience.
+//! What is held against a client before its mail is looked at: rates, names, lists, patience; and
+//! signatures of what leaves.
 //!
 //! Pure: the time is an argument, and so are answers of the DNS. What is remembered has a fixed
 //! size and is made of atomic words, so that all shards share it and none waits for another
 //! (docs/decisions/0014-abuse.md).
 
 pub mod checks;
+pub mod dkim;
 pub mod dns_list;
 pub mod greylist;
 pub mod moments;
