@@ -30,6 +30,9 @@ mod corpus;
 #[path = "e2e/disabled.rs"]
 mod disabled;
 #[cfg(test)]
+#[path = "e2e/dkim.rs"]
+mod dkim;
+#[cfg(test)]
 #[path = "e2e/dns.rs"]
 mod dns;
 #[cfg(test)]

@@ -16,6 +16,37 @@ pub enum Request {
     StoreStats,
     /// A certificate of the authority, now.
     CertRenew,
+    Dkim(DkimRequest),
+}
+
+/// Keys that sign what leaves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DkimRequest {
+    /// Makes keys, or takes one that is there already.
+    Add {
+        domain: String,
+        /// `None`: one by the date.
+        selector: Option<String>,
+        /// `None`: both.
+        algorithm: Option<DkimAlgorithm>,
+        /// Of an RSA key.
+        bits: Option<u32>,
+        /// The key that is there already.
+        pem: Option<String>,
+    },
+    /// Without a selector all keys of the domain.
+    Del { domain: String, selector: Option<String> },
+    /// Those of a domain are some, or it is refused.
+    List { domain: Option<String> },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DkimAlgorithm {
+    Rsa,
+    Ed25519,
+    Both,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,6 +136,7 @@ pub enum Response {
     AppPasswords(Vec<AppPasswordRow>),
     ScramTerms(ScramTerms),
     Figures(Vec<FigureRow>),
+    DkimKeys(Vec<DkimRow>),
     /// It was not done, for this reason: exit 1.
     Refused(String),
     /// It cannot be meant, for this reason: exit 2.
@@ -158,4 +190,16 @@ pub struct ScramTerms {
 pub struct FigureRow {
     pub name: String,
     pub value: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DkimRow {
+    pub domain: String,
+    pub selector: String,
+    pub algorithm: String,
+    pub bits: u32,
+    /// Of its record in the DNS, without a dot at the end.
+    pub name: String,
+    /// What stands in the record, as one text.
+    pub record: String,
 }

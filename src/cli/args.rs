@@ -1,7 +1,7 @@
 //! What may be typed. The doc comments are the help that `--help` shows.
 
 use crate::config::units;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::path::PathBuf;
 
@@ -13,6 +13,7 @@ EXAMPLES
   pombal domain add example.org                serve a domain
   pombal user add ann@example.org              make a mailbox, ask for its password
   pombal alias add sales@example.org ann@example.org bob@example.org
+  pombal dkim add example.org                  sign its mail; shows what the DNS has to have
   pombal doctor                                what to change on this machine, and how
 
 EXIT STATUS
@@ -75,6 +76,9 @@ pub(super) enum Command {
     /// Certificates: what they are for, how long they hold, and how an authority is asked for them.
     #[command(subcommand)]
     Cert(CertCommand),
+    /// Keys that sign what users send, and the records of the DNS that they need (DKIM).
+    #[command(subcommand)]
+    Dkim(DkimCommand),
     /// The outgoing queue (not built yet).
     Queue(Rest),
     /// The log on disk.
@@ -205,6 +209,45 @@ pub(super) enum CertCommand {
     List,
     /// Have the running server ask the authority for a new certificate now; waits for it.
     Renew,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DkimCommand {
+    /// Make keys for a domain, and show the records that the DNS has to have.
+    ///
+    /// They sign at once, also for domains below that have no keys of their own; until the DNS has the
+    /// records the signatures count for nothing, and do no harm.
+    Add {
+        domain: String,
+        /// What tells the domain's keys apart; with both algorithms it gets -rsa and -ed25519 behind it.
+        /// The year and the month by default.
+        #[arg(long, value_name = "NAME")]
+        selector: Option<String>,
+        /// RSA is checked by everybody; Ed25519 is short and not known everywhere. Both by default.
+        #[arg(long, value_enum, value_name = "NAME")]
+        algorithm: Option<Algorithm>,
+        /// Bits of the RSA key: 2048, 3072 or 4096.
+        #[arg(long, value_name = "COUNT")]
+        bits: Option<u32>,
+        /// A private key in PEM that there is already, instead of new ones; needs its selector.
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["algorithm", "bits"], requires = "selector")]
+        key: Option<PathBuf>,
+    },
+    /// All keys, or those of one domain.
+    List { domain: Option<String> },
+    /// The records of a domain's keys, as lines of a zone file.
+    Show { domain: String },
+    /// Remove the key of one selector, or all keys of a domain.
+    Del { domain: String, selector: Option<String> },
+    /// Ask the DNS whether it has the records of a domain's keys; exit 1 where it has not.
+    Check { domain: String },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Algorithm {
+    Rsa,
+    Ed25519,
+    Both,
 }
 
 #[derive(Debug, Subcommand)]

@@ -11,6 +11,7 @@ mod account;
 mod args;
 mod cert;
 mod check;
+mod dkim;
 mod doctor;
 mod passwd;
 mod show;
@@ -190,6 +191,7 @@ impl Session<'_> {
             Command::Store(StoreCommand::Compact) => Err(not_built("store compact")),
             Command::Cert(CertCommand::List) => cert::list(&self.load()?.config, self.json, out),
             Command::Cert(CertCommand::Renew) => cert::renew(&self.load()?.config, self.json, out),
+            Command::Dkim(command) => self.dkim(command, out),
             Command::Queue(rest) => Err(not_built(&rest.named("queue"))),
             Command::Import(rest) => Err(not_built(&rest.named("import"))),
             Command::Export(rest) => Err(not_built(&rest.named("export"))),

@@ -2,7 +2,7 @@
 
 use super::Failure;
 use crate::admin::calendar::rfc3339;
-use crate::admin::request::{AppPasswordRow, Response, UserRow};
+use crate::admin::request::{AppPasswordRow, DkimRow, Response, UserRow};
 use crate::config::units::show_size;
 use crate::model::time::Wall;
 use serde::Serialize;
@@ -29,6 +29,7 @@ pub(super) fn response(
         Response::Users(users) if as_json => json(users, out),
         Response::Aliases(aliases) if as_json => json(aliases, out),
         Response::AppPasswords(apps) if as_json => json(apps, out),
+        Response::DkimKeys(keys) if as_json => json(keys, out),
         Response::Figures(figures) if as_json => {
             let map: serde_json::Map<String, serde_json::Value> =
                 figures.iter().map(|row| (row.name.clone(), row.value.into())).collect();
@@ -54,6 +55,13 @@ pub(super) fn response(
             let scram = |row: &AppPasswordRow| if row.scram { "yes" } else { "no" }.to_owned();
             let rows = apps.iter().map(|row| vec![row.name.clone(), day(row), scram(row)]);
             table(&["name", "created", "scram"], rows, out)
+        }
+        Response::DkimKeys(keys) => {
+            let row = |key: &DkimRow| {
+                let bits = key.bits.to_string();
+                vec![key.domain.clone(), key.selector.clone(), key.algorithm.clone(), bits]
+            };
+            table(&["domain", "selector", "algorithm", "bits"], keys.iter().map(row), out)
         }
         Response::Figures(figures) => {
             let rows = figures.iter().map(|row| vec![row.name.clone(), row.value.to_string()]);

@@ -1,7 +1,9 @@
 //! What is printed and which status is left, command by command.
 
 use super::*;
-use crate::admin::request::{AliasRow, AppPasswordRow, DirectoryRequest, FigureRow, UserRow};
+use crate::admin::request::{
+    AliasRow, AppPasswordRow, DirectoryRequest, DkimRow, FigureRow, UserRow,
+};
 use crate::admin::socket::{self, Asked};
 use expect_test::{Expect, expect};
 use std::cell::RefCell;
@@ -426,6 +428,90 @@ fn makes_users_of_a_file_line_by_line() {
         pombal: DIR/users: No such file or directory (os error 2)
         exit 1"]]
     .assert_eq(&typed(dir.path(), &line, Response::Done));
+}
+
+/// A key, as the node tells of it.
+fn a_key() -> Response {
+    Response::DkimKeys(vec![DkimRow {
+        domain: "b.example".into(),
+        selector: "s".into(),
+        algorithm: "ed25519".into(),
+        bits: 256,
+        name: "s._domainkey.b.example".into(),
+        record: "v=DKIM1; k=ed25519; p=AA==".into(),
+    }])
+}
+
+#[test]
+fn shows_keys_as_records_of_a_zone() {
+    check(
+        "dkim add b.example --selector s --algorithm ed25519",
+        a_key(),
+        &expect![[r#"
+        node: {"dkim":{"add":{"domain":"b.example","selector":"s","algorithm":"ed25519","bits":null,"pem":null}}}
+        s._domainkey.b.example. IN TXT "v=DKIM1; k=ed25519; p=AA=="
+        exit 0"#]],
+    );
+    check(
+        "dkim show b.example",
+        a_key(),
+        &expect![[r#"
+        node: {"dkim":{"list":{"domain":"b.example"}}}
+        s._domainkey.b.example. IN TXT "v=DKIM1; k=ed25519; p=AA=="
+        exit 0"#]],
+    );
+    check(
+        "--json dkim show b.example",
+        a_key(),
+        &expect![[r#"
+        node: {"dkim":{"list":{"domain":"b.example"}}}
+        [
+          {
+            "domain": "b.example",
+            "selector": "s",
+            "algorithm": "ed25519",
+            "bits": 256,
+            "name": "s._domainkey.b.example",
+            "record": "v=DKIM1; k=ed25519; p=AA=="
+          }
+        ]
+        exit 0"#]],
+    );
+}
+
+#[test]
+fn lists_removes_and_checks_keys() {
+    check(
+        "dkim list",
+        a_key(),
+        &expect![[r#"
+        node: {"dkim":{"list":{"domain":null}}}
+        domain     selector  algorithm  bits
+        b.example  s         ed25519    256
+        exit 0"#]],
+    );
+    check(
+        "dkim del b.example s",
+        Response::Done,
+        &expect![[r#"
+        node: {"dkim":{"del":{"domain":"b.example","selector":"s"}}}
+        exit 0"#]],
+    );
+    check(
+        "dkim check b.example",
+        Response::Refused("no keys".into()),
+        &expect![[r#"
+        node: {"dkim":{"list":{"domain":"b.example"}}}
+        pombal: no keys
+        exit 1"#]],
+    );
+    check(
+        "dkim add b.example --key /nowhere/key --selector s",
+        a_key(),
+        &expect![[r"
+        pombal: /nowhere/key: No such file or directory (os error 2)
+        exit 1"]],
+    );
 }
 
 #[test]

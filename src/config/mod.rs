@@ -611,6 +611,11 @@ impl Config {
         self.data_dir.join("tls")
     }
 
+    /// Where the keys of DKIM are.
+    pub fn dkim_dir(&self) -> PathBuf {
+        self.data_dir.join("dkim")
+    }
+
     /// The certificate that the server makes where it is given none.
     pub fn self_signed(&self) -> PathBuf {
         self.tls_dir().join("self-signed.pem")

@@ -11,14 +11,14 @@
 use super::certificates::Certificates;
 use super::owners::OfShards;
 use super::reload::InForce;
-use super::shard::{Plan, State, assemble, begin, cost, open_state};
+use super::shard::{Plan, State, assemble, begin, cost, open_state, publish_keys};
 use super::signals::{self, Wish};
 use super::supervisor::Supervisor;
-use super::{acme, data_dir, directory, oauth, offline, privileges, sandbox};
+use super::{acme, data_dir, directory, dkim, oauth, offline, privileges, sandbox};
 use crate::acme::Wishes;
 use crate::admin::http::{Health, Pages};
 use crate::admin::log::Log;
-use crate::admin::request::Request;
+use crate::admin::request::{DkimRequest, Request, Response};
 use crate::admin::socket::{Asked, Server};
 use crate::auth::Pool;
 use crate::cli::Failure;
@@ -247,6 +247,8 @@ impl Attendant {
             }
         };
         let changes = self.in_force.take(&loaded);
+        let keys = Arc::new(dkim::load(&self.in_force.plan.config));
+        tell(&self.mesh, || Call::SigningKeys(Arc::clone(&keys)));
         set_level(loaded.config.log.level);
         let taken = changes.iter().filter(|change| change.is_taken).count();
         if self.take_files() || taken > 0 {
@@ -315,9 +317,16 @@ impl Attendant {
 }
 
 fn tell_settings(mesh: &Mesh<Call<RingConn>>, in_force: &InForce) {
-    for shard in (0..mesh.shards()).map(ShardId) {
+    tell(mesh, || {
         let plan = in_force.plan.clone();
-        let mut call = Call::Settings(Box::new(move || plan.sessions()));
+        Call::Settings(Box::new(move || plan.sessions()))
+    });
+}
+
+/// Tells every shard.
+fn tell(mesh: &Mesh<Call<RingConn>>, make: impl Fn() -> Call<RingConn>) {
+    for shard in (0..mesh.shards()).map(ShardId) {
+        let mut call = make();
         // A full inbox empties; none is served any more while the server stops.
         for _ in 0..RELOAD_TRIES {
             match mesh.send(shard, call) {
@@ -460,7 +469,8 @@ fn plan(
         event(Level::Warn, "no_authorities", &[("why", Value::Shown(&why))]);
     }
     let plan = Plan::new(config, held.store_id, held.logs, pool, key);
-    Ok(Plan { dns, tls, oauth, caller, ..plan })
+    let dkim = Arc::new(dkim::load(&plan.config));
+    Ok(Plan { dns, tls, dkim, oauth, caller, ..plan })
 }
 
 /// The resolver. A machine that says of no servers serves mail all the same.
@@ -515,7 +525,8 @@ async fn run(ring: Ring, given: Given, common: &Arc<Common>) -> Result<(), Strin
         warn_of_postmaster(&shard);
     }
     if let Some((admin, wishes)) = admin {
-        ring.spawn(serve_admin(Rc::clone(&shard), state.clone(), admin, wishes));
+        let config = plan.config.clone();
+        ring.spawn(serve_admin(Rc::clone(&shard), state.clone(), admin, wishes, config));
     }
     let publishing = Rc::clone(&shard);
     ring.spawn(async move {
@@ -569,6 +580,7 @@ async fn serve_admin(
     state: State<Ring>,
     mut inbox: Inbox<Asked>,
     wishes: Option<Wishes>,
+    config: Config,
 ) {
     let owners = OfShards { shard, ledger: state.ledger.clone() };
     loop {
@@ -577,9 +589,36 @@ async fn serve_admin(
             acme::renew(wishes.as_ref(), asked);
             continue;
         }
+        if let Request::Dkim(request) = asked.request.clone() {
+            let response = answer_dkim(&owners.shard, &config, request).await;
+            asked.answer(response);
+            continue;
+        }
         let response = directory::answer(&state, asked.request.clone(), &owners).await;
         asked.answer(response);
     }
+}
+
+/// Beside the shard: keys are files, and take their time to be made. What changed is in force before it
+/// is answered.
+async fn answer_dkim(shard: &Shard<Ring>, config: &Config, request: DkimRequest) -> Response {
+    let (config, now) = (config.clone(), shard.env.wall().seconds());
+    let keys = Arc::clone(&shard.signing.keys.borrow());
+    let answer = shard.signing.threads.run(move || {
+        let changed = dkim::changes(&request);
+        let response = dkim::answer(&config, request, now);
+        (response, changed.map(|domain| Arc::new(dkim::refresh(&config, &keys, &domain))))
+    });
+    let Ok(answer) = answer else {
+        return Response::Refused("too much is waiting to be signed: ask again".into());
+    };
+    let Ok((response, keys)) = answer.await else {
+        return Response::Refused("it failed: the log says why".into());
+    };
+    if let Some(keys) = keys {
+        publish_keys(shard, &keys).await;
+    }
+    response
 }
 
 /// Waits for the sessions, then for the other shards, then closes the log.

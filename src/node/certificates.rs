@@ -165,7 +165,7 @@ fn self_signed(config: &Config) -> Result<Identity, String> {
 }
 
 /// Puts a whole file in place of another.
-fn write(path: &Path, octets: &[u8], mode: u32) -> io::Result<()> {
+pub(super) fn write(path: &Path, octets: &[u8], mode: u32) -> io::Result<()> {
     let fresh = path.with_extension("new");
     let mut options = OpenOptions::new();
     let mut file = options.write(true).create(true).truncate(true).mode(mode).open(&fresh)?;

@@ -28,6 +28,7 @@ pub async fn answer<E: Env>(state: &State<E>, request: Request, owners: &impl Ow
         Request::CertRenew => {
             Response::Refused("only a running server asks for a certificate".into())
         }
+        Request::Dkim(_) => Response::Refused("the keys are files, and not in the log".into()),
         Request::Directory(request) => directory(state, request, owners).await,
     }
 }

@@ -12,6 +12,7 @@ mod certificates;
 mod data_dir;
 pub mod demo;
 pub mod directory;
+mod dkim;
 mod oauth;
 mod offline;
 pub mod owners;

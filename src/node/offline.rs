@@ -3,11 +3,12 @@
 use super::data_dir::{self, Held, LOCK_PATIENCE};
 use super::owners::OfLogs;
 use super::shard::{Plan, State, cost, open_state};
-use super::{directory, privileges};
+use super::{directory, dkim, privileges};
 use crate::admin::request::{Request, Response};
 use crate::auth::Pool;
 use crate::cli::{Failure, StoreTask};
 use crate::config::{Config, Shards};
+use crate::env::Env as _;
 use crate::env::ring::{self, Ring};
 use crate::model::id::LogId;
 use crate::store::verify::Findings;
@@ -84,6 +85,13 @@ pub(super) fn ask(config: &Config, request: &Request) -> Result<Response, Failur
         }
     };
     let held = hold(config, logs.get(), LOCK_PATIENCE)?;
+    if let Request::Dkim(request) = request {
+        let (config, request) = (config.clone(), request.clone());
+        return on_a_shard(move |ring| {
+            let response = dkim::answer(&config, request.clone(), ring.wall().seconds());
+            std::future::ready(Ok(response))
+        });
+    }
     let plan = plan(config, &held);
     let request = request.clone();
     on_a_shard(move |ring| {

@@ -19,6 +19,7 @@ use crate::mta::relay::{Encrypting, Relay};
 use crate::mta::route::Router;
 use crate::mta::srs::Srs;
 use crate::mta::{self, Intake};
+use crate::policy::dkim;
 use crate::probe::event::{Level, event};
 use crate::proto::sasl::{Hash, Keys, Mechanism, Mechanisms, Policy, Terms};
 use crate::proto::{pop3, smtp};
@@ -32,6 +33,7 @@ use crate::server::listener::Protocol;
 use crate::server::places::Home;
 use crate::server::rehash::Rehashes;
 use crate::server::shard::{Call, Figures, MeshPeers, Settings, Shard};
+use crate::server::signing::Signing;
 use crate::server::{imap, secure};
 use crate::store::record::kind;
 use crate::store::{Identity, Log, Machine, OpenError, Registry, Report};
@@ -69,6 +71,8 @@ pub struct Plan {
     pub throttle: Arc<Throttle>,
     /// Certificates, and threads that sign; none: sessions are in clear.
     pub tls: Option<(Arc<Context>, Pool)>,
+    /// Keys of DKIM, as they lay on the disk at the start.
+    pub dkim: Arc<dkim::Keys>,
     /// Who judges tokens; none: they are not taken.
     pub oauth: Option<Arc<Authority>>,
     /// What all shards know of the sites that mail goes to.
@@ -106,6 +110,7 @@ impl Plan {
             guard,
             throttle,
             tls,
+            dkim: Arc::default(),
             oauth,
             sites: Sites::default(),
             caller: Caller::trusting_nobody(),
@@ -253,6 +258,12 @@ impl Plan {
             name_field: tls.clients.as_ref().map(|one| one.name_field).unwrap_or_default(),
             asking: Rc::new(move |protocol| asking(&tls, protocol)),
         })
+    }
+
+    /// What DKIM signs with: the threads that sign for TLS do it, where there are any.
+    fn signing(&self) -> Signing {
+        let threads = self.tls.as_ref().map_or(&self.pool, |(_, signing)| signing);
+        Signing { keys: RefCell::new(Arc::clone(&self.dkim)), threads: threads.clone() }
     }
 
     /// A shard's share of the memory for drafts; the largest message fits in any case.
@@ -483,6 +494,7 @@ pub fn assemble<E: Env>(
         draining: Flag::default(),
         allowances: RefCell::default(),
         rehashes: Rehashes::default(),
+        signing: plan.signing(),
         sessions: Cell::new(0),
         drafts: plan.drafts(),
         commands: plan.commands(),
@@ -548,6 +560,20 @@ pub fn publish_directory<E: Env>(
     async move {
         for told in told {
             told.await;
+        }
+    }
+}
+
+/// Has every shard sign with these keys from now on; to be called on shard 0.
+pub async fn publish_keys<E: Env>(shard: &Shard<E>, keys: &Arc<dkim::Keys>) {
+    *shard.signing.keys.borrow_mut() = Arc::clone(keys);
+    let others = (0..shard.mesh.shards()).map(ShardId).filter(|&other| other != shard.id);
+    for other in others {
+        while shard.mesh.send(other, Call::SigningKeys(Arc::clone(keys))).is_err()
+            && !shard.draining.is_set()
+        {
+            event(Level::Warn, "shard_busy", &[("shard", other.0.into())]);
+            shard.env.sleep(INBOX_RETRY_PAUSE).await;
         }
     }
 }

@@ -22,6 +22,7 @@ pub mod pop3;
 pub mod rehash;
 pub mod secure;
 pub mod shard;
+pub mod signing;
 pub mod smtp;
 pub mod standing;
 pub mod submission;

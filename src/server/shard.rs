@@ -9,6 +9,7 @@ use super::imap;
 use super::login::Login;
 use super::owner::{self, Question, Told};
 use super::rehash::{Rehash, Rehashes};
+use super::signing::Signing;
 use super::{secure, submission};
 use crate::auth::oauth::Authority;
 use crate::auth::{Authenticator, Recipe};
@@ -23,6 +24,7 @@ use crate::mta::relay::{self, Relay};
 use crate::mta::route;
 use crate::mta::srs::Srs;
 use crate::mta::{Answer, Intake, Peers, Request, Unreachable};
+use crate::policy::dkim::Keys;
 use crate::probe::event::{Level, Value, event};
 use crate::proto::{pop3, smtp};
 use crate::store::{Log, ReadError};
@@ -55,6 +57,8 @@ pub enum Call<C: Conn> {
     Operator(Question, mesh::Reply<Told>),
     /// The operator set something: these are the settings from now on, made where they are used.
     Settings(Box<dyn FnOnce() -> Settings + Send>),
+    /// The keys that sign, from now on.
+    SigningKeys(Arc<Keys>),
     /// Take no more connections and bring the sessions to an end.
     Drain,
 }
@@ -172,6 +176,10 @@ crate::figures! {
         pub deferred: Counter = "pombal_messages_deferred_total",
         /// Messages that were refused for good.
         pub refused: Counter = "pombal_messages_refused_total",
+        /// Messages that were signed by DKIM.
+        pub signed: Counter = "pombal_dkim_signed_total",
+        /// Messages that could not be signed: no From, or more fields than a signature names.
+        pub unsigned: Counter = "pombal_dkim_unsigned_total",
         /// Messages that their users may not send so, or not now.
         pub submissions_refused: Counter = "pombal_submissions_refused_total",
         /// Octets of accepted messages.
@@ -282,6 +290,8 @@ pub struct Shard<E: Env> {
     pub rehashes: Rehashes,
     /// Sessions under way.
     pub sessions: Cell<usize>,
+    /// DKIM signatures.
+    pub signing: Signing,
     /// For messages that are being received.
     pub drafts: Rc<Room>,
     /// For IMAP commands that are not whole, and COMPRESS.
@@ -388,6 +398,7 @@ impl<E: Env> Shard<E> {
                     self.env.spawn(async move { reply.send(answering.await) });
                 }
                 Call::Settings(make) => self.take_settings(make()),
+                Call::SigningKeys(keys) => *self.signing.keys.borrow_mut() = keys,
                 Call::Drain => {
                     self.draining.set();
                     self.relay.stop();

@@ -40,6 +40,7 @@ use crate::bytes::buffer::Buffer;
 use crate::bytes::chain::Chain;
 use crate::bytes::codec::to_u64;
 use crate::env::{Conn as _, Env};
+use crate::mailbox::promise::promise;
 use crate::mailbox::{Judge, Message, Refused};
 use crate::model::address::Address;
 use crate::model::id::AccountId;
@@ -586,27 +587,30 @@ impl<E: Env> Driver<E> {
         let octets = message.as_ref().map_or(0, Vec::len);
         let Shared { recipients, away, shares } = self.shares(&transaction, &id);
         let refused = if self.settings.is_lmtp() { None } else { refused_for_all(&shares) };
-        let refused = match &mut message {
-            None => Some(Outcome::CROWDED),
-            Some(message) => {
-                refused.or_else(|| self.complete(message, transaction.sender.as_ref(), &id))
-            }
+        let completed = match (&mut message, refused) {
+            (None, _) => Err(Outcome::CROWDED),
+            (Some(_), Some(refused)) => Err(refused),
+            (Some(message), None) => self.complete(message, transaction.sender.as_ref(), &id),
         };
         let report = message.as_ref().and_then(|octets| self.report_of(octets, &transaction, &id));
         let Transaction { sender, utf8, accepted, .. } = *transaction;
-        let accepting: Accepting = if let (Some(message), None) = (message, refused) {
-            let message = self.make_message(message, utf8, is_text);
-            // A reply that stands for several accounts is one for all of them, by LMTP too.
-            let is_one = |share: &Share| match share {
-                Share::Places { accounts, is_away } => accounts + usize::from(*is_away) == 1,
-                Share::Gone(_) => true,
-            };
-            let is_each = self.settings.is_lmtp() && shares.iter().all(is_one);
-            let judge = if is_each { Judge::Each } else { Judge::Together };
-            self.shard.intake.accept(&Envelope { recipients, away, judge }, message)
-        } else {
-            let refused = refused.unwrap_or(Outcome::CROWDED);
-            Box::pin(std::future::ready(vec![refused; recipients.len()]))
+        let accepting: Accepting = match (message, completed) {
+            (Some(message), Ok(signer)) => {
+                // A reply that stands for several accounts is one for all of them, by LMTP too.
+                let is_one = |share: &Share| match share {
+                    Share::Places { accounts, is_away } => accounts + usize::from(*is_away) == 1,
+                    Share::Gone(_) => true,
+                };
+                let is_each = self.settings.is_lmtp() && shares.iter().all(is_one);
+                let judge = if is_each { Judge::Each } else { Judge::Together };
+                let envelope = Envelope { recipients, away, judge };
+                self.accept(envelope, Incoming { octets: message, utf8, is_text, signer })
+            }
+            (_, refused) => {
+                let refused = refused.err().unwrap_or(Outcome::CROWDED);
+                let count = recipients.len() + usize::from(!away.is_empty());
+                Box::pin(std::future::ready(vec![refused; count]))
+            }
         };
         let told = Told {
             id,
@@ -675,9 +679,41 @@ impl<E: Env> Driver<E> {
         shared
     }
 
-    fn make_message(&self, octets: Vec<u8>, utf8: bool, is_text: bool) -> Message {
-        Message::new(octets, utf8, is_text, self.shard.env.wall().seconds())
+    /// Sends a message on its way, behind its signatures if it is to have any. What is signed is under
+    /// way whether or not anybody waits for it.
+    fn accept(&self, envelope: Envelope, incoming: Incoming) -> Accepting {
+        let Incoming { octets, utf8, is_text, signer } = incoming;
+        let at = self.shard.env.wall().seconds();
+        let Some(domain) = signer else {
+            let message = Message::new(octets, utf8, is_text, at);
+            return self.shard.intake.accept(&envelope, message);
+        };
+        let signing = self.shard.sign(octets, &domain);
+        let (promise, promised) = promise();
+        let shard = Rc::clone(&self.shard);
+        self.shard.env.spawn(async move {
+            promise.keep(match signing.await {
+                Ok(octets) => {
+                    let message = Message::new(octets, utf8, is_text, at);
+                    shard.intake.accept(&envelope, message).await
+                }
+                Err(refused) => {
+                    let away = usize::from(!envelope.away.is_empty());
+                    vec![refused; envelope.recipients.len() + away]
+                }
+            });
+        });
+        Box::pin(promised)
     }
+}
+
+/// A message that is whole.
+struct Incoming {
+    octets: Vec<u8>,
+    utf8: bool,
+    is_text: bool,
+    /// In whose name it is signed.
+    signer: Option<Box<str>>,
 }
 
 /// What a message's recipients come to.

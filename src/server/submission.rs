@@ -106,6 +106,20 @@ impl Submitter<'_> {
         leads_here || self.settings.send_as.iter().filter(is_his).any(|one| one.covers(address))
     }
 
+    /// The domain in whose name a message is signed: that of From where From is the user's, or else that
+    /// of the envelope's sender, which always is.
+    pub(super) fn signs_for(
+        &self,
+        header: &Submitted,
+        sender: Option<&Address>,
+    ) -> Option<Box<str>> {
+        let author = match &header.from {
+            Authors::Named(all) if all.iter().all(|one| self.may_use(one)) => all.first(),
+            _ => sender,
+        };
+        author.map(|address| address.domain().into())
+    }
+
     /// Whether a message may go; true: with a Sender field that says who he is. `has_sender`: the
     /// envelope says so too.
     pub(super) fn judge(&self, header: &Submitted, has_sender: bool) -> Result<bool, Outcome> {

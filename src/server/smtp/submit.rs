@@ -3,7 +3,7 @@
 use super::{Asking, Driver, Places, Transaction};
 use crate::bytes::chain::Chain;
 use crate::env::Env;
-use crate::mailbox::Judge;
+use crate::mailbox::{Judge, Message};
 use crate::model::address::Address;
 use crate::model::id::AccountId;
 use crate::mta::report::{Composed, Fate, Report, Reported, header_of};
@@ -143,28 +143,33 @@ impl<E: Env> Driver<E> {
         self.begin(Verdict::Refuse(submission::to_reply(exceeded)));
     }
 
-    /// Holds a user's message to what it may say, and adds what it lacks. Some: it is refused.
+    /// Holds a user's message to what it may say, and adds what it lacks. Comes back with the domain in
+    /// whose name it is to be signed; an error: it is refused.
     pub(super) fn complete(
         &self,
         message: &mut Vec<u8>,
         sender: Option<&Address>,
         id: &str,
-    ) -> Option<Outcome> {
-        let account = self.account()?;
+    ) -> Result<Option<Box<str>>, Outcome> {
+        let Some(account) = self.account() else { return Ok(None) };
         let header = Submitted::of(message);
-        let judge = |submitter: &Submitter<'_>| submitter.judge(&header, sender.is_some());
-        let says_sender = match self.as_submitter(account, judge) {
-            Ok(says_sender) => says_sender,
+        let has_keys = !self.shard.signing.keys.borrow().is_empty();
+        let judge = |submitter: &Submitter<'_>| {
+            let says_sender = submitter.judge(&header, sender.is_some())?;
+            Ok((says_sender, has_keys.then(|| submitter.signs_for(&header, sender)).flatten()))
+        };
+        let (says_sender, domain) = match self.as_submitter(account, judge) {
+            Ok(judged) => judged,
             Err(refused) => {
                 self.tell_refused(account, "from", sender);
-                return Some(refused);
+                return Err(refused);
             }
         };
         let id = format!("{id}@{}", self.settings.hostname);
         let at = self.shard.env.wall().seconds();
         let sender = sender.filter(|_| says_sender);
         header.complete(message, &Additions { at, id: &id, sender });
-        None
+        Ok(domain.filter(|domain| self.shard.signs(domain)))
     }
 
     /// What a user wants to hear when this message is delivered, if anything. Others are offered no
@@ -204,7 +209,7 @@ impl<E: Env> Driver<E> {
         // It may go wherever its reader is.
         let outcomes = match places::find(&self.shard, sender, parts, true) {
             Ok((_, Places { accounts: recipients, elsewhere, .. })) => {
-                let message = self.make_message(report.parts.concat(), report.is_utf8, true);
+                let signing = self.shard.sign(report.parts.concat(), &self.settings.hostname);
                 let to = |address| To { address, notify: None, orcpt: None };
                 let away = (!elsewhere.is_empty()).then(|| Away {
                     name: name.as_str().into(),
@@ -215,8 +220,13 @@ impl<E: Env> Driver<E> {
                 });
                 let away = away.into_iter().collect();
                 let envelope = Envelope { recipients, away, judge: Judge::Each };
+                let storing = async {
+                    let Ok(octets) = signing.await else { return vec![Outcome::CROWDED] };
+                    let message = Message::new(octets, report.is_utf8, true, at);
+                    self.shard.intake.accept(&envelope, message).await
+                };
                 // The message itself is stored, and its sender waits to hear so.
-                self.in_time(self.shard.intake.accept(&envelope, message)).await
+                self.in_time(storing).await
             }
             Err(_) => Some(Vec::new()),
         };

@@ -1,0 +1,179 @@
+//! DKIM: keys by the command line, records in a real name server (Knot), and signatures that another
+//! implementation (dkimpy) verifies.
+//!
+//! Needs python3 with dkim (dkimpy) and nacl (PyNaCl), and Knot; `CLIENTS_REQUIRED=1` makes it a failure
+//! that they are not there.
+
+use crate::client::{Link, Maildrop, smtp, stuff};
+use crate::clients::required;
+use crate::harness::{PASSWORD, Server};
+use crate::knot::Knot;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+const NO_DNS: &str = "127.0.0.53:1";
+
+/// Whether there is somebody to verify.
+fn can_verify() -> bool {
+    let tried = Command::new("python3").args(["-c", "import dkim, nacl"]).output();
+    let there = tried.is_ok_and(|output| output.status.success());
+    if !there {
+        println!("skipped: python3 has no dkimpy, or no PyNaCl");
+        assert!(!required(), "python3 has no dkimpy, or no PyNaCl");
+    }
+    there
+}
+
+/// What dkimpy says of each signature of a message, by these records.
+fn verify(message: &str, records: &Path) -> Vec<String> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/dkim_verify.py");
+    let mut child = Command::new("python3")
+        .arg(script)
+        .arg(records)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(message.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{message}");
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+fn log_in(server: &Server) -> Link {
+    let mut link = smtp(server.submission(), "EHLO").unwrap();
+    link.command("AUTH PLAIN AGFAbG9jYWwuZXhhbXBsZQBzZWNyZXQ=", 235).unwrap();
+    link
+}
+
+fn send(link: &mut Link, rcpt: &str, message: &str) {
+    link.command("MAIL FROM:<a@local.example>", 250).unwrap();
+    link.command(&format!("RCPT TO:<{rcpt}>"), 250).unwrap();
+    link.command("DATA", 354).unwrap();
+    link.send(stuff(message.as_bytes())).unwrap();
+    link.expect(250).unwrap();
+}
+
+/// The last of so many messages of a user.
+fn last(server: &Server, user: &str, count: usize) -> String {
+    let mut maildrop = Maildrop::open_filled(server.pop3(), user, count).unwrap();
+    let all = maildrop.retrieve_all().unwrap();
+    maildrop.quit().unwrap();
+    assert_eq!(all.len(), count);
+    String::from_utf8(all.into_iter().last().unwrap()).unwrap()
+}
+
+const MESSAGE: &str = "From: Ann <a@local.example>\r\nTo: b@local.example\r\nsubject:  folded\r\n \tonce  \r\n\
+    Content-Type: text/plain\r\n\r\nText  with \t spaces \r\n\r\n.\r\n.dots\r\n\r\n\r\n";
+
+/// A server with keys that were made while it was stopped, and a name server with their records.
+fn signing() -> Option<(Server, Knot, PathBuf)> {
+    if !can_verify() {
+        return None;
+    }
+    let mut server =
+        Server::set_up(&format!("[dns]\nservers = [\"{NO_DNS}\"]\ntimeout = \"2s\"\n"));
+    server.pombal(&["domain", "add", "local.example"], "");
+    server.add_user_with("a", PASSWORD);
+    server.add_user_with("b", PASSWORD);
+    let made = server.pombal(&["dkim", "add", "Local.Example", "--selector", "s"], "");
+    assert_eq!(made.lines().count(), 2, "{made}");
+    assert_eq!(server.pombal(&["dkim", "show", "local.example"], ""), made);
+    let records = server.dir().join("records");
+    fs::write(&records, &made).unwrap();
+    let knot = Knot::start(server.dir(), &[("local.example.", &made)])?;
+    server.edit(NO_DNS, |_| knot.address().to_string());
+    let good = server.pombal(&["dkim", "check", "local.example"], "");
+    assert_eq!(
+        good,
+        "s-rsa._domainkey.local.example: good\ns-ed25519._domainkey.local.example: good\n"
+    );
+    server.start();
+    Some((server, knot, records))
+}
+
+#[test]
+fn what_users_send_is_signed_and_others_verify_it() {
+    let Some((mut server, _knot, records)) = signing() else { return };
+    let mut link = log_in(&server);
+    send(&mut link, "b@local.example", MESSAGE);
+    let message = last(&server, "b", 1);
+    let header =
+        "from:from:to:to:subject:subject:date:date:message-id:message-id:content-type:content-type";
+    assert_eq!(
+        verify(&message, &records),
+        [
+            format!("0 good a=rsa-sha256 d=local.example s=s-rsa h={header}"),
+            format!("1 good a=ed25519-sha256 d=local.example s=s-ed25519 h={header}"),
+        ],
+        "{message}"
+    );
+    assert!(message.contains("\r\nReceived: from client.example"), "{message}");
+    // What somebody changes on the way is found out.
+    for (from, to) in
+        [("spaces", "places"), ("From: Ann", "From: Bob"), ("\r\nTo:", "\r\nFrom: x\r\nTo:")]
+    {
+        let changed = message.replace(from, to);
+        assert!(verify(&changed, &records).iter().all(|line| line.contains(" bad ")), "{from}");
+    }
+    // The report on it comes from the host, which is below the domain.
+    link.command("MAIL FROM:<a@local.example>", 250).unwrap();
+    link.command("RCPT TO:<b@local.example> NOTIFY=SUCCESS", 250).unwrap();
+    link.command("DATA", 354).unwrap();
+    link.send(stuff(MESSAGE.as_bytes())).unwrap();
+    link.expect(250).unwrap();
+    let report = last(&server, "a", 1);
+    assert!(report.contains("report-type=delivery-status"), "{report}");
+    let told = verify(&report, &records);
+    assert!(told.len() == 2 && told.iter().all(|line| line.contains(" good ")), "{told:?}");
+    assert!(server.figure("pombal_dkim_signed_total") == 3);
+    // Strangers' mail is not ours to sign.
+    let mut stranger = smtp(server.smtp(), "EHLO").unwrap();
+    send(&mut stranger, "b@local.example", MESSAGE);
+    assert!(!last(&server, "b", 3).contains("DKIM-Signature"));
+    server.stop();
+}
+
+#[test]
+fn keys_change_while_the_server_runs() {
+    let Some((mut server, _knot, records)) = signing() else { return };
+    let mut link = log_in(&server);
+    let words = ["dkim", "add", "local.example", "--selector", "n", "--algorithm", "ed25519"];
+    let made = server.pombal(&words, "");
+    fs::write(&records, format!("{}{made}", fs::read_to_string(&records).unwrap())).unwrap();
+    send(&mut link, "b@local.example", MESSAGE);
+    let told = verify(&last(&server, "b", 1), &records);
+    assert!(told.len() == 3 && told.iter().all(|line| line.contains(" good ")), "{told:?}");
+    let output = server.try_pombal(&["dkim", "check", "local.example"], "");
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("n._domainkey.local.example: there is no record\n"), "{said}");
+    let output = server.try_pombal(&words, "");
+    assert_eq!(output.status.code(), Some(1), "not twice");
+
+    server.pombal(&["dkim", "del", "local.example"], "");
+    send(&mut link, "b@local.example", MESSAGE);
+    assert!(!last(&server, "b", 2).contains("DKIM-Signature"));
+    assert_eq!(server.pombal(&["--json", "dkim", "list"], ""), "[]\n");
+
+    // One by hand, in the form that OpenSSL writes, and a file that is none.
+    let key = server.data_dir().join("dkim/o._domainkey.local.example.pem");
+    let words = ["genrsa", "-out", key.to_str().unwrap(), "2048"];
+    assert!(Command::new("openssl").args(words).output().unwrap().status.success());
+    fs::write(server.data_dir().join("dkim/x._domainkey.local.example.pem"), "x").unwrap();
+    server.reload_as_it_is();
+    server.await_log(&["event=dkim_key_unusable", "x._domainkey.local.example.pem"]);
+    server.await_log(&["event=dkim_keys", "domains=1", "keys=1"]);
+    send(&mut link, "b@local.example", MESSAGE);
+    let message = last(&server, "b", 3);
+    server.pombal(&["dkim", "del", "local.example", "x"], "");
+    fs::write(&records, server.pombal(&["dkim", "show", "local.example"], "")).unwrap();
+    let told = verify(&message, &records);
+    assert!(
+        told.len() == 1 && told[0].contains("good a=rsa-sha256 d=local.example s=o"),
+        "{told:?}"
+    );
+    server.stop();
+}
