@@ -186,12 +186,12 @@ fn is_recent(day: &str, now: u32) -> bool {
     age <= SRS_DAYS + 1
 }
 
-/// Laws: no panic, and what comes back is an address.
+/// Laws: no panic; what is written fits a local part, and is read back.
 #[cfg(any(test, feature = "sim"))]
 pub fn fuzz_srs(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let srs = Srs::new("srs.example", b"secret");
-    assert_eq!(srs.resolve(text, "srs.example", 0), None, "nobody guesses a hash: {text}");
+    drop(srs.resolve(text, "srs.example", 0));
     let Ok(path) = parse_mailbox(text) else { return };
     let sender = path.to_address();
     let rewritten = srs.rewrite(&sender, 0);

@@ -18,7 +18,7 @@ use crate::probe::event::{Level, event};
 use crate::wire::date;
 use rcgen::{KeyPair, PKCS_ED25519};
 use rsa::pkcs8::{EncodePrivateKey as _, LineEnding};
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -191,6 +191,9 @@ fn add(dir: &Path, domain: &str, wanted: &Wanted, now: u32) -> Result<Response, 
     for (path, (_, pem)) in files.iter().zip(&made) {
         write(path, pem.as_bytes(), 0o600).map_err(|error| at(path, &error))?;
     }
+    // A record that was published is of no use if the key is gone with the power.
+    let synced = OpenOptions::new().read(true).open(dir).and_then(|dir| dir.sync_all());
+    synced.map_err(|error| at(dir, &error))?;
     Ok(Response::DkimKeys(rows))
 }
 
