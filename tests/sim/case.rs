@@ -5,9 +5,11 @@ use pombal::config::Config;
 use pombal::env::sim::{Chance, Faults};
 use pombal::mailbox;
 use pombal::node::shard::Plan;
+use pombal::policy::dkim;
 use pombal::server::allowance::Rates;
 use pombal::store::Planted;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -45,7 +47,22 @@ pub(crate) struct Case {
     pub(crate) sweeps: bool,
 }
 
+/// Signs at once, and the same in every run: Ed25519 (RFC 8463 §A.2).
+const KEY: &[u8] = b"-----BEGIN PRIVATE KEY-----\n\
+    MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n\
+    -----END PRIVATE KEY-----\n";
+
+/// What users send is signed.
+fn signs(seed: u64) -> bool {
+    seed.is_multiple_of(2)
+}
+
 impl Case {
+    /// What users send is signed.
+    pub(crate) fn signs(&self) -> bool {
+        signs(self.seed)
+    }
+
     pub(crate) fn new(seed: u64, bug: Bug) -> Case {
         let chance = Chance::new(seed);
         let shards = [1, 2, 2, 3, 4][chance.index(5)];
@@ -62,6 +79,11 @@ impl Case {
         config.store.checkpoint_interval = Duration::from_millis(chance.between(2, 500));
         config.limits.draft_memory = [48 << 10, 16 << 20][chance.index(2)];
         let mut plan = Plan::new(config, 77, shards, Pool::inline(Cost::LEAST), [7; 32]);
+        if signs(seed) {
+            let mut keys = dkim::Keys::default();
+            keys.set("example.org", vec![dkim::Key::from_pem("s", KEY).expect("a key")]);
+            plan.dkim = Arc::new(keys);
+        }
         plan.store.second_batch_octets = [1 << 10, 8 << 10, 256 << 10][chance.index(3)];
         plan.store.planted = match bug {
             Bug::AnswerBeforeSync => Planted::AnswerBeforeSync,

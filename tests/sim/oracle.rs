@@ -28,7 +28,7 @@ struct Sent {
     /// As it is to be there, below what the server puts in front; nothing is held against a report's.
     octets: Vec<u8>,
     /// Fields that the server adds.
-    lacks: &'static [&'static str],
+    lacks: Vec<&'static str>,
     /// The message whose delivery this reports.
     reports: Option<usize>,
     /// For each recipient in the envelope the users that it stands for, and what it was told.
@@ -105,7 +105,7 @@ impl Oracle {
     pub(crate) fn send(
         &mut self,
         octets: Vec<u8>,
-        lacks: &'static [&'static str],
+        lacks: Vec<&'static str>,
         recipients: Vec<Vec<usize>>,
     ) -> usize {
         let recipients = recipients.into_iter().map(|users| (users, Fate::Refused)).collect();
@@ -116,7 +116,7 @@ impl Oracle {
     /// The client is to hear in this user's mailbox that `message` was delivered. A report has a fate
     /// as a message has that is sent to him alone.
     pub(crate) fn send_report(&mut self, message: usize, user: usize) -> usize {
-        let report = self.send(Vec::new(), &[], vec![vec![user]]);
+        let report = self.send(Vec::new(), Vec::new(), vec![vec![user]]);
         self.sent[report].reports = Some(message);
         report
     }
@@ -255,7 +255,7 @@ impl Oracle {
                     "I8: u{user}: UID {uid} is a report without a delivery: {front}"
                 ));
             }
-        } else if added(front).as_deref() != Some(sent.lacks) {
+        } else if added(front).as_ref() != Some(&sent.lacks) {
             let front = String::from_utf8_lossy(front);
             return Err(format!("I8: u{user}: message {number} lacked {:?}: {front}", sent.lacks));
         } else if sent.octets != body {
@@ -374,8 +374,8 @@ fn number_at(octets: &[u8]) -> Option<usize> {
 /// there is nothing that it puts.
 fn added(front: &[u8]) -> Option<Vec<&str>> {
     let front = std::str::from_utf8(&front[trace_octets(front)?..]).ok()?;
-    let names = front.split_terminator("\r\n").map(|line| Some(line.split_once(": ")?.0));
-    names.collect()
+    let lines = front.split_terminator("\r\n").filter(|line| !line.starts_with('\t'));
+    lines.map(|line| Some(line.split_once(": ")?.0)).collect()
 }
 
 /// Where the trace lines that the server put in front end.

@@ -132,7 +132,7 @@ impl SmtpClient {
         let (octets, report) = match self.who {
             Who::Server | Who::Relay => {
                 let octets = self.octets(number, "");
-                oracle.send(octets.clone(), &[], users);
+                oracle.send(octets.clone(), Vec::new(), users);
                 (octets, None)
             }
             Who::User(user) => {
@@ -173,21 +173,21 @@ impl SmtpClient {
 
     /// What a user's message says in its header: what stays, what is taken out of it, and what the
     /// server has to add.
-    fn header_of(&self, user: usize) -> (String, &'static str, &'static [&'static str]) {
+    fn header_of(&self, user: usize) -> (String, &'static str, Vec<&'static str>) {
         const DATE: &str = "Date: Wed, 25 Nov 2026 04:11:19 +0000\r\n";
         let mut own = format!("From: <U{user}+tag@Example.ORG>\r\n");
-        let lacks: &[&str] = match self.chance.below(3) {
-            0 => &["Date", "Message-ID"],
+        let mut lacks = if self.case.signs() { vec!["DKIM-Signature"] } else { Vec::new() };
+        match self.chance.below(3) {
+            0 => lacks.extend(["Date", "Message-ID"]),
             1 => {
                 own.push_str(DATE);
-                &["Message-ID"]
+                lacks.push("Message-ID");
             }
             _ => {
                 own.push_str(DATE);
                 own.push_str("Message-ID: <1@client.example>\r\n");
-                &[]
             }
-        };
+        }
         let hidden = ["", "Bcc: nobody@example.org,\r\n\tu0@example.org\r\nbCC:\r\n"];
         (own, hidden[self.chance.index(2)], lacks)
     }
