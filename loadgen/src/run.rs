@@ -248,9 +248,15 @@ async fn hand_over(local: LocalSet, tally: Rc<RefCell<Tally>>, tallies: mpsc::Se
             () = &mut local => true,
             _ = ticks.tick() => false,
         };
-        let part = tally.replace(Tally::new());
-        if tallies.send(part).await.is_err() || done {
+        if done {
+            // Whoever presides takes it, or has gone and wants no more.
+            tallies.send(tally.replace(Tally::new())).await.ok();
             return;
+        }
+        // Nobody takes tallies before all sessions are connected. To wait for room would stop the
+        // sessions, those that still connect among them; the tally is handed over the next time.
+        if let Ok(room) = tallies.try_reserve() {
+            room.send(tally.replace(Tally::new()));
         }
     }
 }

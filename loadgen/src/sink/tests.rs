@@ -151,6 +151,15 @@ fn takes_what_the_senders_of_this_tool_send() {
 }
 
 #[test]
+fn a_server_that_greets_late_is_waited_for() {
+    let sink = Sink::site("delays = { connect = '1500ms' }");
+    let to = sink.addresses[0];
+    let (report, good) = loadgen(&format!("smtp --to {to} --quiet --sessions 4 --count 8"));
+    assert!(good, "{report}");
+    assert_eq!(sink.end().counts.messages, 8);
+}
+
+#[test]
 fn knows_the_marks_and_digests_of_the_audit() {
     let folder = tempfile::tempdir().unwrap();
     let (sink, journal) = (Sink::site(""), folder.path().join("journal"));
