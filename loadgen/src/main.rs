@@ -69,6 +69,12 @@ fn main() -> ExitCode {
 /// wrong usage.
 fn execute(cli: &Cli) -> Result<(String, bool), String> {
     let open_files = system::raise_open_files();
+    let is_client = !matches!(cli.command, Command::Sink(_) | Command::Zone(_));
+    if !is_client && (cli.tls.tls || cli.tls.starttls.is_some()) {
+        return Err(
+            "--tls and --starttls are for clients; a sink offers STARTTLS by --extensions".into()
+        );
+    }
     wire::secure::choose(&cli.tls)?;
     match &cli.command {
         Command::Smtp(options) => send("smtp", options, open_files),

@@ -27,6 +27,8 @@ struct Of {
     /// Of a dead domain, and nobody looked into the queue.
     waiting: u64,
     missing: u64,
+    /// From the start of the run to the last arrival.
+    seconds: f64,
     /// From the 250 to the arrival.
     latency: Option<Quantiles>,
     /// From the 250 to the report.
@@ -71,13 +73,12 @@ struct Reckoning<'a> {
     refused: u64,
     unknown: u64,
     unknown_arrived: u64,
-    last_us: u64,
+    start_us: u64,
     findings: Vec<String>,
 }
 
 impl Reckoning<'_> {
     fn take(&mut self, fate: &Fate) {
-        self.last_us = self.last_us.max(fate.arrived_us.unwrap_or(0));
         let Some(since_us) = fate.acknowledged_us else {
             self.refused += u64::from(fate.is_refused);
             self.unknown += u64::from(!fate.is_refused);
@@ -87,6 +88,8 @@ impl Reckoning<'_> {
         let of = &mut self.classes[fate.class as usize];
         let (arrivals, bounces) = &mut self.times[fate.class as usize];
         of.acknowledged += 1;
+        let since_start_us = fate.arrived_us.unwrap_or(0).saturating_sub(self.start_us);
+        of.seconds = of.seconds.max(float(since_start_us) / 1e6);
         let record = |histogram: &mut Histogram<u64>, at_us: u64| {
             histogram.saturating_record(at_us.saturating_sub(since_us) * 1_000);
         };
@@ -140,7 +143,7 @@ impl Verdict {
             refused: 0,
             unknown: 0,
             unknown_arrived: 0,
-            last_us: start_us,
+            start_us,
             findings: Vec::new(),
         };
         ledger.each(|fate| reckoning.take(fate));
@@ -150,7 +153,7 @@ impl Verdict {
             (of.latency, of.bounce_latency) = (Quantiles::of(arrivals), Quantiles::of(bounces));
         }
         let sum = |count: fn(&Of) -> u64| reckoning.classes.iter().map(count).sum::<u64>();
-        let seconds = float(reckoning.last_us - start_us) / 1e6;
+        let seconds = reckoning.classes.iter().map(|of| of.seconds).fold(0.0, f64::max);
         Verdict {
             acknowledged: sum(|of| of.acknowledged),
             arrived: sum(|of| of.arrived),
@@ -224,9 +227,10 @@ impl Verdict {
         }
         for (class, of) in self.classes.iter().filter(|_| self.classes.len() > 1) {
             let counts = format!(
-                "{} of {} arrived, {} bounced",
+                "{} of {} arrived in {:.3} s, {} bounced",
                 grouped(of.arrived),
                 grouped(of.acknowledged),
+                of.seconds,
                 grouped(of.bounced)
             );
             table.row(*class, counts);

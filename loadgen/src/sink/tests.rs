@@ -482,6 +482,14 @@ fn speaks_tls_and_fails_in_its_middle() {
 }
 
 #[test]
+fn options_of_clients_are_refused() {
+    for line in ["loadgen sink --listen 127.0.0.1:0 --tls", "loadgen zone --starttls smtp"] {
+        let cli = crate::cli::Cli::try_parse_from(line.split(' ')).unwrap();
+        assert!(crate::execute(&cli).unwrap_err().contains("for clients"), "{line}");
+    }
+}
+
+#[test]
 fn reads_reports_that_come_back() {
     let sink = Sink::site("");
     let mut client = Client::greeted(sink.addresses[0]);
