@@ -533,6 +533,16 @@ pub const QUEUE_TRANSACTIONS_MAX: usize = 64;
 pub const QUEUE_CONCLUSIONS_MAX: usize = 64;
 /// Entries of the queue that are handled before others have their turn.
 pub const QUEUE_EVENTS_SLICE: usize = 256;
+/// Entries of the queue that are looked at for an operator before others have their turn.
+pub const QUEUE_LOOK_SLICE: usize = 1_024;
+/// Entries of the queue that one commit changes as an operator ordered.
+pub const QUEUE_ORDER_SLICE: usize = 256;
+/// Entries of the queue that one request of an operator's lists or changes; the next one goes on.
+pub const QUEUE_PART_MAX: usize = 10_000;
+/// The same while the server is stopped: each request opens the logs, and nobody else has to wait.
+pub const QUEUE_PART_STOPPED_MAX: usize = 100_000;
+/// Recipients in one answer that lists entries of the queue; the last entry is whole.
+pub const QUEUE_PAGE_RECIPIENTS_MAX: usize = 50_000;
 /// Messages on their way to one other shard at once.
 pub const SPOOL_SENDS_MAX: usize = 16;
 /// Octets of messages on their way to other shards at once; one larger message goes alone.

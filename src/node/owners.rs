@@ -5,11 +5,15 @@
 //! first, in log 0, then the account with its mail, in the log of its owner: in between there are
 //! accounts that no user has. At each start they are found and removed.
 
+use super::relay;
 use super::shard::{Plan, State, open_state, publish_directory};
-use crate::directory::Ledger;
+use crate::directory::{self, Ledger};
 use crate::env::Env;
 use crate::mesh::{self, Full};
 use crate::model::id::{AccountId, LogId, ShardId};
+use crate::model::limits::{QUEUE_PART_MAX, QUEUE_PART_STOPPED_MAX};
+use crate::mta::relay::Desk;
+use crate::mta::route::Relay;
 use crate::probe::event::{Level, event};
 use crate::server::owner::{self, Question, Told};
 use crate::server::shard::{Call, Shard};
@@ -35,6 +39,15 @@ pub trait Owners {
 
     /// Comes back when every shard looks up in the directory as it stands.
     fn publish(&self) -> impl Future<Output = ()>;
+
+    /// Entries of outgoing mail that one request may be about; then it goes on with the next one.
+    fn part_max(&self) -> usize;
+
+    /// What the operator decides about addresses.
+    fn names(&self) -> directory::Settings;
+
+    /// The route that the configuration has for a domain, where no shard runs that could be asked.
+    fn route(&self, domain: &str) -> Option<String>;
 }
 
 /// The shards of a server that runs, seen from shard 0.
@@ -68,6 +81,18 @@ impl<E: Env> Owners for OfShards<E> {
     async fn publish(&self) {
         publish_directory(&self.shard, &self.ledger).await;
     }
+
+    fn part_max(&self) -> usize {
+        QUEUE_PART_MAX
+    }
+
+    fn names(&self) -> directory::Settings {
+        self.shard.settings().directory.clone()
+    }
+
+    fn route(&self, _domain: &str) -> Option<String> {
+        None
+    }
 }
 
 /// The logs of a server that is stopped. Log 0 is open already.
@@ -84,14 +109,13 @@ impl<E: Env> Owners for OfLogs<'_, E> {
 
     async fn ask(&self, owner: LogId, question: Question) -> Result<Told, String> {
         if owner == self.state.log.id() {
-            let State { log, accounts, .. } = self.state;
-            return Ok(owner::answer(log.clone(), Rc::clone(accounts), question).await);
+            return Ok(answer(self.state, question).await);
         }
         let told = |why: String| format!("log {owner}: {why}");
         let opened = open_state(self.env.clone(), self.plan, owner).await;
-        let (State { log, accounts, .. }, _) = opened.map_err(|error| told(error.to_string()))?;
-        let answer = owner::answer(log.clone(), accounts, question).await;
-        log.close().await.map_err(|error| told(error.to_string()))?;
+        let (state, _) = opened.map_err(|error| told(error.to_string()))?;
+        let answer = answer(&state, question).await;
+        state.log.close().await.map_err(|error| told(error.to_string()))?;
         Ok(answer)
     }
 
@@ -101,6 +125,29 @@ impl<E: Env> Owners for OfLogs<'_, E> {
     }
 
     async fn publish(&self) {}
+
+    fn part_max(&self) -> usize {
+        QUEUE_PART_STOPPED_MAX
+    }
+
+    fn names(&self) -> directory::Settings {
+        self.plan.sessions().directory
+    }
+
+    fn route(&self, domain: &str) -> Option<String> {
+        let (number, relay) = (relay::routing(&self.plan.config).route)(domain)?;
+        Some(match relay {
+            Relay::Address(address) => format!("{number}, to {address}"),
+            Relay::Host(host, port) => format!("{number}, to {host}:{port}"),
+        })
+    }
+}
+
+/// Out of a log that was opened alone.
+async fn answer<E: Env>(state: &State<E>, question: Question) -> Told {
+    let State { log, accounts, outgoing, .. } = state;
+    let queue = Desk::alone(log.clone(), Rc::clone(outgoing));
+    owner::answer(log.clone(), Rc::clone(accounts), queue, question).await
 }
 
 /// Removes an account whose user was deleted.

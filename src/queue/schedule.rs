@@ -40,6 +40,10 @@ struct Lane {
     /// In the list of those that wait for a worker.
     is_waiting: bool,
     rests_until: Option<Mono>,
+    /// An operator wants it to be tried now, whatever is known of its servers.
+    is_urged: bool,
+    /// The group of servers that its last worker went to.
+    site: Option<Box<str>>,
 }
 
 /// A worker of a lane; goes back by [`Schedule::end`].
@@ -48,6 +52,8 @@ struct Lane {
 pub struct Worker {
     domain: Rc<str>,
     is_hungry: bool,
+    /// Its lane was to be tried now, whatever is known of its servers.
+    pub is_urged: bool,
 }
 
 impl Worker {
@@ -114,10 +120,11 @@ impl Schedule {
             }
             lane.workers += 1;
             lane.hungry += 1;
+            let is_urged = std::mem::take(&mut lane.is_urged);
             self.workers += 1;
             // Behind the others, if it wants another one.
             self.want(&domain);
-            return Some(Worker { domain, is_hungry: true });
+            return Some(Worker { domain, is_hungry: true, is_urged });
         }
         None
     }
@@ -173,7 +180,7 @@ impl Schedule {
 
     /// A worker has ended.
     pub fn end(&mut self, worker: Worker) {
-        let Worker { domain, is_hungry } = worker;
+        let Worker { domain, is_hungry, .. } = worker;
         self.workers -= 1;
         if let Some(lane) = self.lanes.get_mut(&domain) {
             lane.workers -= 1;
@@ -202,6 +209,31 @@ impl Schedule {
         self.want(domain);
         self.tidy(domain);
         self.lanes.get(domain).is_some_and(|lane| !lane.ready.is_empty())
+    }
+
+    /// Its next worker tries it whatever is known of its servers, and begins as soon as there is mail.
+    pub fn urge(&mut self, domain: &Rc<str>) {
+        self.wake(domain);
+        self.lanes.entry(Rc::clone(domain)).or_default().is_urged = true;
+    }
+
+    /// Notes which servers a lane's mail goes to, for operators.
+    pub fn set_site(&mut self, domain: &str, site: &str) {
+        if let Some(lane) = self.lanes.get_mut(domain)
+            && lane.site.as_deref() != Some(site)
+        {
+            lane.site = Some(site.into());
+        }
+    }
+
+    /// Which servers a lane's mail went to last, while there is something to do for it.
+    pub fn site_of(&self, domain: &str) -> Option<&str> {
+        self.lanes.get(domain)?.site.as_deref()
+    }
+
+    /// Entries that wait in one lane.
+    pub fn ready_of(&self, domain: &str) -> usize {
+        self.lanes.get(domain).map_or(0, |lane| lane.ready.len())
     }
 
     /// Until when a lane rests, if it does.
@@ -359,6 +391,32 @@ mod tests {
         while schedule.take(&mut worker).is_some() {}
         schedule.end(worker);
         assert!(schedule.lanes.is_empty());
+    }
+
+    #[test]
+    fn tries_at_once_what_an_operator_wants_to_be_tried() {
+        let mut schedule = Schedule::default();
+        let a = lane("a.example");
+        schedule.push(&a, QueueId(1), 0, "s");
+        schedule.rest(&a, at(10));
+        assert!(schedule.begin(at(0), false).is_none());
+        schedule.urge(&a);
+        let worker = schedule.begin(at(0), false).unwrap();
+        assert!(worker.is_urged && schedule.rests_until("a.example").is_none());
+        schedule.set_site("a.example", "mx.a.example");
+        assert_eq!(schedule.site_of("a.example"), Some("mx.a.example"));
+        schedule.push(&a, QueueId(2), 0, "s");
+        // The wish was that of one worker.
+        let second = schedule.begin(at(0), false).unwrap();
+        assert!(!second.is_urged && schedule.ready_of("a.example") == 2);
+        schedule.end(worker);
+        schedule.end(second);
+        // The mail may come behind the wish.
+        let b = lane("b.example");
+        schedule.urge(&b);
+        schedule.push(&b, QueueId(3), 0, "s");
+        let mut all = std::iter::from_fn(|| schedule.begin(at(0), false));
+        assert!(all.any(|worker| &**worker.domain() == "b.example" && worker.is_urged));
     }
 
     #[test]

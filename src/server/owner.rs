@@ -3,9 +3,12 @@
 //! The same answers come from a running shard, over its inbox, and from a log that was opened alone
 //! while the server is stopped.
 
+use super::shard::MeshPeers;
 use crate::env::Env;
 use crate::mailbox::{Accounts, ExpungeError, Usage, delete_account};
 use crate::model::id::AccountId;
+use crate::mta::relay::Desk;
+use crate::mta::relay::desk::ask::{Ask, Reply};
 use crate::store::Log;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -30,6 +33,8 @@ pub enum Question {
     Look(AccountId),
     /// The figures of the log. Answered by [`Told::Figures`].
     Figures,
+    /// About outgoing mail. Answered by [`Told::Queue`].
+    Queue(Ask),
 }
 
 /// What the owner says.
@@ -44,12 +49,14 @@ pub enum Told {
     /// It could not be done, for this reason; part of it may be.
     Failed(String),
     Figures(Vec<(&'static str, u64)>),
+    Queue(Reply),
 }
 
-/// Answers a question out of a log and the accounts in it.
+/// Answers a question out of a log, the accounts in it, and its outgoing mail.
 pub async fn answer<E: Env>(
     log: Log<E>,
     accounts: Rc<RefCell<Accounts>>,
+    queue: Desk<E, MeshPeers<E::Conn>>,
     question: Question,
 ) -> Told {
     match question {
@@ -64,6 +71,7 @@ pub async fn answer<E: Env>(
             Told::Heard
         }
         Question::Figures => Told::Figures(figures(&log, &accounts.borrow())),
+        Question::Queue(ask) => Told::Queue(queue.answer(ask).await),
     }
 }
 

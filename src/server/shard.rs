@@ -394,7 +394,8 @@ impl<E: Env> Shard<E> {
                 Call::Rehash(one) => self.take_rehash(*one),
                 Call::Operator(question, reply) => {
                     let (log, accounts) = (self.log.clone(), Rc::clone(&self.accounts));
-                    let answering = owner::answer(log, accounts, question);
+                    let queue = relay::Desk::of(self.relay.clone());
+                    let answering = owner::answer(log, accounts, queue, question);
                     self.env.spawn(async move { reply.send(answering.await) });
                 }
                 Call::Settings(make) => self.take_settings(make()),

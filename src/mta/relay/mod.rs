@@ -17,9 +17,11 @@
 //! Illegal: to hold mail that has no next event.
 
 mod conclude;
+pub mod desk;
 mod settings;
 mod worker;
 
+pub use desk::Desk;
 pub use settings::{Route, Settings, SiteRule};
 
 use self::worker::Yard;

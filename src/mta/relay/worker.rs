@@ -159,6 +159,9 @@ impl<E: Env, P: Peers> Relay<E, P> {
     /// Works until there is nothing to do, or nothing can be done; gives itself back.
     pub(super) async fn work(&self, mut worker: Worker) -> Worker {
         let domain = Rc::clone(worker.domain());
+        if worker.is_urged {
+            self.shared.sites.wake(&domain);
+        }
         let plan = match self.shared.router.plan(&domain).await {
             Ok(plan) => plan,
             Err(no) => {
@@ -166,6 +169,10 @@ impl<E: Env, P: Peers> Relay<E, P> {
                 return worker;
             }
         };
+        self.shared.schedule.borrow_mut().set_site(&domain, &plan.site);
+        if worker.is_urged {
+            self.shared.sites.wake(&plan.site);
+        }
         let settings = self.shared.host.settings();
         let hosts = plan.hops.iter().filter_map(|hop| hop.host.as_deref());
         let allowed = settings.allowed_of(&domain, hosts);

@@ -205,7 +205,7 @@ pub enum Fate {
 }
 
 impl Fate {
-    const ALL: [Fate; 6] =
+    pub const ALL: [Fate; 6] =
         [Fate::Waiting, Fate::Delivered, Fate::Relayed, Fate::Failed, Fate::Expired, Fate::Removed];
 
     pub(super) fn code(self) -> u8 {

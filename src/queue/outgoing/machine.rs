@@ -11,7 +11,7 @@ use super::pause::{Pause, Pauses};
 use super::record::{
     Add, Change, Tried, read_add, read_standings, write_entry, write_pause, write_standings,
 };
-use super::table::{Entry, Stage, Standings, Table};
+use super::table::{Counts, Entry, Stage, Standings, Table};
 use super::{DestinationId, QueueId};
 use crate::bytes::codec::{Put, Reader, Short};
 use crate::bytes::hash::Sorted;
@@ -42,6 +42,17 @@ pub struct Outgoing {
     assigned: QueueId,
     /// Volatile: rung when something changed that may have its turn now.
     bell: Rc<Bell>,
+}
+
+/// Which entries are walked over, by which index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Walk<'w> {
+    /// All, by number.
+    All,
+    /// Those of a domain.
+    Domain(&'w str),
+    /// Those that may have this name, sender (empty for the null one) or recipient.
+    Text(&'w str),
 }
 
 fn major(queue: QueueId) -> u32 {
@@ -105,7 +116,7 @@ impl Outgoing {
 
     /// Recipients that are still to be tried.
     pub fn recipients(&self) -> u64 {
-        self.table.waiting_recipients()
+        self.table.counts().waiting()
     }
 
     pub fn envelope(&self, entry: &Entry) -> Envelope {
@@ -122,15 +133,32 @@ impl Outgoing {
         self.table.destinations().map(|(_, name, entries)| (name, entries))
     }
 
-    /// The entries of a domain, in no order.
-    pub fn of_domain(&self, domain: &str) -> impl Iterator<Item = &Entry> {
-        let found = self.table.find_destination(domain);
-        found.into_iter().flat_map(|id| self.table.of_destination(id))
+    /// What the entries come to.
+    pub fn counts(&self) -> Counts {
+        self.table.counts()
     }
 
-    /// Entries that may have this name, sender (empty for the null one) or recipient.
-    pub fn of_text(&self, text: &str) -> impl Iterator<Item = &Entry> {
-        self.table.of_text(text)
+    /// How many entries a domain has.
+    pub fn count_of(&self, domain: &str) -> u32 {
+        self.table.count_of(domain)
+    }
+
+    /// The entries behind a place in a walk, each with its place; 0 is before the first. An entry keeps
+    /// its place as long as it is there: whoever goes on behind the last one that he saw misses none
+    /// that stays, and sees none twice.
+    pub fn walk<'s>(
+        &'s self,
+        walk: Walk<'_>,
+        after: u64,
+    ) -> Box<dyn Iterator<Item = (u64, &'s Entry)> + 's> {
+        match walk {
+            Walk::All => Box::new(self.behind(QueueId(after)).map(|entry| (entry.id.0, entry))),
+            Walk::Domain(domain) => {
+                let found = self.table.find_destination(domain);
+                Box::new(found.into_iter().flat_map(move |id| self.table.of_destination(id, after)))
+            }
+            Walk::Text(text) => Box::new(self.table.of_text(text, after)),
+        }
     }
 
     /// The entries behind number `after`, by number.
@@ -160,6 +188,11 @@ impl Outgoing {
     /// Whether every entry has its event; for tests, which is why it may take its time.
     pub fn is_sound(&self) -> bool {
         self.table.is_sound()
+    }
+
+    #[cfg(test)]
+    pub(super) fn table(&self) -> &Table {
+        &self.table
     }
 
     #[cfg(test)]

@@ -27,9 +27,9 @@ mod table;
 mod tests;
 
 pub use entry::{Deadline, Envelope, Fate, Flags, Said, To};
-pub use machine::Outgoing;
+pub use machine::{Outgoing, Walk};
 pub use pause::{Pause, Pauses};
-pub use table::{DestinationId, Entry, Stage};
+pub use table::{Counts, DestinationId, Entry, Stage};
 
 use crate::model::id::LogId;
 use std::fmt;

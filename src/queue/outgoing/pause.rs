@@ -1,10 +1,12 @@
 //! What an operator has stopped for a while: mail to a destination, by a route, or of a sender.
 
 use crate::bytes::codec::{Reader, Short};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// One thing that is stopped; names in lower case.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Pause {
     /// All mail.
     All,
@@ -55,12 +57,15 @@ impl Pauses {
 
     /// Whether mail of `sender` (empty for the null one) to `domain` is stopped.
     pub fn stops(&self, domain: &str, sender: &str) -> bool {
-        if self.0.is_empty() {
-            return false;
-        }
-        let has = |pause: Pause| self.0.contains(&pause);
-        has(Pause::All)
-            || has(Pause::Domain(domain.into()))
-            || has(Pause::Sender(sender.to_lowercase().into()))
+        self.those_that_stop(domain, sender).next().is_some()
+    }
+
+    /// All that stops mail of `sender` (empty for the null one) to `domain`.
+    pub fn those_that_stop(&self, domain: &str, sender: &str) -> impl Iterator<Item = &Pause> {
+        let all = (!self.0.is_empty()).then(|| {
+            let sender = Pause::Sender(sender.to_lowercase().into());
+            [Pause::All, Pause::Domain(domain.into()), sender]
+        });
+        all.into_iter().flatten().filter_map(|pause| self.0.get(&pause))
     }
 }

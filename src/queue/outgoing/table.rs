@@ -43,14 +43,15 @@ pub(super) struct Standing {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Standings {
     One(Standing),
-    Many(Box<[Standing]>),
+    /// Twice boxed: a standing is all that the usual case takes.
+    Many(Box<Box<[Standing]>>),
 }
 
 impl Standings {
     pub(super) fn new(count: usize) -> Standings {
         match count {
             1 => Standings::One(Standing::default()),
-            _ => Standings::Many(vec![Standing::default(); count].into()),
+            _ => Standings::Many(Box::new(vec![Standing::default(); count].into())),
         }
     }
 
@@ -127,11 +128,62 @@ struct Destination {
     entries: u32,
 }
 
+/// Entries in chunks, so that a queue that grows moves none of them, and has no room for twice as many.
+#[derive(Default)]
+struct Slots {
+    chunks: Vec<Vec<Option<Entry>>>,
+    free: Vec<Slot>,
+}
+
+const CHUNK_ENTRIES: usize = 1_024;
+
+impl Slots {
+    fn place(slot: Slot) -> (usize, usize) {
+        let index = usize::try_from(slot.0).expect("32 bits");
+        (index / CHUNK_ENTRIES, index % CHUNK_ENTRIES)
+    }
+
+    fn get(&self, slot: Slot) -> Option<&Entry> {
+        let (chunk, index) = Slots::place(slot);
+        self.chunks.get(chunk)?.get(index)?.as_ref()
+    }
+
+    fn get_mut(&mut self, slot: Slot) -> Option<&mut Entry> {
+        let (chunk, index) = Slots::place(slot);
+        self.chunks.get_mut(chunk)?.get_mut(index)?.as_mut()
+    }
+
+    fn put(&mut self, entry: Entry) -> Slot {
+        if let Some(slot) = self.free.pop() {
+            let (chunk, index) = Slots::place(slot);
+            self.chunks[chunk][index] = Some(entry);
+            return slot;
+        }
+        if self.chunks.last().is_none_or(|last| last.len() == CHUNK_ENTRIES) {
+            self.chunks.push(Vec::with_capacity(CHUNK_ENTRIES));
+        }
+        let before = (self.chunks.len() - 1) * CHUNK_ENTRIES;
+        let last = self.chunks.last_mut().expect("there is one now");
+        last.push(Some(entry));
+        Slot(u32::try_from(before + last.len() - 1).expect("entries are bounded"))
+    }
+
+    fn take(&mut self, slot: Slot) -> Option<Entry> {
+        let (chunk, index) = Slots::place(slot);
+        let entry = self.chunks.get_mut(chunk)?.get_mut(index)?.take()?;
+        self.free.push(slot);
+        Some(entry)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.chunks.iter().flatten().flatten()
+    }
+}
+
 /// All entries of a queue.
 #[derive(Default)]
 pub(super) struct Table {
-    entries: Vec<Option<Entry>>,
-    free: Vec<u32>,
+    slots: Slots,
     by_id: Sorted<QueueId, Slot>,
     /// Every entry, by its next event.
     events: BTreeSet<(u32, Slot)>,
@@ -143,7 +195,46 @@ pub(super) struct Table {
     by_text: BTreeSet<(u32, Slot)>,
     /// What was said, once each: a dead server says the same of all its mail.
     said: Set<Rc<Said>>,
-    waiting_recipients: u64,
+    counts: Counts,
+}
+
+/// What the entries of a queue come to, kept up with every change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Entries that an operator holds.
+    pub held: u64,
+    /// Recipients by their fate, in the order of [`Fate::ALL`].
+    pub fates: [u64; Fate::ALL.len()],
+    /// Of those that wait, who was tried before.
+    pub deferred: u64,
+}
+
+impl Counts {
+    fn of(entry: &Entry) -> Counts {
+        let mut counts = Counts { held: entry.flags.has(Flags::HELD).into(), ..Counts::default() };
+        for one in entry.standings.all() {
+            counts.fates[usize::from(one.fate.code())] += 1;
+            counts.deferred += u64::from(one.fate == Fate::Waiting && one.said.is_some());
+        }
+        counts
+    }
+
+    fn add(&mut self, other: Counts) {
+        self.held += other.held;
+        self.deferred += other.deferred;
+        self.fates.iter_mut().zip(other.fates).for_each(|(mine, more)| *mine += more);
+    }
+
+    fn take(&mut self, other: Counts) {
+        self.held -= other.held;
+        self.deferred -= other.deferred;
+        self.fates.iter_mut().zip(other.fates).for_each(|(mine, less)| *mine -= less);
+    }
+
+    /// Recipients that are still to be tried.
+    pub fn waiting(&self) -> u64 {
+        self.fates[usize::from(Fate::Waiting.code())]
+    }
 }
 
 impl std::hash::Hash for Said {
@@ -171,8 +262,8 @@ impl Table {
         self.by_id.len()
     }
 
-    pub(super) fn waiting_recipients(&self) -> u64 {
-        self.waiting_recipients
+    pub(super) fn counts(&self) -> Counts {
+        self.counts
     }
 
     pub(super) fn slot(&self, id: QueueId) -> Option<Slot> {
@@ -180,7 +271,7 @@ impl Table {
     }
 
     pub(super) fn get(&self, slot: Slot) -> Option<&Entry> {
-        self.entries.get(usize::try_from(slot.0).expect("32 bits"))?.as_ref()
+        self.slots.get(slot)
     }
 
     pub(super) fn by_id(&self, id: QueueId) -> Option<&Entry> {
@@ -242,31 +333,27 @@ impl Table {
 
     /// Takes in an entry that is not there; its destination was entered.
     pub(super) fn insert(&mut self, entry: Entry) {
-        let place = self.free.pop().unwrap_or_else(|| {
-            self.entries.push(None);
-            u32::try_from(self.entries.len() - 1).expect("entries are bounded")
-        });
-        let slot = Slot(place);
-        self.by_id.insert(entry.id, slot);
-        self.events.insert((entry.next_event(), slot));
-        self.by_destination.insert((entry.destination, slot));
-        for key in texts(&self.envelope(&entry)) {
+        let (id, destination, event) = (entry.id, entry.destination, entry.next_event());
+        let keys = texts(&self.envelope(&entry));
+        self.counts.add(Counts::of(&entry));
+        let slot = self.slots.put(entry);
+        self.by_id.insert(id, slot);
+        self.events.insert((event, slot));
+        self.by_destination.insert((destination, slot));
+        for key in keys {
             self.by_text.insert((key, slot));
         }
-        self.waiting_recipients += waiting(&entry);
-        self.entries[usize::try_from(place).expect("32 bits")] = Some(entry);
     }
 
     pub(super) fn remove(&mut self, id: QueueId) -> Option<Entry> {
         let slot = self.by_id.remove(&id)?;
-        let entry = self.entries[usize::try_from(slot.0).expect("32 bits")].take()?;
+        let entry = self.slots.take(slot)?;
         self.events.remove(&(entry.next_event(), slot));
         self.by_destination.remove(&(entry.destination, slot));
         for key in texts(&self.envelope(&entry)) {
             self.by_text.remove(&(key, slot));
         }
-        self.waiting_recipients -= waiting(&entry);
-        self.free.push(slot.0);
+        self.counts.take(Counts::of(&entry));
         self.leave_destination(entry.destination);
         for one in entry.standings.all() {
             self.forget(one.said.as_ref());
@@ -277,16 +364,16 @@ impl Table {
     /// Changes an entry in place; what finds it stays right.
     pub(super) fn change(&mut self, id: QueueId, change: impl FnOnce(&mut Entry)) -> bool {
         let Some(slot) = self.slot(id) else { return false };
-        let place = usize::try_from(slot.0).expect("32 bits");
-        let Some(entry) = self.entries[place].as_mut() else { return false };
-        let before = (entry.next_event(), waiting(entry));
+        let Some(entry) = self.slots.get_mut(slot) else { return false };
+        let before = (entry.next_event(), Counts::of(entry));
         change(entry);
-        let after = (entry.next_event(), waiting(entry));
+        let after = (entry.next_event(), Counts::of(entry));
         if before.0 != after.0 {
             self.events.remove(&(before.0, slot));
             self.events.insert((after.0, slot));
         }
-        self.waiting_recipients = self.waiting_recipients - before.1 + after.1;
+        self.counts.take(before.1);
+        self.counts.add(after.1);
         true
     }
 
@@ -327,17 +414,34 @@ impl Table {
         self.events.len() == self.len() && self.by_id.values().all(|&slot| has_event(slot))
     }
 
-    /// The entries of a domain, in no order.
-    pub(super) fn of_destination(&self, id: DestinationId) -> impl Iterator<Item = &Entry> {
-        let range = (id, Slot(0))..=(id, Slot(u32::MAX));
-        self.by_destination.range(range).filter_map(|&(_, slot)| self.get(slot))
+    /// How many entries a domain has.
+    pub(super) fn count_of(&self, domain: &str) -> u32 {
+        let place = |id: DestinationId| usize::try_from(id.0).expect("32 bits");
+        let found = self.find_destination(domain).map(place);
+        found.and_then(|at| self.destinations[at].as_ref()).map_or(0, |one| one.entries)
     }
 
-    /// Entries that may have this name, sender or recipient: to be looked at.
-    pub(super) fn of_text(&self, text: &str) -> impl Iterator<Item = &Entry> {
+    /// The entries of a domain behind a place, and the place of each.
+    pub(super) fn of_destination(
+        &self,
+        id: DestinationId,
+        after: u64,
+    ) -> impl Iterator<Item = (u64, &Entry)> {
+        let range = (id, first_behind(after))..=(id, Slot(u32::MAX));
+        self.by_destination
+            .range(range)
+            .filter_map(|&(_, slot)| Some((place(slot), self.get(slot)?)))
+    }
+
+    /// Entries behind a place that may have this name, sender or recipient: to be looked at.
+    pub(super) fn of_text<'s>(
+        &'s self,
+        text: &str,
+        after: u64,
+    ) -> impl Iterator<Item = (u64, &'s Entry)> + use<'s> {
         let key = text_key(text);
-        let range = (key, Slot(0))..=(key, Slot(u32::MAX));
-        self.by_text.range(range).filter_map(|&(_, slot)| self.get(slot))
+        let range = (key, first_behind(after))..=(key, Slot(u32::MAX));
+        self.by_text.range(range).filter_map(|&(_, slot)| Some((place(slot), self.get(slot)?)))
     }
 
     /// The numbers of the entries behind `after`, rising.
@@ -347,11 +451,102 @@ impl Table {
     }
 
     pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.iter().flatten()
+        self.slots.iter()
     }
 }
 
-fn waiting(entry: &Entry) -> u64 {
-    let waits = entry.standings.all().iter().filter(|one| one.fate == Fate::Waiting);
-    waits.count() as u64
+/// Where an entry stands in a walk by an index, from 1.
+fn place(slot: Slot) -> u64 {
+    u64::from(slot.0) + 1
+}
+
+/// The first slot behind a place.
+fn first_behind(place: u64) -> Slot {
+    Slot(u32::try_from(place).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::{Add, put_add};
+    use super::super::{Outgoing, To};
+    use super::*;
+    use crate::model::address::Address;
+    use crate::store::Group;
+
+    /// Octets that a tree takes for each of many elements, with so many of them in a node. Std's nodes
+    /// have room for 11, a pointer and two numbers beside them, and 12 children where they are no leaves.
+    fn tree(element: usize, in_a_node: f64) -> usize {
+        let leaf = (11 * element + 12) as f64;
+        let inner = leaf + 12.0 * 8.0;
+        (leaf / in_a_node + inner / (in_a_node * (in_a_node + 1.0))).ceil() as usize
+    }
+
+    /// Where all come in rising order nodes are left half full: the worst that stays for long.
+    const RISING: f64 = 6.0;
+    /// Where they come in any order ln 2 of each is full.
+    const MIXED: f64 = 7.6;
+
+    /// What an allocator gives for so many octets.
+    fn rounded(octets: usize) -> usize {
+        octets.next_multiple_of(16)
+    }
+
+    #[test]
+    fn an_entry_takes_at_most_300_octets() {
+        let envelope = Envelope {
+            name: "6afd5dc0.3.1a2b3c".into(),
+            sender: Some(Address::from_parts("ann.smith", "example.org")),
+            envid: None,
+            by: None,
+            recipients: vec![To {
+                address: Address::from_parts("bob.jones", "example.net"),
+                notify: None,
+                orcpt: None,
+            }],
+        };
+        let keys = texts(&envelope).len();
+        // A node has keys and values apart.
+        let found = tree(size_of::<QueueId>() + size_of::<Slot>(), RISING)
+            + tree(size_of::<(u32, Slot)>(), RISING)
+            + tree(size_of::<(DestinationId, Slot)>(), RISING)
+            + keys * tree(size_of::<(u32, Slot)>(), MIXED);
+        let own = size_of::<Option<Entry>>() + rounded(envelope.encode().len());
+        assert_eq!((keys, size_of::<Option<Entry>>()), (3, 88));
+        assert!(own + found <= 300, "{own} and {found}");
+    }
+
+    #[test]
+    fn a_place_is_taken_again_and_what_stays_keeps_its_own() {
+        let mut outgoing = Outgoing::new();
+        let mut group = Group::new();
+        for number in 1..=CHUNK_ENTRIES as u64 + 10 {
+            let recipients = vec![To {
+                address: Address::from_parts("r", "a.example"),
+                notify: None,
+                orcpt: None,
+            }];
+            let envelope =
+                Envelope { name: "m".into(), sender: None, envid: None, by: None, recipients };
+            let add = Add {
+                queue: outgoing.assign(),
+                blob: BlobId(number),
+                size: 1,
+                arrived: 1,
+                due: 1,
+                warn: 2,
+                expires: 3,
+                flags: Flags::default(),
+                priority: 0,
+                marks: 0,
+                domain: "a.example".into(),
+                envelope,
+            };
+            put_add(&mut group, &add);
+        }
+        outgoing.take(&group);
+        let table = outgoing.table();
+        let slots: Vec<Slot> = table.by_id.values().copied().collect();
+        assert!(slots.iter().zip(0..).all(|(slot, index)| slot.0 == index));
+        assert!(table.entries().zip(1..).all(|(entry, id)| entry.id == QueueId(id)));
+    }
 }

@@ -168,11 +168,11 @@ fn finds_entries_by_what_they_are_about() {
         let domain = format!("d{}.example", queue % 10);
         apply(&mut machine, queue, &one(|group| put_add(group, &add(queue, &domain, 2))));
     }
-    let count = |text: &str| machine.of_text(text).count();
+    let count = |text: &str| machine.walk(Walk::Text(text), 0).count();
     assert_eq!((count("m.7"), count("sender@s.example")), (1, 134));
     assert_eq!((count("R1@d3.example"), count("r1@d11.example")), (20, 0));
-    assert_eq!(machine.of_text("").count(), 66);
-    assert_eq!(machine.of_domain("d9.example").count(), 20);
+    assert_eq!(machine.walk(Walk::Text(""), 0).count(), 66);
+    assert_eq!(machine.walk(Walk::Domain("d9.example"), 0).count(), 20);
     assert_eq!((machine.domains().count(), machine.recipients()), (10, 400));
     for queue in 1..=200 {
         let blob = BlobId(queue + 1_000);
@@ -180,7 +180,7 @@ fn finds_entries_by_what_they_are_about() {
         assert_eq!(counts, [(blob.0, -1)]);
     }
     assert_eq!((machine.len(), machine.domains().count(), machine.recipients()), (0, 0, 0));
-    assert!(machine.first_event().is_none() && machine.of_text("").next().is_none());
+    assert!(machine.first_event().is_none() && machine.walk(Walk::Text(""), 0).next().is_none());
 }
 
 #[test]
