@@ -4,6 +4,11 @@
 //! the node that opened the store. Addresses are text as the operator typed them: the directory
 //! is the one to judge them. Passwords never travel, only their hashes.
 
+pub use crate::mta::relay::desk::ask::{
+    Destination, Done, Filter, Lane, Next, Order, Paused, Recipient, Row, Servers, Site, Stats, Way,
+};
+pub use crate::queue::outgoing::Pause;
+
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +22,11 @@ pub enum Request {
     /// A certificate of the authority, now.
     CertRenew,
     Dkim(DkimRequest),
+    Queue(Box<QueueRequest>),
+    /// Where mail for an address goes, and why.
+    ExplainRecipient {
+        address: String,
+    },
 }
 
 /// Keys that sign what leaves.
@@ -47,6 +57,46 @@ pub enum DkimAlgorithm {
     Rsa,
     Ed25519,
     Both,
+}
+
+/// About outgoing mail. Where an answer may be long it comes in parts: each names the place behind
+/// which the next one is to be asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QueueRequest {
+    /// Answered by [`Response::Queue`].
+    List {
+        filter: Filter,
+        older_than: Option<u32>,
+        most: u32,
+        cursor: Option<Cursor>,
+    },
+    /// Answered by [`Response::QueueDone`].
+    Order {
+        order: Order,
+        filter: Filter,
+        /// Seconds since it arrived, at least.
+        older_than: Option<u32>,
+        most: u32,
+        cursor: Option<Cursor>,
+    },
+    /// Answered by [`Response::QueueStats`], with so many destinations.
+    Stats {
+        top: u32,
+    },
+    Pause {
+        on: bool,
+        pause: Pause,
+    },
+}
+
+/// A place in the queues of all logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    pub log: u16,
+    pub place: u64,
+    /// Entries that arrived later than this are not meant; seconds since 1970.
+    pub before: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,6 +187,21 @@ pub enum Response {
     ScramTerms(ScramTerms),
     Figures(Vec<FigureRow>),
     DkimKeys(Vec<DkimRow>),
+    Queue {
+        /// By the server's clock, seconds since 1970.
+        now: u32,
+        rows: Vec<Row>,
+        next: Option<Cursor>,
+    },
+    QueueDone {
+        done: Done,
+        next: Option<Cursor>,
+    },
+    QueueStats {
+        now: u32,
+        stats: Stats,
+    },
+    Explained(Box<Explained>),
     /// It was not done, for this reason: exit 1.
     Refused(String),
     /// It cannot be meant, for this reason: exit 2.
@@ -202,4 +267,30 @@ pub struct DkimRow {
     pub name: String,
     /// What stands in the record, as one text.
     pub record: String,
+}
+
+/// Where mail for an address goes, and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explained {
+    /// In its one form.
+    pub address: String,
+    /// By the server's clock, seconds since 1970.
+    pub now: u32,
+    /// What the directory has of it, address by address.
+    pub steps: Vec<String>,
+    /// `account`, `aliased`, `elsewhere`, `unknown`, `disabled` or `broken`.
+    pub outcome: String,
+    /// Each address elsewhere that it leads to.
+    pub elsewhere: Vec<Elsewhere>,
+}
+
+/// An address that is not served here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Elsewhere {
+    pub address: String,
+    pub domain: String,
+    /// The route that the configuration has for it.
+    pub route: Option<String>,
+    /// How it stands, of all logs together.
+    pub way: Way,
 }

@@ -14,6 +14,8 @@ EXAMPLES
   pombal user add ann@example.org              make a mailbox, ask for its password
   pombal alias add sales@example.org ann@example.org bob@example.org
   pombal dkim add example.org                  sign its mail; shows what the DNS has to have
+  pombal queue list --older-than 1h            what does not get away, and what was said
+  pombal explain rcpt ann@example.net          where mail for her goes, and why
   pombal doctor                                what to change on this machine, and how
 
 EXIT STATUS
@@ -79,8 +81,12 @@ pub(super) enum Command {
     /// Keys that sign what users send, and the records of the DNS that they need (DKIM).
     #[command(subcommand)]
     Dkim(DkimCommand),
-    /// The outgoing queue (not built yet).
-    Queue(Rest),
+    /// Mail on its way to other servers.
+    ///
+    /// An entry of the queue is one message for the recipients of one domain. It is named LOG.NUMBER,
+    /// as in the log's field `queue`; the name of its message is the field `id`.
+    #[command(subcommand)]
+    Queue(QueueCommand),
     /// The log on disk.
     #[command(subcommand)]
     Store(StoreCommand),
@@ -94,8 +100,9 @@ pub(super) enum Command {
     Restore(Rest),
     /// Bring back what a user deleted (not built yet).
     Undelete(Rest),
-    /// Say why mail goes where it goes (not built yet).
-    Explain(Rest),
+    /// Say why mail goes where it goes, and where a message is.
+    #[command(subcommand)]
+    Explain(ExplainCommand),
     /// Print a completion script for a shell.
     ///
     /// For bash: pombal completions bash > /etc/bash_completion.d/pombal
@@ -243,11 +250,114 @@ pub(super) enum DkimCommand {
     Check { domain: String },
 }
 
+#[derive(Debug, Subcommand)]
+pub(super) enum QueueCommand {
+    /// Entries: age, attempts, what happens next, what was said last.
+    List {
+        #[command(flatten)]
+        filters: Filters,
+        /// How many at most; 0 for all.
+        #[arg(long, value_name = "COUNT", default_value_t = 100)]
+        limit: u32,
+    },
+    /// Everything of an entry: each recipient's fate, what happens next and when.
+    Show {
+        /// An entry (LOG.NUMBER), or the name of a message.
+        #[arg(value_name = "ID", conflicts_with = "id")]
+        name: Option<String>,
+        #[command(flatten)]
+        filters: Filters,
+        /// How many at most; 0 for all.
+        #[arg(long, value_name = "COUNT", default_value_t = 100)]
+        limit: u32,
+    },
+    /// Try entries now, also at servers that are left alone since they could not be reached.
+    Retry(Orders),
+    /// Do not try entries until they are released. They come back all the same when they expire.
+    Hold(Orders),
+    /// Let entries go on that are held, by the operator or until their senders want them to go.
+    Release(Orders),
+    /// Give entries up and report that to their senders. Only while the server runs.
+    Bounce(Orders),
+    /// Forget entries; nobody is told.
+    Delete(Orders),
+    /// Figures, what is paused, and the domains that most of the mail is for.
+    Stats {
+        /// How many domains.
+        #[arg(long, value_name = "COUNT", default_value_t = 20)]
+        top: u32,
+    },
+    /// Stop bringing mail away, to a domain or of a sender; it is taken in all the same.
+    Pause(Halt),
+    /// Go on where it was paused.
+    Resume(Halt),
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum Algorithm {
     Rsa,
     Ed25519,
     Both,
+}
+
+/// Entries that meet all that is said.
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct Filters {
+    /// An entry (LOG.NUMBER), or the name of a message.
+    #[arg(long, value_name = "ID")]
+    pub(super) id: Option<String>,
+    /// The sender; `<>` is that of reports.
+    #[arg(long, value_name = "ADDR")]
+    pub(super) sender: Option<String>,
+    /// A recipient.
+    #[arg(long, value_name = "ADDR")]
+    pub(super) recipient: Option<String>,
+    /// The domain of the recipients.
+    #[arg(long)]
+    pub(super) domain: Option<String>,
+    /// In the queue for at least so long, such as 90s, 2h, 3d.
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    pub(super) older_than: Option<u32>,
+}
+
+/// What an order is for.
+#[derive(Args, Debug)]
+pub(super) struct Orders {
+    #[command(flatten)]
+    pub(super) filters: Filters,
+    /// Everything in the queue.
+    #[arg(long, conflicts_with_all = ["id", "sender", "recipient", "domain"])]
+    pub(super) all: bool,
+}
+
+/// What is stopped.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub(super) struct Halt {
+    /// All mail.
+    #[arg(long)]
+    pub(super) all: bool,
+    /// Mail to this domain.
+    #[arg(long)]
+    pub(super) domain: Option<String>,
+    /// Mail of this sender; `<>` is that of reports.
+    #[arg(long, value_name = "ADDR")]
+    pub(super) sender: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ExplainCommand {
+    /// Where mail for ADDR goes: by what the directory says, and for other servers by which route or
+    /// MX, what stops it, how they are doing.
+    Rcpt {
+        #[arg(value_name = "ADDR")]
+        address: String,
+    },
+    /// Where a message is, what happened to each recipient, what happens next and when.
+    Message {
+        /// The name of the message (the log's field `id`), or an entry of the queue.
+        id: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -285,4 +395,9 @@ impl Rest {
 
 fn size(text: &str) -> Result<u64, String> {
     units::size(text).ok_or_else(|| "a number, or one with K, M, G or T, such as 5G".into())
+}
+
+fn seconds(text: &str) -> Result<u32, String> {
+    let time = units::time(text).ok_or("a number with s, m, h or d, such as 90s or 3d")?;
+    u32::try_from(time.as_secs()).map_err(|_| "that is too long".into())
 }

@@ -13,14 +13,21 @@ mod cert;
 mod check;
 mod dkim;
 mod doctor;
+mod explain;
 mod passwd;
+mod queue;
+#[cfg(test)]
+mod queue_tests;
 mod show;
+mod words;
 
 use crate::admin::request::{DirectoryRequest, Request, Response, ScramTerms};
 use crate::admin::socket::{AskError, ask};
 use crate::config::{self, Config, Loaded, Mistake};
 use crate::proto::sasl::Mechanism;
-use args::{AppCommand, Arguments, CertCommand, Command, StoreCommand, UserCommand};
+use args::{
+    AppCommand, Arguments, CertCommand, Command, ExplainCommand, StoreCommand, UserCommand,
+};
 use clap::{CommandFactory, Parser};
 use std::ffi::OsString;
 use std::io::Write;
@@ -192,13 +199,16 @@ impl Session<'_> {
             Command::Cert(CertCommand::List) => cert::list(&self.load()?.config, self.json, out),
             Command::Cert(CertCommand::Renew) => cert::renew(&self.load()?.config, self.json, out),
             Command::Dkim(command) => self.dkim(command, out),
-            Command::Queue(rest) => Err(not_built(&rest.named("queue"))),
+            Command::Queue(command) => queue::run(self, command, out),
             Command::Import(rest) => Err(not_built(&rest.named("import"))),
             Command::Export(rest) => Err(not_built(&rest.named("export"))),
             Command::Backup(rest) => Err(not_built(&rest.named("backup"))),
             Command::Restore(rest) => Err(not_built(&rest.named("restore"))),
             Command::Undelete(rest) => Err(not_built(&rest.named("undelete"))),
-            Command::Explain(rest) => Err(not_built(&rest.named("explain"))),
+            Command::Explain(ExplainCommand::Rcpt { address }) => {
+                explain::recipient(self, address, out)
+            }
+            Command::Explain(ExplainCommand::Message { id }) => explain::message(self, id, out),
             Command::Completions { shell } => {
                 clap_complete::generate(
                     *shell,

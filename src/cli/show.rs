@@ -23,8 +23,13 @@ pub(super) fn response(
     match response {
         Response::Refused(why) => Err(Failure::Failed(why.clone())),
         Response::Wrong(why) => Err(Failure::Wrong(why.clone())),
-        // Terms of SCRAM are nobody's question but the command's own.
-        Response::Done | Response::ScramTerms(_) => Ok(()),
+        // The others are nobody's questions but the commands' own.
+        Response::Done
+        | Response::ScramTerms(_)
+        | Response::Queue { .. }
+        | Response::QueueDone { .. }
+        | Response::QueueStats { .. }
+        | Response::Explained(_) => Ok(()),
         Response::Domains(domains) if as_json => json(domains, out),
         Response::Users(users) if as_json => json(users, out),
         Response::Aliases(aliases) if as_json => json(aliases, out),

@@ -90,7 +90,7 @@ pub fn resolve(snapshot: &Snapshot, local: &[u8], domain: &str, settings: &Setti
     resolver.outcome(found.or_else(|| snapshot.entry(b"", &domain)), &domain)
 }
 
-fn is_role(local: &[u8]) -> bool {
+pub(super) fn is_role(local: &[u8]) -> bool {
     is_postmaster(local) || local.eq_ignore_ascii_case(b"abuse")
 }
 
@@ -106,14 +106,14 @@ enum Found<'s> {
     Foreign,
 }
 
-struct Resolver<'s> {
-    snapshot: &'s Snapshot,
-    settings: &'s Settings,
+pub(super) struct Resolver<'s> {
+    pub(super) snapshot: &'s Snapshot,
+    pub(super) settings: &'s Settings,
 }
 
 impl<'s> Resolver<'s> {
     /// The entry of this address, or of the one without its tag. `domain` is ASCII.
-    fn entry(&self, local: &[u8], domain: &str) -> Option<&'s Entry> {
+    pub(super) fn entry(&self, local: &[u8], domain: &str) -> Option<&'s Entry> {
         let exact = self.snapshot.entry(local, domain);
         if exact.is_some() || self.settings.separators.is_empty() {
             return exact;

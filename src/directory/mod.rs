@@ -16,6 +16,7 @@
 //! Illegal: two changes drafted at once ([`Ledger::turn`] holds it).
 
 mod change;
+mod explain;
 mod ledger;
 mod list;
 mod lookup;
@@ -25,6 +26,7 @@ mod snapshot;
 mod table;
 
 pub use change::{ChangeError, Draft};
+pub use explain::{Explanation, explain};
 pub use ledger::{Directory, Ledger, Turn};
 pub use list::{Page, Query, Row};
 pub use lookup::{Aliased, Fault, Local, Resolution, resolve};

@@ -574,7 +574,8 @@ fn listen(shard: &Rc<Shard<Ring>>, ports: Vec<Port>, common: &Arc<Common>) -> Re
     Ok(())
 }
 
-/// Answers the command line, one request after the other.
+/// Answers the command line: changes one after the other, what is about outgoing mail beside them, for
+/// it may have to wait for the DNS or for many commits.
 async fn serve_admin(
     shard: Rc<Shard<Ring>>,
     state: State<Ring>,
@@ -582,7 +583,8 @@ async fn serve_admin(
     wishes: Option<Wishes>,
     config: Config,
 ) {
-    let owners = OfShards { shard, ledger: state.ledger.clone() };
+    let env = shard.env.clone();
+    let owners = Rc::new(OfShards { shard, ledger: state.ledger.clone() });
     loop {
         let asked = inbox.recv().await;
         if asked.request == Request::CertRenew {
@@ -594,8 +596,18 @@ async fn serve_admin(
             asked.answer(response);
             continue;
         }
-        let response = directory::answer(&state, asked.request.clone(), &owners).await;
-        asked.answer(response);
+        let (state, owners) = (state.clone(), Rc::clone(&owners));
+        let is_aside =
+            matches!(asked.request, Request::Queue(_) | Request::ExplainRecipient { .. });
+        let answering = async move {
+            let response = directory::answer(&state, asked.request.clone(), &*owners).await;
+            asked.answer(response);
+        };
+        if is_aside {
+            env.spawn(answering);
+        } else {
+            answering.await;
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! running and a stopped server.
 
 use super::owners::{self, Owners};
+use super::queue;
 use super::shard::State;
 use crate::admin::request::{
     AliasRow, AppPasswordRow, DirectoryRequest, FigureRow, Request, Response, ScramTerms, UserRow,
@@ -30,6 +31,8 @@ pub async fn answer<E: Env>(state: &State<E>, request: Request, owners: &impl Ow
         }
         Request::Dkim(_) => Response::Refused("the keys are files, and not in the log".into()),
         Request::Directory(request) => directory(state, request, owners).await,
+        Request::Queue(request) => queue::answer(state.log.env(), *request, owners).await,
+        Request::ExplainRecipient { address } => queue::explain(state, &address, owners).await,
     }
 }
 

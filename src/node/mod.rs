@@ -2,7 +2,8 @@
 //!
 //! [`shard`] opens what one shard owns, on any machine, so that the simulation runs the same
 //! code; [`boot`] runs shards on the ring; [`directory`] answers the operator's requests, and
-//! [`owners`] is whom it asks about accounts; [`actions`] is what the command line calls;
+//! [`owners`] is whom it asks about accounts and mail, `queue` what it says of outgoing mail;
+//! [`actions`] is what the command line calls;
 //! `privileges` and `sandbox` are what the process may not do any more, `supervisor` hears how it is.
 
 mod acme;
@@ -18,6 +19,7 @@ mod offline;
 pub mod owners;
 mod privileges;
 mod protect;
+mod queue;
 mod rehash;
 mod relay;
 mod reload;
