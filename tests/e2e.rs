@@ -123,6 +123,9 @@ mod proxy;
 #[path = "e2e/queue.rs"]
 mod queue;
 #[cfg(test)]
+#[path = "e2e/queue_commands.rs"]
+mod queue_commands;
+#[cfg(test)]
 #[path = "e2e/rehash.rs"]
 mod rehash;
 #[cfg(test)]
