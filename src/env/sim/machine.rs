@@ -74,6 +74,16 @@ impl SimEnv {
         self.world.net.connect(self, Some(source), address, deadline).await
     }
 
+    /// See [`Sim::cut`](super::Sim::cut).
+    pub fn cut(&self, one: IpAddr, other: IpAddr) {
+        self.world.net.cut(one, other);
+    }
+
+    /// See [`Sim::mend`](super::Sim::mend).
+    pub fn mend(&self) {
+        self.world.net.mend();
+    }
+
     pub(super) fn world(&self) -> &Rc<World> {
         &self.world
     }

@@ -30,6 +30,9 @@
 //! ends, or is reset if octets were left unread. One of several listeners on an address is picked
 //! at random.
 //!
+//! *Network, by [`Sim::cut`].* Nothing arrives between two hosts: connects wait, and connections on
+//! which anything happens meanwhile are silent for ever.
+//!
 //! *Network, by [`Faults`].* Connects are refused; connections are reset, with what is on its way
 //! arriving first or lost; connections fall silent for ever; segments carry single octets.
 //!
@@ -97,6 +100,7 @@ use net::Network;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::task::Poll;
@@ -223,6 +227,17 @@ impl Sim {
     /// From here on the world is this bad.
     pub fn set_faults(&self, faults: Faults) {
         self.world.faults.set(faults);
+    }
+
+    /// From here on nothing arrives between two hosts, until [`Sim::mend`]. A host that nobody is to
+    /// reach is cut off from each other one.
+    pub fn cut(&self, one: IpAddr, other: IpAddr) {
+        self.world.net.cut(one, other);
+    }
+
+    /// Hosts that were cut off reach each other again, by connections made from here on.
+    pub fn mend(&self) {
+        self.world.net.mend();
     }
 
     /// Polls that one run may take; 10 million unless set.

@@ -46,6 +46,8 @@ pub(super) struct Network {
     lost: Arc<SegQueue<u64>>,
     listen_port: Cell<u16>,
     source_port: Cell<u16>,
+    /// Pairs of hosts between which nothing arrives.
+    cuts: RefCell<Vec<[IpAddr; 2]>>,
     /// Octets of the longest chain that was ever given to a write.
     pub(super) longest_write: Cell<usize>,
     pub(super) chance: Chance,
@@ -60,6 +62,7 @@ impl Network {
             lost: Arc::default(),
             listen_port: Cell::new(LISTEN_PORT_FIRST),
             source_port: Cell::new(SOURCE_PORT_FIRST),
+            cuts: RefCell::default(),
             longest_write: Cell::new(0),
             chance,
         }
@@ -96,6 +99,22 @@ impl Network {
         Some(Rc::clone(&group[self.chance.index(group.len())]))
     }
 
+    /// From here on nothing arrives between two hosts.
+    pub(super) fn cut(&self, one: IpAddr, other: IpAddr) {
+        self.cuts.borrow_mut().push([one, other]);
+    }
+
+    /// Everything that is made from here on arrives again.
+    pub(super) fn mend(&self) {
+        self.cuts.borrow_mut().clear();
+    }
+
+    fn is_cut(&self, ends: [SocketAddr; 2]) -> bool {
+        let ends = ends.map(|end| end.ip());
+        let is_it = |cut: &[IpAddr; 2]| *cut == ends || *cut == [ends[1], ends[0]];
+        self.cuts.borrow().iter().any(is_it)
+    }
+
     pub(super) async fn connect(
         &self,
         env: &SimEnv,
@@ -105,6 +124,7 @@ impl Network {
     ) -> io::Result<SimConn> {
         let deadline = nanos(deadline.0);
         let faults = env.faults();
+        let near = source.unwrap_or_else(|| self.near_end(address));
         let mut arrival = env.moment() + way(&self.chance, &faults);
         loop {
             if arrival > deadline {
@@ -112,12 +132,15 @@ impl Network {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             env.alarm().wait(arrival).await;
+            if self.is_cut([near, address]) {
+                arrival = env.moment().saturating_add(nanos(RETRY_PAUSE));
+                continue;
+            }
             if self.chance.happens(faults.connect_fails) {
                 return Err(io::ErrorKind::ConnectionRefused.into());
             }
             let backlog = self.pick(address).ok_or(io::ErrorKind::ConnectionRefused)?;
             if backlog.waiting.borrow().len() < BACKLOG_MAX {
-                let near = source.unwrap_or_else(|| self.near_end(address));
                 let stalls = self.chance.happens(faults.stalls);
                 let link = Link::new([near, address], faults.window_octets, stalls);
                 let link = Rc::new(RefCell::new(link));
@@ -275,6 +298,7 @@ impl SimConn {
         let now = self.env.moment();
         let faults = self.env.faults();
         let mut link = self.link.borrow_mut();
+        link.stalled |= self.env.world().net.is_cut(link.addresses);
         let outcome = link.write(self.side, now, self.chance(), &faults, chain, waker);
         if let Some((due, reader)) = link.call_reader(self.side) {
             self.env.world().executor.wake_at(due, reader);
@@ -320,6 +344,7 @@ impl Conn for SimConn {
         let result = std::future::poll_fn(|context| {
             let now = self.env.moment();
             let mut link = self.link.borrow_mut();
+            link.stalled |= self.env.world().net.is_cut(link.addresses);
             match link.read(self.side, now, self.chance(), buffer, context.waker()) {
                 Outcome::Done(result) => Poll::Ready(result),
                 Outcome::Wait(_) if now >= deadline => {
