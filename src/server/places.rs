@@ -49,6 +49,13 @@ pub(super) fn find<E: Env>(
     Ok((snapshot.version(), places))
 }
 
+/// Who sent the mail that was passed on here under this name, if it is one that was made for that:
+/// reports on it are his.
+pub(super) fn sent_by<E: Env>(shard: &Shard<E>, local: &str, domain: &str) -> Option<Address> {
+    let settings = shard.settings();
+    settings.srs.as_ref()?.resolve(local, domain, shard.env.wall().seconds())
+}
+
 /// What the relay asks of its shard; the shard has the relay, so that the way back holds nothing.
 pub struct Home<E: Env>(pub Weak<Shard<E>>);
 
@@ -59,8 +66,10 @@ impl<E: Env> Host for Home<E> {
 
     fn look_up(&self, address: &Address) -> Option<Places> {
         let shard = self.0.upgrade()?;
-        let parts = (address.local(), address.domain());
-        find(&shard, address, parts, true).ok().map(|(_, places)| places)
+        let sender = sent_by(&shard, address.local(), address.domain());
+        let reader = sender.as_ref().unwrap_or(address);
+        let parts = (reader.local(), reader.domain());
+        find(&shard, reader, parts, true).ok().map(|(_, places)| places)
     }
 
     fn name_message(&self) -> String {

@@ -499,10 +499,7 @@ impl<E: Env> Driver<E> {
         domain: &str,
     ) -> Result<(u64, Places), Reply<'static>> {
         let is_report = self.transaction.as_ref().is_some_and(|open| open.sender.is_none());
-        if let (true, Some(srs)) = (is_report, &self.shard.settings().srs)
-            && let Some(sender) = srs.resolve(local, domain, self.shard.env.wall().seconds())
-        {
-            // A report on mail that was passed on here goes back to where that came from.
+        if is_report && let Some(sender) = places::sent_by(&self.shard, local, domain) {
             let parts = (sender.local(), sender.domain());
             return places::find(&self.shard, &sender, parts, true);
         }
