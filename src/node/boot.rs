@@ -11,7 +11,7 @@
 use super::certificates::Certificates;
 use super::owners::OfShards;
 use super::reload::InForce;
-use super::shard::{Plan, State, assemble, begin, cost, open_state, publish_keys};
+use super::shard::{Names, Plan, State, assemble, begin, cost, open_state, publish_keys};
 use super::signals::{self, Wish};
 use super::supervisor::Supervisor;
 use super::{acme, data_dir, directory, dkim, oauth, offline, privileges, sandbox};
@@ -474,7 +474,7 @@ fn plan(
 }
 
 /// The resolver. A machine that says of no servers serves mail all the same.
-fn resolver(config: &Config, concierge: &Concierge) -> Result<Option<Resolver>, Failure> {
+fn resolver(config: &Config, concierge: &Concierge) -> Result<Names, Failure> {
     let anchors =
         config::dns::anchors(config).map_err(|mistake| Failure::Wrong(mistake.to_string()))?;
     let dns = &config.dns;
@@ -482,7 +482,7 @@ fn resolver(config: &Config, concierge: &Concierge) -> Result<Option<Resolver>, 
     if let Err(why) = &resolver {
         event(Level::Warn, "no_dns", &[("why", Value::Shown(why)), ("set", "dns.servers".into())]);
     }
-    Ok(resolver.ok())
+    Ok(resolver.map_or(Names::Nobody, Names::Servers))
 }
 
 fn tell_panic(text: &str) {

@@ -63,6 +63,7 @@ pub(super) fn settings(config: &Config, shards: u16) -> Settings {
         allowed: Rc::new(usual),
         sources: queue.sources.clone(),
         routes: config.routes.iter().map(way).collect(),
+        planted: relay::Planted::Nothing,
     }
 }
 

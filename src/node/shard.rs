@@ -4,7 +4,7 @@ use super::owners::{OfShards, sweep};
 use super::{protect, rehash, relay};
 use crate::auth::oauth::Authority;
 use crate::auth::{self, Authenticator, Free, Pool, Recipe, Throttle};
-use crate::concierge::dns::{Failed, Found};
+use crate::concierge::dns::{Failed, Found, Kind};
 use crate::concierge::{self, Busy, Lost};
 use crate::config::{Config, Tls};
 use crate::directory::{self, Ledger};
@@ -15,7 +15,8 @@ use crate::mailbox::{Accounts, Desk, Locks, Planted};
 use crate::mesh::{self, Gone, Inbox, Mesh};
 use crate::model::id::{LogId, ShardId};
 use crate::model::limits::{IMAP_COMMAND_OCTETS_MAX, TRACE_OCTETS_MAX};
-use crate::mta::relay::{Encrypting, Relay};
+use crate::model::time::Wall;
+use crate::mta::relay::{self as relaying, Encrypting, Relay};
 use crate::mta::route::Router;
 use crate::mta::srs::Srs;
 use crate::mta::{self, Intake};
@@ -52,6 +53,20 @@ const INBOX_RETRY_PAUSE: Duration = Duration::from_millis(10);
 /// How much later than the concierge a shard gives up a question: it never should.
 const DNS_GRACE: Duration = Duration::from_secs(1);
 
+/// What a simulated DNS says: how long the answer takes, and the answer. Made of the question and the
+/// time alone, so that every shard may ask.
+pub type Script = Arc<dyn Fn(Kind, &str, Wall) -> (Duration, Result<Found, Failed>) + Send + Sync>;
+
+/// Who is asked what the DNS says.
+#[derive(Clone, Default)]
+pub enum Names {
+    /// Machines that have no DNS.
+    #[default]
+    Nobody,
+    Servers(concierge::dns::Resolver),
+    Script(Script),
+}
+
 /// What all shards of a node have in common.
 #[derive(Clone)]
 pub struct Plan {
@@ -63,8 +78,7 @@ pub struct Plan {
     pub pool: Pool,
     /// For the keys of remembered credentials; made anew by each process.
     pub key: [u8; 32],
-    /// Answers of the DNS; none for machines that have none.
-    pub dns: Option<concierge::dns::Resolver>,
+    pub dns: Names,
     /// What all shards remember of clients.
     pub guard: Arc<Guard>,
     /// What all shards remember of wrong passwords.
@@ -81,6 +95,8 @@ pub struct Plan {
     pub caller: Caller,
     /// A fault of our own, for the tests that show that such a fault is found.
     pub planted: Planted,
+    /// Another one, of the relay's.
+    pub relay_planted: relaying::Planted,
 }
 
 impl Plan {
@@ -98,7 +114,7 @@ impl Plan {
         let guard = Arc::new(Guard::new(&key, config.protect.greylist.entries));
         let throttle = Arc::new(Throttle::new(&key));
         let planted = Planted::Nothing;
-        let (dns, tls, oauth) = (None, None, None);
+        let (tls, oauth) = (None, None);
         Plan {
             config,
             store,
@@ -106,7 +122,7 @@ impl Plan {
             shards,
             pool,
             key,
-            dns,
+            dns: Names::Nobody,
             guard,
             throttle,
             tls,
@@ -115,6 +131,7 @@ impl Plan {
             sites: Sites::default(),
             caller: Caller::trusting_nobody(),
             planted,
+            relay_planted: relaying::Planted::Nothing,
         }
     }
 
@@ -183,7 +200,10 @@ impl Plan {
                 .unwrap_or(usize::MAX),
             protect: Rc::new(protect::settings(config)),
             tls: self.secure(),
-            relay: Rc::new(relay::settings(config, self.shards)),
+            relay: Rc::new(relaying::Settings {
+                planted: self.relay_planted,
+                ..relay::settings(config, self.shards)
+            }),
             routing: Rc::new(relay::routing(config)),
             may_relay: {
                 let networks = config.smtp.relay_networks.clone();
@@ -283,17 +303,27 @@ impl Plan {
 
     /// A shard's resolver over the concierge.
     fn resolver<E: Env>(&self, env: &E) -> dns::Resolver<E> {
-        let concierge = self.dns.clone();
-        let ask = move |kind, want, name: &str| -> Asked {
-            let asked = concierge.as_ref().map(|concierge| concierge.ask(kind, want, name));
-            Box::pin(async move {
-                match asked {
-                    Some(Ok(answer)) => answer.await.unwrap_or_else(|Lost| failed("no answer")),
-                    Some(Err(Busy)) => failed("too many questions"),
-                    None => failed("no resolver"),
+        let (names, clock) = (self.dns.clone(), env.clone());
+        let ask =
+            move |kind, want, name: &str| -> Asked {
+                match &names {
+                    Names::Nobody => Box::pin(ready(failed("no resolver"))),
+                    Names::Servers(servers) => match servers.ask(kind, want, name) {
+                        Ok(answer) => Box::pin(async move {
+                            answer.await.unwrap_or_else(|Lost| failed("no answer"))
+                        }),
+                        Err(Busy) => Box::pin(ready(failed("too many questions"))),
+                    },
+                    Names::Script(script) => {
+                        let (pause, answer) = script(kind, name, clock.wall());
+                        let clock = clock.clone();
+                        Box::pin(async move {
+                            clock.sleep(pause).await;
+                            answer
+                        })
+                    }
                 }
-            })
-        };
+            };
         let timeout = self.config.dns.timeout + DNS_GRACE;
         dns::Resolver::new(env.clone(), timeout, self.config.dns.cache_entries, ask)
     }

@@ -1,6 +1,6 @@
 //! What an attempt came to becomes durable, with the report that its sender gets.
 
-use super::Relay;
+use super::{Planted, Relay};
 use crate::env::Env;
 use crate::mailbox::{Judge, Message};
 use crate::model::limits::{QUEUE_RECORD_PAUSE_MAX, QUEUE_RECORD_PAUSE_MIN};
@@ -165,8 +165,9 @@ impl<E: Env, P: Peers> Relay<E, P> {
     async fn commit(&self, entry: &Entry, envelope: &Envelope, told: &[Told<'_>], group: Group) {
         let sender = envelope.sender.as_ref();
         let told = addressees(sender, told, |one| (one.to.notify, one.fate));
+        let is_forgotten = self.has_planted(Planted::ForgetReport);
         let report = match sender {
-            Some(sender) if !told.is_empty() => {
+            Some(sender) if !told.is_empty() && !is_forgotten => {
                 let places = self.shared.host.look_up(sender);
                 let report = self.compose(entry, envelope, &told).await;
                 self.tell_report(envelope, &report.0, places.is_some());
@@ -178,6 +179,10 @@ impl<E: Env, P: Peers> Relay<E, P> {
         loop {
             let again = copy(&group);
             let is_done = match &report {
+                Some((going, message)) if self.has_planted(Planted::TornReport) => {
+                    drop(self.shared.intake.accept(going, message.clone()).await);
+                    self.shared.intake.log().append(again).await.is_ok()
+                }
                 Some((going, message)) => {
                     let taken = self.shared.intake.accept_with(going, message.clone(), again).await;
                     Outcome::overall(&taken).is_stored()

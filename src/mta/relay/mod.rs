@@ -22,7 +22,7 @@ mod settings;
 mod worker;
 
 pub use desk::Desk;
-pub use settings::{Route, Settings, SiteRule};
+pub use settings::{Planted, Route, Settings, SiteRule};
 
 use self::worker::Yard;
 use super::intake::Intake;
@@ -179,6 +179,10 @@ impl<E: Env, P: Peers> Relay<E, P> {
         self.env().wall().seconds()
     }
 
+    fn has_planted(&self, planted: Planted) -> bool {
+        self.shared.host.settings().planted == planted
+    }
+
     fn name(&self, queue: QueueId) -> QueueName {
         QueueName(self.shared.intake.log().id(), queue)
     }
@@ -320,6 +324,9 @@ impl<E: Env, P: Peers> Relay<E, P> {
                 }
                 outgoing.set_stage(id, active);
                 drop(outgoing);
+                if self.has_planted(Planted::ForgetExpiry) {
+                    return Heeded::One;
+                }
                 self.conclude_beside(id, matches!(moment, Moment::Expire));
             }
         }

@@ -34,6 +34,23 @@ pub struct Route {
     pub login: Option<Login>,
 }
 
+/// A fault of our own, for the tests that show that such a fault is found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Planted {
+    #[default]
+    Nothing,
+    /// A message counts as delivered before the server has answered.
+    RecordEarly,
+    /// What has failed is done with, and nobody is told.
+    ForgetReport,
+    /// The report is durable before what it reports on.
+    TornReport,
+    /// What has expired stays where it is.
+    ForgetExpiry,
+    /// A site gets more connections than it is allowed.
+    CrowdSite,
+}
+
 /// See the header.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -62,6 +79,7 @@ pub struct Settings {
     pub sources: Vec<IpAddr>,
     /// By their numbers.
     pub routes: Vec<Route>,
+    pub planted: Planted,
 }
 
 impl Default for Settings {
@@ -81,6 +99,7 @@ impl Default for Settings {
             sites: Vec::new(),
             sources: Vec::new(),
             routes: Vec::new(),
+            planted: Planted::Nothing,
         }
     }
 }

@@ -10,9 +10,9 @@
 //! A message is taken before the connection is made: if none can be made it is this one that is told
 //! so, and all others of the lane wait without an attempt of theirs being counted.
 
-use super::Relay;
 use super::conclude::End;
 use super::settings::{Route, Settings};
+use super::{Planted, Relay};
 use crate::bytes::hash::Sorted;
 use crate::env::Env;
 use crate::model::limits::{
@@ -139,6 +139,12 @@ fn words(host: Option<&str>, said: &reply::Said) -> Said {
     Said { host, code: said.code, enhanced, text: said.text.clone() }
 }
 
+/// Twice what a site is allowed: [`Planted::CrowdSite`].
+fn crowding(allowed: &Allowed) -> Rc<Allowed> {
+    let (connections, connections_first) = (allowed.connections * 2, allowed.connections * 2);
+    Rc::new(Allowed { connections, connections_first, ..allowed.clone() })
+}
+
 /// The same end for all that wait.
 fn all(entry: &Entry, fate: Fate, said: &Said) -> Vec<End> {
     waiting(entry).map(|to| End { to, fate, said: Some(said.clone()) }).collect()
@@ -176,6 +182,8 @@ impl<E: Env, P: Peers> Relay<E, P> {
         let settings = self.shared.host.settings();
         let hosts = plan.hops.iter().filter_map(|hop| hop.host.as_deref());
         let allowed = settings.allowed_of(&domain, hosts);
+        let allowed =
+            if self.has_planted(Planted::CrowdSite) { crowding(&allowed) } else { allowed };
         let terms = self.terms(&settings, plan.way);
         let (permit, line) = match self.take_over(&plan) {
             Some(Parked { line, permit, .. }) => (permit, Some(line)),
@@ -464,6 +472,10 @@ impl<E: Env, P: Peers> Relay<E, P> {
         let (owner, range) = view.message();
         let nature = Nature::of(view.octets());
         let body = Body { front: b"", owner: Rc::clone(owner), range, nature };
+        if self.has_planted(Planted::RecordEarly) {
+            let said = Said::ours(250, Enhanced(0, 0), "OK");
+            self.attempted(entry.id, all(entry, Fate::Delivered, &said)).await;
+        }
         let (ends, trouble) = self.transact(line, entry, envelope, &body).await;
         self.judge(shift, &ends, trouble.as_ref());
         let (host, address) = (name_of(&line.hop), line.hop.address);
