@@ -29,6 +29,9 @@ mod case;
 #[path = "sim/imap/mod.rs"]
 mod imap;
 #[cfg(test)]
+#[path = "sim/journal.rs"]
+mod journal;
+#[cfg(test)]
 #[path = "sim/life.rs"]
 mod life;
 #[cfg(test)]
@@ -46,6 +49,9 @@ mod pop3_client;
 #[cfg(test)]
 #[path = "sim/ports.rs"]
 mod ports;
+#[cfg(test)]
+#[path = "sim/relay/mod.rs"]
+mod relay;
 #[cfg(test)]
 #[path = "sim/smtp_client.rs"]
 mod smtp_client;
@@ -71,6 +77,7 @@ const PLANTED_SEEDS: u64 = 100;
 /// Seeds that found a bug once, of the server or of the model.
 const REGRESSIONS: &[u64] = &[749, 14_950];
 const IMAP_REGRESSIONS: &[u64] = &[];
+const RELAY_REGRESSIONS: &[u64] = &[];
 
 /// A number out of the environment.
 fn asked(name: &str) -> Option<u64> {
@@ -149,6 +156,11 @@ fn imap_sessions_are_told_the_truth() {
     hold(imap::run, "imap_sessions", IMAP_REGRESSIONS);
 }
 
+#[test]
+fn relays_to_all_kinds_of_servers() {
+    hold(relay::run, "relays_to_all", RELAY_REGRESSIONS);
+}
+
 /// The same seed takes the same course: a failure can be replayed.
 #[test]
 fn replays_a_seed_to_the_last_step() {
@@ -161,6 +173,7 @@ fn replays_a_seed_to_the_last_step() {
     }
     check(life::run);
     check(imap::run);
+    check(relay::run);
 }
 
 /// Runs seeds until one finds the bug by what it does; a seed that it brings down in another way first
@@ -172,6 +185,31 @@ fn find<T>(run: Run<T>, bug: Bug, shows: impl Fn(&str) -> bool) {
     });
     let (seed, what) = found.expect("a planted bug is found");
     println!("{bug:?}: seed {seed}: {what}");
+}
+
+#[test]
+fn finds_an_outcome_that_is_noted_before_it_is_known() {
+    find(relay::run, Bug::RecordEarly, has_one_of(&["R1", "R4"]));
+}
+
+#[test]
+fn finds_a_failure_that_nobody_is_told_of() {
+    find(relay::run, Bug::ForgetReport, has_one_of(&["R1"]));
+}
+
+#[test]
+fn finds_a_report_that_is_there_before_what_it_tells() {
+    find(relay::run, Bug::TornReport, has_one_of(&["R3", "R4"]));
+}
+
+#[test]
+fn finds_mail_that_never_expires() {
+    find(relay::run, Bug::ForgetExpiry, has_one_of(&["R7: the queues do not come to rest"]));
+}
+
+#[test]
+fn finds_a_site_that_is_crowded() {
+    find(relay::run, Bug::CrowdSite, has_one_of(&["R8"]));
 }
 
 fn has_one_of(signs: &[&str]) -> impl Fn(&str) -> bool {

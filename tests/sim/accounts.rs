@@ -24,7 +24,7 @@ fn rcpt(machine: &Machine, account: u32) -> Rcpt {
 }
 
 fn boot(sim: &Sim, case: &Case, is_new: bool) -> Machine {
-    Machine::boot(sim, case, is_new).map_err(|error| error.to_string()).unwrap()
+    Machine::boot(sim, &case.host(), is_new).map_err(|error| error.to_string()).unwrap()
 }
 
 /// Hands a message in, again while the machine is busy.

@@ -28,7 +28,8 @@ fn boot(seed: u64) -> (Sim, Case, Machine) {
     case.inbox = 1_024;
     let sim = Sim::new(seed, Faults::none());
     sim.allow_leaks();
-    let machine = Machine::boot(&sim, &case, true).map_err(|error| error.to_string()).unwrap();
+    let machine =
+        Machine::boot(&sim, &case.host(), true).map_err(|error| error.to_string()).unwrap();
     sim.run_until(machine.set_up(&case)).unwrap();
     (sim, case, machine)
 }
@@ -138,7 +139,8 @@ fn a_password_check_that_hangs_makes_no_client_wait_for_ever() {
     let held = case.plan.pool.run(move || may_end.recv().is_err());
     let sim = Sim::new(case.seed, Faults::none());
     sim.allow_leaks();
-    let machine = Machine::boot(&sim, &case, true).map_err(|error| error.to_string()).unwrap();
+    let machine =
+        Machine::boot(&sim, &case.host(), true).map_err(|error| error.to_string()).unwrap();
     let env = machine.env.clone();
     let asked = sim.run_until(async {
         machine.set_up(&case).await;

@@ -1,5 +1,7 @@
 //! What a seed decides: the size of everything, and how bad each life is.
 
+use crate::machine::Host;
+use crate::ports::HERE;
 use pombal::auth::{Cost, Pool, hash};
 use pombal::config::Config;
 use pombal::env::sim::{Chance, Faults};
@@ -24,6 +26,11 @@ pub(crate) enum Bug {
     LostReference,
     ReusedUid,
     ForgottenVanished,
+    RecordEarly,
+    ForgetReport,
+    TornReport,
+    ForgetExpiry,
+    CrowdSite,
 }
 
 /// What one seed stands for.
@@ -139,6 +146,11 @@ impl Case {
         case.plan.store.checkpoint_pause = Duration::from_millis(chance.between(2, 40));
         case.lives = chance.between(1, 3);
         case
+    }
+
+    /// The server.
+    pub(crate) fn host(&self) -> Host<'_> {
+        Host { plan: &self.plan, ip: HERE, first_shard: 0, inbox: self.inbox }
     }
 
     /// Messages that a user may submit at once, and within an hour as many more; 0 is no bound.

@@ -141,7 +141,7 @@ impl Run {
             });
         }
         let env = sim.env(0);
-        let booted = Machine::boot(&sim, &self.case, true);
+        let booted = Machine::boot(&sim, &self.case.host(), true);
         self.world.note(&env, || "crash while the store is made".into());
         match booted {
             Ok(_) | Err(Unbooted::Dark | Unbooted::Refused(OpenError::Io(_))) => {}
@@ -254,7 +254,7 @@ impl Run {
         let twin = recover_twice(!case.seed, sim.disk().fork(), &case.plan)?;
         sim.set_faults(Faults::none());
         self.world.begin_life(sim.life(), false, false);
-        let booted = Machine::boot(&sim, &self.case, false);
+        let booted = Machine::boot(&sim, &self.case.host(), false);
         let machine = booted.map_err(|error| format!("the last life: {error}"))?;
         if machine.recovered() != twin {
             let here = machine.recovered();

@@ -14,19 +14,32 @@ use pombal::server::shard::{Call, Figures, Shard};
 use pombal::store::{OpenError, Report};
 use std::cell::RefCell;
 use std::fmt;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 type SimConn = <SimEnv as pombal::env::Env>::Conn;
 
-/// What a shard's state is, for comparison: accounts and spool.
-pub(crate) type Digest = (u128, u128);
+/// What a shard's state is, for comparison: accounts, spool and outgoing mail.
+pub(crate) type Digest = (u128, u128, u128);
 
 /// How long recovery and the way down may take.
 const PATIENCE: Duration = Duration::from_mins(10);
 
 pub(crate) fn digest(state: &State<SimEnv>) -> Digest {
-    (state.accounts.borrow().digest(), state.spool.borrow().digest())
+    let outgoing = state.outgoing.borrow().digest();
+    (state.accounts.borrow().digest(), state.spool.borrow().digest(), outgoing)
+}
+
+/// A host of the network, with a server of ours.
+pub(crate) struct Host<'h> {
+    pub(crate) plan: &'h Plan,
+    pub(crate) ip: IpAddr,
+    /// The number of its first shard among those of all hosts; behind its last one comes one for the
+    /// test.
+    pub(crate) first_shard: u16,
+    /// Messages that wait in the inbox of a shard at most.
+    pub(crate) inbox: usize,
 }
 
 /// One shard that is up.
@@ -74,20 +87,19 @@ enum Booting {
 impl Machine {
     /// Starts all shards; comes back when all listen, or one cannot. `is_new`: the store was never
     /// whole, so that logs may be made.
-    pub(crate) fn boot(sim: &Sim, case: &Case, is_new: bool) -> Result<Machine, Unbooted> {
-        let mut plan = case.plan.clone();
+    pub(crate) fn boot(sim: &Sim, host: &Host<'_>, is_new: bool) -> Result<Machine, Unbooted> {
+        let mut plan = host.plan.clone();
         plan.store.may_create = is_new;
-        let shards = case.plan.shards;
-        let (mesh, inboxes) = Mesh::with_capacity(shards, case.inbox);
+        let (shards, ip, first) = (host.plan.shards, host.ip, host.first_shard);
+        let (mesh, inboxes) = Mesh::with_capacity(shards, host.inbox);
         let stages: Rc<RefCell<Vec<Booting>>> =
             Rc::new(RefCell::new((0..shards).map(|_| Booting::Opening).collect()));
         for inbox in inboxes {
-            let env = sim.env(inbox.shard().0);
-            let starting =
-                start(env.clone(), plan.clone(), mesh.clone(), inbox, Rc::clone(&stages));
-            env.spawn(starting);
+            let env = sim.env(first + inbox.shard().0);
+            let (plan, mesh, stages) = (plan.clone(), mesh.clone(), Rc::clone(&stages));
+            env.spawn(start(env.clone(), plan, mesh, (inbox, ip), stages));
         }
-        let env = sim.env(shards);
+        let env = sim.env(first + shards);
         let deadline = env.now().after(PATIENCE);
         let booted = sim.run_until(async {
             loop {
@@ -117,7 +129,7 @@ impl Machine {
                 Booting::Opening | Booting::Open(_) => {}
             }
         }
-        Ok(Machine { ups, mesh, env: sim.env(shards) })
+        Ok(Machine { ups, mesh, env })
     }
 
     /// Starts all shards of one life, those of the first with a new store. `None`: a disk that
@@ -128,7 +140,7 @@ impl Machine {
         world: &World,
         is_first: bool,
     ) -> Result<Option<Machine>, String> {
-        let machine = match Machine::boot(sim, case, is_first) {
+        let machine = match Machine::boot(sim, &case.host(), is_first) {
             Ok(machine) => machine,
             Err(Unbooted::Refused(error @ OpenError::Io(_))) if !is_first => {
                 world.note(&sim.env(0), || format!("does not start: {error}"));
@@ -200,6 +212,9 @@ impl Machine {
             let findings = up.state.log.verify(|_| {}).await;
             let accounts = up.state.accounts.borrow().verify();
             let told = findings.faults.into_iter().chain(accounts.err().map(|damaged| damaged.0));
+            let is_sound = up.state.outgoing.borrow().is_sound();
+            let queue = (!is_sound).then(|| "an entry of the queue has no event".to_owned());
+            let told = told.chain(queue);
             faults.extend(told.map(|fault| format!("log {number}: {fault}")));
         }
         faults
@@ -240,7 +255,7 @@ async fn start(
     env: SimEnv,
     plan: Plan,
     mesh: Mesh<Call<SimConn>>,
-    inbox: Inbox<Call<SimConn>>,
+    (inbox, ip): (Inbox<Call<SimConn>>, IpAddr),
     stages: Rc<RefCell<Vec<Booting>>>,
 ) {
     let id = inbox.shard();
@@ -262,7 +277,7 @@ async fn start(
     let up = Up { shard: Rc::clone(&shard), state: state.clone(), recovered, report };
     enter(Booting::Open(up));
     begin(&shard, inbox, &state.ledger).await;
-    listen(&shard);
+    listen(&shard, ip);
     let mut stages = stages.borrow_mut();
     let stage = &mut stages[usize::from(id.0)];
     if let Booting::Open(up) = std::mem::replace(stage, Booting::Opening) {

@@ -1,4 +1,4 @@
-//! A client's end of a connection: lines in, octets out, with a deadline for each.
+//! One end of a connection, mostly a client's: lines in, octets out, with a deadline for each.
 
 use pombal::bytes::buffer::Buffer;
 use pombal::bytes::chain::Chain;
@@ -23,6 +23,25 @@ impl Peer {
     pub(crate) async fn connect(env: &SimEnv, address: SocketAddr) -> io::Result<Peer> {
         let conn = env.connect(address, None, env.now().after(PATIENCE)).await?;
         Ok(Peer { env: env.clone(), conn, buffer: Buffer::new() })
+    }
+
+    /// Connects as if from `source`.
+    pub(crate) async fn connect_from(
+        env: &SimEnv,
+        source: SocketAddr,
+        address: SocketAddr,
+    ) -> io::Result<Peer> {
+        let conn = env.connect_from(source, address, env.now().after(PATIENCE)).await?;
+        Ok(Peer::of(env, conn))
+    }
+
+    /// The server's end of a connection.
+    pub(crate) fn of(env: &SimEnv, conn: SimConn) -> Peer {
+        Peer { env: env.clone(), conn, buffer: Buffer::new() }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.conn.peer()
     }
 
     pub(crate) async fn send(&mut self, octets: &[u8]) -> io::Result<()> {

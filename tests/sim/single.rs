@@ -1,7 +1,7 @@
 //! One shard on a simulated machine, with users, which listens: for tests whose clock, disk and
 //! network are part of what is tested.
 
-use crate::ports::listen;
+use crate::ports::{HERE, listen};
 use pombal::auth::{Cost, Pool, hash};
 use pombal::config::Config;
 use pombal::env::Env as _;
@@ -45,7 +45,7 @@ pub(crate) async fn boot(
         (Figures::default(), relay::Figures::default()),
     );
     begin(&shard, inbox, &state.ledger).await;
-    listen(&shard);
+    listen(&shard, HERE);
     let turn = state.ledger.turn().unwrap();
     let drafted = turn.draft(|draft| {
         draft.add_domain("example.org", env.wall())?;

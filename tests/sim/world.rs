@@ -1,5 +1,6 @@
-//! What all tasks of one seed share: the oracle, the journal, the first thing that went wrong.
+//! What all tasks of one seed share: the oracle and the journal.
 
+use crate::journal::Journal;
 use crate::oracle::{Oracle, Verdict};
 use pombal::env::sim::SimEnv;
 use pombal::model::time::Mono;
@@ -9,9 +10,7 @@ use std::io;
 
 pub(crate) struct World {
     pub(crate) oracle: RefCell<Oracle>,
-    journal: Option<RefCell<Vec<String>>>,
-    wrong: RefCell<Option<String>>,
-    life: Cell<u64>,
+    journal: Journal,
     /// Whether connections fail and stall in this life.
     bad_net: Cell<bool>,
     /// Whether disk operations fail in this life.
@@ -28,9 +27,7 @@ impl World {
     pub(crate) fn new(users: usize, keeps_journal: bool) -> World {
         World {
             oracle: RefCell::new(Oracle::new(users)),
-            journal: keeps_journal.then(RefCell::default),
-            wrong: RefCell::default(),
-            life: Cell::new(1),
+            journal: Journal::new(keeps_journal),
             bad_net: Cell::new(false),
             bad_disk: Cell::new(false),
             calm: Cell::new(false),
@@ -40,11 +37,11 @@ impl World {
     }
 
     pub(crate) fn life(&self) -> u64 {
-        self.life.get()
+        self.journal.life()
     }
 
     pub(crate) fn begin_life(&self, life: u64, bad_net: bool, bad_disk: bool) {
-        self.life.set(life);
+        self.journal.begin_life(life);
         self.bad_net.set(bad_net);
         self.bad_disk.set(bad_disk);
         self.calm.set(false);
@@ -79,23 +76,16 @@ impl World {
 
     /// Tells what happens, if anybody wants to know.
     pub(crate) fn note(&self, env: &SimEnv, what: impl FnOnce() -> String) {
-        use pombal::env::Env as _;
-        if let Some(journal) = &self.journal {
-            let (life, now) = (self.life.get(), env.now().0);
-            journal.borrow_mut().push(format!("life {life} {now:>12.3?}  {}", what()));
-        }
+        self.journal.note(env, what);
     }
 
     pub(crate) fn journal(&self) -> Vec<String> {
-        self.journal.as_ref().map(RefCell::take).unwrap_or_default()
+        self.journal.take()
     }
 
     /// Notes what is wrong; the first counts.
     pub(crate) fn fail(&self, what: impl Into<String>) {
-        let mut wrong = self.wrong.borrow_mut();
-        if wrong.is_none() {
-            *wrong = Some(format!("life {}: {}", self.life.get(), what.into()));
-        }
+        self.journal.fail(what);
     }
 
     pub(crate) fn check(&self, verdict: Verdict) -> bool {
@@ -104,7 +94,7 @@ impl World {
 
     /// The first thing that went wrong.
     pub(crate) fn verdict(&self) -> Verdict {
-        self.wrong.borrow().clone().map_or(Ok(()), Err)
+        self.journal.verdict()
     }
 
     /// How a client's connection ended. Without faults nobody waits in vain.

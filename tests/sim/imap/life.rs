@@ -118,7 +118,7 @@ impl Run {
         sim.set_faults(Faults::none());
         self.world.begin_life(sim.life(), false, false);
         sim.allow_leaks();
-        let booted = Machine::boot(&sim, &self.case, false);
+        let booted = Machine::boot(&sim, &self.case.host(), false);
         let machine = booted.map_err(|error| format!("the last life: {error}"))?;
         self.reckon(&sim, &machine)?;
         for account in &self.accounts {

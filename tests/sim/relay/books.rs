@@ -1,0 +1,432 @@
+//! Who was promised what, what became of it, and what must have: the rules of the header of this
+//! directory.
+
+use super::case::DOMAINS;
+use super::places::Places;
+use super::report::{Report, is_report, number_of};
+use pombal::model::time::Wall;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+/// When the first life begins, in seconds since 1970.
+const BEGIN: u64 = 1_767_225_600;
+
+/// Seconds since then.
+pub(crate) fn seconds(wall: Wall) -> u64 {
+    (wall.0 / 1_000_000).saturating_sub(BEGIN)
+}
+
+/// A mailbox: of which node, of which user.
+pub(crate) type Mailbox = (usize, usize);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Sender {
+    Null,
+    User(Mailbox),
+    /// At home, whoever that is.
+    Stranger(String),
+}
+
+/// RFC 3461 §4.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Notify {
+    pub(crate) success: bool,
+    pub(crate) failure: bool,
+    pub(crate) delay: bool,
+}
+
+/// Where a recipient leads to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum End {
+    Mailbox(Mailbox),
+    Elsewhere(String),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    /// As in the envelope.
+    pub(crate) address: String,
+    pub(crate) notify: Option<Notify>,
+    /// It is another node of ours that brings it to its ends.
+    pub(crate) is_far: bool,
+    pub(crate) ends: Vec<End>,
+    /// RCPT was answered with 250.
+    pub(crate) is_taken: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// Its end was never sent.
+    Unsent,
+    /// Its end was sent, and no answer was heard.
+    Unknown,
+    Promised,
+    Refused,
+}
+
+/// A message that was handed in.
+#[derive(Debug)]
+pub(crate) struct Mail {
+    pub(crate) number: usize,
+    /// Where it was handed in.
+    pub(crate) node: usize,
+    pub(crate) sender: Sender,
+    pub(crate) octets: Vec<u8>,
+    pub(crate) targets: Vec<Target>,
+    pub(crate) fate: Fate,
+    /// When its last octet went out, and when its answer was heard.
+    pub(crate) sent: Wall,
+    pub(crate) answered: Wall,
+    /// Of the node, when it was answered.
+    pub(crate) generation: u64,
+    /// Seconds until it may go.
+    pub(crate) hold: u64,
+    /// It comes back when it is late.
+    pub(crate) returns: bool,
+    pub(crate) priority: i8,
+}
+
+impl Mail {
+    fn is_eight_bit(&self) -> bool {
+        !self.octets.is_ascii()
+    }
+}
+
+/// A message that another server took for one recipient.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    pub(crate) node: usize,
+    /// Of the node: how often it had come up.
+    pub(crate) generation: u64,
+    /// The server sent no answer, or it may have been lost on its way.
+    pub(crate) is_doubtful: bool,
+    /// The server reports on delivery.
+    pub(crate) reports: bool,
+    /// The client has gone on behind the answer.
+    pub(crate) is_confirmed: Cell<bool>,
+}
+
+/// See the header.
+#[derive(Default)]
+pub(crate) struct Books {
+    pub(crate) mails: Vec<Mail>,
+    /// By the message (its number, or the Message-ID of a report) and the recipient.
+    deliveries: BTreeMap<(String, String), Vec<Rc<Delivery>>>,
+    /// Recipients that a server refused for good.
+    refused: BTreeSet<String>,
+    /// Servers that refused a sender for good.
+    refusing: BTreeSet<usize>,
+    /// By Message-ID, and to whom they went.
+    reports: BTreeMap<(String, String), Report>,
+    mailboxes: BTreeMap<Mailbox, Vec<String>>,
+    pub(crate) generations: [u64; 2],
+}
+
+/// What reports say of one recipient.
+#[derive(Default)]
+struct Said {
+    failed: Vec<(char, u64)>,
+    delayed: usize,
+    relayed: usize,
+}
+
+impl Books {
+    pub(crate) fn refused(&mut self, recipient: &str) {
+        self.refused.insert(recipient.to_owned());
+    }
+
+    pub(crate) fn refused_sender(&mut self, server: usize) {
+        self.refusing.insert(server);
+    }
+
+    /// A server took a message. An error tells what is wrong with that.
+    pub(crate) fn took(
+        &mut self,
+        text: &str,
+        recipient: &str,
+        delivery: &Rc<Delivery>,
+    ) -> Result<(), String> {
+        let key = if is_report(text) {
+            let report = Report::read(text).ok_or_else(|| format!("no report: {text}"))?;
+            let id = report.id.clone();
+            self.reports.insert((recipient.to_owned(), id.clone()), report);
+            id
+        } else {
+            let number = number_of(text).ok_or_else(|| format!("whose message is it: {text}"))?;
+            let mail = self.mails.get(number).ok_or("a message that nobody sent")?;
+            if !text.ends_with(&*String::from_utf8_lossy(&mail.octets)) {
+                return Err(format!("R5: message {number} was changed: {text}"));
+            }
+            if mail.fate == Fate::Unsent || mail.fate == Fate::Refused {
+                return Err(format!("R6: message {number} was {:?} and comes", mail.fate));
+            }
+            number.to_string()
+        };
+        let all = self.deliveries.entry((key, recipient.to_owned())).or_default();
+        all.push(Rc::clone(delivery));
+        Ok(())
+    }
+
+    /// A message was found in a mailbox at the end.
+    pub(crate) fn found(&mut self, mailbox: Mailbox, octets: &[u8]) {
+        let text = String::from_utf8_lossy(octets).into_owned();
+        self.mailboxes.entry(mailbox).or_default().push(text);
+    }
+
+    pub(crate) fn promised(&self) -> usize {
+        self.mails.iter().filter(|mail| mail.fate == Fate::Promised).count()
+    }
+
+    pub(crate) fn delivered(&self) -> usize {
+        self.deliveries.values().map(Vec::len).sum()
+    }
+
+    pub(crate) fn repeated(&self) -> usize {
+        self.deliveries.values().map(|all| all.len() - 1).sum()
+    }
+
+    /// Reports, and failures that they tell of.
+    pub(crate) fn reported(&self) -> (usize, usize) {
+        let failed =
+            |report: &Report| report.told.iter().filter(|one| one.action == "failed").count();
+        (self.reports.len(), self.reports.values().map(failed).sum())
+    }
+
+    /// Reads the mailboxes: reports are told from messages.
+    fn sort(&mut self, is_calm: bool) -> Result<BTreeMap<(usize, Mailbox), usize>, String> {
+        let mut copies = BTreeMap::new();
+        for (&mailbox, texts) in &self.mailboxes {
+            for text in texts {
+                let who = format!("u{}@{}", mailbox.1, mailbox.0);
+                if is_report(text) {
+                    let report = Report::read(text).ok_or_else(|| format!("no report: {text}"))?;
+                    let before = self.reports.insert((who.clone(), report.id.clone()), report);
+                    // Who got it from another node may have got it again.
+                    let is_far =
+                        |one: &Report| !one.id.ends_with(&format!("{}>", DOMAINS[mailbox.0]));
+                    if let Some(twice) = before.filter(|one| is_calm || !is_far(one)) {
+                        return Err(format!("R5: {who} has the report {} twice", twice.id));
+                    }
+                    continue;
+                }
+                let number = number_of(text).ok_or_else(|| format!("whose is it: {text}"))?;
+                let mail = self.mails.get(number).ok_or("a message that nobody sent")?;
+                if !text.ends_with(&*String::from_utf8_lossy(&mail.octets)) {
+                    return Err(format!("R5: message {number} was changed: {text}"));
+                }
+                *copies.entry((number, mailbox)).or_default() += 1;
+            }
+        }
+        Ok(copies)
+    }
+
+    /// Holds everything against the rules. `now` is when all has come to rest; `lifetimes` are the
+    /// nodes', in seconds; `is_calm`: nothing of ours or of the network failed.
+    pub(crate) fn settle(
+        &mut self,
+        places: &Places,
+        lifetimes: &[u64],
+        now: Wall,
+        is_calm: bool,
+    ) -> Result<(), String> {
+        let copies = self.sort(is_calm)?;
+        for (key, all) in &self.deliveries {
+            self.hold_repeats(key, all)?;
+        }
+        for mail in &self.mails {
+            let rules = Rules { books: self, places, mail, copies: &copies, is_calm };
+            let lifetime = lifetimes[mail.node];
+            rules.hold(lifetime, seconds(now))?;
+        }
+        Ok(())
+    }
+
+    /// R2.
+    fn hold_repeats(&self, key: &(String, String), all: &[Rc<Delivery>]) -> Result<(), String> {
+        for pair in all.windows(2) {
+            let [first, second] = pair else { continue };
+            let is_elsewhere = first.node != second.node;
+            let went_down = first.generation != second.generation;
+            let may_be = !first.is_confirmed.get() && (first.is_doubtful || went_down);
+            if !may_be && !is_elsewhere {
+                return Err(format!("R2: {key:?} was delivered again: {first:?}, {second:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn said(&self, number: usize, addresses: &[&str]) -> Said {
+        let mut said = Said::default();
+        for report in self.reports.values().filter(|report| report.about == Some(number)) {
+            for told in report.told.iter().filter(|one| addresses.contains(&&*one.recipient)) {
+                match &*told.action {
+                    "failed" => said.failed.push((told.class, report.at)),
+                    "delayed" => said.delayed += 1,
+                    "relayed" => said.relayed += 1,
+                    _ => {}
+                }
+            }
+        }
+        said
+    }
+}
+
+/// One message held against the rules.
+struct Rules<'b> {
+    books: &'b Books,
+    places: &'b Places,
+    mail: &'b Mail,
+    copies: &'b BTreeMap<(usize, Mailbox), usize>,
+    is_calm: bool,
+}
+
+impl Rules<'_> {
+    fn wrong(&self, rule: &str, end: &End, what: &str) -> String {
+        let Mail { number, sender, fate, sent, .. } = self.mail;
+        let sent = seconds(*sent);
+        format!("{rule}: message {number} ({fate:?}, sent {sent}) of {sender:?} to {end:?}: {what}")
+    }
+
+    fn hold(&self, lifetime: u64, now: u64) -> Result<(), String> {
+        let mail = self.mail;
+        let mut near: BTreeSet<Mailbox> = BTreeSet::new();
+        for target in mail.targets.iter().filter(|target| target.is_taken && !target.is_far) {
+            near.extend(target.ends.iter().filter_map(|end| match end {
+                End::Mailbox(mailbox) => Some(*mailbox),
+                End::Elsewhere(_) => None,
+            }));
+        }
+        for target in mail.targets.iter().filter(|target| target.is_taken) {
+            for end in &target.ends {
+                match end {
+                    End::Mailbox(mailbox) if near.contains(mailbox) => self.hold_near(*mailbox)?,
+                    _ if target.is_far => self.hold_far(target, end)?,
+                    End::Mailbox(_) => {}
+                    End::Elsewhere(address) => {
+                        self.hold_elsewhere(target, end, address, lifetime, now)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn has(&self, mailbox: Mailbox) -> usize {
+        self.copies.get(&(self.mail.number, mailbox)).copied().unwrap_or(0)
+    }
+
+    /// R5, R6.
+    fn hold_near(&self, mailbox: Mailbox) -> Result<(), String> {
+        let count = self.has(mailbox);
+        let is_right = match self.mail.fate {
+            Fate::Promised => count == 1,
+            Fate::Unknown => count <= 1,
+            Fate::Refused | Fate::Unsent => count == 0,
+        };
+        let what = || self.wrong("R5", &End::Mailbox(mailbox), &format!("is there {count} times"));
+        if is_right { Ok(()) } else { Err(what()) }
+    }
+
+    fn deliveries(&self, address: &str) -> &[Rc<Delivery>] {
+        let key = (self.mail.number.to_string(), address.to_owned());
+        self.books.deliveries.get(&key).map_or(&[], Vec::as_slice)
+    }
+
+    fn wants(&self, target: &Target, of: impl Fn(Notify) -> bool, unless_said: bool) -> bool {
+        self.mail.sender != Sender::Null && target.notify.map_or(unless_said, of)
+    }
+
+    /// What another node of ours was to bring home: it is there, or somebody was told.
+    fn hold_far(&self, target: &Target, end: &End) -> Result<(), String> {
+        let (count, address) = match end {
+            End::Mailbox(mailbox) => (self.has(*mailbox), None),
+            End::Elsewhere(address) => (self.deliveries(address).len(), Some(&**address)),
+        };
+        let addresses: Vec<&str> = address.into_iter().chain([&*target.address]).collect();
+        let said = self.books.said(self.mail.number, &addresses);
+        let wants = self.wants(target, |notify| notify.failure, true);
+        if self.mail.fate == Fate::Promised && wants && count == 0 && said.failed.is_empty() {
+            return Err(self.wrong("R1", end, "is lost"));
+        }
+        let is_twice = count > 1 || said.failed.len() > 1 || (count > 0 && !said.failed.is_empty());
+        let is_shared = target.ends.len() > 1 || self.mail.targets.len() > 1;
+        if self.is_calm && !is_shared && is_twice && self.mail.fate == Fate::Promised {
+            let what = format!("came {count} times, failed {:?}", said.failed);
+            return Err(self.wrong("R3", end, &what));
+        }
+        Ok(())
+    }
+
+    /// Whether anybody refused it for good.
+    fn is_refused(&self, address: &str) -> bool {
+        let mail = self.mail;
+        let Some(domain) = self.places.domain_of(address) else { return true };
+        let takes_eight = |&server: &usize| {
+            let offers = &self.places.hosts[server].offers;
+            offers.extended && offers.eight_bit
+        };
+        domain.is_nowhere
+            || mail.returns
+            || self.books.refused.contains(address)
+            || domain.servers.iter().any(|server| self.books.refusing.contains(server))
+            || (mail.is_eight_bit() && !domain.servers.iter().all(takes_eight))
+    }
+
+    fn hold_elsewhere(
+        &self,
+        target: &Target,
+        end: &End,
+        address: &str,
+        lifetime: u64,
+        now: u64,
+    ) -> Result<(), String> {
+        let mail = self.mail;
+        let taken = self.deliveries(address);
+        let said = self.books.said(mail.number, &[address]);
+        let wrong = |rule: &str, what: &str| Err(self.wrong(rule, end, what));
+        if matches!(mail.fate, Fate::Refused | Fate::Unsent) {
+            let is_there = !taken.is_empty() || !said.failed.is_empty();
+            return if is_there { wrong("R6", "is there") } else { Ok(()) };
+        }
+        if said.failed.len() > 1 {
+            return wrong("R3", &format!("failed {:?}", said.failed));
+        }
+        let wants_failure = self.wants(target, |notify| notify.failure, true);
+        let expires = seconds(mail.sent) + mail.hold + lifetime;
+        match said.failed.first() {
+            Some(_) if !wants_failure => return wrong("R3", "nobody wanted to hear of it"),
+            Some(('4', at)) if *at < expires => {
+                return wrong("R3", &format!("expired at {at}, before {expires}"));
+            }
+            Some(('5', _)) if !self.is_refused(address) => {
+                return wrong("R3", "failed, and nobody refused it");
+            }
+            Some(_) => {
+                let is_doubtful = |one: &Rc<Delivery>| {
+                    let went_down = one.generation != self.books.generations[one.node];
+                    !one.is_confirmed.get() && (one.is_doubtful || went_down)
+                };
+                if !taken.iter().all(is_doubtful) {
+                    return wrong("R3", &format!("failed, and was delivered: {taken:?}"));
+                }
+            }
+            None if !taken.is_empty() || mail.fate == Fate::Unknown => {}
+            None if wants_failure => return wrong("R1", "is lost"),
+            None if !self.is_refused(address) && now < expires => {
+                return wrong("R1", "is lost, and nobody refused it");
+            }
+            None => {}
+        }
+        let wants_delay = self.wants(target, |notify| notify.delay, true);
+        if said.delayed > usize::from(wants_delay) {
+            return wrong("R4", &format!("{} reports of its delay", said.delayed));
+        }
+        let is_relayed = said.failed.is_empty() && taken.last().is_some_and(|last| !last.reports);
+        let wants_success = self.wants(target, |notify| notify.success, false);
+        if said.relayed != usize::from(is_relayed && wants_success) {
+            return wrong("R4", &format!("{} reports that it was relayed", said.relayed));
+        }
+        Ok(())
+    }
+}
