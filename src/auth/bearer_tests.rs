@@ -6,9 +6,6 @@ use crate::auth::oauth::tests::{Keys, NOW, claims, settings};
 use crate::auth::{Cost, Pool, Settings, Throttle, hash};
 use crate::concierge::Concierge;
 use crate::directory::{self, Ledger};
-use crate::model::id::Lsn;
-use crate::store::record::{OwnedRecord, Record};
-use crate::store::{Blobs, Machine as _};
 use expect_test::{Expect, expect};
 use futures_lite::future::block_on;
 use serde_json::{Value, json};
@@ -26,26 +23,15 @@ struct World {
 
 impl World {
     fn new() -> World {
-        let mut ledger = Ledger::new();
-        let (_, group) = ledger
-            .turn()
-            .unwrap()
-            .draft(|draft| {
-                draft.add_domain("a.example", Wall(0))?;
-                let hash = hash("secret", &[3; 16], Cost::LEAST).unwrap();
-                for user in ["ann@a.example", "bob@a.example", "off@a.example"] {
-                    draft.add_user(user, &hash, 0, Wall(0))?;
-                }
-                draft.set_enabled("off@a.example", false)
-            })
-            .unwrap();
-        for (at, OwnedRecord { kind, version, flags, account, body }) in (1..).zip(&group.records) {
-            let record =
-                Record { kind: *kind, version: *version, flags: *flags, account: *account, body };
-            let mut change = |_, _, _| {};
-            let mut blobs = Blobs::observed(Lsn(at), &mut change);
-            ledger.apply(Lsn(at), record, &mut blobs).unwrap();
-        }
+        let ledger = Ledger::new();
+        ledger.change(|draft| {
+            draft.add_domain("a.example", Wall(0))?;
+            let hash = hash("secret", &[3; 16], Cost::LEAST).unwrap();
+            for user in ["ann@a.example", "bob@a.example", "off@a.example"] {
+                draft.add_user(user, &hash, 0, Wall(0))?;
+            }
+            draft.set_enabled("off@a.example", false)
+        });
         let throttle = Arc::new(Throttle::new(&[9; 32]));
         let pool = Pool::inline(Cost::LEAST);
         let auth = Authenticator::new(Settings::default(), pool, [9; 32], throttle);

@@ -2,10 +2,7 @@
 
 use super::*;
 use crate::directory::Ledger;
-use crate::model::id::Lsn;
 use crate::model::time::Wall;
-use crate::store::record::{OwnedRecord, Record};
-use crate::store::{Blobs, Group, Machine};
 use futures_lite::future::{block_on, zip};
 use std::future::Future;
 use std::pin::pin;
@@ -15,7 +12,6 @@ struct World {
     ledger: Ledger,
     auth: Authenticator,
     names: directory::Settings,
-    at: u64,
     paused: RefCell<Vec<Duration>>,
 }
 
@@ -25,35 +21,15 @@ impl World {
         let throttle = Arc::new(Throttle::new(&[9; 32]));
         let auth = Authenticator::new(settings, pool, [9; 32], throttle);
         let names = directory::Settings::default();
-        let mut world =
-            World { ledger: Ledger::new(), auth, names, at: 0, paused: RefCell::default() };
+        let world = World { ledger: Ledger::new(), auth, names, paused: RefCell::default() };
         let hash = hash("secret", &[3; 16], Cost::LEAST).unwrap();
-        world.change(|draft| {
+        world.ledger.change(|draft| {
             draft.add_domain("a.example", Wall(0))?;
             draft.add_user("bob@a.example", &hash, 0, Wall(0))?;
             draft.add_user("off@a.example", &hash, 0, Wall(0))?;
             draft.set_enabled("off@a.example", false)
         });
         world
-    }
-
-    fn change<T>(
-        &mut self,
-        write: impl FnOnce(&mut directory::Draft<'_>) -> Result<T, directory::ChangeError>,
-    ) {
-        let (_, group) = self.ledger.turn().unwrap().draft(write).unwrap();
-        self.apply(&group);
-    }
-
-    fn apply(&mut self, group: &Group) {
-        for OwnedRecord { kind, version, flags, account, body } in &group.records {
-            self.at += 1;
-            let record =
-                Record { kind: *kind, version: *version, flags: *flags, account: *account, body };
-            let mut change = |_, _, _| {};
-            let mut blobs = Blobs::observed(Lsn(self.at), &mut change);
-            self.ledger.apply(Lsn(self.at), record, &mut blobs).unwrap();
-        }
     }
 
     fn login(&self, user: &str, password: &str, seconds: u64) -> Verdict {
@@ -115,9 +91,11 @@ fn checks_every_kind_of_failure_once_and_for_the_same_cost() {
         ("off@a.example", "secret", Verdict::Disabled),
         ("off@a.example", "app", Verdict::Disabled),
     ] {
-        let mut world = World::new(Pool::inline(Cost::LEAST));
+        let world = World::new(Pool::inline(Cost::LEAST));
         let digest = app::digest("app");
-        world.change(|draft| draft.add_app("off@a.example", "phone", (&digest, &[]), Wall(0)));
+        world
+            .ledger
+            .change(|draft| draft.add_app("off@a.example", "phone", (&digest, &[]), Wall(0)));
         for minutes in 0..3 {
             for _ in 0..3 {
                 assert_eq!(world.login(user, password, minutes * 60), want);
@@ -154,11 +132,11 @@ fn who_is_off_is_slowed_down_as_who_guesses_is() {
 /// What was remembered before counts for nothing, and what was refused is not remembered after it.
 #[test]
 fn a_user_is_off_and_on_at_once() {
-    let mut world = World::new(Pool::inline(Cost::LEAST));
+    let world = World::new(Pool::inline(Cost::LEAST));
     assert_eq!(world.login("bob", "secret", 0), BOB);
-    world.change(|draft| draft.set_enabled("bob@a.example", false));
+    world.ledger.change(|draft| draft.set_enabled("bob@a.example", false));
     assert_eq!(world.login("bob", "secret", 0), Verdict::Disabled);
-    world.change(|draft| draft.set_enabled("bob@a.example", true));
+    world.ledger.change(|draft| draft.set_enabled("bob@a.example", true));
     assert_eq!(world.login("bob", "secret", 0), BOB);
 }
 
@@ -180,13 +158,13 @@ fn remembers_for_a_while() {
 
 #[test]
 fn forgets_the_old_password_with_the_change() {
-    let mut world = World::new(Pool::inline(Cost::LEAST));
+    let world = World::new(Pool::inline(Cost::LEAST));
     assert_eq!(world.login("bob@a.example", "secret", 0), BOB);
     assert_eq!(world.login("bob@a.example", "new", 0), Verdict::Refused);
     let recipe = Recipe { cost: Cost::LEAST, scram: vec![Hash::Sha256], iterations: 1 };
     let new = Secret::new("new");
     let hash = block_on(world.auth.secrets(recipe, "", Vec::new(), &new, [[5; 16]; 3])).unwrap();
-    world.change(|draft| draft.set_hash("bob@a.example", &hash));
+    world.ledger.change(|draft| draft.set_hash("bob@a.example", &hash));
     assert_eq!(world.login("bob@a.example", "secret", 0), Verdict::Refused);
     assert_eq!(world.login("bob@a.example", "new", 0), BOB);
 }
@@ -382,7 +360,7 @@ fn what_is_kept_anew_takes_no_place_of_a_login() {
 /// by how many are tried.
 #[test]
 fn keys_of_programs_are_tried_beside_his_own() {
-    let mut world = World::new(Pool::inline(Cost::LEAST));
+    let world = World::new(Pool::inline(Cost::LEAST));
     let keys = |password: &str| Keys::derive(Hash::Sha256, password, b"salt", 2);
     let of = |world: &World, user| {
         let snapshot = world.ledger.snapshot();
@@ -393,12 +371,12 @@ fn keys_of_programs_are_tried_beside_his_own() {
         world.auth.holder(&snapshot, &world.names, "bob", &keys(password))
     };
     let hash = format!("{{PLAIN}}x {}", keys("secret"));
-    world.change(|draft| draft.set_hash("bob@a.example", &hash));
+    world.ledger.change(|draft| draft.set_hash("bob@a.example", &hash));
     let add = |draft: &mut directory::Draft<'_>, name: &str| {
         let digest = app::digest(name);
         draft.add_app("bob@a.example", name, (&digest, &[keys(name)]), Wall(0))
     };
-    world.change(|draft| add(draft, "phone"));
+    world.ledger.change(|draft| add(draft, "phone"));
     assert_eq!(holder(&world, "secret"), BOB);
     assert_eq!(holder(&world, "phone"), Verdict::App(AccountId(1)));
     assert_eq!(holder(&world, "laptop"), Verdict::Busy);
@@ -406,9 +384,9 @@ fn keys_of_programs_are_tried_beside_his_own() {
         assert_eq!(of(&world, user).len(), SCRAM_KEYS_TRIED_MIN, "{user}");
     }
     for number in 0..SCRAM_KEYS_TRIED_MIN {
-        world.change(|draft| add(draft, &format!("program {number}")));
+        world.ledger.change(|draft| add(draft, &format!("program {number}")));
     }
     assert_eq!(of(&world, "bob").len(), SCRAM_KEYS_TRIED_MIN + 2);
-    world.change(|draft| draft.set_enabled("bob@a.example", false));
+    world.ledger.change(|draft| draft.set_enabled("bob@a.example", false));
     assert_eq!(holder(&world, "phone"), Verdict::Disabled);
 }

@@ -118,6 +118,28 @@ impl Machine for Ledger {
     }
 }
 
+#[cfg(test)]
+impl Ledger {
+    /// Makes a change as the log would bring it, without a log.
+    pub(crate) fn change<T>(
+        &self,
+        write: impl FnOnce(&mut Draft<'_>) -> Result<T, ChangeError>,
+    ) -> T {
+        use crate::store::record::OwnedRecord;
+        let turn = self.turn().expect("nobody else changes it");
+        let (changed, group) = turn.draft(write).expect("it can be made");
+        drop(turn);
+        for OwnedRecord { kind, version, flags, account, body } in &group.records {
+            let record =
+                Record { kind: *kind, version: *version, flags: *flags, account: *account, body };
+            let mut directory = self.directory.borrow_mut();
+            let at = Lsn(directory.snapshot.version() + 1);
+            directory.apply(at, record).expect("it was just written");
+        }
+        changed
+    }
+}
+
 /// Who has an address. More than one only while a log is read again.
 #[derive(Debug, Default)]
 struct Holders {

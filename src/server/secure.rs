@@ -149,32 +149,18 @@ pub(super) async fn secure<E: Env>(
 mod tests {
     use super::*;
     use crate::directory::Ledger;
-    use crate::model::id::Lsn;
     use crate::model::time::Wall;
-    use crate::store::record::{OwnedRecord, Record};
-    use crate::store::{Blobs, Machine as _};
 
     #[test]
     fn the_first_name_of_a_user_says_whose_certificate_it_is() {
-        let mut ledger = Ledger::new();
-        let (_, group) = ledger
-            .turn()
-            .unwrap()
-            .draft(|draft| {
-                draft.add_domain("a.example", Wall(0))?;
-                for user in ["ann@a.example", "off@a.example"] {
-                    draft.add_user(user, "{SSHA}", 0, Wall(0))?;
-                }
-                draft.set_enabled("off@a.example", false)
-            })
-            .unwrap();
-        for (at, OwnedRecord { kind, version, flags, account, body }) in (1..).zip(&group.records) {
-            let record =
-                Record { kind: *kind, version: *version, flags: *flags, account: *account, body };
-            let mut change = |_, _, _| {};
-            let mut blobs = Blobs::observed(Lsn(at), &mut change);
-            ledger.apply(Lsn(at), record, &mut blobs).unwrap();
-        }
+        let ledger = Ledger::new();
+        ledger.change(|draft| {
+            draft.add_domain("a.example", Wall(0))?;
+            for user in ["ann@a.example", "off@a.example"] {
+                draft.add_user(user, "{SSHA}", 0, Wall(0))?;
+            }
+            draft.set_enabled("off@a.example", false)
+        });
         let (snapshot, settings) = (ledger.snapshot(), directory::Settings::default());
         let owner = |names: &[&str]| named(names.iter().copied(), &snapshot, &settings);
         assert_eq!(owner(&["ANN@a.example"]).as_deref(), Some("ann@a.example"));
