@@ -1,9 +1,10 @@
 //! Replays what the fuzz targets were fed with: every file of `tests/corpus/<target>`.
 //!
 //! A target whose corpus is missing, and a corpus without a target, is a failure: what was once
-//! found stays found. `tests/fuzz` has the same targets for `cargo fuzz`.
+//! found stays found. `tests/fuzz` has the same targets for `cargo fuzz`, and what they are built of is
+//! what everything else is built of: `tests/fuzz/lock.py` brings its lock up to date.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// Its name, and the law that it holds its input against.
@@ -65,4 +66,46 @@ fn every_target_of_cargo_fuzz_has_a_corpus() {
         entries.filter_map(|entry| stem(entry.expect("it can be listed").path())).collect()
     };
     assert_eq!(names("fuzz/fuzz_targets"), names("corpus"));
+}
+
+/// A lock, as cargo writes it: of each package its versions, and what it depends on.
+fn lock(path: &str) -> BTreeMap<String, (BTreeSet<String>, BTreeSet<String>)> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(root.join(path)).expect("it is tracked");
+    let lock: toml::Table = text.parse().expect("cargo wrote it");
+    let mut packages = BTreeMap::<String, (BTreeSet<String>, BTreeSet<String>)>::new();
+    for package in lock["package"].as_array().expect("a list") {
+        let word = |key: &str| package[key].as_str().expect("a text").to_owned();
+        let needs = package.get("dependencies").and_then(toml::Value::as_array);
+        let needs = needs.into_iter().flatten().filter_map(toml::Value::as_str);
+        let name = |need: &str| need.split(' ').next().unwrap_or_default().to_owned();
+        let (versions, all) = packages.entry(word("name")).or_default();
+        versions.insert(word("version"));
+        all.extend(needs.map(name));
+    }
+    packages
+}
+
+/// `cargo fuzz` has a workspace of its own, which nobody builds from day to day.
+#[test]
+fn what_fuzzers_are_built_of_is_up_to_date() {
+    let (ours, fuzz) = (lock("Cargo.lock"), lock("tests/fuzz/Cargo.lock"));
+    let mut wrong = Vec::new();
+    for (name, (versions, _)) in &fuzz {
+        let Some((known, _)) = ours.get(name) else { continue };
+        let others = versions.difference(known);
+        wrong.extend(others.map(|version| format!("{name} {version} is not in Cargo.lock")));
+    }
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(root.join("Cargo.toml")).expect("it is tracked");
+    let manifest: toml::Table = text.parse().expect("cargo reads it");
+    let (_, needs) = &fuzz["pombal"];
+    let named = manifest["dependencies"].as_table().expect("a table").iter();
+    // Some go by another name here.
+    let package = |(name, one): (&String, &toml::Value)| {
+        one.get("package").and_then(toml::Value::as_str).unwrap_or(name).to_owned()
+    };
+    let missing = named.map(package).filter(|name| !needs.contains(name));
+    wrong.extend(missing.map(|name| format!("{name} is not in tests/fuzz/Cargo.lock")));
+    assert!(wrong.is_empty(), "run tests/fuzz/lock.py:\n{}", wrong.join("\n"));
 }
