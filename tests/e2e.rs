@@ -154,6 +154,9 @@ mod submission;
 #[path = "e2e/supervisor.rs"]
 mod supervisor;
 #[cfg(test)]
+#[path = "e2e/systemd.rs"]
+mod systemd;
+#[cfg(test)]
 #[path = "e2e/tls.rs"]
 mod tls;
 #[cfg(test)]

@@ -3,9 +3,10 @@
 //! `CLIENTS_REQUIRED=1` makes a missing pebble a failure.
 
 use crate::harness::{PATIENCE, Port, Server};
-use std::fs::{self, File};
+use crate::privileges::{USER, assert_all_belong_to, low_port, user};
+use std::fs::{self, File, Permissions};
 use std::net::TcpStream;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -24,15 +25,21 @@ struct Authority {
 impl Authority {
     /// `extra` are lines of its configuration. `None` where it is not installed.
     fn start(extra: &str) -> Option<Authority> {
+        Authority::looking_at(Port::find().release(), extra)
+    }
+
+    /// One that looks for proofs at this port.
+    fn looking_at(looks_at: u16, extra: &str) -> Option<Authority> {
         if Command::new("pebble").arg("-h").output().is_err() {
             let required = std::env::var_os("CLIENTS_REQUIRED").is_some_and(|value| value == "1");
             assert!(!required, "pebble is not installed");
             println!("skipped: pebble is not installed");
             return None;
         }
-        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let [port, manage, looks_at, dns, dns_manage] =
-            std::array::from_fn(|_| Port::find().release());
+        let dir = tempfile::tempdir().unwrap();
+        // Users who are not root read its certificate.
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o711)).unwrap();
+        let [port, manage, dns, dns_manage] = std::array::from_fn(|_| Port::find().release());
         let pair = rcgen::generate_simple_self_signed(vec!["127.0.0.1".into()]).unwrap();
         fs::write(dir.path().join("cert.pem"), pair.cert.pem()).unwrap();
         fs::write(dir.path().join("key.pem"), pair.signing_key.serialize_pem()).unwrap();
@@ -192,6 +199,33 @@ fn a_certificate_is_handed_out_kept_and_renewed_when_it_is_wished() {
     server.stop();
     let stopped = server.try_pombal(&["cert", "renew"], "");
     assert!(String::from_utf8_lossy(&stopped.stderr).contains("no server runs"));
+}
+
+/// The proof is shown on a port that only root may bind, by a server that is root no more, and so it is
+/// once more a life later.
+#[test]
+fn a_server_that_is_root_no_more_has_its_certificate_too() {
+    let Some(uid) = user() else { return };
+    let low = low_port();
+    for challenge in ["http-01", "tls-alpn-01"] {
+        let Some(authority) = Authority::looking_at(low, "") else { return };
+        let settings = authority.settings(challenge, low, "");
+        let mut server = Server::set_up_openly(&format!("user = \"{USER}\"\n"), &settings);
+        server.start();
+        server.await_log(&["event=privileges_dropped"]);
+        server.await_log(&["event=certificate_issued"]);
+        wait_until("clients are shown it", || shown(server.imap()).contains("Pebble"));
+        assert_all_belong_to(uid, &server.data_dir());
+        let first = certificate(&server);
+        server.stop();
+        forget_tries(&server);
+        chown(server.data_dir().join("tls/acme-state.json"), Some(uid), None).unwrap();
+        server.start();
+        server.pombal(&["cert", "renew"], "");
+        assert_ne!(certificate(&server), first);
+        assert_all_belong_to(uid, &server.data_dir());
+        server.stop();
+    }
 }
 
 #[test]

@@ -12,10 +12,10 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const USER: &str = "nobody";
+pub(crate) const USER: &str = "nobody";
 
 /// The number of [`USER`], where a test can do anything with it.
-fn user() -> Option<u32> {
+pub(crate) fn user() -> Option<u32> {
     let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let line = users.lines().find_map(|line| line.strip_prefix("nobody:"));
     let uid = line.and_then(|line| line.split(':').nth(1)?.parse().ok());
@@ -40,7 +40,7 @@ fn walk(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn assert_all_belong_to(uid: u32, dir: &Path) {
+pub(crate) fn assert_all_belong_to(uid: u32, dir: &Path) {
     for path in walk(dir) {
         // A log may drop a file meanwhile.
         let Ok(found) = fs::symlink_metadata(&path) else { continue };
@@ -65,7 +65,7 @@ fn threads(pid: u32) -> Vec<BTreeMap<String, String>> {
 }
 
 /// A port that only root may bind, and nobody has.
-fn low_port() -> u16 {
+pub(crate) fn low_port() -> u16 {
     let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
     (600..1_024).rev().find(free).expect("a port below 1024 is free")
 }
