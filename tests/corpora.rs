@@ -15,6 +15,7 @@ const TARGETS: &[Target] = &[
     ("data", pombal::wire::dot::fuzz_data),
     ("decode", pombal::wire::message::decode::fuzz_decode),
     ("dkim_body", pombal::policy::dkim::fuzz_relaxed),
+    ("downgrade", pombal::wire::message::downgrade::fuzz_downgrade),
     ("fields", pombal::wire::message::fields::fuzz_fields),
     ("html", pombal::wire::message::html::fuzz_html),
     ("imap_command", pombal::wire::imap::command::fuzz_command),

@@ -1,6 +1,8 @@
 //! Every mail of the corpus beside the repository keeps the laws of this floor.
 
 use super::decode::Decoder;
+use super::downgrade::{Plan, fuzz_downgrade};
+use super::encode::fuzz_encode;
 use super::fields::fuzz_fields;
 use super::head::Head;
 use super::html::fuzz_html;
@@ -56,4 +58,31 @@ fn every_mail_of_the_corpus_keeps_the_laws() {
             fuzz_html(&octets[part.body()]);
         }
     }
+}
+
+/// With the line ends of the wire; most of what needs it can be made fit.
+#[test]
+fn every_mail_of_the_corpus_can_be_made_fit_or_says_why_not() {
+    let (mut changed, mut refused) = (0, 0);
+    for path in mails() {
+        let octets = std::fs::read(&path).unwrap();
+        println!("{}", path.display());
+        fuzz_downgrade(&octets);
+        fuzz_encode(&octets[..octets.len().min(2 << 10)]);
+        let mut wire = Vec::with_capacity(octets.len());
+        for line in octets.split_inclusive(|&octet| octet == b'\n') {
+            let line = line.strip_suffix(b"\n").unwrap_or(line);
+            wire.extend_from_slice(line.strip_suffix(b"\r").unwrap_or(line));
+            wire.extend_from_slice(b"\r\n");
+        }
+        fuzz_downgrade(&wire);
+        match Plan::of(&wire) {
+            Ok(plan) => changed += usize::from(plan.pieces.len() > 1),
+            Err(cannot) => {
+                println!("  {cannot}");
+                refused += 1;
+            }
+        }
+    }
+    println!("{changed} changed, {refused} refused");
 }

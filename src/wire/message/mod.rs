@@ -4,6 +4,8 @@ pub mod authors;
 pub mod casemap;
 pub mod charset;
 pub mod decode;
+pub mod downgrade;
+pub mod encode;
 pub mod envelope;
 pub mod fields;
 pub mod head;

@@ -1,4 +1,4 @@
-//! Fuzzes a whole SMTP or LMTP session, BDAT included.
+//! Fuzzes the answers of servers.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Fuzzes a whole SMTP or LMTP session, BDAT included.
+//! Fuzzes a session with a server of any manner.
 
 #![no_main]
 
