@@ -9,6 +9,7 @@
 //!   - every wait ends: with an answer, with the end of the connection, or at its deadline
 //!   - memory is bounded: a receive block while octets come, and a block of the message; octets of the
 //!     message that need not be changed are not copied
+//!   - a message that the server cannot take as it is goes to it in 7 bits, if it can be changed
 //!   - a server that does not read while we write, since it waits for us to read, is read
 //!
 //! Illegal: to deliver on a session that [`Session::is_open`] says nothing good of.
@@ -27,6 +28,7 @@ use crate::proto::smtp::client::{
     Wait,
 };
 use crate::tls::{Aside, Call, CallFailure, Caller, Demand, Facts, Level, Stream};
+use crate::wire::message::downgrade::{Cannot, Plan};
 use crate::wire::message::nature::Nature;
 use crate::wire::smtp::offers::{Keywords, Offers};
 use crate::wire::smtp::param::{self, MailParams};
@@ -204,17 +206,20 @@ impl<E: Env> Session<E> {
     /// kind) is set here.
     pub async fn deliver(&mut self, mail: &Mail<'_>, body: &Body<'_>) -> Delivery {
         let Session { client, wire, is_over, .. } = self;
-        let kind = match kind(body.nature, client.offers(), client.is_lmtp()) {
-            Ok(kind) => kind,
+        let form = match form(body, client.offers(), client.is_lmtp()) {
+            Ok(form) => form,
             Err(said) => {
                 let verdicts = mail.recipients.iter().map(|_| Verdict::Unfit(said.clone()));
                 return Delivery { verdicts: verdicts.collect(), trouble: None };
             }
         };
-        let size = u64::try_from(body.len()).ok();
+        // How long a message is that is made on its way out is known at its end: it goes by DATA.
+        let (kind, size, plan) = match form {
+            Form::AsItIs(kind) => (kind, u64::try_from(body.len()).ok(), None),
+            Form::SevenBit(plan) => (param::Body::SevenBit, None, Some(plan)),
+        };
         let mail = Mail { params: MailParams { size, body: kind, ..mail.params }, ..*mail };
-        let is_open = body.nature.has(Nature::OPEN_END) && !body.is_empty();
-        let mut source = Source::new(body);
+        let mut source = Source::new(body, plan);
         let mut transaction = client.transaction(&mail);
         loop {
             let (used, turn) = transaction.step(wire.buffer.filled(), &mut wire.out);
@@ -227,7 +232,7 @@ impl<E: Env> Session<E> {
                     if source.put_block(framing, &mut wire.out) {
                         wire.send_block().await
                     } else {
-                        transaction.body_sent(is_open, &mut wire.out);
+                        transaction.body_sent(source.is_open(), &mut wire.out);
                         Ok(())
                     }
                 }
@@ -253,25 +258,48 @@ impl<E: Env> Session<E> {
     }
 }
 
-/// As what the octets go to such a server, or why they do not go there.
-fn kind(nature: Nature, offers: &Offers, lmtp: bool) -> Result<param::Body, Said> {
+/// How a message goes to a server.
+enum Form {
+    /// Its octets are of this kind, and stay as they are.
+    AsItIs(param::Body),
+    SevenBit(Plan),
+}
+
+/// How a message goes to such a server, or why it does not go there (RFC 6152 §3, RFC 3030 §3).
+fn form(body: &Body<'_>, offers: &Offers, lmtp: bool) -> Result<Form, Said> {
+    let nature = body.nature;
     let has_chunks = offers.has(Keywords::CHUNKING) && !lmtp;
-    if nature.has(Nature::BINARY) {
-        if has_chunks && offers.has(Keywords::BINARY_MIME) {
-            return Ok(param::Body::Binary);
+    let is_binary = nature.has(Nature::BINARY);
+    if is_binary && has_chunks && offers.has(Keywords::BINARY_MIME) {
+        return Ok(Form::AsItIs(param::Body::Binary));
+    }
+    let is_eight_bit = nature.has(Nature::EIGHT_BIT);
+    let is_too_long = nature.has(Nature::LONG_LINES) && !has_chunks;
+    if !is_binary && !is_too_long {
+        if !is_eight_bit {
+            return Ok(Form::AsItIs(param::Body::SevenBit));
         }
-        return Err(Said::ours(554, 6, 3, "server takes no binary message (BINARYMIME)"));
+        if offers.has(Keywords::EIGHT_BIT_MIME) {
+            return Ok(Form::AsItIs(param::Body::EightBit));
+        }
     }
-    if nature.has(Nature::LONG_LINES) && !has_chunks {
-        return Err(Said::ours(554, 6, 3, "message has lines that are too long for this server"));
-    }
-    if !nature.has(Nature::EIGHT_BIT) {
-        return Ok(param::Body::SevenBit);
-    }
-    if offers.has(Keywords::EIGHT_BIT_MIME) {
-        return Ok(param::Body::EightBit);
-    }
-    Err(Said::ours(554, 6, 3, "server takes no octets over 127 (8BITMIME)"))
+    Plan::of(body.octets()).map(Form::SevenBit).map_err(|cannot| {
+        let what = if is_binary {
+            "no binary messages"
+        } else if is_too_long {
+            "no lines as long as those of the message"
+        } else {
+            "no octets over 127"
+        };
+        let text = format!("server takes {what}, and it cannot be converted: {cannot}");
+        // RFC 3463 §3.7, RFC 5248: what must not be, and what is not known how to.
+        let detail = match cannot {
+            Cannot::EightBitHeader => 9,
+            Cannot::Signed => 2,
+            _ => 3,
+        };
+        Said::ours(554, 6, detail, &text)
+    })
 }
 
 async fn secure<E: Env>(
@@ -286,12 +314,7 @@ async fn secure<E: Env>(
     stream.call(env, call, deadline).await.map_err(|failure| {
         let text = format!("no TLS with the server: {failure}");
         let text: String = text.chars().filter(|letter| matches!(letter, ' '..='~')).collect();
-        let detail = match &failure {
-            // RFC 5248 §2.4: a security feature that is needed is not there.
-            CallFailure::Distrust(_) => 7,
-            CallFailure::Lost(_) | CallFailure::Tls(_) | CallFailure::Busy => 5,
-        };
-        let said = Said::ours(451, 7, detail, text.get(..text.len().min(400)).unwrap_or(&text));
+        let said = Said::ours(451, 7, 5, text.get(..text.len().min(400)).unwrap_or(&text));
         let trouble = Trouble { at: Wait::Handshake, kind: Kind::Tls, said };
         Failed { trouble, tls: Some(failure) }
     })

@@ -550,3 +550,59 @@ fn goes_on_in_clear_where_tls_fails_that_nobody_insists_on() {
         assert_eq!(stored.borrow().len(), 1);
     }
 }
+
+#[test]
+fn converts_for_a_server_that_takes_seven_bits_alone() {
+    let head = "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n";
+    let eight_bit = format!("{head}\r\n.grüße, die so lang sind\r\n");
+    let long = format!("{head}\r\n{}\r\n", "long ".repeat(300));
+    let signed = "Content-Type: multipart/signed; boundary=b\r\n\r\n--b\r\n\r\nä\r\n--b--\r\n";
+    for (octets, want) in [
+        (eight_bit.as_str(), "\r\n\r\n=2Egr=C3=BC=C3=9Fe, die so lang sind\r\n.\r\n"),
+        (&long, "long long long=\r\n=20\r\n.\r\n"),
+        (signed, ""),
+        ("Subject: ä\r\n\r\n", ""),
+    ] {
+        let sim = Sim::new(1, Faults::none());
+        let env = sim.env(0);
+        let heard = Rc::new(RefCell::new(String::new()));
+        let told = Rc::clone(&heard);
+        talk(&env, move |mut conn| async move {
+            write(&mut conn, b"220 hi\r\n").await.unwrap();
+            for (end, answer) in [
+                ("\r\n", "250-x\r\n250 SIZE 10000\r\n"),
+                ("\r\n", "250 a\r\n"),
+                ("\r\n", "250 b\r\n"),
+                ("\r\n", "354 go\r\n"),
+                ("\r\n.\r\n", "250 kept\r\n"),
+                ("QUIT\r\n", "221 bye\r\n"),
+            ] {
+                let said = drain_until(&mut conn, end.as_bytes()).await;
+                *told.borrow_mut() += std::str::from_utf8(&said).unwrap();
+                if said == b"QUIT\r\n" || said.is_empty() {
+                    break;
+                }
+                write(&mut conn, answer.as_bytes()).await.unwrap();
+            }
+            conn.close().await;
+        });
+        let delivery = sim
+            .run_until(async {
+                let mut session = Session::open(&env, TARGET, &terms(false)).await.unwrap();
+                let letter = Letter::new(&["a"], octets.as_bytes().to_vec());
+                let delivery = letter.send(&mut session).await;
+                session.quit().await;
+                delivery
+            })
+            .unwrap();
+        let heard = heard.borrow();
+        if want.is_empty() {
+            assert_eq!(codes(&delivery), ["unfit 554"]);
+            assert!(!heard.contains("MAIL"), "nothing is tried");
+            continue;
+        }
+        assert_eq!(codes(&delivery), ["delivered 250"]);
+        assert!(heard.is_ascii() && !heard.contains("BODY="), "{heard}");
+        assert!(heard.strip_suffix("QUIT\r\n").unwrap().ends_with(want), "{heard}");
+    }
+}

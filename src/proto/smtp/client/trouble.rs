@@ -162,3 +162,23 @@ impl Trouble {
         self.kind != Kind::Local
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_as_long_as_the_rfc_says() {
+        let timeouts = Timeouts::default();
+        for (wait, minutes) in [
+            (Wait::Greeting, 5),
+            (Wait::Mail, 5),
+            (Wait::Rcpt, 5),
+            (Wait::Data, 2),
+            (Wait::Block, 3),
+            (Wait::Message, 10),
+        ] {
+            assert_eq!(timeouts.of(wait), Duration::from_mins(minutes), "{wait:?}");
+        }
+    }
+}

@@ -610,3 +610,35 @@ fn stops_a_message_that_is_refused_before_its_end() {
     "]],
     );
 }
+
+#[test]
+fn asks_again_after_a_sender_was_refused() {
+    let script = &["220 hi", "250 x", "550 a", "250 a", "250 1", "354 go", "250 kept", "221 bye"];
+    check_as(
+        &profile(),
+        &[letter(1), letter(1)],
+        script,
+        expect![[r"
+        S 220 hi
+        C EHLO me.example
+        S 250 x
+        C MAIL FROM:<s@me.example>
+        S 550 a
+        = failed: 550 a
+        C MAIL FROM:<s@me.example>
+        S 250 a
+        C RCPT TO:<r1@x.example>
+        S 250 1
+        C DATA
+        S 354 go
+        C A: b
+        C 
+        C ..
+        C .
+        S 250 kept
+        = delivered: 250 kept
+        C QUIT
+        S 221 bye
+    "]],
+    );
+}
