@@ -190,6 +190,11 @@ impl Ledger {
             .fold(0, |all, progress| all + progress.acknowledged.saturating_sub(progress.ended))
     }
 
+    /// Is nothing known of some acknowledged recipient, of whatever domain?
+    pub(crate) fn has_open(&self) -> bool {
+        self.progress.iter().any(|progress| progress.acknowledged > progress.ended)
+    }
+
     /// Messages that were answered with 250.
     pub(crate) fn acknowledged_messages(&self) -> u64 {
         self.acknowledged

@@ -110,7 +110,10 @@ pub(crate) fn run(options: &RelayOptions, open_files: u64) -> Result<(String, bo
     })?;
     let start_us = observer.start_us;
     let ledger = ledger.into_inner().map_err(|_| "the ledger is broken".to_owned())?;
-    let queued = options.queued_by.as_deref().map(|command| look(command, &ledger)).transpose()?;
+    let queued = match &options.queued_by {
+        Some(command) if ledger.has_open() => Some(look(command, &ledger)?),
+        asked => asked.as_ref().map(|_| Set::default()),
+    };
     let verdict = Verdict::new(&ledger, &keeper, queued.as_ref(), start_us);
     let sent = Report::new("relay", &outcome, &outside);
     let sink = sites.map(|sites| SinkReport::new(&keeper, &sites));

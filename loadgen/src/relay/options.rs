@@ -53,7 +53,8 @@ pub(crate) struct RelayOptions {
     /// How long a server that does not answer is waited for
     #[arg(long = "server-patience", value_name = "TIME", default_value = "0s", value_parser = parse_time)]
     pub(crate) server_patience: Duration,
-    /// A command that lists the server's queue: recipients in what it prints are not lost
+    /// A command that lists the server's queue, run when something did not come: recipients in
+    /// what it prints are not lost
     #[arg(long, value_name = "COMMAND")]
     pub(crate) queued_by: Option<String>,
     #[command(flatten)]
