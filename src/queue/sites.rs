@@ -177,14 +177,17 @@ impl Sites {
         let Some(site) = stripe.get_mut(&permit.site) else { return Ok(()) };
         site.tokens.resize(allowed.rates.len(), 0);
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let share = |rate: &Rate| micros(rate.period) / u64::from(rate.count.max(1));
         // A burst may take a whole period's messages at once; then they come one by one.
-        let ready = |(rate, &token): (&Rate, &u64)| token.saturating_sub(micros(rate.period));
+        let ready = |(rate, &token): (&Rate, &u64)| {
+            token.saturating_add(share(rate)).saturating_sub(micros(rate.period))
+        };
         let next = allowed.rates.iter().zip(&site.tokens).map(ready).max().unwrap_or(0);
         if next > now.0 {
             return Err(Denied::Until(Wall(next)));
         }
         for (rate, token) in allowed.rates.iter().zip(&mut site.tokens) {
-            *token = (*token).max(now.0) + micros(rate.period) / u64::from(rate.count.max(1));
+            *token = (*token).max(now.0) + share(rate);
         }
         Ok(())
     }
@@ -311,15 +314,17 @@ mod tests {
         let mut now = at(1);
         while sent.len() < 12 {
             match sites.spend(&permit, &allowed, now) {
-                Ok(()) => sent.push(now.0 / 1_000_000),
+                Ok(()) => sent.push(now.0),
                 Err(Denied::Until(until)) => now = until,
                 Err(Denied::Full) => unreachable!("rates are not full"),
             }
         }
+        // A period's messages at once, and no more.
+        assert_eq!(sent.iter().filter(|&&moment| moment == sent[0]).count(), 2, "{sent:?}");
         for window in sent.windows(7) {
-            assert!(window[6] - window[0] >= 1, "{sent:?}");
+            assert!(window[6] - window[0] >= 1_000_000, "{sent:?}");
         }
-        assert!(sent[11] - sent[0] >= 60, "{sent:?}");
+        assert!(sent[11] - sent[0] >= 60_000_000, "{sent:?}");
     }
 
     #[test]
