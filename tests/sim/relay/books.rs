@@ -2,7 +2,7 @@
 //! directory.
 
 use super::case::DOMAINS;
-use super::places::Places;
+use super::places::{Places, number_in};
 use super::report::{Report, is_report, number_of};
 use pombal::model::time::Wall;
 use std::cell::Cell;
@@ -88,6 +88,11 @@ pub(crate) struct Mail {
 }
 
 impl Mail {
+    /// When it may go, in seconds since the first life began.
+    pub(crate) fn release(&self) -> u64 {
+        seconds(self.sent) + self.hold
+    }
+
     fn is_eight_bit(&self) -> bool {
         !self.octets.is_ascii()
     }
@@ -129,6 +134,8 @@ struct Said {
     failed: Vec<(char, u64)>,
     delayed: usize,
     relayed: usize,
+    /// There is one that does not say which message it is about: that could not be read then.
+    is_vague: bool,
 }
 
 impl Books {
@@ -232,7 +239,10 @@ impl Books {
     ) -> Result<(), String> {
         let copies = self.sort(is_calm)?;
         for (key, all) in &self.deliveries {
-            self.hold_repeats(key, all)?;
+            // What came by way of another node may have come there twice.
+            if is_calm || !self.is_far(key) {
+                hold_repeats(key, all)?;
+            }
         }
         for mail in &self.mails {
             let rules = Rules { books: self, places, mail, copies: &copies, is_calm };
@@ -242,24 +252,26 @@ impl Books {
         Ok(())
     }
 
-    /// R2.
-    fn hold_repeats(&self, key: &(String, String), all: &[Rc<Delivery>]) -> Result<(), String> {
-        for pair in all.windows(2) {
-            let [first, second] = pair else { continue };
-            let is_elsewhere = first.node != second.node;
-            let went_down = first.generation != second.generation;
-            let may_be = !first.is_confirmed.get() && (first.is_doubtful || went_down);
-            if !may_be && !is_elsewhere {
-                return Err(format!("R2: {key:?} was delivered again: {first:?}, {second:?}"));
-            }
-        }
-        Ok(())
+    /// Another node of ours brought, or may have brought it there.
+    fn is_far(&self, (key, address): &(String, String)) -> bool {
+        let mail = key.parse().ok().and_then(|number: usize| self.mails.get(number));
+        let targets = mail.into_iter().flat_map(|mail| &mail.targets);
+        let leads = |target: &&Target| target.ends.contains(&End::Elsewhere(address.clone()));
+        targets.filter(leads).any(|target| target.is_far)
     }
 
     fn said(&self, number: usize, addresses: &[&str]) -> Said {
         let mut said = Said::default();
-        for report in self.reports.values().filter(|report| report.about == Some(number)) {
+        for report in self.reports.values() {
             for told in report.told.iter().filter(|one| addresses.contains(&&*one.recipient)) {
+                match report.about.or_else(|| number_in(&told.recipient)) {
+                    Some(about) if about == number => {}
+                    Some(_) => continue,
+                    None => {
+                        said.is_vague = true;
+                        continue;
+                    }
+                }
                 match &*told.action {
                     "failed" => said.failed.push((told.class, report.at)),
                     "delayed" => said.delayed += 1,
@@ -270,6 +282,19 @@ impl Books {
         }
         said
     }
+}
+
+/// R2.
+fn hold_repeats(key: &(String, String), all: &[Rc<Delivery>]) -> Result<(), String> {
+    for pair in all.windows(2) {
+        let [first, second] = pair else { continue };
+        let went_down = first.generation != second.generation;
+        let may_be = !first.is_confirmed.get() && (first.is_doubtful || went_down);
+        if !may_be && first.node == second.node {
+            return Err(format!("R2: {key:?} was delivered again: {first:?}, {second:?}"));
+        }
+    }
+    Ok(())
 }
 
 /// One message held against the rules.
@@ -346,7 +371,8 @@ impl Rules<'_> {
         let addresses: Vec<&str> = address.into_iter().chain([&*target.address]).collect();
         let said = self.books.said(self.mail.number, &addresses);
         let wants = self.wants(target, |notify| notify.failure, true);
-        if self.mail.fate == Fate::Promised && wants && count == 0 && said.failed.is_empty() {
+        let is_told = !said.failed.is_empty() || said.is_vague;
+        if self.mail.fate == Fate::Promised && wants && count == 0 && !is_told {
             return Err(self.wrong("R1", end, "is lost"));
         }
         let is_twice = count > 1 || said.failed.len() > 1 || (count > 0 && !said.failed.is_empty());
@@ -393,7 +419,7 @@ impl Rules<'_> {
             return wrong("R3", &format!("failed {:?}", said.failed));
         }
         let wants_failure = self.wants(target, |notify| notify.failure, true);
-        let expires = seconds(mail.sent) + mail.hold + lifetime;
+        let expires = mail.release() + lifetime;
         match said.failed.first() {
             Some(_) if !wants_failure => return wrong("R3", "nobody wanted to hear of it"),
             Some(('4', at)) if *at < expires => {
@@ -412,6 +438,7 @@ impl Rules<'_> {
                 }
             }
             None if !taken.is_empty() || mail.fate == Fate::Unknown => {}
+            None if said.is_vague => {}
             None if wants_failure => return wrong("R1", "is lost"),
             None if !self.is_refused(address) && now < expires => {
                 return wrong("R1", "is lost, and nobody refused it");
@@ -424,7 +451,7 @@ impl Rules<'_> {
         }
         let is_relayed = said.failed.is_empty() && taken.last().is_some_and(|last| !last.reports);
         let wants_success = self.wants(target, |notify| notify.success, false);
-        if said.relayed != usize::from(is_relayed && wants_success) {
+        if said.relayed != usize::from(is_relayed && wants_success) && !said.is_vague {
             return wrong("R4", &format!("{} reports that it was relayed", said.relayed));
         }
         Ok(())

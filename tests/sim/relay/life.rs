@@ -91,6 +91,9 @@ pub(crate) struct Told {
     repeated: u64,
     reports: u64,
     failed: u64,
+    /// Messages to a domain that is well, and pairs of these, whose time and order were looked at.
+    timed: u64,
+    ordered: u64,
     /// Hours until all had come to rest.
     hours: u64,
     polls: u64,
@@ -106,6 +109,8 @@ impl AddAssign for Told {
         self.repeated += other.repeated;
         self.reports += other.reports;
         self.failed += other.failed;
+        self.timed += other.timed;
+        self.ordered += other.ordered;
         self.hours += other.hours;
         self.polls += other.polls;
         self.trace ^= other.trace;
@@ -115,12 +120,12 @@ impl AddAssign for Told {
 impl fmt::Display for Told {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Told { lives, kills, promised, delivered, repeated, .. } = self;
-        let Told { reports, failed, hours, polls, trace, .. } = self;
+        let Told { reports, failed, timed, ordered, hours, polls, trace, .. } = self;
         write!(
             out,
             "{lives} lives, {kills} processes killed, {promised} messages promised, {delivered} \
              deliveries, {repeated} of them again, {reports} reports with {failed} failures, \
-             {hours} hours, {polls} polls, trace {trace:016x}"
+             {timed} messages timed, {ordered} in order, {hours} hours, {polls} polls, trace {trace:016x}"
         )
     }
 }
@@ -220,10 +225,18 @@ impl Run {
             Ok(machine) => Ok(Some(machine)),
             Err(Unbooted::Refused(error @ OpenError::Io(_))) => {
                 self.world.note(&sim.env(0), || format!("node {node} does not start: {error}"));
+                // One shard that cannot start takes the others along.
+                self.kill(sim, node);
                 Ok(None)
             }
             Err(Unbooted::Dark) => Ok(None),
             Err(error) => Err(format!("life {}: {error}", sim.life())),
+        }
+    }
+
+    fn kill(&self, sim: &Sim, node: usize) {
+        for shard in self.case.nodes[node].shards() {
+            sim.kill(shard);
         }
     }
 
@@ -321,9 +334,7 @@ impl Run {
             }
             let node = chance.index(self.case.nodes.len());
             self.world.note(&sim.env(0), || format!("node {node} is killed"));
-            for shard in self.case.nodes[node].shards() {
-                sim.kill(shard);
-            }
+            self.kill(sim, node);
             machines[node] = None;
             self.told.kills += 1;
             if ends(sim.run_for(Duration::from_millis(chance.between(1, 20_000))))? {
@@ -378,6 +389,9 @@ impl Run {
         let (reports, failed) = books.reported();
         self.told.reports += reports as u64;
         self.told.failed += failed as u64;
+        let limits = self.world.limits.borrow();
+        self.told.timed += limits.timed;
+        self.told.ordered += limits.ordered;
         self.told.polls += sim.polls();
         self.told.trace ^= sim.trace_hash();
     }

@@ -1,10 +1,10 @@
 //! What a site may bear, seen from the other side: connections at once, messages of a connection,
 //! rates and rests; and what a domain that is well may expect of those who send to it.
 
-use super::books::{End, Fate, Mail};
+use super::books::{End, Fate, Mail, seconds};
 use super::case::Case;
 use super::life::World;
-use super::places::{Mood, WELL};
+use super::places::{Mood, WELL, number_in};
 use pombal::model::time::{Mono, Wall};
 use pombal::queue::sites::Rate;
 use std::collections::BTreeSet;
@@ -33,12 +33,9 @@ pub(crate) struct Limits {
     tried: BTreeSet<String>,
     /// When messages were tried: at which server, by which node in which of its lives.
     times: Vec<(usize, usize, u64, Mono)>,
-}
-
-/// The message that a recipient of ours was made for.
-fn number_of(address: &str) -> Option<usize> {
-    let (local, _) = address.rsplit_once('@')?;
-    local.split('.').nth(1).filter(|_| local.matches('.').count() == 2)?.parse().ok()
+    /// Messages that were held to R9: to its time, and to its order with how many others.
+    pub(crate) timed: u64,
+    pub(crate) ordered: u64,
 }
 
 /// What a site of one server is allowed by a node.
@@ -164,7 +161,7 @@ impl Limits {
         address: &str,
         (now, wall): (Mono, Wall),
     ) -> Result<(), String> {
-        let Some(number) = number_of(address) else { return Ok(()) };
+        let Some(number) = number_in(address) else { return Ok(()) };
         let messages_max = case.nodes[node].plan.config.queue.messages_per_connection;
         let name = &case.places.hosts[server].name;
         let one = &mut self.connections[connection];
@@ -174,6 +171,10 @@ impl Limits {
             return Err(format!("R8: {count} messages to {name} over one connection"));
         }
         let is_first = self.tried.insert(address.to_owned());
+        let wanted = world.books.borrow().mails[number].release();
+        if seconds(wall) < wanted {
+            return Err(format!("R9: {address} is tried before {wanted}"));
+        }
         if !world.is_clean() {
             return Ok(());
         }
@@ -209,7 +210,7 @@ impl Limits {
 
     /// R9.
     fn check_well(
-        &self,
+        &mut self,
         world: &World,
         case: &Case,
         (server, node): (usize, usize),
@@ -224,6 +225,7 @@ impl Limits {
         let is_roomy = queue.connections >= 1_000 && queue.memory >= 1 << 20;
         let is_known = mail.fate == Fate::Promised && mail.generation == generation;
         if is_roomy && is_known && mail.hold == 0 && allowed.rates.is_empty() {
+            self.timed += 1;
             let late = Duration::from_micros(wall.0.saturating_sub(mail.answered.0));
             if late > PROMPT {
                 return Err(format!("R9: message {number} was tried {late:?} after its answer"));
@@ -247,6 +249,7 @@ impl Limits {
                 matches!(target.ends.as_slice(), [End::Elsewhere(to)]
                     if *to == target.address && to.ends_with(domain) && !self.tried.contains(to))
             });
+            self.ordered += 1;
             if let Some(target) = to_well {
                 let other = &target.address;
                 return Err(format!("R9: {number} goes before {other}, which was taken before"));

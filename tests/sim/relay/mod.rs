@@ -27,8 +27,8 @@
 //! - R7 Nothing is left: queues and spools are empty, every blob has its references, the state after
 //!   recovery is the state before.
 //! - R8 Limits: connections of a site at once, messages of a connection, rates, rests.
-//! - R9 A domain that is well gets its mail in time, whatever others do, and in the order in which one
-//!   sender has sent it.
+//! - R9 Nothing goes before its sender wants it to. A domain that is well gets its mail in time,
+//!   whatever others do, and in the order in which one sender has sent it.
 
 mod books;
 mod case;

@@ -170,6 +170,12 @@ impl Zone {
     }
 }
 
+/// The message that a recipient was made for: `x.17.2@domain`.
+pub(crate) fn number_in(address: &str) -> Option<usize> {
+    let (local, _) = address.rsplit_once('@')?;
+    local.split('.').nth(1).filter(|_| local.matches('.').count() == 2)?.parse().ok()
+}
+
 /// The world beside our own servers.
 pub(crate) struct Places {
     pub(crate) domains: Vec<Domain>,
