@@ -134,15 +134,6 @@ enum Moment {
     Overdue,
 }
 
-/// What came of looking at the next moment.
-enum Heeded {
-    One,
-    /// None is now.
-    All,
-    /// It is, and cannot be heeded before a conclusion ends.
-    NoRoom,
-}
-
 impl<E: Env, P: Peers> Relay<E, P> {
     /// Does nothing before [`Relay::run`].
     pub fn new(
@@ -279,31 +270,27 @@ impl<E: Env, P: Peers> Relay<E, P> {
     /// Handles the entries whose moment has come. Whether that is all of them; else a conclusion has to
     /// end first.
     async fn heed_events(&self) -> bool {
-        let mut steps = 0;
         loop {
-            match self.heed_event() {
-                Heeded::One => {}
-                Heeded::All => return true,
-                Heeded::NoRoom => return false,
+            let now = self.now();
+            let due = self.shared.intake.outgoing().borrow().due(now, QUEUE_EVENTS_SLICE);
+            if due.is_empty() {
+                return true;
             }
-            steps += 1;
-            if steps % QUEUE_EVENTS_SLICE == 0 {
-                self.begin_workers();
-                self.env().breathe().await;
+            if !due.into_iter().all(|id| self.heed_event(id, now)) {
+                return false;
             }
+            self.begin_workers();
+            self.env().breathe().await;
         }
     }
 
-    fn heed_event(&self) -> Heeded {
-        let now = self.now();
+    /// Handles what is due of an entry. False: there is no room for it before a conclusion ends.
+    fn heed_event(&self, id: QueueId, now: u32) -> bool {
         let mut outgoing = self.shared.intake.outgoing().borrow_mut();
-        let Some((_, id)) = outgoing.first_event().filter(|(at, _)| *at <= now) else {
-            return Heeded::All;
-        };
-        let Some(entry) = outgoing.get(id) else { return Heeded::All };
+        let Some(entry) = outgoing.get(id) else { return true };
         let sender = outgoing.envelope(entry).sender;
         let sender = sender.as_ref().map(ToString::to_string).unwrap_or_default();
-        let Some(domain) = outgoing.domain(entry.destination).cloned() else { return Heeded::All };
+        let Some(domain) = outgoing.domain(entry.destination).cloned() else { return true };
         let active = Stage::Active(now.saturating_add(QUEUE_ATTEMPT_MAX));
         match self.moment(entry, now, &sender, &domain) {
             Moment::Try => {
@@ -320,17 +307,17 @@ impl<E: Env, P: Peers> Relay<E, P> {
             }
             moment @ (Moment::Warn | Moment::Expire) => {
                 if self.shared.concluding.get() >= QUEUE_CONCLUSIONS_MAX {
-                    return Heeded::NoRoom;
+                    return false;
                 }
                 outgoing.set_stage(id, active);
                 drop(outgoing);
                 if self.has_planted(Planted::ForgetExpiry) {
-                    return Heeded::One;
+                    return true;
                 }
                 self.conclude_beside(id, matches!(moment, Moment::Expire));
             }
         }
-        Heeded::One
+        true
     }
 
     /// Tells a sender that it takes long, or brings the message back.

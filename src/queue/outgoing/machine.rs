@@ -175,6 +175,11 @@ impl Outgoing {
         &self.pauses
     }
 
+    /// The entries whose next event is not later than `now`, so many at most, as they were accepted.
+    pub fn due(&self, now: u32, most: usize) -> Vec<QueueId> {
+        self.table.due(now, most)
+    }
+
     /// The next event of all, in seconds since 1970, and whose it is.
     pub fn first_event(&self) -> Option<(u32, QueueId)> {
         self.table.first_event()

@@ -400,6 +400,16 @@ impl Table {
         self.said.len()
     }
 
+    /// The entries whose next event is not later than `now`, so many at most; in the order of their
+    /// numbers, which is that of their acceptance.
+    pub(super) fn due(&self, now: u32, most: usize) -> Vec<QueueId> {
+        let due = self.events.range(..=(now, Slot(u32::MAX))).take(most);
+        let mut due: Vec<QueueId> =
+            due.filter_map(|&(_, slot)| self.get(slot).map(|entry| entry.id)).collect();
+        due.sort_unstable();
+        due
+    }
+
     /// The next event of all, and whose it is.
     pub(super) fn first_event(&self) -> Option<(u32, QueueId)> {
         let &(at, slot) = self.events.first()?;
