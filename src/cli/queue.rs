@@ -26,15 +26,7 @@ pub(super) fn run(
     let queue = Queue { session, config: &config };
     match command {
         QueueCommand::List { filters, limit } => {
-            let listed = queue.list(&filter(filters), filters.older_than, *limit)?;
-            if session.json {
-                return show::json(&listed.rows, out);
-            }
-            show::table(&HEAD, listed.rows.iter().map(|row| line(row, listed.now)), out)?;
-            if listed.is_cut {
-                writeln!(out, "there may be more: --limit 0 lists all")?;
-            }
-            Ok(())
+            queue.print_list(&filter(filters), filters.older_than, *limit, out)
         }
         QueueCommand::Show { name, filters, limit } => {
             let mut filter = filter(filters);
@@ -87,8 +79,6 @@ fn strange() -> Failure {
 pub(super) struct Listed {
     pub(super) now: u32,
     pub(super) rows: Vec<Row>,
-    /// There may be more.
-    pub(super) is_cut: bool,
 }
 
 pub(super) struct Queue<'s> {
@@ -105,33 +95,84 @@ impl Queue<'_> {
         }
     }
 
-    /// Up to `limit` entries; 0: all.
+    /// Up to `limit` entries, or all where that is 0, part after part. Whether there may be more.
+    fn parts(
+        &self,
+        filter: &Filter,
+        older_than: Option<u32>,
+        limit: u32,
+        each: &mut dyn FnMut(u32, Vec<Row>) -> Result<(), Failure>,
+    ) -> Result<bool, Failure> {
+        let mut cursor: Option<Cursor> = None;
+        let mut left = if limit == 0 { u32::MAX } else { limit };
+        loop {
+            let (filter, most) = (filter.clone(), left);
+            match self.ask(QueueRequest::List { filter, older_than, most, cursor })? {
+                Response::Queue { now, rows, next } => {
+                    cursor = next;
+                    if limit > 0 {
+                        left = left.saturating_sub(u32::try_from(rows.len()).unwrap_or(u32::MAX));
+                    }
+                    each(now, rows)?;
+                }
+                _ => return Err(strange()),
+            }
+            if cursor.is_none() || left == 0 {
+                return Ok(cursor.is_some());
+            }
+        }
+    }
+
     pub(super) fn list(
         &self,
         filter: &Filter,
         older_than: Option<u32>,
         limit: u32,
     ) -> Result<Listed, Failure> {
-        let mut listed = Listed { now: 0, rows: Vec::new(), is_cut: false };
-        let mut cursor: Option<Cursor> = None;
-        loop {
-            let have = u32::try_from(listed.rows.len()).unwrap_or(u32::MAX);
-            let most = if limit == 0 { u32::MAX } else { limit.saturating_sub(have) };
-            let filter = filter.clone();
-            match self.ask(QueueRequest::List { filter, older_than, most, cursor })? {
-                Response::Queue { now, rows, next } => {
-                    listed.now = now;
-                    listed.rows.extend(rows);
-                    cursor = next;
-                }
-                _ => return Err(strange()),
+        let mut listed = Listed { now: 0, rows: Vec::new() };
+        self.parts(filter, older_than, limit, &mut |now, rows| {
+            listed.now = now;
+            listed.rows.extend(rows);
+            Ok(())
+        })?;
+        Ok(listed)
+    }
+
+    /// Prints each part as it comes: there may be millions.
+    fn print_list(
+        &self,
+        filter: &Filter,
+        older_than: Option<u32>,
+        limit: u32,
+        out: &mut dyn Write,
+    ) -> Result<(), Failure> {
+        let is_json = self.session.json;
+        let mut parts = 0;
+        let mut separator = "[\n";
+        let is_cut = self.parts(filter, older_than, limit, &mut |now, rows| {
+            parts += 1;
+            if !is_json {
+                let lines = rows.iter().map(|row| line(row, now));
+                return match parts {
+                    1 => show::table(&HEAD, lines, out),
+                    _ => show::aligned(lines, out),
+                };
             }
-            let is_full = limit > 0 && listed.rows.len() >= limit as usize;
-            if cursor.is_none() || is_full {
-                listed.is_cut = cursor.is_some();
-                return Ok(listed);
+            for row in rows {
+                let row = serde_json::to_string(&row)
+                    .map_err(|error| Failure::Failed(format!("cannot be shown: {error}")))?;
+                write!(out, "{separator}{row}")?;
+                separator = ",\n";
             }
+            Ok(())
+        })?;
+        match (is_json, separator) {
+            (true, "[\n") => writeln!(out, "[]")?,
+            (true, _) => writeln!(out, "\n]")?,
+            (false, _) if is_cut => writeln!(out, "there may be more: --limit 0 lists all")?,
+            (false, _) => {}
         }
+        Ok(())
     }
 
     fn order(&self, order: Order, orders: &Orders, out: &mut dyn Write) -> Result<(), Failure> {

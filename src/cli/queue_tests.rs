@@ -94,6 +94,10 @@ fn lists_the_queue() {
         0.8    6afd5dc0.0.1  3h12m  2K    4      active          ann@example.org  bob@example.net and 1 more  450 4.2.0 come\u{1b} back, this mailbox is being moved from one p…
         exit 0"#]],
     );
+}
+
+#[test]
+fn lists_as_many_as_are_wanted() {
     let cursor = Some(Cursor { log: 1, place: 9, before: NOW });
     let one = vec![entry("0.1", Next::Held)];
     check(
@@ -110,57 +114,11 @@ fn lists_the_queue() {
         "queue list --json",
         entries(one, None),
         &expect![[r#"
-        node: {"queue":{"list":{"filter":{"id":null,"sender":null,"recipient":null,"domain":null},"older_than":null,"most":100,"cursor":null}}}
-        [
-          {
-            "queue": "0.1",
-            "id": "6afd5dc0.0.1",
-            "sender": "ann@example.org",
-            "domain": "example.net",
-            "size": 2048,
-            "arrived": 1795000000,
-            "due": 1795011610,
-            "warn": 1795014400,
-            "expires": 1795432000,
-            "attempts": 4,
-            "priority": 0,
-            "flags": [
-              "ret_headers"
-            ],
-            "envid": null,
-            "by": null,
-            "recipients": [
-              {
-                "address": "eve@example.net",
-                "fate": "delivered",
-                "said": null,
-                "host": null,
-                "notify": null,
-                "orcpt": null
-              },
-              {
-                "address": "bob@example.net",
-                "fate": "waiting",
-                "said": "450 4.2.0 come\u001b back, this mailbox is being moved from one place to another",
-                "host": "mx.example.net",
-                "notify": null,
-                "orcpt": null
-              },
-              {
-                "address": "carl@example.net",
-                "fate": "waiting",
-                "said": null,
-                "host": null,
-                "notify": null,
-                "orcpt": null
-              }
-            ],
-            "next": {
-              "state": "held"
-            }
-          }
-        ]
-        exit 0"#]],
+            node: {"queue":{"list":{"filter":{"id":null,"sender":null,"recipient":null,"domain":null},"older_than":null,"most":100,"cursor":null}}}
+            [
+            {"queue":"0.1","id":"6afd5dc0.0.1","sender":"ann@example.org","domain":"example.net","size":2048,"arrived":1795000000,"due":1795011610,"warn":1795014400,"expires":1795432000,"attempts":4,"priority":0,"flags":["ret_headers"],"envid":null,"by":null,"recipients":[{"address":"eve@example.net","fate":"delivered","said":null,"host":null,"notify":null,"orcpt":null},{"address":"bob@example.net","fate":"waiting","said":"450 4.2.0 come\u001b back, this mailbox is being moved from one place to another","host":"mx.example.net","notify":null,"orcpt":null},{"address":"carl@example.net","fate":"waiting","said":null,"host":null,"notify":null,"orcpt":null}],"next":{"state":"held"}}
+            ]
+            exit 0"#]],
     );
     check(
         "queue list",
@@ -226,12 +184,12 @@ fn shows_all_of_an_entry() {
     );
 }
 
+fn done(done: u64, busy: u64, held: u64, unchanged: u64) -> Response {
+    Response::QueueDone { done: Done { done, busy, held, unchanged }, next: None }
+}
+
 #[test]
 fn orders_are_for_what_was_named() {
-    let done = |done, busy, held, unchanged| Response::QueueDone {
-        done: Done { done, busy, held, unchanged },
-        next: None,
-    };
     check(
         "queue retry --domain example.net",
         done(12, 0, 0, 0),
@@ -277,6 +235,10 @@ fn orders_are_for_what_was_named() {
         }
         exit 0"#]],
     );
+}
+
+#[test]
+fn orders_need_a_filter_and_something_that_it_finds() {
     check(
         "queue retry --id 0.1f",
         done(0, 1, 0, 0),
@@ -359,8 +321,7 @@ fn pauses_and_resumes() {
     );
 }
 
-#[test]
-fn shows_the_figures_of_the_queue() {
+fn stats() -> Response {
     let destination =
         |domain: &str, entries, lane| Destination { domain: domain.into(), entries, lane };
     let stats = Stats {
@@ -379,10 +340,14 @@ fn shows_the_figures_of_the_queue() {
             destination("example.com", 1, Lane::default()),
         ],
     };
-    let stats = Response::QueueStats { now: NOW, stats };
+    Response::QueueStats { now: NOW, stats }
+}
+
+#[test]
+fn shows_the_figures_of_the_queue() {
     check(
         "queue stats",
-        stats.clone(),
+        stats(),
         &expect![[r#"
         node: {"queue":{"stats":{"top":20}}}
         figure                     value
@@ -401,9 +366,13 @@ fn shows_the_figures_of_the_queue() {
         example.com  1        0      0        -      -         -
         exit 0"#]],
     );
+}
+
+#[test]
+fn shows_the_figures_for_scripts() {
     check(
         "queue stats --top 5 --json",
-        stats,
+        stats(),
         &expect![[r#"
         node: {"queue":{"stats":{"top":5}}}
         {
@@ -466,6 +435,16 @@ fn shows_the_figures_of_the_queue() {
     );
 }
 
+fn explained(outcome: &str, elsewhere: Vec<Elsewhere>) -> Response {
+    Response::Explained(Box::new(Explained {
+        address: "sales@example.org".into(),
+        now: NOW,
+        steps: vec!["sales@example.org: alias for bob@example.net".into()],
+        outcome: outcome.into(),
+        elsewhere,
+    }))
+}
+
 #[test]
 fn explains_where_mail_goes() {
     let elsewhere = Elsewhere {
@@ -481,15 +460,6 @@ fn explains_where_mail_goes() {
                 lines: vec!["by MX records".into(), "10 mx.example.net 192.0.2.1:25".into()],
             }),
         },
-    };
-    let explained = |outcome: &str, elsewhere| {
-        Response::Explained(Box::new(Explained {
-            address: "sales@example.org".into(),
-            now: NOW,
-            steps: vec!["sales@example.org: alias for bob@example.net".into()],
-            outcome: outcome.into(),
-            elsewhere,
-        }))
     };
     let stopped = Elsewhere { way: Way::default(), ..elsewhere.clone() };
     let line = "explain rcpt sales@example.org";
@@ -538,8 +508,12 @@ fn explains_where_mail_goes() {
           0 entries of the queue are for example.net, 0 ready
         exit 0"#]],
     );
+}
+
+#[test]
+fn explains_what_becomes_of_an_address() {
     check(
-        line,
+        "explain rcpt sales@example.org",
         explained("unknown", vec![]),
         &expect![[r#"
         node: {"explain_recipient":{"address":"sales@example.org"}}

@@ -100,9 +100,17 @@ pub(super) fn table(
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let first = head.iter().map(|word| (*word).to_owned()).collect();
+    aligned(std::iter::once(first).chain(rows), out)
+}
+
+/// The same without a head.
+pub(super) fn aligned(
+    rows: impl Iterator<Item = Vec<String>>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
     let shown = rows.map(|row| row.iter().map(|word| visible(word)).collect());
-    let rows: Vec<Vec<String>> = std::iter::once(first).chain(shown).collect();
-    let widths: Vec<usize> = (0..head.len())
+    let rows: Vec<Vec<String>> = shown.collect();
+    let widths: Vec<usize> = (0..rows.first().map_or(0, Vec::len))
         .map(|column| {
             let cells = rows.iter().filter_map(|row| row.get(column));
             cells.map(|word| word.chars().count()).max().unwrap_or(0)

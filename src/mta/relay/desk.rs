@@ -24,6 +24,7 @@ use super::Relay;
 use crate::env::Env;
 use crate::model::limits::{QUEUE_LOOK_SLICE, QUEUE_PAGE_RECIPIENTS_MAX};
 use crate::mta::peers::Peers;
+use crate::probe::event::{Level, event};
 use crate::queue::outgoing::record::put_pause;
 use crate::queue::outgoing::{Outgoing, Pause, QueueId, QueueName};
 use crate::store::{Group, Log};
@@ -150,7 +151,25 @@ impl<E: Env, P: Peers> Desk<E, P> {
             if let Err(error) = self.log.append(group).await {
                 return Reply::Failed(error.to_string());
             }
+            if self.relay.is_some() {
+                self.tell_pause(on, pause);
+            }
         }
         Reply::Paused { was: is_so }
+    }
+
+    fn tell_pause(&self, on: bool, pause: &Pause) {
+        let (what, name) = match pause {
+            Pause::All => ("all", ""),
+            Pause::Domain(domain) => ("domain", &**domain),
+            Pause::Sender(sender) => ("sender", &**sender),
+        };
+        let fields = [
+            ("log", self.log.id().0.into()),
+            ("order", if on { "pause" } else { "resume" }.into()),
+            ("what", what.into()),
+            ("name", name.into()),
+        ];
+        event(Level::Info, "queue_order", &fields);
     }
 }

@@ -61,6 +61,8 @@ crate::figures! {
         pub entries: Gauge = "pombal_queue_entries",
         /// Recipients that are still to be tried.
         pub recipients: Gauge = "pombal_queue_recipients",
+        /// Entries that an operator holds.
+        pub held: Gauge = "pombal_queue_held",
         /// Entries that are due and wait for their turn.
         pub ready: Gauge = "pombal_queue_ready",
         /// Workers: connections to other servers, and what is being looked up for them.
@@ -188,6 +190,8 @@ impl<E: Env, P: Peers> Relay<E, P> {
             .figures
             .recipients
             .set(i64::try_from(outgoing.recipients()).unwrap_or(i64::MAX));
+        let held = outgoing.counts().held;
+        self.shared.figures.held.set(i64::try_from(held).unwrap_or(i64::MAX));
         self.shared.figures.ready.set(signed(schedule.ready()));
         self.shared.figures.workers.set(signed(schedule.workers()));
     }

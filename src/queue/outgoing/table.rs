@@ -483,18 +483,18 @@ mod tests {
     use crate::model::address::Address;
     use crate::store::Group;
 
-    /// Octets that a tree takes for each of many elements, with so many of them in a node. Std's nodes
+    /// Octets that a tree takes for each of many elements, with so many tenths of them in a node. Std's nodes
     /// have room for 11, a pointer and two numbers beside them, and 12 children where they are no leaves.
-    fn tree(element: usize, in_a_node: f64) -> usize {
-        let leaf = (11 * element + 12) as f64;
-        let inner = leaf + 12.0 * 8.0;
-        (leaf / in_a_node + inner / (in_a_node * (in_a_node + 1.0))).ceil() as usize
+    fn tree(element: usize, in_a_node: usize) -> usize {
+        let leaf = 11 * element + 12;
+        let inner = leaf + 12 * 8;
+        (10 * leaf + 100 * inner / (in_a_node + 10)).div_ceil(in_a_node)
     }
 
     /// Where all come in rising order nodes are left half full: the worst that stays for long.
-    const RISING: f64 = 6.0;
+    const RISING: usize = 60;
     /// Where they come in any order ln 2 of each is full.
-    const MIXED: f64 = 7.6;
+    const MIXED: usize = 76;
 
     /// What an allocator gives for so many octets.
     fn rounded(octets: usize) -> usize {
