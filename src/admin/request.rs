@@ -278,7 +278,8 @@ pub struct Explained {
     pub now: u32,
     /// What the directory has of it, address by address.
     pub steps: Vec<String>,
-    /// `account`, `aliased`, `elsewhere`, `unknown`, `disabled` or `broken`.
+    /// `account`, `aliased`, `elsewhere`, `rewritten` (a sender of ours by SRS), `unknown`, `disabled` or
+    /// `broken`.
     pub outcome: String,
     /// Each address elsewhere that it leads to.
     pub elsewhere: Vec<Elsewhere>,

@@ -38,6 +38,7 @@ fn words(explained: &Explained, out: &mut dyn Write) -> Result<(), Failure> {
             "it goes to other servers, for those who may relay: users who have logged in, and \
              smtp.relay_networks"
         }
+        "rewritten" => "a report to it goes there; all other mail for it is refused",
         "disabled" => "it is refused: whoever would get it is switched off (550 5.2.1)",
         "unknown" => "it is refused: there is no such user (550 5.1.1)",
         _ => "it is refused for now: the directory has to be mended (451 4.3.5)",

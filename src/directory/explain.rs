@@ -40,7 +40,7 @@ pub fn explain(
         steps.push(format!("{address}: {words}"));
         waiting.extend(targets.iter().map(ToString::to_string));
     }
-    if is_role(local) && seen.len() == 1 {
+    if is_role(local) {
         match &outcome {
             Resolution::Account { account, .. } => {
                 steps.push(format!("{first}: has to be answered, and goes to account {account}"));

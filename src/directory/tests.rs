@@ -11,6 +11,7 @@ use expect_test::{Expect, expect};
 use std::fmt::Write as _;
 
 mod apps;
+mod explain;
 
 const HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaA";
 

@@ -7,7 +7,7 @@
 
 use super::relay;
 use super::shard::{Plan, State, open_state, publish_directory};
-use crate::directory::{self, Ledger};
+use crate::directory::Ledger;
 use crate::env::Env;
 use crate::mesh::{self, Full};
 use crate::model::id::{AccountId, LogId, ShardId};
@@ -16,7 +16,7 @@ use crate::mta::relay::Desk;
 use crate::mta::route::Relay;
 use crate::probe::event::{Level, event};
 use crate::server::owner::{self, Question, Told};
-use crate::server::shard::{Call, Shard};
+use crate::server::shard::{Call, Settings, Shard};
 use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
@@ -43,8 +43,8 @@ pub trait Owners {
     /// Entries of outgoing mail that one request may be about; then it goes on with the next one.
     fn part_max(&self) -> usize;
 
-    /// What the operator decides about addresses.
-    fn names(&self) -> directory::Settings;
+    /// What the operator set.
+    fn settings(&self) -> Rc<Settings>;
 
     /// The route that the configuration has for a domain, where no shard runs that could be asked.
     fn route(&self, domain: &str) -> Option<String>;
@@ -86,8 +86,8 @@ impl<E: Env> Owners for OfShards<E> {
         QUEUE_PART_MAX
     }
 
-    fn names(&self) -> directory::Settings {
-        self.shard.settings().directory.clone()
+    fn settings(&self) -> Rc<Settings> {
+        self.shard.settings()
     }
 
     fn route(&self, _domain: &str) -> Option<String> {
@@ -130,8 +130,8 @@ impl<E: Env> Owners for OfLogs<'_, E> {
         QUEUE_PART_STOPPED_MAX
     }
 
-    fn names(&self) -> directory::Settings {
-        self.plan.sessions().directory
+    fn settings(&self) -> Rc<Settings> {
+        Rc::new(self.plan.sessions())
     }
 
     fn route(&self, domain: &str) -> Option<String> {

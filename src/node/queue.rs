@@ -190,19 +190,29 @@ pub(super) async fn explain<E: Env>(
         return Response::Wrong(format!("{text:?} is no address"));
     };
     let address = path.to_address();
-    let (names, snapshot) = (owners.names(), state.ledger.snapshot());
-    let (local, domain) = (address.local().as_bytes(), address.domain());
-    let Explanation { steps, outcome } = explain_address(&snapshot, local, domain, &names);
-    let (outcome, elsewhere): (_, Vec<Address>) = match outcome {
-        Resolution::Account { .. } => ("account", Vec::new()),
-        Resolution::Aliased(aliased) => {
-            let parsed = aliased.remotes.iter().filter_map(|text| parse_mailbox(text).ok());
-            ("aliased", parsed.map(|path| path.to_address()).collect())
+    let (settings, snapshot) = (owners.settings(), state.ledger.snapshot());
+    let now = state.log.env().wall().seconds();
+    let (local, domain) = (address.local(), address.domain());
+    let explained = explain_address(&snapshot, local.as_bytes(), domain, &settings.directory);
+    let Explanation { mut steps, outcome } = explained;
+    let stranger = settings.srs.as_ref().and_then(|srs| srs.resolve(local, domain, now));
+    let (outcome, elsewhere): (_, Vec<Address>) = match (outcome, stranger) {
+        (_, Some(stranger)) => {
+            steps =
+                vec![format!("{address}: stands for {stranger}, whose mail was passed on (SRS)")];
+            ("rewritten", vec![stranger])
         }
-        Resolution::UnknownDomain => ("elsewhere", vec![address.clone()]),
-        Resolution::UnknownUser => ("unknown", Vec::new()),
-        Resolution::Disabled => ("disabled", Vec::new()),
-        Resolution::Broken(_) => ("broken", Vec::new()),
+        (outcome, None) => match outcome {
+            Resolution::Account { .. } => ("account", Vec::new()),
+            Resolution::Aliased(aliased) => {
+                let parsed = aliased.remotes.iter().filter_map(|text| parse_mailbox(text).ok());
+                ("aliased", parsed.map(|path| path.to_address()).collect())
+            }
+            Resolution::UnknownDomain => ("elsewhere", vec![address.clone()]),
+            Resolution::UnknownUser => ("unknown", Vec::new()),
+            Resolution::Disabled => ("disabled", Vec::new()),
+            Resolution::Broken(_) => ("broken", Vec::new()),
+        },
     };
     let mut ways = Vec::new();
     for address in elsewhere {
@@ -218,7 +228,7 @@ pub(super) async fn explain<E: Env>(
     }
     Response::Explained(Box::new(Explained {
         address: address.to_string(),
-        now: state.log.env().wall().seconds(),
+        now,
         steps,
         outcome: outcome.into(),
         elsewhere: ways,

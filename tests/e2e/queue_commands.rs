@@ -159,6 +159,16 @@ fn operators_are_told_where_mail_goes() {
         }
     };
     check(&server);
+    // A sender that was rewritten.
+    send(&server, "stranger@far.example", &["all@local.example"]);
+    let rows = json(&server, &["list"]);
+    let sender = rows[0]["sender"].as_str().unwrap().to_owned();
+    let told = server.pombal(&["explain", "rcpt", &sender], "");
+    assert!(sender.starts_with("SRS0=") && told.contains("stands for stranger@far.example"));
     server.stop();
     check(&server);
+    assert_eq!(
+        server.pombal(&["explain", "rcpt", &sender], "").lines().next(),
+        told.lines().next()
+    );
 }
