@@ -134,7 +134,9 @@ impl<E: Env, P: Peers> Intake<E, P> {
         also: Group,
     ) -> Accepting {
         let Envelope { recipients, away, judge } = envelope;
-        if !away.is_empty() && self.outgoing().borrow().len() >= self.shared.entries_max.get() {
+        // What comes with records is the report on an entry that ends by them: it takes its place.
+        let is_new = !away.is_empty() && also.records.is_empty();
+        if is_new && self.outgoing().borrow().len() >= self.shared.entries_max.get() {
             return Box::pin(ready(vec![Outcome::CROWDED; recipients.len() + 1]));
         }
         let beside = Beside { away: away.clone(), also };

@@ -310,7 +310,13 @@ impl Rules<'_> {
     fn wrong(&self, rule: &str, end: &End, what: &str) -> String {
         let Mail { number, sender, fate, sent, .. } = self.mail;
         let sent = seconds(*sent);
-        format!("{rule}: message {number} ({fate:?}, sent {sent}) of {sender:?} to {end:?}: {what}")
+        let about = |report: &&Report| report.about == Some(*number);
+        let told = self.books.reports.values().filter(about).map(|report| &report.told);
+        let told: Vec<_> = told.collect();
+        format!(
+            "{rule}: message {number} ({fate:?}, sent {sent}) of {sender:?} to {end:?}: {what}; \
+             reports: {told:?}"
+        )
     }
 
     fn hold(&self, lifetime: u64, now: u64) -> Result<(), String> {

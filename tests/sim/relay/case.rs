@@ -190,6 +190,7 @@ fn set_queue(chance: &Chance, config: &mut Config, ip: IpAddr) {
     queue.delay_warning = [Duration::ZERO, MINUTE, 5 * MINUTE][chance.index(3)];
     queue.connections = [4, 2_000, 2_000][chance.index(3)];
     queue.hosts_per_attempt = [2, 5][chance.index(2)];
+    queue.max_entries = [4, 10_000, 10_000][chance.index(3)];
     queue.idle = [Duration::ZERO, 2 * SECOND][chance.index(2)];
     queue.messages_per_connection = [1, 3, 1_000][chance.index(3)];
     queue.connection_lifetime = [5 * SECOND, 5 * MINUTE][chance.index(2)];
