@@ -554,7 +554,6 @@ pub async fn begin<E: Env>(shard: &Rc<Shard<E>>, inbox: Inbox<Call<E::Conn>>, le
     let others: Vec<LogId> =
         (0..shard.mesh.shards()).map(LogId).filter(|other| other.0 != shard.id.0).collect();
     shard.intake.resume(&others);
-    shard.env.spawn(shard.relay.clone().run());
     let removed = shard.accounts.borrow().removed();
     let desk = shard.desk.clone();
     shard.env.spawn(async move {
@@ -563,8 +562,10 @@ pub async fn begin<E: Env>(shard: &Rc<Shard<E>>, inbox: Inbox<Call<E::Conn>>, le
             drop(desk.empty(account, mailbox).await);
         }
     });
-    // Who knows no directory would refuse everybody, and for good.
+    // Who knows no directory would refuse everybody, and for good; and take its own users for people
+    // elsewhere, to whom reports go by way of this server itself.
     or(shard.informed.wait(), shard.draining.wait()).await;
+    shard.env.spawn(shard.relay.clone().run());
 }
 
 /// Tells every shard how the directory stands; to be called on shard 0 when it changed. They hear of
