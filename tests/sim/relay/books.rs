@@ -93,8 +93,12 @@ impl Mail {
         seconds(self.sent) + self.hold
     }
 
-    fn is_eight_bit(&self) -> bool {
-        !self.octets.is_ascii()
+    /// Whether a text is what was sent; what has 8 bits is made into less for who takes no more.
+    fn is_in(&self, text: &str, takes_eight: bool) -> bool {
+        if takes_eight || self.octets.is_ascii() {
+            return text.ends_with(&*String::from_utf8_lossy(&self.octets));
+        }
+        text.is_ascii()
     }
 }
 
@@ -106,6 +110,8 @@ pub(crate) struct Delivery {
     pub(crate) generation: u64,
     /// The server sent no answer, or it may have been lost on its way.
     pub(crate) is_doubtful: bool,
+    /// The server takes 8 bits.
+    pub(crate) takes_eight: bool,
     /// The server reports on delivery.
     pub(crate) reports: bool,
     /// The client has gone on behind the answer.
@@ -162,7 +168,7 @@ impl Books {
         } else {
             let number = number_of(text).ok_or_else(|| format!("whose message is it: {text}"))?;
             let mail = self.mails.get(number).ok_or("a message that nobody sent")?;
-            if !text.ends_with(&*String::from_utf8_lossy(&mail.octets)) {
+            if !mail.is_in(text, delivery.takes_eight) {
                 return Err(format!("R5: message {number} was changed: {text}"));
             }
             if mail.fate == Fate::Unsent || mail.fate == Fate::Refused {
@@ -219,7 +225,7 @@ impl Books {
                 }
                 let number = number_of(text).ok_or_else(|| format!("whose is it: {text}"))?;
                 let mail = self.mails.get(number).ok_or("a message that nobody sent")?;
-                if !text.ends_with(&*String::from_utf8_lossy(&mail.octets)) {
+                if !mail.is_in(text, true) {
                     return Err(format!("R5: message {number} was changed: {text}"));
                 }
                 *copies.entry((number, mailbox)).or_default() += 1;
@@ -394,15 +400,10 @@ impl Rules<'_> {
     fn is_refused(&self, address: &str) -> bool {
         let mail = self.mail;
         let Some(domain) = self.places.domain_of(address) else { return true };
-        let takes_eight = |&server: &usize| {
-            let offers = &self.places.hosts[server].offers;
-            offers.extended && offers.eight_bit
-        };
         domain.is_nowhere
             || mail.returns
             || self.books.refused.contains(address)
             || domain.servers.iter().any(|server| self.books.refusing.contains(server))
-            || (mail.is_eight_bit() && !domain.servers.iter().all(takes_eight))
     }
 
     fn hold_elsewhere(

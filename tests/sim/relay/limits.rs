@@ -242,7 +242,6 @@ impl Limits {
                 && one.answered < mail.sent
                 && one.hold == 0
                 && !one.returns
-                && one.octets.is_ascii()
         };
         for before in books.mails.iter().filter(is_before) {
             let to_well = before.targets.iter().filter(|target| target.is_taken).find(|target| {

@@ -201,9 +201,6 @@ impl Places {
         }
         for name in ["well.example", "home.example"] {
             let host = maker.host(&format!("mx.{name}"), Door::Open, Temper::default(), true);
-            // What has 8 bits goes there, and comes back there.
-            let offers = &mut maker.hosts[host].offers;
-            (offers.extended, offers.eight_bit) = (true, true);
             maker.zone.put_mx(name, 10, &maker.hosts[host].name.clone());
             maker.domain(name, vec![host]);
         }

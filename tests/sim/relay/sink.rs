@@ -421,11 +421,13 @@ impl Session {
         let world = &self.sink.world;
         let text = String::from_utf8_lossy(octets);
         let mut books = world.books.borrow_mut();
+        let offers = self.sink.server().offers;
         let delivery = Rc::new(Delivery {
             node: self.node,
             generation: books.generations[self.node],
             is_doubtful: is_lost || world.is_shaky.get(),
-            reports: self.sink.server().offers.dsn && self.sink.server().offers.extended,
+            takes_eight: offers.eight_bit && offers.extended,
+            reports: offers.dsn && offers.extended,
             is_confirmed: Cell::new(false),
         });
         for recipient in &self.recipients {
