@@ -43,5 +43,4 @@ fi
 grep -q '550 5.7.1' log || say "no 550 for From"
 if login PLAIN --from "$USER_ADDRESS" --to a@unqualified; then say "half a domain"; fi
 grep -q '554 5.1.2' log || say "no 554"
-if login PLAIN --from "$USER_ADDRESS" --to a@foreign.example; then say "another server's"; fi
-grep -q '451 4.3.3' log || say "no 451"
+login PLAIN --from "$USER_ADDRESS" --to a@foreign.example || say "another server's is not taken"
