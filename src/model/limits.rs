@@ -271,6 +271,38 @@ pub const TLS_SERVER_CHAIN_ASIDE: usize = 4;
 pub const TLS_TICKETS_MAX: usize = 512;
 /// Those of TLS 1.3 with one server, each of which is good for one connection.
 pub const TLS_TICKETS_PER_SERVER_MAX: usize = 4;
+/// How long a policy of MTA-STS may say that it holds (RFC 8461 §3.2).
+pub const STS_MAX_AGE: Duration = Duration::from_hours(8_766);
+/// Octets of a policy file of MTA-STS (RFC 8461 §3.3).
+pub const STS_FILE_OCTETS_MAX: usize = 64 << 10;
+/// Octets of all policies that are known.
+pub const STS_KEPT_OCTETS_MAX: usize = 64 << 20;
+/// Octets of the journal of them that is read at a start: with all that is old in it.
+pub const STS_JOURNAL_OCTETS_MAX: u64 = 256 << 20;
+/// Old policies that are fetched anew side by side.
+pub const STS_RENEWALS_AT_ONCE: usize = 8;
+/// How long a policy is not fetched again after that failed (RFC 8461 §3.3).
+pub const STS_RETRY_PAUSE: Duration = Duration::from_mins(5);
+/// Domains of which it is remembered that their policy could not be fetched.
+pub const STS_FAILURES_MAX: usize = 16_384;
+/// Domains of which outcomes of TLS are counted in a day (RFC 8460), with a few hundred octets each.
+pub const TLS_REPORT_DOMAINS_MAX: usize = 65_536;
+/// Policies of one domain in a day: that of MTA-STS as it changes, and the records of each server.
+pub const TLS_REPORT_POLICIES_MAX: usize = 16;
+/// Kinds of failure under one policy that are told apart.
+pub const TLS_REPORT_DETAILS_MAX: usize = 64;
+/// Characters of the reason for a failure.
+pub const TLS_REPORT_REASON_CHARS_MAX: usize = 200;
+/// Places of one domain that a report is sent to, one after the other.
+pub const TLS_REPORT_DESTINATIONS_MAX: usize = 4;
+/// How long after midnight reports are sent at most (RFC 8460 §4.1).
+pub const TLS_REPORT_DELAY_MAX: Duration = Duration::from_hours(4);
+/// The first pause before a report is posted again, each as long as two of the last.
+pub const TLS_REPORT_RETRY_FIRST: Duration = Duration::from_mins(15);
+/// How long a report is posted again (RFC 8460 §5.5).
+pub const TLS_REPORT_RETRY_SPAN: Duration = Duration::from_hours(24);
+/// Octets of reports that wait to be posted again.
+pub const TLS_REPORT_RETRY_OCTETS_MAX: usize = 16 << 20;
 /// Characters of a certificate's subject that the log has: anybody may write one.
 pub const TLS_SUBJECT_CHARS_MAX: usize = 256;
 /// Octets of a file with certificates or a key.

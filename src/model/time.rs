@@ -32,6 +32,11 @@ impl Wall {
         u32::try_from(self.0 / 1_000_000).unwrap_or(u32::MAX)
     }
 
+    /// Time from `earlier` to here; zero if `earlier` lies ahead.
+    pub fn since(self, earlier: Wall) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+
     pub fn from_seconds(seconds: u32) -> Wall {
         Wall(u64::from(seconds) * 1_000_000)
     }
