@@ -81,6 +81,8 @@ pub struct Found {
     pub exists: bool,
     /// The name is an alias, and the records are those of this one.
     pub alias: Option<Box<str>>,
+    /// That it is an alias is what the owner of the zone signed, wherever it leads.
+    pub alias_is_secure: bool,
     /// All of it, the aliases too, is what the owners of the zones signed. False where that was not
     /// asked, where a zone is not signed, and where the servers do not pass signatures on.
     pub is_secure: bool,
@@ -89,7 +91,7 @@ pub struct Found {
 impl Found {
     /// The records of a name that is none but its own, not proven; it exists.
     pub fn plain(records: Vec<Data>, ttl: Duration) -> Found {
-        Found { records, ttl, exists: true, alias: None, is_secure: false }
+        Found { records, ttl, exists: true, alias: None, alias_is_secure: false, is_secure: false }
     }
 
     /// There is no such name.

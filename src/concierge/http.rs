@@ -1,4 +1,5 @@
-//! Questions by HTTP to servers that the operator named: asked on the concierge, by hyper and rustls.
+//! Questions by HTTP, to servers that the operator named or a domain did: asked on the concierge, by hyper
+//! and rustls.
 //!
 //! What is asked for comes whole or not at all: a redirect, another status than 200, more octets than
 //! an answer may have, and an answer that takes too long are failures, told in words for the operator.
@@ -7,7 +8,10 @@
 //!
 //! Illegal: to log what is sent. Secrets are in it.
 
-use super::{Concierge, Lost};
+mod names;
+
+use self::names::Names;
+use super::{Concierge, Lost, dns};
 use crate::model::limits::{HTTP_ANSWER_OCTETS_MAX, HTTP_IDLE_MAX};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
@@ -87,6 +91,14 @@ pub struct Bounds {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failed(pub Box<str>);
 
+impl Failed {
+    /// The server did not prove that it is the one who was asked.
+    pub fn is_about_certificate(&self) -> bool {
+        // The words of rustls.
+        self.0.contains("invalid peer certificate")
+    }
+}
+
 impl fmt::Display for Failed {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&self.0)
@@ -97,10 +109,19 @@ impl fmt::Display for Failed {
 #[derive(Clone)]
 pub enum Question {
     Get,
+    /// A document of type text/plain, of so many octets at most.
+    GetText {
+        octets_max: usize,
+    },
     /// A form (application/x-www-form-urlencoded), with who asks it by RFC 7617.
     Post {
         form: String,
         authorization: String,
+    },
+    /// A document of this type, to be taken: any 2xx will do, and what is answered is not looked at.
+    Give {
+        kind: &'static str,
+        body: Bytes,
     },
 }
 
@@ -110,7 +131,7 @@ impl fmt::Debug for Question {
     }
 }
 
-type Connections = Hyper<HttpsConnector<HttpConnector>, Full<Bytes>>;
+type Connections = Hyper<HttpsConnector<HttpConnector<Names>>, Full<Bytes>>;
 
 /// Asks; clones are the same one.
 #[derive(Clone, Debug)]
@@ -123,9 +144,28 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client that trusts those. An error: they cannot be used.
+    /// A client that trusts those, and finds servers as the system does. An error: they cannot be used.
     pub fn new(concierge: &Concierge, trust: &Trust, bounds: Bounds) -> Result<Client, Failed> {
-        let mut http = HttpConnector::new();
+        Client::finding(concierge, trust, bounds, Names::of_system())
+    }
+
+    /// As [`Client::new`], with servers found by `resolver`.
+    pub fn resolving(
+        concierge: &Concierge,
+        trust: &Trust,
+        bounds: Bounds,
+        resolver: dns::Resolver,
+    ) -> Result<Client, Failed> {
+        Client::finding(concierge, trust, bounds, Names::by(resolver))
+    }
+
+    fn finding(
+        concierge: &Concierge,
+        trust: &Trust,
+        bounds: Bounds,
+        names: Names,
+    ) -> Result<Client, Failed> {
+        let mut http = HttpConnector::new_with_resolver(names);
         http.enforce_http(false);
         http.set_connect_timeout(Some(bounds.timeout));
         http.set_nodelay(true);
@@ -179,22 +219,43 @@ impl Client {
         };
         let answer = async {
             let Ok(_place) = self.places.acquire().await else { return Err(failed("no place")) };
-            self.exchange(request(to, question)?).await
+            self.exchange(to, question).await
         };
         let answer = tokio::time::timeout(self.timeout, answer).await;
         let answer = answer.unwrap_or_else(|_| Err(failed("no answer in time")));
         answer.map_err(|Failed(why)| failed(format!("{to}: {why}")))
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Bytes, Failed> {
+    async fn exchange(&self, to: &Endpoint, question: Question) -> Result<Bytes, Failed> {
+        let (octets_max, is_given) = match &question {
+            Question::GetText { octets_max } => (*octets_max, false),
+            Question::Get | Question::Post { .. } => (HTTP_ANSWER_OCTETS_MAX, false),
+            Question::Give { .. } => (0, true),
+        };
+        let is_text = matches!(question, Question::GetText { .. });
+        let request = request(to, question)?;
         let answer = self.hyper.request(request).await.map_err(|error| told(&error))?;
         // A redirect is none either: what is sent is for this server alone.
-        if answer.status() != StatusCode::OK {
-            return Err(failed(format!("it answers {}", answer.status())));
+        let status = answer.status();
+        if status != StatusCode::OK && !(is_given && status.is_success()) {
+            return Err(failed(format!("it answers {status}")));
         }
-        let body = Limited::new(answer.into_body(), HTTP_ANSWER_OCTETS_MAX).collect().await;
+        if is_given {
+            return Ok(Bytes::new());
+        }
+        let kind = answer.headers().get(CONTENT_TYPE);
+        if is_text && !kind.is_some_and(is_plain_text) {
+            return Err(failed("it is no text/plain"));
+        }
+        let body = Limited::new(answer.into_body(), octets_max).collect().await;
         Ok(body.map_err(|error| told(&*error))?.to_bytes())
     }
+}
+
+/// Whatever its parameters are (RFC 8461 §3.2).
+fn is_plain_text(kind: &HeaderValue) -> bool {
+    let kind = kind.to_str().unwrap_or_default();
+    kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/plain"))
 }
 
 fn tls(trust: &Trust) -> Result<ClientConfig, Failed> {
@@ -229,8 +290,17 @@ fn request(to: &Endpoint, question: Question) -> Result<Request<Full<Bytes>>, Fa
     let mut request = Request::new(Full::default());
     *request.uri_mut() = to.0.clone();
     let headers = request.headers_mut();
-    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-    if let Question::Post { form, authorization } = question {
+    let accepted = match question {
+        Question::Get | Question::Post { .. } => "application/json",
+        Question::GetText { .. } => "text/plain",
+        Question::Give { .. } => "*/*",
+    };
+    headers.insert(ACCEPT, HeaderValue::from_static(accepted));
+    if let Question::Give { kind, body } = question {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        *request.method_mut() = Method::POST;
+        *request.body_mut() = Full::new(body);
+    } else if let Question::Post { form, authorization } = question {
         let mut who = HeaderValue::try_from(authorization)
             .map_err(|_| failed("the credentials are no header"))?;
         who.set_sensitive(true);
@@ -401,6 +471,58 @@ pub(super) mod tests {
             Err(Failed("http://127.0.0.1:PORT/a: length limit exceeded"))
             Err(Failed("http://127.0.0.1:PORT/a: client error (SendRequest): invalid HTTP version parsed"))
         "#]].assert_eq(&got);
+    }
+
+    #[test]
+    fn a_text_is_of_its_type_and_no_longer_than_it_may_be() {
+        let answer = |kind: &str| {
+            format!("HTTP/1.1 200 OK\r\nContent-Length: 4\r\nContent-Type: {kind}\r\n\r\ntext")
+        };
+        let mut got = String::new();
+        for (answer, octets_max) in [
+            (answer("text/plain"), 4),
+            (answer("Text/Plain ; charset=utf-8; x=y"), 4),
+            (answer("text/plain"), 3),
+            (answer("text/html"), 4),
+            (answer("text/plainer"), 4),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ntext".to_owned(), 4),
+            ("HTTP/1.1 203 Almost\r\nContent-Length: 0\r\n\r\n".to_owned(), 4),
+            ("HTTP/1.1 301 Moved\r\nLocation: /b\r\nContent-Length: 0\r\n\r\n".to_owned(), 4),
+        ] {
+            let server = Server::start(vec![answer]);
+            let asked = client(&Trust::Nobody, BOUNDS);
+            let question = Question::GetText { octets_max };
+            let said = block_on(asked.ask(&server.url("/a"), question));
+            let said = said.map(|octets| String::from_utf8(octets.into()).unwrap());
+            let said = format!("{said:?}").replace(&server.port.to_string(), "PORT");
+            writeln!(got, "{said}").unwrap();
+            assert_eq!(server.asked(), 1, "a redirect is not followed");
+        }
+        expect![[r#"
+            Ok("text")
+            Ok("text")
+            Err(Failed("http://127.0.0.1:PORT/a: length limit exceeded"))
+            Err(Failed("http://127.0.0.1:PORT/a: it is no text/plain"))
+            Err(Failed("http://127.0.0.1:PORT/a: it is no text/plain"))
+            Err(Failed("http://127.0.0.1:PORT/a: it is no text/plain"))
+            Err(Failed("http://127.0.0.1:PORT/a: it answers 203 Non Authoritative Information"))
+            Err(Failed("http://127.0.0.1:PORT/a: it answers 301 Moved Permanently"))
+        "#]]
+        .assert_eq(&got);
+    }
+
+    #[test]
+    fn what_is_given_is_taken_by_any_2xx() {
+        for (status, is_taken) in
+            [(200, true), (201, true), (202, true), (204, true), (302, false), (503, false)]
+        {
+            let head = format!("HTTP/1.1 {status} So\r\n");
+            let server = Server::start(vec![format!("{head}Content-Length: 0\r\n\r\n")]);
+            let question =
+                Question::Give { kind: "application/x", body: Bytes::from_static(b"it") };
+            let said = block_on(client(&Trust::Nobody, BOUNDS).ask(&server.url("/a"), question));
+            assert_eq!(said.is_ok(), is_taken, "{status}: {said:?}");
+        }
     }
 
     #[test]

@@ -14,7 +14,9 @@
 
 pub mod dns;
 pub mod document;
+pub mod flights;
 pub mod http;
+pub mod journal;
 
 use crate::model::limits::{ERRANDS_AT_ONCE_MAX, ERRANDS_WAITING_MAX};
 use std::future::Future;

@@ -30,7 +30,7 @@ pub(super) async fn look_up<H: DnsHandle>(
     name: &Name,
 ) -> Result<Found, Failed> {
     let mut at = name.clone();
-    let (mut seconds, mut is_secure) = (u32::MAX, true);
+    let (mut seconds, mut is_secure, mut alias_is_secure) = (u32::MAX, true, false);
     for _ in 0..DNS_ALIASES_MAX {
         let asked = Query::query(at.clone(), wanted);
         let reply = reply(handle.lookup(asked.clone(), options).first_answer().await, &asked)?;
@@ -39,7 +39,9 @@ pub(super) async fn look_up<H: DnsHandle>(
         for _ in 0..reply.answers.len() {
             let Some((alias, target)) = reply.alias_of(&at) else { break };
             seconds = seconds.min(alias.ttl);
-            is_secure &= holds(alias)?;
+            let holds = holds(alias)?;
+            alias_is_secure |= holds && reply.may_be_secure && at == *name;
+            is_secure &= holds;
             at = target;
         }
         let mut records = Vec::new();
@@ -54,12 +56,13 @@ pub(super) async fn look_up<H: DnsHandle>(
         let alias = (at != *name).then(|| written(&at));
         if !records.is_empty() {
             let ttl = bounded(seconds);
-            return Ok(Found { records, ttl, exists: true, alias, is_secure });
+            return Ok(Found { records, ttl, exists: true, alias, alias_is_secure, is_secure });
         }
         if !reply.exists || at == asked.name {
             let ttl = reply.negative_ttl().min(bounded(seconds));
             is_secure &= reply.denies_securely();
-            return Ok(Found { records, ttl, exists: reply.exists, alias, is_secure });
+            let exists = reply.exists;
+            return Ok(Found { records, ttl, exists, alias, alias_is_secure, is_secure });
         }
     }
     Err(Failed::Servers("the name is an alias without an end".into()))
