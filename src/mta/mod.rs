@@ -17,6 +17,7 @@
 //! Illegal: to know by which protocol a message came.
 
 mod away;
+pub mod dane;
 mod intake;
 pub mod message;
 mod options;
@@ -28,6 +29,8 @@ pub mod route;
 mod sender;
 pub mod session;
 pub mod srs;
+pub mod sts;
+pub mod tls_policy;
 
 pub use away::Away;
 pub use intake::{Accepting, Intake};

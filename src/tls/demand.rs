@@ -67,6 +67,13 @@ impl Demand {
         Demand { level: self.level.min(Level::May), proof: self.proof }
     }
 
+    /// The same, and encrypted at least as that says; whether what is looked at counts is not changed by
+    /// it: no level below [`Level::Prove`] does.
+    #[must_use]
+    pub fn at_least(self, level: Level) -> Demand {
+        Demand { level: self.level.max(level), proof: self.proof }
+    }
+
     pub fn level(&self) -> Level {
         self.level
     }
