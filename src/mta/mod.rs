@@ -31,6 +31,7 @@ pub mod session;
 pub mod srs;
 pub mod sts;
 pub mod tls_policy;
+pub mod tls_report;
 
 pub use away::Away;
 pub use intake::{Accepting, Intake};
