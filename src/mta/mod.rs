@@ -23,6 +23,7 @@ pub mod message;
 mod options;
 mod owner;
 pub mod peers;
+pub mod published;
 pub mod relay;
 pub mod report;
 pub mod route;
