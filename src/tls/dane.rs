@@ -79,6 +79,11 @@ impl Association {
         is_sound.then(|| Association { usage, selector, matching, data: data.into() })
     }
 
+    /// It is about somebody who signs, for a name.
+    pub(super) fn needs_name(&self) -> bool {
+        self.usage == Usage::Anchor
+    }
+
     /// The certificate of one who signs, where the record holds it whole.
     pub(super) fn anchor_certificate(&self) -> Option<&[u8]> {
         self.whole(Selector::Certificate)

@@ -8,6 +8,8 @@
 //! ```
 
 use super::dane::Association;
+use super::facts::Facts;
+use super::server::Server;
 use std::sync::Arc;
 
 /// How much is asked, the least first.
@@ -55,9 +57,21 @@ impl Demand {
         associations: impl IntoIterator<Item = Association>,
         names: impl IntoIterator<Item = impl Into<Box<str>>>,
     ) -> Demand {
-        let associations = associations.into_iter().collect();
-        let names = names.into_iter().map(Into::into).collect();
+        let associations: Arc<[Association]> = associations.into_iter().collect();
+        // Those for the server itself need none, and so are the same for all domains that it is for.
+        let needs_name = associations.iter().any(Association::needs_name);
+        let names = names.into_iter().filter(|_| needs_name).map(Into::into).collect();
         Demand { level: Level::Prove, proof: Proof::Dane { associations, names } }
+    }
+
+    /// Whether a connection that was made by another demand, and of which these are the facts, will do.
+    pub fn is_met(&self, made_by: &Demand, facts: Option<&Facts>) -> bool {
+        let verdict = || facts.and_then(Facts::server).and_then(Server::verdict);
+        match self.level {
+            Level::None | Level::May => true,
+            Level::Encrypt => facts.is_some(),
+            Level::Prove => self.proof == made_by.proof && matches!(verdict(), Some(Ok(_))),
+        }
     }
 
     /// The same looked at, and nothing made of it but what is told: for a policy under test

@@ -375,6 +375,41 @@ fn a_session_that_goes_on_proves_no_more_than_the_first() {
     }
 }
 
+/// Mail of another domain may go over it only if that asks for no more than was proven.
+#[test]
+fn a_connection_does_for_who_asks_for_no_more() {
+    let ca = Ca::new(None);
+    let (caller, shown) = (ca.caller(), ca.sign(&[HOST]));
+    let config = shown.config(&TLS13);
+    let facts = |demand: &Demand| {
+        let sim = Sim::new(1, Faults::none());
+        sim.set_wall(NOW);
+        call_by(&sim, &caller, &config, demand, HERE).unwrap()
+    };
+    let (verify, other) = (Demand::verify([HOST]), Demand::verify([OTHER]));
+    let dane = |name: &str| Demand::dane([shown.record(0, (3, 1, 1))], [name.to_owned()]);
+    let signed = |name: &str| Demand::dane([shown.record(1, (2, 1, 1))], [HOST, name]);
+    for (made_by, met, not_met) in [
+        (Demand::MAY, vec![Demand::ENCRYPT], vec![verify.clone(), dane(HOST)]),
+        (verify.clone(), vec![verify.clone(), Demand::ENCRYPT], vec![other, dane(HOST)]),
+        (verify.clone().leniently(), vec![verify.clone()], vec![dane(HOST)]),
+        (dane(HOST), vec![dane("another.example")], vec![verify.clone(), signed("a.example")]),
+        (signed("a.example"), vec![signed("a.example")], vec![signed("b.example")]),
+    ] {
+        let known = facts(&made_by);
+        for demand in met.iter().chain([&Demand::NONE, &Demand::MAY]) {
+            assert!(demand.is_met(&made_by, Some(&known)), "{demand:?} by {made_by:?}");
+        }
+        for demand in &not_met {
+            assert!(!demand.is_met(&made_by, Some(&known)), "{demand:?} by {made_by:?}");
+        }
+    }
+    assert!(Demand::MAY.is_met(&Demand::NONE, None) && !Demand::ENCRYPT.is_met(&Demand::MAY, None));
+    // What was looked at, and found to be wrong, proves nothing.
+    let wrong = Demand::verify([OTHER]).leniently();
+    assert!(!Demand::verify([OTHER]).is_met(&wrong, Some(&facts(&wrong))));
+}
+
 /// Ways through many certificates are tried beside the shard, and through too many not at all.
 #[test]
 fn long_chains_hold_up_nobody() {
