@@ -63,6 +63,7 @@ impl Away {
             .set(Flags::RET_FULL, self.options.ret == Some(Ret::Full))
             .set(Flags::RET_HEADERS, self.options.ret == Some(Ret::Headers))
             .set(Flags::REQUIRE_TLS, self.options.require_tls)
+            .set(Flags::TLS_OPTIONAL, self.options.tls_optional)
             .set(Flags::RELEASED_LATER, release > now)
             .set(Flags::UTF8, self.utf8)
     }

@@ -18,6 +18,7 @@ use crate::queue::record::put_add;
 use crate::queue::retry::Retry;
 use crate::queue::{Pending, Spool, SpoolId};
 use crate::store::{AppendError, BlobDraft, Group, Log};
+use crate::wire::message::tls_required::is_tls_optional;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, ready};
 use std::pin::Pin;
@@ -139,7 +140,14 @@ impl<E: Env, P: Peers> Intake<E, P> {
         if is_new && self.outgoing().borrow().len() >= self.shared.entries_max.get() {
             return Box::pin(ready(vec![Outcome::CROWDED; recipients.len() + 1]));
         }
-        let beside = Beside { away: away.clone(), also };
+        let mut away = away.clone();
+        // The trace fields stand in the first part with the header.
+        if !away.is_empty() && is_tls_optional(message.parts.first().map_or(&[], Vec::as_slice)) {
+            for one in &mut away {
+                one.options.tls_optional = true;
+            }
+        }
+        let beside = Beside { away, also };
         let own = self.log().id();
         let first = match recipients.first() {
             Some(first) => first.log,

@@ -23,6 +23,8 @@ pub struct MailOptions {
     pub priority: Option<i8>,
     /// RFC 8689 §2.
     pub require_tls: bool,
+    /// `TLS-Required: No` in the message itself (RFC 8689 §3): read where mail goes out.
+    pub tls_optional: bool,
 }
 
 impl From<&MailParams<'_>> for MailOptions {
@@ -34,6 +36,7 @@ impl From<&MailParams<'_>> for MailOptions {
             by: params.by,
             priority: params.priority,
             require_tls: params.require_tls,
+            tls_optional: false,
         }
     }
 }

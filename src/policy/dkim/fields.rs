@@ -15,7 +15,7 @@ enum Often {
 
 /// What a reader sees or acts on (RFC 6376 §5.4.1), and what is left alone on the way. Resent fields
 /// and Received belong to who adds them.
-const SIGNED: [(&str, Often); 26] = [
+const SIGNED: [(&str, Often); 29] = [
     ("from", Often::Once),
     ("sender", Often::Once),
     ("reply-to", Often::Once),
@@ -42,6 +42,11 @@ const SIGNED: [(&str, Often); 26] = [
     ("list-post", Often::Any),
     ("list-owner", Often::Any),
     ("list-archive", Often::Any),
+    // RFC 8460 §5.3.
+    ("tls-report-domain", Often::Any),
+    ("tls-report-submitter", Often::Any),
+    // RFC 8689 §3.
+    ("tls-required", Often::Any),
 ];
 
 /// A header without From, or with more fields than a signature names.

@@ -30,6 +30,7 @@ pub mod subject;
 pub mod submitted;
 pub mod text;
 pub mod thread;
+pub mod tls_required;
 pub mod words;
 
 #[cfg(test)]
