@@ -102,6 +102,9 @@ mod oauth;
 #[path = "e2e/outgoing.rs"]
 mod outgoing;
 #[cfg(test)]
+#[path = "e2e/outgoing_tls.rs"]
+mod outgoing_tls;
+#[cfg(test)]
 #[path = "e2e/packed.rs"]
 mod packed;
 #[cfg(test)]

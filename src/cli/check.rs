@@ -34,6 +34,7 @@ pub(super) fn run(
 fn load(named: Option<&Path>) -> Result<Loaded, Vec<Mistake>> {
     let loaded = config::load(named)?;
     config::oauth::read(&loaded.config).map_err(|mistake| vec![mistake])?;
+    config::tls_policy::trust(&loaded.config).map_err(|mistake| vec![mistake])?;
     config::dns::anchors(&loaded.config).map_err(|mistake| vec![mistake])?;
     let untimely = config::certificates::read(&loaded.config.tls)?.untimely;
     if untimely.is_empty() { Ok(loaded) } else { Err(untimely) }

@@ -19,6 +19,7 @@ mod srs;
 #[cfg(test)]
 mod tests;
 mod tls;
+pub mod tls_policy;
 pub mod units;
 
 pub use dns::Dns;
@@ -38,7 +39,7 @@ use crate::queue::sites::Rate;
 use crate::server::imap;
 use crate::server::listener::Protocol;
 use crate::server::submission;
-use crate::tls::NameField;
+use crate::tls::{Level, NameField};
 use crate::wire::imap::capability::Capabilities;
 use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU16, NonZeroU32};
@@ -78,6 +79,8 @@ pub struct Config {
     pub log: Log,
     pub dns: Dns,
     pub queue: Queue,
+    pub mta_sts: MtaSts,
+    pub tls_report: TlsReport,
     /// Where an authority hands out the certificate.
     pub acme: Option<Acme>,
     /// First match wins.
@@ -473,6 +476,12 @@ pub struct Queue {
     pub site_rates: Vec<Rate>,
     /// Waits between attempts to reach a site.
     pub site_retry: Vec<Duration>,
+    /// What is asked of servers at least.
+    pub tls: Level,
+    /// Whether TLSA records are heeded.
+    pub dane: bool,
+    /// Who vouches for servers, instead of the authorities that the system knows.
+    pub ca_file: Option<PathBuf>,
     /// Addresses to send from; none: as the system has it.
     pub sources: Vec<IpAddr>,
     pub timeouts: Timeouts,
@@ -506,6 +515,32 @@ pub struct Route {
     /// By LMTP.
     pub lmtp: bool,
     pub login: Option<Login>,
+    /// What is asked of it at least; none: what [`Queue`] says.
+    pub tls: Option<Level>,
+}
+
+/// Policies of MTA-STS (RFC 8461).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MtaSts {
+    pub enabled: bool,
+    /// How old a policy may become before it is fetched anew.
+    pub refresh: Duration,
+    /// How long that may take.
+    pub timeout: Duration,
+    /// Policies that are fetched at once.
+    pub requests: usize,
+    /// Where policies are served.
+    pub port: u16,
+}
+
+/// Reports on TLS to domains that want them (RFC 8460).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsReport {
+    pub enabled: bool,
+    /// None: the name of this server.
+    pub organization: Option<String>,
+    /// Reports come from there; none: its postmaster.
+    pub contact: Option<Mailbox>,
 }
 
 /// A configuration that is right.
@@ -601,8 +636,11 @@ impl Config {
         let all = tls.default.iter().chain(tls.sni.iter().map(|(_, one)| one));
         let vouching = self.acme.iter().filter_map(|acme| acme.ca_file.as_deref());
         let own = all.flat_map(|one| [one.certificate.as_path(), one.key.as_path()]);
+        let logins = self.routes.iter().filter_map(|route| route.login.as_ref());
+        let outgoing = [&self.dns.trust_anchors, &self.queue.ca_file].into_iter().flatten();
         own.chain(tls.clients.iter().flat_map(Clients::files))
             .chain(vouching)
+            .chain(outgoing.chain(logins.map(|login| &login.password_file)).map(PathBuf::as_path))
             .chain(self.auth.oauth.iter().flat_map(OAuth::files))
     }
 

@@ -3,11 +3,13 @@
 use super::names::{DomainPattern, RelayHost};
 use super::reader::Section;
 use super::sections::path;
+use super::tls_policy;
 use super::units::{show_time, time};
 use super::{Login, Queue, Route, Site};
 use crate::model::limits;
 use crate::proto::smtp::client::Timeouts;
 use crate::queue::sites::Rate;
+use crate::tls::Level;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -41,6 +43,9 @@ pub(super) fn queue(mut section: Section<'_, '_, '_>) -> Queue {
             "site_retry",
             &[MINUTE, 5 * MINUTE, 15 * MINUTE, 30 * MINUTE],
         ),
+        tls: tls_policy::level(&mut section, Some(Level::May)).unwrap_or(Level::May),
+        dane: section.flag("dane", true),
+        ca_file: path(&mut section, "ca_file", None),
         sources: addresses(&mut section, "sources"),
         timeouts: Timeouts {
             connect: section.time("connect_timeout", times.connect, SECOND..=HOUR),
@@ -161,8 +166,9 @@ pub(super) fn route(mut section: Section<'_, '_, '_>) -> Option<Route> {
         section.reader.mistake(&span, "a user without a password, or the other way round", "both");
     }
     let login = user.zip(password_file).map(|(user, password_file)| Login { user, password_file });
+    let tls = tls_policy::level(&mut section, None);
     section.end();
-    domain.zip(relay).map(|(domain, relay)| Route { domain, relay, lmtp, login })
+    domain.zip(relay).map(|(domain, relay)| Route { domain, relay, lmtp, login, tls })
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use super::oauth::oauth;
 use super::reader::{Mistake, Reader, Section};
 use super::srs::srs;
 use super::tls;
+use super::tls_policy;
 use super::units::show_size;
 use super::{
     Acme, Auth, Config, Directory, Imap, Limits, Listen, Loaded, Log, LogFormat, Pop3, Sandbox,
@@ -91,6 +92,8 @@ fn root(mut top: Section<'_, '_, '_>) -> Config {
         log: log(top.section("log")),
         dns: super::dns::dns(top.section("dns")),
         queue: queue::queue(top.section("queue")),
+        mta_sts: tls_policy::mta_sts(top.section("mta_sts")),
+        tls_report: tls_policy::tls_report(top.section("tls_report")),
         acme: acme(top.section("acme")),
         sites: Vec::new(),
         routes: Vec::new(),

@@ -279,6 +279,10 @@ pub const STS_FILE_OCTETS_MAX: usize = 64 << 10;
 pub const STS_KEPT_OCTETS_MAX: usize = 64 << 20;
 /// Octets of the journal of them that is read at a start: with all that is old in it.
 pub const STS_JOURNAL_OCTETS_MAX: u64 = 256 << 20;
+/// Policies that are fetched at once, for all who send.
+pub const STS_REQUESTS_MAX: usize = 32;
+/// Fetches of policies that wait for those.
+pub const STS_WAITING_MAX: usize = 1_024;
 /// Old policies that are fetched anew side by side.
 pub const STS_RENEWALS_AT_ONCE: usize = 8;
 /// How long a policy is not fetched again after that failed (RFC 8461 §3.3).

@@ -6,7 +6,7 @@
 //!   DANE              records that are proven (RFC 7672)          a proof by them; none by MTA-STS then
 //!   MTA-STS           a policy (RFC 8461)                         named in it, and a proof by authorities
 //!   REQUIRETLS        the message (RFC 8689)                      a proof, and a name that is proven
-//!   TLS-Required: No  the message                                 what domains published is told, no more
+//!   TLS-Required: No  the message                                 what domains published stops nothing
 //! ```
 //! All of it is a function of what is known; nothing is asked here.
 
@@ -85,6 +85,11 @@ pub enum Skip {
 }
 
 impl Skip {
+    /// It is not the server that is in the way but what this message asks for.
+    pub fn is_about_message(self) -> bool {
+        matches!(self, Skip::Unproven | Skip::NoTls)
+    }
+
     /// In words for the sender and the operator.
     pub fn said(self) -> Said {
         match self {

@@ -14,7 +14,7 @@ use super::reload::InForce;
 use super::shard::{Names, Plan, State, assemble, begin, cost, open_state, publish_keys};
 use super::signals::{self, Wish};
 use super::supervisor::Supervisor;
-use super::{acme, data_dir, directory, dkim, oauth, offline, privileges, sandbox};
+use super::{acme, data_dir, directory, dkim, oauth, offline, privileges, published, sandbox};
 use crate::acme::Wishes;
 use crate::admin::http::{Health, Pages};
 use crate::admin::log::Log;
@@ -36,7 +36,6 @@ use crate::probe::event::{Level, Value, event, set_level};
 use crate::probe::{Registry, Set};
 use crate::server::listener::{self, Protocol, Service};
 use crate::server::shard::{Call, Figures, Shard};
-use crate::tls::Caller;
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 use std::io;
 use std::net::SocketAddr;
@@ -463,14 +462,11 @@ fn plan(
     let tls = Some((Arc::clone(&certificates.context), signing));
     let dns = resolver(&config, concierge)?;
     let oauth = oauth::authority(&config, None, concierge).map_err(Failure::Wrong)?;
-    let (caller, why) =
-        Caller::trusting_system().map_err(|error| Failure::Failed(error.to_string()))?;
-    if let Some(why) = why {
-        event(Level::Warn, "no_authorities", &[("why", Value::Shown(&why))]);
-    }
+    let outgoing = published::prepare(&config, concierge, &dns)?;
+    let published::Outgoing { caller, http, known } = outgoing;
     let plan = Plan::new(config, held.store_id, held.logs, pool, key);
     let dkim = Arc::new(dkim::load(&plan.config));
-    Ok(Plan { dns, tls, dkim, oauth, caller, ..plan })
+    Ok(Plan { dns, tls, dkim, oauth, caller, published: known, http, ..plan })
 }
 
 /// The resolver. A machine that says of no servers serves mail all the same.
@@ -521,6 +517,9 @@ async fn run(ring: Ring, given: Given, common: &Arc<Common>) -> Result<(), Strin
     let Given { ports, inbox, admin, figures } = given;
     let shard = assemble(ring.clone(), plan, id, &state, common.mesh.clone(), figures);
     begin(&shard, inbox, &state.ledger).await;
+    if shard.id.0 == 0 {
+        published::begin(&shard, plan);
+    }
     if id.0 == 0 {
         warn_of_postmaster(&shard);
     }

@@ -19,6 +19,7 @@ mod offline;
 pub mod owners;
 mod privileges;
 mod protect;
+mod published;
 mod queue;
 mod rehash;
 mod relay;

@@ -63,6 +63,7 @@ pub(super) fn settings(config: &Config, shards: u16) -> Settings {
         allowed: Rc::new(usual),
         sources: queue.sources.clone(),
         routes: config.routes.iter().map(way).collect(),
+        tls: queue.tls,
         planted: relay::Planted::Nothing,
     }
 }
@@ -74,7 +75,7 @@ fn way(route: &Route) -> relay::Route {
         let credentials = Credentials::new(&login.user, password.trim_end_matches(['\r', '\n']));
         Some(Login { credentials, in_clear: false })
     });
-    relay::Route { lmtp: route.lmtp, login }
+    relay::Route { lmtp: route.lmtp, login, tls: route.tls }
 }
 
 /// What the search for the way to a domain is to know.

@@ -37,7 +37,8 @@ const TAKEN: [&str; 25] = [
     "log.level",
 ];
 /// The memory for drafts is made for the largest message, and that of greylisting once.
-const STAY: [&str; 2] = ["smtp.max_message_size", "protect.greylist.entries"];
+const STAY: [&str; 4] =
+    ["smtp.max_message_size", "protect.greylist.entries", "queue.dane", "queue.ca_file"];
 
 /// One key that the file says otherwise now.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,6 +16,7 @@ use crate::mesh::{self, Gone, Inbox, Mesh};
 use crate::model::id::{LogId, ShardId};
 use crate::model::limits::{IMAP_COMMAND_OCTETS_MAX, TRACE_OCTETS_MAX};
 use crate::model::time::Wall;
+use crate::mta::published::{Known, Published};
 use crate::mta::relay::{self as relaying, Encrypting, Relay};
 use crate::mta::route::Router;
 use crate::mta::srs::Srs;
@@ -93,6 +94,10 @@ pub struct Plan {
     pub sites: Sites,
     /// What all connections to other servers have in common that are encrypted.
     pub caller: Caller,
+    /// What other domains publish about TLS, as far as it is looked at.
+    pub published: Known,
+    /// Posts reports on TLS; none: they go by mail alone.
+    pub http: Option<concierge::http::Client>,
     /// A fault of our own, for the tests that show that such a fault is found.
     pub planted: Planted,
     /// Another one, of the relay's.
@@ -130,6 +135,8 @@ impl Plan {
             oauth,
             sites: Sites::default(),
             caller: Caller::trusting_nobody(),
+            published: Known::default(),
+            http: None,
             planted,
             relay_planted: relaying::Planted::Nothing,
         }
@@ -492,6 +499,7 @@ pub fn assemble<E: Env>(
     let here = || -> Rc<Aside> { Rc::new(|step: Step| Box::pin(ready(Some(step())))) };
     let aside = plan.tls.as_ref().map_or_else(here, |(_, threads)| aside(threads.clone()));
     let encrypting = Encrypting { caller: plan.caller.clone(), aside };
+    let published = Published::new(env.clone(), dns.clone(), plan.published.clone());
     let first = Rc::clone(&sessions.routing);
     Rc::new_cyclic(|shard: &Weak<Shard<E>>| Shard {
         relay: Relay::new(
@@ -503,7 +511,7 @@ pub fn assemble<E: Env>(
                 Router::new(env.clone(), dns.clone(), routing)
             },
             plan.sites.clone(),
-            encrypting,
+            (encrypting, published),
             Rc::new(Home(Weak::clone(shard))),
             relaying,
         ),

@@ -16,6 +16,7 @@
 //!
 //! Illegal: to hold mail that has no next event.
 
+mod approach;
 mod conclude;
 pub mod desk;
 mod settings;
@@ -28,6 +29,7 @@ use self::worker::Yard;
 use super::intake::Intake;
 use super::message::Places;
 use super::peers::Peers;
+use super::published::Published;
 use super::route::Router;
 use crate::env::Env;
 use crate::env::bell::Bell;
@@ -101,6 +103,7 @@ struct Shared<E: Env, P: Peers> {
     router: Router<E>,
     sites: Sites,
     tls: Encrypting,
+    published: Published<E>,
     host: Rc<dyn Host>,
     schedule: RefCell<Schedule>,
     yard: RefCell<Yard<E>>,
@@ -142,7 +145,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
         intake: Intake<E, P>,
         router: Router<E>,
         sites: Sites,
-        tls: Encrypting,
+        (tls, published): (Encrypting, Published<E>),
         host: Rc<dyn Host>,
         figures: Figures,
     ) -> Relay<E, P> {
@@ -151,6 +154,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
             router,
             sites,
             tls,
+            published,
             host,
             schedule: RefCell::default(),
             yard: RefCell::default(),

@@ -3,6 +3,7 @@
 use crate::proto::smtp::client::{Login, Timeouts};
 use crate::queue::retry::Retry;
 use crate::queue::sites::Allowed;
+use crate::tls::Level;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -32,6 +33,8 @@ pub struct Route {
     /// By LMTP.
     pub lmtp: bool,
     pub login: Option<Login>,
+    /// None: as for all.
+    pub tls: Option<Level>,
 }
 
 /// A fault of our own, for the tests that show that such a fault is found.
@@ -79,6 +82,8 @@ pub struct Settings {
     pub sources: Vec<IpAddr>,
     /// By their numbers.
     pub routes: Vec<Route>,
+    /// What is asked of servers at least.
+    pub tls: Level,
     pub planted: Planted,
 }
 
@@ -99,6 +104,7 @@ impl Default for Settings {
             sites: Vec::new(),
             sources: Vec::new(),
             routes: Vec::new(),
+            tls: Level::May,
             planted: Planted::Nothing,
         }
     }

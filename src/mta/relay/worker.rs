@@ -10,6 +10,7 @@
 //! A message is taken before the connection is made: if none can be made it is this one that is told
 //! so, and all others of the lane wait without an attempt of theirs being counted.
 
+use super::approach::Called;
 use super::conclude::End;
 use super::settings::{Route, Settings};
 use super::{Planted, Relay};
@@ -24,6 +25,7 @@ use crate::model::time::{Mono, Wall};
 use crate::mta::peers::Peers;
 use crate::mta::route::{Hop, Plan, Way};
 use crate::mta::session::{Body, Failed, Session, Target, Terms};
+use crate::mta::tls_policy::Wanted;
 use crate::probe::event::Value;
 use crate::proto::smtp::client::{Kind, Mail, Rcpt, Trouble, Verdict};
 use crate::queue::outgoing::{Entry, Envelope, Fate, Flags, Said};
@@ -56,6 +58,9 @@ pub(super) struct Line<E: Env> {
     way: Way,
     begun: Mono,
     sent: u32,
+    /// Whose mail it was made for, and what that wanted.
+    made_for: (Rc<str>, Wanted),
+    demand: Demand,
 }
 
 /// A connection that waits for mail of another domain at its site, with its place there.
@@ -315,9 +320,16 @@ impl<E: Env, P: Peers> Relay<E, P> {
             if let Some(over) = line.take_if(|open| !open.session.is_open()) {
                 over.session.quit().await;
             }
+            let wanted = settings.wanted(shift.plan.way, &entry, &envelope);
+            if let Some(open) = &line
+                && !self.does(shift, open, wanted).await
+                && let Some(other) = line.take()
+            {
+                other.session.quit().await;
+            }
             let mut open = match line.take() {
                 Some(open) => open,
-                None => self.open(shift, &entry, &envelope).await.ok()?,
+                None => self.open(shift, &entry, &envelope, wanted).await.ok()?,
             };
             let goes_on = self.deliver(shift, &mut open, &entry, &envelope).await;
             open.sent += 1;
@@ -367,28 +379,53 @@ impl<E: Env, P: Peers> Relay<E, P> {
 
     /// A connection to one of the site's servers. Where there is none the site is dead for a while, and
     /// this entry has had its attempt.
-    async fn open(&self, shift: &Shift, entry: &Entry, envelope: &Envelope) -> Result<Line<E>, ()> {
+    async fn open(
+        &self,
+        shift: &Shift,
+        entry: &Entry,
+        envelope: &Envelope,
+        wanted: Wanted,
+    ) -> Result<Line<E>, ()> {
         let settings = self.shared.host.settings();
         let hosts = shift.plan.hops.iter().filter_map(|hop| hop.host.as_deref());
         let sources = settings.sources_of(&shift.domain, hosts);
-        let mut last: Option<(Said, Trouble)> = None;
+        let policy = self.policy(&shift.domain, &shift.plan).await;
+        let mut last: Option<(Said, Option<Kind>)> = None;
+        // Whether none of them can be trusted, which is another matter than that none can be reached.
+        let mut is_distrust = true;
         for hop in shift.plan.hops.iter().take(settings.hosts_max) {
+            let (domain, plan, policy) = (&*shift.domain, &*shift.plan, policy.clone());
+            let call = Called { domain, plan, hop, wanted };
+            let asked = match self.asked(domain, plan, policy, hop, wanted).await {
+                Ok(asked) => asked,
+                Err(skipped) => {
+                    is_distrust &= skipped.skip.is_about_message();
+                    self.count_skip(call, &skipped).await;
+                    last = Some((words(None, &skipped.skip.said()), None));
+                    continue;
+                }
+            };
             let target = Target {
                 address: hop.address,
                 source: self.source(sources, hop),
-                host: hop.host.as_deref(),
-                demand: &Demand::MAY,
+                host: asked.host.as_deref(),
+                demand: &asked.demand,
             };
-            match Session::open(self.env(), target, &shift.terms).await {
+            let opened = Session::open(self.env(), target, &shift.terms).await;
+            self.count_call(call, &asked, opened.as_ref()).await;
+            match opened {
                 Ok(session) => {
                     self.shared.figures.connected.one();
                     let (hop, way, begun) = (hop.clone(), shift.plan.way, self.env().now());
-                    return Ok(Line { session, hop, way, begun, sent: 0 });
+                    let made_for = (Rc::clone(&shift.domain), wanted);
+                    let demand = asked.demand;
+                    return Ok(Line { session, hop, way, begun, sent: 0, made_for, demand });
                 }
                 Err(Failed { trouble, .. }) => {
+                    is_distrust &= matches!(trouble.kind, Kind::Tls | Kind::NotOffered);
                     let goes_on = trouble.may_go_elsewhere();
                     let name = name_of(hop);
-                    last = Some((words(Some(&name), &trouble.said), trouble));
+                    last = Some((words(Some(&name), &trouble.said), Some(trouble.kind)));
                     if !goes_on {
                         break;
                     }
@@ -396,8 +433,15 @@ impl<E: Env, P: Peers> Relay<E, P> {
             }
         }
         let none = || Said::ours(451, Enhanced(4, 4), "no server of the domain can be asked");
-        let (said, kind) =
-            last.map_or_else(|| (none(), None), |(said, trouble)| (said, Some(trouble.kind)));
+        let (said, kind) = last.unwrap_or_else(|| (none(), None));
+        if wanted.require_tls && is_distrust {
+            // RFC 8689 §4.2.1: the message comes back; the site is no worse for it.
+            let text = format!("REQUIRETLS: {}", said.text);
+            let ends = all(entry, Fate::Failed, &Said::ours(550, Enhanced(7, 10), &text));
+            self.tell(entry, envelope, &ends, &[("domain", (&*shift.domain).into())]);
+            self.attempted(entry.id, ends).await;
+            return Err(());
+        }
         let now = self.env().wall();
         if kind == Some(Kind::Closing) {
             self.shared.sites.crowded(&shift.permit, QUEUE_CROWDED_PAUSE, now);
@@ -412,6 +456,19 @@ impl<E: Env, P: Peers> Relay<E, P> {
         self.tell(entry, envelope, &ends, &[("domain", (&*shift.domain).into())]);
         self.attempted(entry.id, ends).await;
         Err(())
+    }
+
+    /// Whether a message of this domain may go over a connection that was made for another one, or for
+    /// another domain's.
+    async fn does(&self, shift: &Shift, line: &Line<E>, wanted: Wanted) -> bool {
+        let (domain, made_for) = &line.made_for;
+        if *domain == shift.domain && *made_for == wanted {
+            return true;
+        }
+        let policy = self.policy(&shift.domain, &shift.plan).await;
+        let asked = self.asked(&shift.domain, &shift.plan, policy, &line.hop, wanted).await;
+        let facts = line.session.facts().map(|facts| &**facts);
+        asked.is_ok_and(|asked| asked.demand.is_met(&line.demand, facts))
     }
 
     /// One of the addresses to send from that is of the hop's family.

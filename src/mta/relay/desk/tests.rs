@@ -13,6 +13,7 @@ use crate::mta::intake::Intake;
 use crate::mta::message::{Envelope, Places, Rcpt};
 use crate::mta::options::MailOptions;
 use crate::mta::peers::{Answer, Request, Unreachable};
+use crate::mta::published::{Known, Published};
 use crate::mta::relay::{Encrypting, Figures, Host, Settings};
 use crate::mta::route::{self, Router};
 use crate::queue::Spool;
@@ -94,14 +95,15 @@ async fn open(env: SimEnv) -> Shard {
         is_own: Rc::new(|_| false),
         route: Rc::new(|_| Some((0, route::Relay::Address(([127, 0, 0, 1], 2525).into())))),
     });
-    let router = Router::new(env, dns, move || Rc::clone(&settings));
+    let router = Router::new(env.clone(), dns.clone(), move || Rc::clone(&settings));
+    let published = Published::new(env, dns, Known::default());
     let encrypting = Encrypting {
         caller: Caller::trusting_nobody(),
         aside: Rc::new(|step| Box::pin(ready(Some(step())))),
     };
     let home = Rc::new(Home(Rc::default()));
-    let relay =
-        Relay::new(intake.clone(), router, Sites::default(), encrypting, home, Figures::default());
+    let (sites, figures) = (Sites::default(), Figures::default());
+    let relay = Relay::new(intake.clone(), router, sites, (encrypting, published), home, figures);
     Shard { desk: Desk::of(relay.clone()), intake, relay }
 }
 

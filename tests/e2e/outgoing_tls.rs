@@ -1,0 +1,197 @@
+//! What other servers have to prove, by a real name server (Knot) with a signed root, a host that serves
+//! policies (openssl), and a server of ours that takes the mail by TLS.
+
+use crate::client::{Maildrop, find, smtp, stuff};
+use crate::harness::Server;
+use crate::knot::Knot;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use sha2::{Digest as _, Sha256};
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+const POLICY: &str = "version: STSv1\nmode: enforce\nmx: mx.plain\nmax_age: 86400\n";
+
+/// Who signs, and what was signed.
+struct Ca {
+    issuer: Issuer<'static, KeyPair>,
+    dir: PathBuf,
+}
+
+impl Ca {
+    fn new(dir: &Path) -> Ca {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        fs::write(dir.join("ca.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
+        Ca { issuer: Issuer::new(params, key), dir: dir.into() }
+    }
+
+    /// Writes `name.pem` and `name.key`; the digest of the key, as a TLSA record has it.
+    fn sign(&self, name: &str, hosts: &[&str]) -> String {
+        let key = KeyPair::generate().unwrap();
+        let hosts: Vec<_> = hosts.iter().map(|host| (*host).to_owned()).collect();
+        let signed = CertificateParams::new(hosts).unwrap().signed_by(&key, &self.issuer).unwrap();
+        fs::write(self.dir.join(format!("{name}.pem")), signed.pem()).unwrap();
+        fs::write(self.dir.join(format!("{name}.key")), key.serialize_pem()).unwrap();
+        let (_, parsed) = x509_parser::parse_x509_certificate(signed.der()).unwrap();
+        let mut digest = String::new();
+        for octet in Sha256::digest(parsed.public_key().raw) {
+            write!(digest, "{octet:02x}").unwrap();
+        }
+        digest
+    }
+}
+
+/// Serves the files of a directory by HTTPS; ends with it.
+struct Host {
+    child: Child,
+    port: u16,
+    /// It would end if nobody held it.
+    _said: BufReader<ChildStdout>,
+}
+
+impl Host {
+    fn start(dir: &Path) -> Host {
+        let mut child = Command::new("openssl")
+            .args(["s_server", "-accept", "127.0.0.1:0", "-WWW"])
+            .args(["-cert", "../policy.pem", "-key", "../policy.key"])
+            .current_dir(dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut said = BufReader::new(child.stdout.take().unwrap());
+        let port = loop {
+            let mut line = String::new();
+            assert!(said.read_line(&mut line).unwrap() > 0, "it says where it listens");
+            if let Some(port) = line.trim().strip_prefix("ACCEPT 127.0.0.1:") {
+                break port.parse().unwrap();
+            }
+        };
+        Host { child, port, _said: said }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Both ends, and what stands between them.
+struct World {
+    here: Server,
+    there: Server,
+    _knot: Knot,
+    host: Option<Host>,
+    _dir: tempfile::TempDir,
+}
+
+/// Domains by the same server: d.signed and bad.signed have TLSA records, of which the latter is for another
+/// key; d.plain and other.plain have the same policy, which names the server of the former.
+fn world() -> Option<World> {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let ca = Ca::new(at);
+    let digest = ca.sign("there", &["mx.signed", "mx.plain"]);
+    ca.sign("policy", &["mta-sts.d.plain", "mta-sts.other.plain"]);
+    let www = at.join("www");
+    fs::create_dir_all(www.join(".well-known")).unwrap();
+    fs::write(www.join(".well-known/mta-sts.txt"), POLICY).unwrap();
+    let host = Host::start(&www);
+    let tls =
+        format!("[tls]\ncertificate = \"{0}/there.pem\"\nkey = \"{0}/there.key\"\n", at.display());
+    let there = Server::with_users(&tls, &["b"]);
+    for domain in ["d.signed", "bad.signed", "d.plain", "other.plain"] {
+        there.pombal(&["domain", "add", domain], "");
+        there.pombal(&["alias", "add", &format!("@{domain}"), "b@local.example"], "");
+    }
+    let port = there.smtp();
+    let signed = format!(
+        "d MX 1 mx\nmx A 127.0.0.1\n_{port}._tcp.mx TLSA 3 1 1 {digest}\n\
+         bad MX 1 mxbad\nmxbad A 127.0.0.1\n_{port}._tcp.mxbad TLSA 3 1 1 {}\n",
+        "00".repeat(32)
+    );
+    let plain = "d MX 1 mx\nmx A 127.0.0.1\n_mta-sts.d TXT \"v=STSv1; id=1\"\n\
+        mta-sts.d A 127.0.0.1\nother MX 1 mx2\nmx2 A 127.0.0.1\n\
+        _mta-sts.other TXT \"v=STSv1; id=1\"\nmta-sts.other A 127.0.0.1\n";
+    let knot = Knot::with_root(at, &[("signed.", &signed)], &[("plain.", plain)], &[])?;
+    let settings = format!(
+        "[smtp]\nmax_message_size = \"4M\"\nrelay_networks = [\"127.0.0.0/8\"]\n\
+         [dns]\nservers = [\"{}\"]\ntrust_anchors = \"{}\"\n\
+         [queue]\nport = {port}\nca_file = \"{}/ca.pem\"\nretry = [\"1s\"]\nsite_retry = [\"1s\"]\n\
+         [mta_sts]\nport = {}\n",
+        knot.address(),
+        knot.anchors().display(),
+        at.display(),
+        host.port,
+    );
+    let here = Server::with_users(&settings, &["a"]);
+    Some(World { here, there, _knot: knot, host: Some(host), _dir: dir })
+}
+
+impl World {
+    /// Sends a message, and says what its first attempt came to. Each goes to an address of its own.
+    fn send(&self, recipient: &str, fields: &str) -> String {
+        let mut link = smtp(self.here.smtp(), "EHLO").unwrap();
+        link.command("MAIL FROM:<a@local.example>", 250).unwrap();
+        link.command(&format!("RCPT TO:<{recipient}>"), 250).unwrap();
+        link.command("DATA", 354).unwrap();
+        let text = format!("{fields}Subject: for {recipient}\r\n\r\ntext\r\n");
+        link.send(stuff(text.as_bytes())).unwrap();
+        link.expect(250).unwrap();
+        link.command("QUIT", 221).unwrap();
+        self.here.await_log(&["event=attempt", &format!("recipient={recipient} ")])
+    }
+
+    fn stop(mut self) {
+        self.here.stop();
+        self.there.stop();
+    }
+}
+
+#[track_caller]
+fn assert_has(log: &str, words: &[&str]) {
+    for word in words {
+        assert!(log.contains(word), "{word} in {log}");
+    }
+}
+
+/// RFC 7672: a certificate that the records are for is enough, and no other will do; who wants his mail to
+/// arrive rather than to be safe says so.
+#[test]
+fn a_server_has_to_fit_its_tlsa_records() {
+    let Some(world) = world() else { return };
+    assert_has(&world.send("one@d.signed", ""), &["outcome=delivered", "tls=TLSv1.3"]);
+    let refused = world.send("one@bad.signed", "");
+    assert_has(&refused, &["outcome=deferred", "no TLSA record is for the certificate"]);
+    let optional = world.send("two@bad.signed", "TLS-Required: No\r\n");
+    assert_has(&optional, &["outcome=delivered", "tls=TLSv1.3"]);
+    let mail = Maildrop::open_filled(world.there.pop3(), "b", 2).unwrap().retrieve_all().unwrap();
+    assert!(mail.iter().all(|mail| find(mail, b"for ").is_some()));
+    world.stop();
+}
+
+/// RFC 8461: the policy is fetched by our resolver and the authorities that are set; who is not named gets
+/// nothing; and a restart with the host gone forgets none of it.
+#[test]
+fn a_policy_names_who_gets_the_mail_and_outlives_a_restart() {
+    let Some(mut world) = world() else { return };
+    let not_named = ["outcome=deferred", "the MTA-STS policy does not name it"];
+    for name in ["one", "two"] {
+        let sent = world.send(&format!("{name}@d.plain"), "");
+        assert_has(&sent, &["outcome=delivered", "tls=TLSv1.3"]);
+        assert_has(&world.send(&format!("{name}@other.plain"), ""), &not_named);
+        let journal = fs::read_to_string(world.here.data_dir().join("mta-sts.journal")).unwrap();
+        assert_eq!(journal.lines().count(), 2, "{journal}");
+        world.host = None;
+        world.here.restart();
+    }
+    assert_has(&world.send("three@other.plain", "TLS-Required: No\r\n"), &["outcome=delivered"]);
+    world.stop();
+}
