@@ -103,14 +103,19 @@ impl Schedule {
         }
     }
 
-    /// The next lane that is to have one more worker; counts him as begun. `is_tight`: places are getting
-    /// few, and no lane gets a second one, so that slow lanes leave some to others.
-    pub fn begin(&mut self, now: Mono, is_tight: bool) -> Option<Worker> {
+    /// Lanes that have rested want a worker again, whether or not there is a place for one.
+    pub fn wake_rested(&mut self, now: Mono) {
         while let Some((until, domain)) = self.resting.first().cloned()
             && until <= now
         {
             self.wake(&domain);
         }
+    }
+
+    /// The next lane that is to have one more worker; counts him as begun. `is_tight`: places are getting
+    /// few, and no lane gets a second one, so that slow lanes leave some to others.
+    pub fn begin(&mut self, now: Mono, is_tight: bool) -> Option<Worker> {
+        self.wake_rested(now);
         while let Some(domain) = self.wanting.pop_front() {
             let Some(lane) = self.lanes.get_mut(&domain) else { continue };
             lane.is_waiting = false;

@@ -345,6 +345,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
 
     fn begin_workers(&self) {
         let max = self.shared.host.settings().connections_max;
+        self.shared.schedule.borrow_mut().wake_rested(self.env().now());
         loop {
             let mut schedule = self.shared.schedule.borrow_mut();
             if schedule.workers() >= max || self.shared.stopping.get() {
