@@ -406,6 +406,12 @@ impl Rules<'_> {
             || domain.servers.iter().any(|server| self.books.refusing.contains(server))
     }
 
+    /// Whether the node may not have heard that it was taken.
+    fn is_doubtful(&self, one: &Delivery) -> bool {
+        let went_down = one.generation != self.books.generations[one.node];
+        !one.is_confirmed.get() && (one.is_doubtful || went_down)
+    }
+
     fn hold_elsewhere(
         &self,
         target: &Target,
@@ -436,11 +442,7 @@ impl Rules<'_> {
                 return wrong("R3", "failed, and nobody refused it");
             }
             Some(_) => {
-                let is_doubtful = |one: &Rc<Delivery>| {
-                    let went_down = one.generation != self.books.generations[one.node];
-                    !one.is_confirmed.get() && (one.is_doubtful || went_down)
-                };
-                if !taken.iter().all(is_doubtful) {
+                if !taken.iter().all(|one| self.is_doubtful(one)) {
                     return wrong("R3", &format!("failed, and was delivered: {taken:?}"));
                 }
             }
@@ -458,7 +460,12 @@ impl Rules<'_> {
         }
         let is_relayed = said.failed.is_empty() && taken.last().is_some_and(|last| !last.reports);
         let wants_success = self.wants(target, |notify| notify.success, false);
-        if said.relayed != usize::from(is_relayed && wants_success) && !said.is_vague {
+        let relayed = usize::from(is_relayed && wants_success);
+        // Its answer was not heard, and then its time was over: nobody wanted to hear of that.
+        let may_have_failed = !wants_failure && taken.iter().all(|one| self.is_doubtful(one));
+        let is_right =
+            said.relayed == relayed || said.is_vague || (may_have_failed && said.relayed == 0);
+        if !is_right {
             return wrong("R4", &format!("{} reports that it was relayed", said.relayed));
         }
         Ok(())

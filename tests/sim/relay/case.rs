@@ -119,7 +119,7 @@ fn node(chance: &Chance, number: usize, places: &Places, bug: Bug) -> Node {
     config.store.segment_size = [256 << 10, 512 << 10][chance.index(2)];
     config.store.cache_size = [0, 1 << 20][chance.index(2)];
     config.store.checkpoint_size = chance.between(8 << 10, 128 << 10);
-    config.store.checkpoint_interval = Duration::from_millis(chance.between(2, 500));
+    config.store.checkpoint_interval = Duration::from_millis([50, 2_000, 60_000][chance.index(3)]);
     config.dns.timeout = 5 * SECOND;
     config.srs.enabled = chance.coin();
     config.auth.rehash = false;

@@ -368,7 +368,7 @@ impl Run {
         let chance = sim.chance();
         self.spawn_clients(&sim, &chance);
         let reckoned = sim.run_until(self.reckon(&sim, &machines));
-        reckoned.map_err(|halt| halt.to_string())??;
+        reckoned.map_err(|halt| format!("R7: {halt}; left are {}", left(&machines)))??;
         self.world.journal.verdict()?;
         self.told.hours += sim.now().0.as_secs() / 3_600;
         let mut digests = Vec::new();
@@ -479,7 +479,9 @@ fn left(machines: &[Machine]) -> String {
     for (node, machine) in machines.iter().enumerate() {
         for up in &machine.ups {
             let outgoing = up.state.outgoing.borrow();
-            left.extend(outgoing.entries().map(|entry| format!("node {node}: {entry:?}")));
+            let workers = up.shard.relay.workers();
+            left.push(format!("node {node}: {workers} workers"));
+            left.extend(outgoing.entries().map(|entry| format!("{entry:?}")));
         }
     }
     left.join("; ")

@@ -224,7 +224,9 @@ impl Limits {
         let generation = self.generations[node];
         let is_roomy = queue.connections >= 1_000 && queue.memory >= 1 << 20;
         let is_known = mail.fate == Fate::Promised && mail.generation == generation;
-        if is_roomy && is_known && mail.hold == 0 && allowed.rates.is_empty() {
+        // Where a shard has all the places of a site, another one waits for it.
+        let is_shared = plan.shards > 1 && allowed.connections_first < 5;
+        if is_roomy && is_known && !is_shared && mail.hold == 0 && allowed.rates.is_empty() {
             self.timed += 1;
             let late = Duration::from_micros(wall.0.saturating_sub(mail.answered.0));
             if late > PROMPT {

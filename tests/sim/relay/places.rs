@@ -338,7 +338,8 @@ impl Maker<'_> {
         };
         let host = self.hosts[number].name.clone();
         self.zone.put_mx(name, 5, &host);
-        self.domain(name, vec![number]);
+        let is_nowhere = self.domains[place].is_nowhere;
+        self.domain(name, vec![number]).is_nowhere = is_nowhere;
     }
 
     /// The DNS of the domain or of its server fails.
