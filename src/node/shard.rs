@@ -542,7 +542,7 @@ pub fn assemble<E: Env>(
         naming: Cell::new(0),
         by_address: RefCell::default(),
         published: Cell::new(0),
-        next_message: Cell::new(1),
+        next_message: Cell::new(0),
     })
 }
 

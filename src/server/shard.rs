@@ -308,7 +308,7 @@ pub struct Shard<E: Env> {
     pub by_address: RefCell<crate::bytes::hash::Sorted<IpAddr, usize>>,
     /// How often the figures were brought up to date.
     pub published: Cell<u32>,
-    /// Numbers the messages of this life, for their names in the log.
+    /// The moment, in microseconds since 1970, that the next message's name tells at least.
     pub next_message: Cell<u64>,
 }
 
@@ -350,10 +350,10 @@ impl<E: Env> Shard<E> {
 
     /// A name for a message: unique in this store, in the trace line and in the logs.
     pub fn name_message(&self) -> String {
-        let number = self.next_message.get();
-        self.next_message.set(number + 1);
-        let start = self.env.wall().0 / 1_000_000;
-        format!("{start:x}.{:x}.{number:x}", self.id.0)
+        // A process that ended within this second may have named some: the time tells them apart.
+        let at = self.env.wall().0.max(self.next_message.get());
+        self.next_message.set(at + 1);
+        format!("{:x}.{:x}.{:x}", at / 1_000_000, self.id.0, at % 1_000_000)
     }
 
     /// Tells the operator of a message that cannot be read from the log.
