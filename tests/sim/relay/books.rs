@@ -441,10 +441,8 @@ impl Rules<'_> {
             Some(('5', _)) if !self.is_refused(address) => {
                 return wrong("R3", "failed, and nobody refused it");
             }
-            Some(_) => {
-                if !taken.iter().all(|one| self.is_doubtful(one)) {
-                    return wrong("R3", &format!("failed, and was delivered: {taken:?}"));
-                }
+            Some(_) if !taken.iter().all(|one| self.is_doubtful(one)) => {
+                return wrong("R3", &format!("failed, and was delivered: {taken:?}"));
             }
             None if !taken.is_empty() || mail.fate == Fate::Unknown => {}
             None if said.is_vague => {}
@@ -452,7 +450,7 @@ impl Rules<'_> {
             None if !self.is_refused(address) && now < expires => {
                 return wrong("R1", "is lost, and nobody refused it");
             }
-            None => {}
+            _ => {}
         }
         let wants_delay = self.wants(target, |notify| notify.delay, true);
         if said.delayed > usize::from(wants_delay) {

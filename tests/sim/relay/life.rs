@@ -13,6 +13,7 @@ use crate::ports::address_at;
 use pombal::env::Env as _;
 use pombal::env::sim::{Chance, Faults, Halt, Loss, Sim, SimEnv};
 use pombal::node::shard::publish_directory;
+use pombal::queue::sites::Sites;
 use pombal::server::listener::Protocol;
 use pombal::store::OpenError;
 use std::cell::{Cell, RefCell};
@@ -218,7 +219,7 @@ impl Run {
     fn boot(&self, sim: &Sim, node: usize) -> Result<Option<Machine>, String> {
         // A process remembers nothing of what the one before knew of sites.
         let mut plan = self.case.nodes[node].plan.clone();
-        plan.sites = Default::default();
+        plan.sites = Sites::default();
         let host = crate::machine::Host { plan: &plan, ..self.case.nodes[node].host() };
         self.world.comes_up(node);
         match Machine::boot(sim, &host, false) {

@@ -46,7 +46,7 @@ struct Allowed<'c> {
     pauses: &'c [Duration],
 }
 
-fn allowed<'c>(case: &'c Case, server: usize, node: usize) -> Allowed<'c> {
+fn allowed(case: &Case, server: usize, node: usize) -> Allowed<'_> {
     let config = &case.nodes[node].plan.config;
     let (site, queue) = (&config.sites[server], &config.queue);
     let connections = if site.connections == 0 { queue.site_connections } else { site.connections };

@@ -51,6 +51,7 @@ pub(crate) struct Temper {
 
 /// What a server knows of the protocol.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a word that EHLO has or has not")]
 pub(crate) struct Offers {
     pub(crate) pipelining: bool,
     pub(crate) chunking: bool,

@@ -285,7 +285,7 @@ impl Session {
         let words = words.into_iter().filter_map(|(has, word)| has.then_some(word));
         let mut lines: Vec<&str> = std::iter::once(&*server.name).chain(words).collect();
         let last = lines.pop().unwrap_or_default();
-        let lines: String = lines.iter().map(|line| format!("250-{line}\r\n")).collect();
+        let lines = lines.iter().fold(String::new(), |all, line| all + "250-" + line + "\r\n");
         let yes = format!("{lines}250 {last}\r\n");
         self.answer(&yes).await.map(|_| ())
     }
