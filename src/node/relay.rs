@@ -1,8 +1,9 @@
 //! From `[queue]`, `[[site]]` and `[[route]]` to what the relay asks.
 
-use crate::config::{Config, DomainPattern, RelayHost, Route, Site};
+use crate::config::{self, Config, DomainPattern, RelayHost, Route, Site};
 use crate::mta::relay::{self, Settings, SiteRule};
 use crate::mta::route;
+use crate::probe::event::{Level, Value, event};
 use crate::proto::sasl::Credentials;
 use crate::proto::smtp::client::Login;
 use crate::queue::retry::Retry;
@@ -68,14 +69,22 @@ pub(super) fn settings(config: &Config, shards: u16) -> Settings {
     }
 }
 
-/// How the server of a route is spoken to. A password that cannot be read was told of at the start.
+/// How the server of a route is spoken to. Where the password cannot be read, its mail waits: without it
+/// the server would refuse all of it for good.
 fn way(route: &Route) -> relay::Route {
-    let login = route.login.as_ref().and_then(|login| {
-        let password = std::fs::read_to_string(&login.password_file).ok()?;
+    let read = |login: &config::Login| {
+        let password = std::fs::read_to_string(&login.password_file).map_err(|error| {
+            let file = login.password_file.display().to_string();
+            let fields = [("file", file.as_str().into()), ("why", Value::Shown(&error))];
+            event(Level::Error, "route_password_unreadable", &fields);
+        })?;
         let credentials = Credentials::new(&login.user, password.trim_end_matches(['\r', '\n']));
-        Some(Login { credentials, in_clear: false })
-    });
-    relay::Route { lmtp: route.lmtp, login, tls: route.tls }
+        Ok::<_, ()>(Login { credentials, in_clear: false })
+    };
+    let login = route.login.as_ref().map(read);
+    let is_broken = login.as_ref().is_some_and(Result::is_err);
+    let login = login.and_then(Result::ok);
+    relay::Route { lmtp: route.lmtp, login, is_broken, tls: route.tls }
 }
 
 /// What the search for the way to a domain is to know.

@@ -459,7 +459,8 @@ impl<E: Env> Driver<E> {
             }
             ForwardPath::Path(path) => (path.local(), path.domain(), path.to_address()),
         };
-        let (version, places) = self.look_up(&address, local, domain)?;
+        let is_report = self.transaction.as_ref().is_some_and(|open| open.sender.is_none());
+        let (version, places) = self.look_up(&address, (local, domain), is_report)?;
         let asked = self.asks_recipient(&places);
         let Some(transaction) = self.transaction.as_deref_mut() else {
             return Err(BROKEN.into());
@@ -491,14 +492,14 @@ impl<E: Env> Driver<E> {
         Ok(None)
     }
 
-    /// Where mail for this address goes, and by which directory.
+    /// Where mail for this address goes, and by which directory. Reports alone find their way back to a
+    /// sender that was rewritten.
     fn look_up(
         &self,
         address: &Address,
-        local: &str,
-        domain: &str,
+        (local, domain): (&str, &str),
+        is_report: bool,
     ) -> Result<(u64, Places), Reply<'static>> {
-        let is_report = self.transaction.as_ref().is_some_and(|open| open.sender.is_none());
         if is_report && let Some(sender) = places::sent_by(&self.shard, local, domain) {
             let parts = (sender.local(), sender.domain());
             return places::find(&self.shard, &sender, parts, true);
@@ -640,7 +641,9 @@ impl<E: Env> Driver<E> {
         let mut elsewhere: [Vec<To>; 2] = Default::default();
         for one in &transaction.accepted {
             let address = &one.address;
-            let found = is_new.then(|| self.look_up(address, address.local(), address.domain()));
+            let parts = (address.local(), address.domain());
+            let is_report = transaction.sender.is_none();
+            let found = is_new.then(|| self.look_up(address, parts, is_report));
             let places = match &found {
                 None => &one.places,
                 Some(Ok((_, places))) => places,

@@ -59,6 +59,8 @@ impl<E: Env, P: Peers> Relay<E, P> {
     /// The time of an entry is over: whoever did not get it never will.
     pub(super) async fn expire(&self, id: QueueId) {
         let Some((entry, envelope)) = self.read(id) else { return };
+        // A report reads the message.
+        let _held = self.hold("", entry.size.into()).await;
         let is_late = envelope.by.is_some_and(|by| by.returns && entry.expires >= by.at);
         let last = |said: Option<&Said>| match said {
             // RFC 2852 §4.1.3.
@@ -83,6 +85,8 @@ impl<E: Env, P: Peers> Relay<E, P> {
     /// Tells a sender that it takes long (RFC 3461 §5.2.5), once.
     pub(super) async fn warn(&self, id: QueueId) {
         let Some((entry, envelope)) = self.read(id) else { return };
+        // A report reads the message.
+        let _held = self.hold("", entry.size.into()).await;
         let Entry { due, flags, attempts, expires, .. } = entry;
         let flags = flags.with(Flags::WARNED);
         let next = Next { due, warn: u32::MAX, flags, attempts };
@@ -185,7 +189,16 @@ impl<E: Env, P: Peers> Relay<E, P> {
                 }
                 Some((going, message)) => {
                     let taken = self.shared.intake.accept_with(going, message.clone(), again).await;
-                    Outcome::overall(&taken).is_stored()
+                    match Outcome::overall(&taken) {
+                        Outcome::Stored => true,
+                        // Its reader has gone meanwhile: nobody hears of it.
+                        Outcome::Permanent(..) => {
+                            self.shared.figures.reports_lost.one();
+                            let alone = copy(&group);
+                            self.shared.intake.log().append(alone).await.is_ok()
+                        }
+                        Outcome::Transient(..) | Outcome::Uncertain => false,
+                    }
                 }
                 None => self.shared.intake.log().append(again).await.is_ok(),
             };

@@ -31,6 +31,7 @@ use super::message::Places;
 use super::peers::Peers;
 use super::published::Published;
 use super::route::Router;
+use crate::bytes::hash::Sorted;
 use crate::env::Env;
 use crate::env::bell::Bell;
 use crate::model::address::Address;
@@ -38,11 +39,13 @@ use crate::model::limits::{QUEUE_ATTEMPT_MAX, QUEUE_CONCLUSIONS_MAX, QUEUE_EVENT
 use crate::model::time::Mono;
 use crate::probe::event::{Level, event};
 use crate::queue::outgoing::{Entry, Flags, Pauses, QueueId, QueueName, Stage};
-use crate::queue::schedule::Schedule;
+use crate::queue::schedule::{Schedule, Worker};
 use crate::queue::sites::Sites;
+use crate::store::Health;
 use crate::tls::{Aside, Caller};
 use futures_lite::future::or;
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -112,8 +115,12 @@ struct Shared<E: Env, P: Peers> {
     freed: Bell,
     /// Reports and other conclusions under way beside the workers'.
     concluding: Cell<usize>,
+    /// Entries that wait for a place among them, and whether their time is over.
+    conclusions: RefCell<VecDeque<(QueueId, bool)>>,
     /// Octets of messages that workers hold.
     held: Cell<u64>,
+    /// And for which sites.
+    held_by: RefCell<Sorted<Box<str>, u64>>,
     /// What was stopped when the lanes were filled.
     pauses: RefCell<Pauses>,
     stopping: Cell<bool>,
@@ -139,6 +146,40 @@ enum Moment {
     Overdue,
 }
 
+/// A place among the conclusions, given back whatever becomes of the task.
+struct Concluding<E: Env, P: Peers>(Relay<E, P>);
+
+impl<E: Env, P: Peers> Concluding<E, P> {
+    fn new(relay: &Relay<E, P>) -> Concluding<E, P> {
+        let count = &relay.shared.concluding;
+        count.set(count.get() + 1);
+        Concluding(relay.clone())
+    }
+}
+
+impl<E: Env, P: Peers> Drop for Concluding<E, P> {
+    fn drop(&mut self) {
+        let count = &self.0.shared.concluding;
+        count.set(count.get() - 1);
+        self.0.shared.freed.ring();
+    }
+}
+
+/// A worker at work, counted out whatever becomes of the task.
+struct Working<E: Env, P: Peers> {
+    relay: Relay<E, P>,
+    worker: Option<Worker>,
+}
+
+impl<E: Env, P: Peers> Drop for Working<E, P> {
+    fn drop(&mut self) {
+        if let Some(worker) = self.worker.take() {
+            self.relay.shared.schedule.borrow_mut().end(worker);
+            self.relay.shared.freed.ring();
+        }
+    }
+}
+
 impl<E: Env, P: Peers> Relay<E, P> {
     /// Does nothing before [`Relay::run`].
     pub fn new(
@@ -161,7 +202,9 @@ impl<E: Env, P: Peers> Relay<E, P> {
             figures,
             freed: Bell::default(),
             concluding: Cell::new(0),
+            conclusions: RefCell::default(),
             held: Cell::new(0),
+            held_by: RefCell::default(),
             pauses: RefCell::default(),
             stopping: Cell::new(false),
         };
@@ -222,15 +265,11 @@ impl<E: Env, P: Peers> Relay<E, P> {
         let changed = self.shared.intake.outgoing().borrow().bell();
         while !self.shared.stopping.get() {
             let heard = (changed.rung(), self.shared.freed.rung());
-            self.heed_pauses();
-            let is_done = self.heed_events().await;
+            self.heed_pauses().await;
+            self.heed_events().await;
             self.begin_workers();
             let news = or(changed.past(heard.0), self.shared.freed.past(heard.1));
-            if is_done {
-                or(news, self.env().sleep(self.pause())).await;
-            } else {
-                news.await;
-            }
+            or(news, self.env().sleep(self.pause())).await;
         }
     }
 
@@ -250,18 +289,26 @@ impl<E: Env, P: Peers> Relay<E, P> {
     }
 
     /// Fills the lanes anew when something was stopped or goes on.
-    fn heed_pauses(&self) {
-        let mut outgoing = self.shared.intake.outgoing().borrow_mut();
-        if *self.shared.pauses.borrow() == *outgoing.pauses() {
+    async fn heed_pauses(&self) {
+        let outgoing = self.shared.intake.outgoing();
+        if *self.shared.pauses.borrow() == *outgoing.borrow().pauses() {
             return;
         }
-        *self.shared.pauses.borrow_mut() = outgoing.pauses().clone();
+        *self.shared.pauses.borrow_mut() = outgoing.borrow().pauses().clone();
         self.shared.schedule.borrow_mut().clear();
-        let is_ready = |entry: &&Entry| entry.stage() == Stage::Ready;
-        let ready: Vec<QueueId> =
-            outgoing.entries().filter(is_ready).map(|entry| entry.id).collect();
-        for id in ready {
-            outgoing.set_stage(id, Stage::Idle);
+        let mut after = QueueId(0);
+        loop {
+            let stages: Vec<(QueueId, Stage)> = {
+                let outgoing = outgoing.borrow();
+                let some = outgoing.behind(after).take(QUEUE_EVENTS_SLICE);
+                some.map(|entry| (entry.id, entry.stage())).collect()
+            };
+            let Some(&(last, _)) = stages.last() else { return };
+            after = last;
+            for (id, _) in stages.into_iter().filter(|(_, stage)| *stage == Stage::Ready) {
+                outgoing.borrow_mut().set_stage(id, Stage::Idle);
+            }
+            self.env().breathe().await;
         }
     }
 
@@ -275,30 +322,29 @@ impl<E: Env, P: Peers> Relay<E, P> {
         }
     }
 
-    /// Handles the entries whose moment has come. Whether that is all of them; else a conclusion has to
-    /// end first.
-    async fn heed_events(&self) -> bool {
+    /// Handles the entries whose moment has come.
+    async fn heed_events(&self) {
         loop {
             let now = self.now();
             let due = self.shared.intake.outgoing().borrow().due(now, QUEUE_EVENTS_SLICE);
             if due.is_empty() {
-                return true;
+                return;
             }
-            if !due.into_iter().all(|id| self.heed_event(id, now)) {
-                return false;
+            for id in due {
+                self.heed_event(id, now);
             }
             self.begin_workers();
             self.env().breathe().await;
         }
     }
 
-    /// Handles what is due of an entry. False: there is no room for it before a conclusion ends.
-    fn heed_event(&self, id: QueueId, now: u32) -> bool {
+    /// Handles what is due of an entry.
+    fn heed_event(&self, id: QueueId, now: u32) {
         let mut outgoing = self.shared.intake.outgoing().borrow_mut();
-        let Some(entry) = outgoing.get(id) else { return true };
+        let Some(entry) = outgoing.get(id) else { return };
         let sender = outgoing.envelope(entry).sender;
         let sender = sender.as_ref().map(ToString::to_string).unwrap_or_default();
-        let Some(domain) = outgoing.domain(entry.destination).cloned() else { return true };
+        let Some(domain) = outgoing.domain(entry.destination).cloned() else { return };
         let active = Stage::Active(now.saturating_add(QUEUE_ATTEMPT_MAX));
         match self.moment(entry, now, &sender, &domain) {
             Moment::Try => {
@@ -314,36 +360,48 @@ impl<E: Env, P: Peers> Relay<E, P> {
                 outgoing.set_stage(id, active);
             }
             moment @ (Moment::Warn | Moment::Expire) => {
-                if self.shared.concluding.get() >= QUEUE_CONCLUSIONS_MAX {
-                    return false;
-                }
                 outgoing.set_stage(id, active);
                 drop(outgoing);
                 if self.has_planted(Planted::ForgetExpiry) {
-                    return true;
+                    return;
                 }
-                self.conclude_beside(id, matches!(moment, Moment::Expire));
+                let is_over = matches!(moment, Moment::Expire);
+                self.shared.conclusions.borrow_mut().push_back((id, is_over));
+                self.conclude_waiting();
             }
         }
-        true
     }
 
-    /// Tells a sender that it takes long, or brings the message back.
-    fn conclude_beside(&self, id: QueueId, is_over: bool) {
-        self.shared.concluding.set(self.shared.concluding.get() + 1);
-        let this = self.clone();
-        self.env().spawn(async move {
-            if is_over {
-                this.expire(id).await;
-            } else {
-                this.warn(id).await;
-            }
-            this.shared.concluding.set(this.shared.concluding.get() - 1);
-            this.shared.freed.ring();
-        });
+    /// Begins conclusions that wait, as many as there is room for: a sender is told that it takes long, or
+    /// gets the message back.
+    fn conclude_waiting(&self) {
+        while self.shared.concluding.get() < QUEUE_CONCLUSIONS_MAX {
+            let Some((id, is_over)) = self.shared.conclusions.borrow_mut().pop_front() else {
+                return;
+            };
+            let place = Concluding::new(self);
+            let this = self.clone();
+            self.env().spawn(async move {
+                if is_over {
+                    this.expire(id).await;
+                } else {
+                    this.warn(id).await;
+                }
+                drop(place);
+                this.conclude_waiting();
+            });
+        }
+    }
+
+    /// Whether what is done can be written down: else it would be done again after the next start.
+    fn can_record(&self) -> bool {
+        !matches!(self.shared.intake.log().health(), Health::ReadOnly(_))
     }
 
     fn begin_workers(&self) {
+        if !self.can_record() {
+            return;
+        }
         let max = self.shared.host.settings().connections_max;
         self.shared.schedule.borrow_mut().wake_rested(self.env().now());
         loop {
@@ -354,11 +412,11 @@ impl<E: Env, P: Peers> Relay<E, P> {
             let is_tight = schedule.workers() >= max / 2;
             let Some(worker) = schedule.begin(self.env().now(), is_tight) else { return };
             drop(schedule);
-            let this = self.clone();
+            let mut shift = Working { relay: self.clone(), worker: Some(worker) };
             self.env().spawn(async move {
-                let worker = this.work(worker).await;
-                this.shared.schedule.borrow_mut().end(worker);
-                this.shared.freed.ring();
+                if let Some(worker) = shift.worker.as_mut() {
+                    shift.relay.work(worker).await;
+                }
             });
         }
     }

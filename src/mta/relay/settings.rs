@@ -33,6 +33,8 @@ pub struct Route {
     /// By LMTP.
     pub lmtp: bool,
     pub login: Option<Login>,
+    /// It is to log in there and cannot: its mail waits.
+    pub is_broken: bool,
     /// None: as for all.
     pub tls: Option<Level>,
 }

@@ -127,14 +127,22 @@ impl<E: Env> Yard<E> {
     }
 }
 
-/// Gives back the octets of a message when the worker has done with it.
-struct Held<'r, E: Env, P: Peers>(&'r Relay<E, P>, u64);
+/// Gives back the octets of a message, which are for a site, when the worker has done with it.
+pub(super) struct Held<'r, E: Env, P: Peers>(&'r Relay<E, P>, &'r str, u64);
 
 impl<E: Env, P: Peers> Drop for Held<'_, E, P> {
     fn drop(&mut self) {
-        let held = &self.0.shared.held;
-        held.set(held.get() - self.1);
-        self.0.shared.freed.ring();
+        let Held(relay, site, octets) = self;
+        relay.shared.held.set(relay.shared.held.get() - *octets);
+        let mut by_site = relay.shared.held_by.borrow_mut();
+        if let Some(held) = by_site.get_mut(*site) {
+            *held -= *octets;
+            if *held == 0 {
+                by_site.remove(*site);
+            }
+        }
+        drop(by_site);
+        relay.shared.freed.ring();
     }
 }
 
@@ -167,24 +175,35 @@ fn deferred(said: Said) -> Said {
 }
 
 impl<E: Env, P: Peers> Relay<E, P> {
-    /// Works until there is nothing to do, or nothing can be done; gives itself back.
-    pub(super) async fn work(&self, mut worker: Worker) -> Worker {
+    /// Works until there is nothing to do, or nothing can be done.
+    pub(super) async fn work(&self, worker: &mut Worker) {
         let domain = Rc::clone(worker.domain());
         if worker.is_urged {
             self.shared.sites.wake(&domain);
         }
+        let settings = self.shared.host.settings();
         let plan = match self.shared.router.plan(&domain).await {
             Ok(plan) => plan,
             Err(no) => {
-                self.no_way(&mut worker, &words(None, &no.said)).await;
-                return worker;
+                self.no_way(worker, &words(None, &no.said)).await;
+                return;
             }
         };
         self.shared.schedule.borrow_mut().set_site(&domain, &plan.site);
         if worker.is_urged {
             self.shared.sites.wake(&plan.site);
         }
-        let settings = self.shared.host.settings();
+        if let Way::Route(number) = plan.way
+            && settings.routes.get(number).is_some_and(|route| route.is_broken)
+        {
+            let text = "the password of this route cannot be read here";
+            return self.no_way(worker, &Said::ours(451, Enhanced(3, 5), text)).await;
+        }
+        // The numbers of routes mean something else after a reload: what was found by them is too.
+        if !Rc::ptr_eq(&settings, &self.shared.host.settings()) {
+            self.rest(&domain, Duration::from_millis(1));
+            return;
+        }
         let hosts = plan.hops.iter().filter_map(|hop| hop.host.as_deref());
         let allowed = settings.allowed_of(&domain, hosts);
         let allowed =
@@ -199,14 +218,13 @@ impl<E: Env, P: Peers> Relay<E, P> {
                         self.shared.yard.borrow_mut().wait(&plan.site, &domain);
                     }
                     self.rest_denied(&domain, denied);
-                    return worker;
+                    return;
                 }
             },
         };
         let shift = Shift { domain, plan, allowed, permit, terms };
-        let left = self.run_shift(&mut worker, &shift, line).await;
+        let left = self.run_shift(worker, &shift, line).await;
         self.hand_over(shift, left).await;
-        worker
     }
 
     /// A connection that another domain of the site has left, if it goes where this one's mail may go.
@@ -261,7 +279,9 @@ impl<E: Env, P: Peers> Relay<E, P> {
     async fn no_way(&self, worker: &mut Worker, said: &Said) {
         let domain = Rc::clone(worker.domain());
         let is_transient = said.is_transient();
-        while let Some((entry, envelope)) = self.next(worker) {
+        while !self.shared.stopping.get()
+            && let Some((entry, envelope)) = self.next(worker)
+        {
             let fate = if is_transient { Fate::Waiting } else { Fate::Failed };
             let ends = all(&entry, fate, said);
             self.tell(&entry, &envelope, &ends, &[("domain", (&*domain).into())]);
@@ -301,7 +321,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
     ) -> Option<Line<E>> {
         let settings = self.shared.host.settings();
         let mut turn = 0;
-        while !self.shared.stopping.get() {
+        while !self.shared.stopping.get() && self.can_record() {
             if !self.shared.schedule.borrow_mut().has_ready(worker) {
                 let is_new = turn == 0;
                 let Some(open) = line.as_ref().filter(|_| !is_new) else { break };
@@ -313,6 +333,9 @@ impl<E: Env, P: Peers> Relay<E, P> {
             let spent = self.shared.sites.spend(&shift.permit, &shift.allowed, self.env().wall());
             if let Err(denied) = spent {
                 self.rest_denied(&shift.domain, denied);
+                break;
+            }
+            if !Rc::ptr_eq(&settings, &self.shared.host.settings()) {
                 break;
             }
             let Some((entry, envelope)) = self.next(worker) else { continue };
@@ -393,6 +416,9 @@ impl<E: Env, P: Peers> Relay<E, P> {
         let mut last: Option<(Said, Option<Kind>)> = None;
         // Whether none of them can be trusted, which is another matter than that none can be reached.
         let mut is_distrust = true;
+        // Whether one is not there, or not as a server is; what this domain or this machine lacks says
+        // nothing of the site, which others share.
+        let mut is_dead = false;
         for hop in shift.plan.hops.iter().take(settings.hosts_max) {
             let (domain, plan, policy) = (&*shift.domain, &*shift.plan, policy.clone());
             let call = Called { domain, plan, hop, wanted };
@@ -423,6 +449,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
                 }
                 Err(Failed { trouble, .. }) => {
                     is_distrust &= matches!(trouble.kind, Kind::Tls | Kind::NotOffered);
+                    is_dead |= !matches!(trouble.kind, Kind::Tls | Kind::NotOffered | Kind::Local);
                     let goes_on = trouble.may_go_elsewhere();
                     let name = name_of(hop);
                     last = Some((words(Some(&name), &trouble.said), Some(trouble.kind)));
@@ -442,6 +469,15 @@ impl<E: Env, P: Peers> Relay<E, P> {
             self.attempted(entry.id, ends).await;
             return Err(());
         }
+        self.leave_alone(shift, kind, is_dead);
+        let ends = all(entry, Fate::Waiting, &deferred(said));
+        self.tell(entry, envelope, &ends, &[("domain", (&*shift.domain).into())]);
+        self.attempted(entry.id, ends).await;
+        Err(())
+    }
+
+    /// Nobody could be asked: the domain rests, and the site with it if it `is_dead`.
+    fn leave_alone(&self, shift: &Shift, kind: Option<Kind>, is_dead: bool) {
         let now = self.env().wall();
         if kind == Some(Kind::Closing) {
             self.shared.sites.crowded(&shift.permit, QUEUE_CROWDED_PAUSE, now);
@@ -449,13 +485,10 @@ impl<E: Env, P: Peers> Relay<E, P> {
         } else {
             self.shared.figures.unreachable.one();
             let chance = self.env().random();
-            let until = self.shared.sites.failed(&shift.plan.site, &shift.allowed, now, chance);
+            let name = if is_dead { &*shift.plan.site } else { &*shift.domain };
+            let until = self.shared.sites.failed(name, &shift.allowed, now, chance);
             self.rest(&shift.domain, self.until(until));
         }
-        let ends = all(entry, Fate::Waiting, &deferred(said));
-        self.tell(entry, envelope, &ends, &[("domain", (&*shift.domain).into())]);
-        self.attempted(entry.id, ends).await;
-        Err(())
     }
 
     /// Whether a message of this domain may go over a connection that was made for another one, or for
@@ -495,14 +528,19 @@ impl<E: Env, P: Peers> Relay<E, P> {
         }
     }
 
-    /// Holds room for a message; waits until there is some. A message larger than all of it goes alone.
-    async fn hold(&self, octets: u64) -> Held<'_, E, P> {
+    /// Holds room for a message to a site; waits until there is some. No site gets more than a quarter of
+    /// it, so that slow ones leave room for others; one message may be larger than all it may have.
+    pub(super) async fn hold<'r>(&'r self, site: &'r str, octets: u64) -> Held<'r, E, P> {
         let max = self.shared.host.settings().memory;
         loop {
             let held = self.shared.held.get();
-            if held == 0 || held + octets <= max {
+            let mine = self.shared.held_by.borrow().get(site).copied().unwrap_or(0);
+            let fits_all = held == 0 || held + octets <= max;
+            let fits_site = mine == 0 || mine + octets <= max / 4;
+            if fits_all && fits_site {
                 self.shared.held.set(held + octets);
-                return Held(self, octets);
+                *self.shared.held_by.borrow_mut().entry(site.into()).or_default() += octets;
+                return Held(self, site, octets);
             }
             let heard = self.shared.freed.rung();
             self.shared.freed.past(heard).await;
@@ -518,7 +556,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
         envelope: &Envelope,
     ) -> bool {
         let begun = self.env().now();
-        let _held = self.hold(entry.size.into()).await;
+        let _held = self.hold(&shift.plan.site, entry.size.into()).await;
         let Ok(view) = self.shared.intake.log().read(entry.blob).await else {
             let text = "the message cannot be read here";
             let ends = all(entry, Fate::Waiting, &Said::ours(451, Enhanced(3, 0), text));
@@ -639,7 +677,8 @@ impl<E: Env, P: Peers> Relay<E, P> {
             envid: envelope.envid.as_deref(),
             by,
             priority: (entry.priority != 0).then_some(entry.priority),
-            require_tls: flags.has(Flags::REQUIRE_TLS),
+            // A report goes its way in any case (RFC 8689 §5).
+            require_tls: flags.has(Flags::REQUIRE_TLS) && envelope.sender.is_some(),
             ..MailParams::default()
         }
     }

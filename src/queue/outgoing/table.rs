@@ -347,7 +347,7 @@ impl Table {
 
     pub(super) fn remove(&mut self, id: QueueId) -> Option<Entry> {
         let slot = self.by_id.remove(&id)?;
-        let entry = self.slots.take(slot)?;
+        let mut entry = self.slots.take(slot)?;
         self.events.remove(&(entry.next_event(), slot));
         self.by_destination.remove(&(entry.destination, slot));
         for key in texts(&self.envelope(&entry)) {
@@ -355,8 +355,10 @@ impl Table {
         }
         self.counts.take(Counts::of(&entry));
         self.leave_destination(entry.destination);
-        for one in entry.standings.all() {
-            self.forget(one.said.as_ref());
+        // One by one: several recipients may have been told the same.
+        for one in entry.standings.all_mut() {
+            let said = one.said.take();
+            self.forget(said.as_ref());
         }
         Some(entry)
     }

@@ -215,7 +215,7 @@ fn has_an_event_for_each_entry_in_every_stage() {
 fn keeps_what_many_were_told_once() {
     let mut machine = Outgoing::new();
     for queue in 1..=3 {
-        apply(&mut machine, 1, &one(|group| put_add(group, &add(queue, "a.example", 1))));
+        apply(&mut machine, 1, &one(|group| put_add(group, &add(queue, "a.example", 2))));
         let tried = Tried {
             queue: QueueId(queue),
             at: 1,
@@ -223,7 +223,7 @@ fn keeps_what_many_were_told_once() {
             warn: 1,
             flags: Flags::default(),
             attempts: 1,
-            standings: vec![(0, Fate::Waiting, Some(said()))],
+            standings: vec![(0, Fate::Waiting, Some(said())), (1, Fate::Waiting, Some(said()))],
         };
         apply(&mut machine, 2, &one(|group| put_tried(group, &tried)));
     }
