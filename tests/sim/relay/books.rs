@@ -207,7 +207,7 @@ impl Books {
     }
 
     /// Reads the mailboxes: reports are told from messages.
-    fn sort(&mut self, is_calm: bool) -> Result<BTreeMap<(usize, Mailbox), usize>, String> {
+    fn sort(&mut self, is_unbroken: bool) -> Result<BTreeMap<(usize, Mailbox), usize>, String> {
         let mut copies = BTreeMap::new();
         for (&mailbox, texts) in &self.mailboxes {
             for text in texts {
@@ -218,7 +218,7 @@ impl Books {
                     // Who got it from another node may have got it again.
                     let is_far =
                         |one: &Report| !one.id.ends_with(&format!("{}>", DOMAINS[mailbox.0]));
-                    if let Some(twice) = before.filter(|one| is_calm || !is_far(one)) {
+                    if let Some(twice) = before.filter(|one| is_unbroken || !is_far(one)) {
                         return Err(format!("R5: {who} has the report {} twice", twice.id));
                     }
                     continue;
@@ -235,23 +235,23 @@ impl Books {
     }
 
     /// Holds everything against the rules. `now` is when all has come to rest; `lifetimes` are the
-    /// nodes', in seconds; `is_calm`: nothing of ours or of the network failed.
+    /// nodes', in seconds; `is_unbroken`: nothing of ours or of the network failed, nor crashed.
     pub(crate) fn settle(
         &mut self,
         places: &Places,
         lifetimes: &[u64],
         now: Wall,
-        is_calm: bool,
+        is_unbroken: bool,
     ) -> Result<(), String> {
-        let copies = self.sort(is_calm)?;
+        let copies = self.sort(is_unbroken)?;
         for (key, all) in &self.deliveries {
             // What came by way of another node may have come there twice.
-            if is_calm || !self.is_far(key) {
+            if is_unbroken || !self.is_far(key) {
                 hold_repeats(key, all)?;
             }
         }
         for mail in &self.mails {
-            let rules = Rules { books: self, places, mail, copies: &copies, is_calm };
+            let rules = Rules { books: self, places, mail, copies: &copies, is_unbroken };
             let lifetime = lifetimes[mail.node];
             rules.hold(lifetime, seconds(now))?;
         }
@@ -309,7 +309,7 @@ struct Rules<'b> {
     places: &'b Places,
     mail: &'b Mail,
     copies: &'b BTreeMap<(usize, Mailbox), usize>,
-    is_calm: bool,
+    is_unbroken: bool,
 }
 
 impl Rules<'_> {
@@ -389,7 +389,7 @@ impl Rules<'_> {
         }
         let is_twice = count > 1 || said.failed.len() > 1 || (count > 0 && !said.failed.is_empty());
         let is_shared = target.ends.len() > 1 || self.mail.targets.len() > 1;
-        if self.is_calm && !is_shared && is_twice && self.mail.fate == Fate::Promised {
+        if self.is_unbroken && !is_shared && is_twice && self.mail.fate == Fate::Promised {
             let what = format!("came {count} times, failed {:?}", said.failed);
             return Err(self.wrong("R3", end, &what));
         }
