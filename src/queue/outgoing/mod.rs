@@ -13,7 +13,7 @@
 //! Promises:
 //!   - an entry's message is referred to until its QUEUE_DONE
 //!   - every entry has a moment at which something happens to it, whatever else does not: it is
-//!     due, its sender is to be told that it takes long, or it has expired ([`Outgoing::next_event`])
+//!     due, its sender is to be told that it takes long, or it has expired ([`Entry::next_event`])
 //!   - entries are found by number, name, domain, sender and recipient without walking the queue
 //!
 //! Illegal: to know how mail travels.
