@@ -214,7 +214,9 @@ impl<E: Env, P: Peers> Relay<E, P> {
             None => match self.shared.sites.enter(&plan.site, &allowed, self.env().wall()) {
                 Ok(permit) => (permit, None),
                 Err(denied) => {
-                    if denied == Denied::Full {
+                    // A domain that has a place already makes none of its workers give theirs up.
+                    let is_first = self.shared.schedule.borrow().workers_of(&domain) <= 1;
+                    if denied == Denied::Full && is_first {
                         self.shared.yard.borrow_mut().wait(&plan.site, &domain);
                     }
                     self.rest_denied(&domain, denied);
