@@ -240,15 +240,11 @@ impl Plan {
             smtp::Service::Mx if config.smtp.auth => {
                 (config.smtp.max_recipients, dsn.with(smtp::Extensions::AUTH))
             }
-            smtp::Service::Mx | smtp::Service::Lmtp => (config.smtp.max_recipients, dsn),
-            // When mail goes, and which goes first, is for those to say who are known.
-            smtp::Service::Submission => (
-                config.submission.max_recipients,
-                dsn.with(smtp::Extensions::AUTH)
-                    .with(smtp::Extensions::FUTURERELEASE)
-                    .with(smtp::Extensions::DELIVERBY)
-                    .with(smtp::Extensions::MT_PRIORITY),
-            ),
+            smtp::Service::Mx => (config.smtp.max_recipients, dsn),
+            smtp::Service::Lmtp => (config.smtp.max_recipients, smtp::Extensions::NONE),
+            smtp::Service::Submission => {
+                (config.submission.max_recipients, dsn.with(smtp::Extensions::AUTH))
+            }
         };
         let knows_auth = extensions.has(smtp::Extensions::AUTH);
         smtp::Settings {

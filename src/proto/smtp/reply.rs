@@ -105,15 +105,6 @@ pub(super) fn put_named(
     Reply::new(code, subject, detail, &text).put(out);
 }
 
-/// What EHLO says of each. Mail may be held for as long as its parameters can say (RFC 4865 §4); it is
-/// passed on in time however short that is (RFC 2852 §3).
-const OFFERS: [(Extensions, &str); 4] = [
-    (Extensions::DSN, "DSN"),
-    (Extensions::FUTURERELEASE, "FUTURERELEASE 999999999 2100-01-01T00:00:00Z"),
-    (Extensions::DELIVERBY, "DELIVERBY"),
-    (Extensions::MT_PRIORITY, "MT-PRIORITY"),
-];
-
 impl Settings {
     /// What a new connection is told.
     pub fn greet(&self, out: &mut Chain) {
@@ -149,14 +140,8 @@ impl Settings {
              ENHANCEDSTATUSCODES\nLIMITS RCPTMAX={}",
             self.hostname, self.max_message_size, self.recipients_max
         );
-        for (extension, line) in OFFERS {
-            if self.dialect.extensions.has(extension) {
-                text.push('\n');
-                text.push_str(line);
-            }
-        }
-        if self.dialect.extensions.has(Extensions::REQUIRETLS) && encrypted {
-            text.push_str("\nREQUIRETLS");
+        if self.dialect.extensions.has(Extensions::DSN) {
+            text.push_str("\nDSN");
         }
         if self.starttls && !encrypted {
             text.push_str("\nSTARTTLS");
