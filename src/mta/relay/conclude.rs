@@ -27,6 +27,13 @@ pub(super) struct End {
     pub said: Option<Said>,
 }
 
+impl End {
+    /// A server has the message for this recipient.
+    pub(super) fn is_taken(&self) -> bool {
+        matches!(self.fate, Fate::Delivered | Fate::Relayed)
+    }
+}
+
 /// How an entry goes on.
 pub(super) struct Next {
     pub due: u32,
@@ -54,6 +61,13 @@ impl<E: Env, P: Peers> Relay<E, P> {
         let due = self.now().saturating_add(pause);
         let next = Next { due, warn: entry.warn, flags: entry.flags, attempts };
         self.conclude(id, ends, next).await;
+    }
+
+    /// Makes durable what an attempt that goes on has come to for some recipients.
+    pub(super) async fn note(&self, id: QueueId, ends: &[End]) {
+        let Some((entry, _)) = self.read(id).filter(|_| !ends.is_empty()) else { return };
+        let Entry { due, warn, flags, attempts, .. } = entry;
+        self.conclude(id, ends.to_vec(), Next { due, warn, flags, attempts }).await;
     }
 
     /// The time of an entry is over: whoever did not get it never will.

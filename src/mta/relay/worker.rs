@@ -16,6 +16,7 @@ use super::settings::{Route, Settings};
 use super::{Planted, Relay};
 use crate::bytes::hash::Sorted;
 use crate::env::Env;
+use crate::env::bell::Bell;
 use crate::model::limits::{
     QUEUE_CROWDED_PAUSE, QUEUE_FULL_PAUSE, QUEUE_PARK_MAX, QUEUE_TRANSACTIONS_MAX,
     QUEUE_TURN_MESSAGES,
@@ -37,7 +38,7 @@ use crate::wire::smtp::later::By;
 use crate::wire::smtp::offers::Keywords;
 use crate::wire::smtp::param::{MailParams, RcptParams, Ret};
 use futures_lite::future::or;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -70,16 +71,25 @@ pub(super) struct Parked<E: Env> {
     permit: Permit,
 }
 
+/// The domains that wait for a place at one site, in their order.
+#[derive(Default)]
+struct Waiting {
+    order: VecDeque<Rc<str>>,
+    names: BTreeSet<Rc<str>>,
+}
+
 /// Who waits at the sites that have as many connections as they may have, and what waits for them.
 pub(super) struct Yard<E: Env> {
-    waiting: Sorted<Box<str>, VecDeque<Rc<str>>>,
+    waiting: Sorted<Box<str>, Waiting>,
+    /// Rung when somebody comes to wait at a site where a connection idles.
+    bells: Sorted<Box<str>, Rc<Bell>>,
     parked: Sorted<Box<str>, Vec<Parked<E>>>,
     numbers: u64,
 }
 
 impl<E: Env> Default for Yard<E> {
     fn default() -> Self {
-        Yard { waiting: Sorted::new(), parked: Sorted::new(), numbers: 0 }
+        Yard { waiting: Sorted::new(), bells: Sorted::new(), parked: Sorted::new(), numbers: 0 }
     }
 }
 
@@ -87,23 +97,42 @@ impl<E: Env> Yard<E> {
     /// A domain waits for a place at a site; one that waits already keeps its turn.
     fn wait(&mut self, site: &str, domain: &Rc<str>) {
         let waiting = self.waiting.entry(site.into()).or_default();
-        if !waiting.contains(domain) {
-            waiting.push_back(Rc::clone(domain));
+        if waiting.names.insert(Rc::clone(domain)) {
+            waiting.order.push_back(Rc::clone(domain));
+            if let Some(bell) = self.bells.get(site) {
+                bell.ring();
+            }
         }
     }
 
-    fn has_waiting(&self, site: &str) -> bool {
-        self.waiting.contains_key(site)
+    /// What is rung when somebody comes to wait at a site; goes back by [`Yard::drop_bell`].
+    fn bell(&mut self, site: &str) -> Rc<Bell> {
+        Rc::clone(self.bells.entry(site.into()).or_default())
+    }
+
+    fn drop_bell(&mut self, site: &str, bell: Rc<Bell>) {
+        // The one that is dropped here, and that of the map.
+        if Rc::strong_count(&bell) <= 2 {
+            self.bells.remove(site);
+        }
+    }
+
+    /// Whether a domain other than this one waits, which has a place there.
+    fn has_others(&self, site: &str, domain: &str) -> bool {
+        let count =
+            |waiting: &Waiting| waiting.names.len() - usize::from(waiting.names.contains(domain));
+        self.waiting.get(site).is_some_and(|waiting| count(waiting) > 0)
     }
 
     /// The domain whose turn it is.
     fn next(&mut self, site: &str) -> Option<Rc<str>> {
         let waiting = self.waiting.get_mut(site)?;
-        let domain = waiting.pop_front();
-        if waiting.is_empty() {
+        let domain = waiting.order.pop_front()?;
+        waiting.names.remove(&domain);
+        if waiting.order.is_empty() {
             self.waiting.remove(site);
         }
-        domain
+        Some(domain)
     }
 
     /// Leaves a connection for the next domain. Its number, by which it is found if nobody comes.
@@ -125,6 +154,13 @@ impl<E: Env> Yard<E> {
         }
         Some(taken)
     }
+}
+
+/// What one attempt came to: the ends that are durable already, those that are not, and what broke it off.
+struct Transacted {
+    noted: Vec<End>,
+    ends: Vec<End>,
+    trouble: Option<Trouble>,
 }
 
 /// Gives back the octets of a message, which are for a site, when the worker has done with it.
@@ -214,9 +250,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
             None => match self.shared.sites.enter(&plan.site, &allowed, self.env().wall()) {
                 Ok(permit) => (permit, None),
                 Err(denied) => {
-                    // A domain that has a place already makes none of its workers give theirs up.
-                    let is_first = self.shared.schedule.borrow().workers_of(&domain) <= 1;
-                    if denied == Denied::Full && is_first {
+                    if denied == Denied::Full {
                         self.shared.yard.borrow_mut().wait(&plan.site, &domain);
                     }
                     self.rest_denied(&domain, denied);
@@ -368,7 +402,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
             line = Some(open);
             // Other domains wait for this place.
             if turn >= QUEUE_TURN_MESSAGES
-                && self.shared.yard.borrow().has_waiting(&shift.plan.site)
+                && self.shared.yard.borrow().has_others(&shift.plan.site, &shift.domain)
             {
                 break;
             }
@@ -384,22 +418,25 @@ impl<E: Env, P: Peers> Relay<E, P> {
             let schedule = self.shared.schedule.borrow();
             schedule.is_wanted() && schedule.workers() >= settings.connections_max
         };
-        let has_waiting = self.shared.yard.borrow().has_waiting(&shift.plan.site);
-        if self.shared.stopping.get() || has_waiting || is_wanted() {
+        let has_others = self.shared.yard.borrow().has_others(&shift.plan.site, &shift.domain);
+        if self.shared.stopping.get() || has_others || is_wanted() {
             return false;
         }
         let left = settings.use_max.saturating_sub(self.env().now().since(begun));
         let bell = self.shared.schedule.borrow().bell(worker);
-        let heard = bell.rung();
+        let called = self.shared.yard.borrow_mut().bell(&shift.plan.site);
+        let (heard, heard_called) = (bell.rung(), called.rung());
         let woken = async {
-            bell.past(heard).await;
+            or(bell.past(heard), called.past(heard_called)).await;
             true
         };
         let tired = async {
             self.env().sleep(settings.idle.min(left)).await;
             false
         };
-        or(woken, tired).await
+        let goes_on = or(woken, tired).await;
+        self.shared.yard.borrow_mut().drop_bell(&shift.plan.site, called);
+        goes_on
     }
 
     /// A connection to one of the site's servers. Where there is none the site is dead for a while, and
@@ -573,8 +610,9 @@ impl<E: Env, P: Peers> Relay<E, P> {
             let said = Said::ours(250, Enhanced(0, 0), "OK");
             self.attempted(entry.id, all(entry, Fate::Delivered, &said)).await;
         }
-        let (ends, trouble) = self.transact(line, entry, envelope, &body).await;
-        self.judge(shift, &ends, trouble.as_ref());
+        let Transacted { noted, ends, trouble } = self.transact(line, entry, envelope, &body).await;
+        let all = [&*noted, &*ends].concat();
+        self.judge(shift, &all, trouble.as_ref());
         let (host, address) = (name_of(&line.hop), line.hop.address);
         let facts = line.session.facts();
         let tls = facts.map_or("none", |facts| facts.version());
@@ -586,7 +624,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
             ("tls", tls.into()),
             ("took", took.into()),
         ];
-        self.tell(entry, envelope, &ends, &more);
+        self.tell(entry, envelope, &all, &more);
         self.attempted(entry.id, ends).await;
         trouble.is_none() && line.session.is_open()
     }
@@ -598,8 +636,9 @@ impl<E: Env, P: Peers> Relay<E, P> {
         entry: &Entry,
         envelope: &Envelope,
         body: &Body<'_>,
-    ) -> (Vec<End>, Option<Trouble>) {
+    ) -> Transacted {
         let mut left: Vec<u16> = waiting(entry).collect();
+        let mut noted: Vec<End> = Vec::new();
         let mut ends: Vec<End> = Vec::new();
         let mut trouble: Option<Trouble> = None;
         let host = name_of(&line.hop);
@@ -636,6 +675,10 @@ impl<E: Env, P: Peers> Relay<E, P> {
             if left.is_empty() || trouble.is_some() {
                 break;
             }
+            // The next transaction may take its time, and who has the message must not get it again.
+            let taken: Vec<End> = ends.extract_if(.., |end| end.is_taken()).collect();
+            self.note(entry.id, &taken).await;
+            noted.extend(taken);
         }
         // Who was one too many again and again is tried anew.
         let rest = Said::ours(452, Enhanced(5, 3), "too many recipients for one attempt");
@@ -644,18 +687,17 @@ impl<E: Env, P: Peers> Relay<E, P> {
             fate: Fate::Waiting,
             said: Some(rest.clone()),
         }));
-        (ends, trouble)
+        Transacted { noted, ends, trouble }
     }
 
     /// What a delivery tells of the site.
     fn judge(&self, shift: &Shift, ends: &[End], trouble: Option<&Trouble>) {
-        let is_taken = |end: &End| matches!(end.fate, Fate::Delivered | Fate::Relayed);
-        if ends.iter().any(is_taken) {
+        if ends.iter().any(End::is_taken) {
             self.shared.sites.delivered(&shift.permit, &shift.allowed);
         }
         let Some(trouble) = trouble else { return };
         let now = self.env().wall();
-        if trouble.kind == Kind::Closing || !ends.iter().any(is_taken) {
+        if trouble.kind == Kind::Closing || !ends.iter().any(End::is_taken) {
             self.shared.sites.crowded(&shift.permit, QUEUE_CROWDED_PAUSE, now);
             self.rest(&shift.domain, QUEUE_CROWDED_PAUSE);
         }

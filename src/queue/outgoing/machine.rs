@@ -297,8 +297,12 @@ impl Outgoing {
     fn tried(&mut self, tried: Tried) -> Result<(), Damaged> {
         let Tried { queue, due, warn, flags, attempts, standings, at: _ } = tried;
         let is_there = self.table.change(queue, |entry| {
-            (entry.due, entry.warn, entry.flags, entry.attempts) = (due, warn, flags, attempts);
-            entry.stage = Stage::Idle;
+            let next = (due, warn, flags, attempts);
+            // What stands as it stood is noted in the middle of an attempt, which goes on.
+            if (entry.due, entry.warn, entry.flags, entry.attempts) != next {
+                entry.stage = Stage::Idle;
+            }
+            (entry.due, entry.warn, entry.flags, entry.attempts) = next;
         });
         if !is_there {
             return Err(Damaged(format!("queue entry {} was tried and is not there", queue.0)));
