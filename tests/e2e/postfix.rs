@@ -27,7 +27,7 @@ fn skip(why: &str) -> Option<Postfix> {
     None
 }
 
-fn user_id(name: &str) -> Option<u32> {
+pub(crate) fn user_id(name: &str) -> Option<u32> {
     let users = fs::read_to_string("/etc/passwd").ok()?;
     let line = users.lines().find_map(|line| line.strip_prefix(&format!("{name}:")))?;
     line.split(':').nth(1)?.parse().ok()
@@ -35,7 +35,7 @@ fn user_id(name: &str) -> Option<u32> {
 
 /// Whether it comes true before patience ends.
 #[expect(clippy::disallowed_methods, reason = "no shard stops, only this test")]
-fn comes_true(is_so: impl Fn() -> bool) -> bool {
+pub(crate) fn comes_true(is_so: impl Fn() -> bool) -> bool {
     const PAUSE: Duration = Duration::from_millis(20);
     (0..PATIENCE.as_millis() / PAUSE.as_millis()).any(|_| {
         let is_so = is_so();
