@@ -110,9 +110,9 @@ impl<E: Env> Yard<E> {
         Rc::clone(self.bells.entry(site.into()).or_default())
     }
 
-    fn drop_bell(&mut self, site: &str, bell: Rc<Bell>) {
-        // The one that is dropped here, and that of the map.
-        if Rc::strong_count(&bell) <= 2 {
+    fn drop_bell(&mut self, site: &str, bell: &Rc<Bell>) {
+        // The one that is given back, and that of the map.
+        if Rc::strong_count(bell) <= 2 {
             self.bells.remove(site);
         }
     }
@@ -435,7 +435,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
             false
         };
         let goes_on = or(woken, tired).await;
-        self.shared.yard.borrow_mut().drop_bell(&shift.plan.site, called);
+        self.shared.yard.borrow_mut().drop_bell(&shift.plan.site, &called);
         goes_on
     }
 
@@ -458,7 +458,13 @@ impl<E: Env, P: Peers> Relay<E, P> {
         // Whether one is not there, or not as a server is; what this domain or this machine lacks says
         // nothing of the site, which others share.
         let mut is_dead = false;
+        // Families of addresses that nobody can be called by from here.
+        let mut lacking = [false; 2];
         for hop in shift.plan.hops.iter().take(settings.hosts_max) {
+            let family = usize::from(hop.address.is_ipv4());
+            if lacking[family] {
+                continue;
+            }
             let (domain, plan, policy) = (&*shift.domain, &*shift.plan, policy.clone());
             let call = Called { domain, plan, hop, wanted };
             let asked = match self.asked(domain, plan, policy, hop, wanted).await {
@@ -489,12 +495,9 @@ impl<E: Env, P: Peers> Relay<E, P> {
                 Err(Failed { trouble, .. }) => {
                     is_distrust &= matches!(trouble.kind, Kind::Tls | Kind::NotOffered);
                     is_dead |= !matches!(trouble.kind, Kind::Tls | Kind::NotOffered | Kind::Local);
-                    let goes_on = trouble.may_go_elsewhere();
+                    lacking[family] |= !trouble.may_go_elsewhere();
                     let name = name_of(hop);
                     last = Some((words(Some(&name), &trouble.said), Some(trouble.kind)));
-                    if !goes_on {
-                        break;
-                    }
                 }
             }
         }

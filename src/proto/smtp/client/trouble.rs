@@ -157,7 +157,8 @@ impl Trouble {
         Trouble { at, kind, said: Said::ours(451, 4, 2, &text) }
     }
 
-    /// Another host of the plan may do better at once.
+    /// Another host of the plan may do better at once; where not, one whose address is of the other family
+    /// may: this machine may have no address of the one (RFC 3974 §3).
     pub fn may_go_elsewhere(&self) -> bool {
         self.kind != Kind::Local
     }
