@@ -34,6 +34,14 @@ pub struct Places {
     pub is_forwarded: bool,
 }
 
+impl Places {
+    /// Several share the address, some of them elsewhere: what its sender wants to hear of success is told
+    /// once for all of them (RFC 3461 §5.2.7.3).
+    pub fn is_shared_elsewhere(&self) -> bool {
+        !self.elsewhere.is_empty() && self.elsewhere.len() + self.accounts.len() > 1
+    }
+}
+
 /// For whom a message is. The sender stands in the trace fields of the message itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {

@@ -55,6 +55,7 @@ use crate::queue::outgoing::To;
 use crate::tls::{Facts, Stream};
 use crate::wire::address::ForwardPath;
 use crate::wire::smtp::command::{Recipient, Sender};
+use crate::wire::smtp::param::Notify;
 use crate::wire::smtp::reply::Reply;
 use crate::wire::trace::{Received, put_listed, put_received, put_return_path};
 use futures_lite::future::or;
@@ -656,8 +657,11 @@ impl<E: Env> Driver<E> {
             let (accounts, is_away) = (places.accounts.len(), !places.elsewhere.is_empty());
             shared.shares.push(Share::Places { accounts, is_away });
             let to = &mut elsewhere[usize::from(places.is_forwarded)];
+            let is_told_here = places.is_shared_elsewhere();
             for address in &places.elsewhere {
                 let RcptOptions { notify, ref orcpt } = one.options;
+                let notify = notify
+                    .map(|wanted| Notify { success: wanted.success && !is_told_here, ..wanted });
                 // Two ways may lead to one mailbox.
                 if !to.iter().any(|other| other.address == *address) {
                     to.push(To { address: address.clone(), notify, orcpt: orcpt.clone() });

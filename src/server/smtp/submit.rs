@@ -25,18 +25,18 @@ pub(super) struct Wanted {
     id: Box<str>,
     sender: Address,
     envid: Option<Box<str>>,
-    /// With their ORCPT.
-    recipients: Vec<(Address, Option<Box<str>>)>,
+    /// With their ORCPT, and what has become of it.
+    recipients: Vec<(Address, Option<Box<str>>, Fate)>,
     header: Box<[u8]>,
     arrived: u32,
 }
 
 impl Wanted {
     fn compose(&self, host: &str, name: &str, at: u32) -> Composed {
-        let reported = self.recipients.iter().map(|(address, orcpt)| Reported {
+        let reported = self.recipients.iter().map(|(address, orcpt, fate)| Reported {
             address,
             orcpt: orcpt.as_deref(),
-            fate: Fate::Delivered,
+            fate: *fate,
             said: None,
             remote: None,
             attempted: Some(at),
@@ -180,13 +180,16 @@ impl<E: Env> Driver<E> {
         transaction: &Transaction,
         id: &str,
     ) -> Option<Box<Wanted>> {
-        let mut wanted = transaction
-            .accepted
-            .iter()
-            // Who reports on those elsewhere is told by the queue, or does it himself.
-            .filter(|one| one.places.elsewhere.is_empty())
-            .filter(|one| Fate::Delivered.is_wanted(one.options.notify))
-            .map(|one| (one.address.clone(), one.options.orcpt.clone()));
+        let mut wanted = transaction.accepted.iter().filter_map(|one| {
+            let fate = match &one.places {
+                places if places.elsewhere.is_empty() => Fate::Delivered,
+                places if places.is_shared_elsewhere() => Fate::Expanded,
+                // Who reports on it is told by the queue, or does it himself.
+                _ => return None,
+            };
+            let is_wanted = fate.is_wanted(one.options.notify);
+            is_wanted.then(|| (one.address.clone(), one.options.orcpt.clone(), fate))
+        });
         let first = wanted.next()?;
         Some(Box::new(Wanted {
             id: id.into(),

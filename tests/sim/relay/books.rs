@@ -140,6 +140,7 @@ struct Said {
     failed: Vec<(char, u64)>,
     delayed: usize,
     relayed: usize,
+    expanded: usize,
     /// There is one that does not say which message it is about: that could not be read then.
     is_vague: bool,
 }
@@ -282,6 +283,7 @@ impl Books {
                     "failed" => said.failed.push((told.class, report.at)),
                     "delayed" => said.delayed += 1,
                     "relayed" => said.relayed += 1,
+                    "expanded" => said.expanded += 1,
                     _ => {}
                 }
             }
@@ -335,6 +337,7 @@ impl Rules<'_> {
             }));
         }
         for target in mail.targets.iter().filter(|target| target.is_taken) {
+            self.hold_expanded(target)?;
             for end in &target.ends {
                 match end {
                     End::Mailbox(mailbox) if near.contains(mailbox) => self.hold_near(*mailbox)?,
@@ -363,6 +366,26 @@ impl Rules<'_> {
         };
         let what = || self.wrong("R5", &End::Mailbox(mailbox), &format!("is there {count} times"));
         if is_right { Ok(()) } else { Err(what()) }
+    }
+
+    /// R4: who leads to several, some of them elsewhere, says so once to who asked for success, and nobody
+    /// else does (RFC 3461 §5.2.7.3). A report may be lost where something fails.
+    fn hold_expanded(&self, target: &Target) -> Result<(), String> {
+        let Some(end) = target.ends.iter().find(|end| matches!(end, End::Elsewhere(_))) else {
+            return Ok(());
+        };
+        let said = self.books.said(self.mail.number, &[&target.address]);
+        let wants = self.wants(target, |notify| notify.success, false);
+        let most = usize::from(wants && target.ends.len() > 1);
+        let is_user = matches!(self.mail.sender, Sender::User(_));
+        let is_certain = self.is_unbroken && is_user && self.mail.fate == Fate::Promised;
+        let least = if is_certain && !target.is_far { most } else { 0 };
+        let is_right = (least..=most).contains(&said.expanded);
+        // What another node of ours said it may have said again behind a crash.
+        if is_right || said.is_vague || (target.is_far && !self.is_unbroken) {
+            return Ok(());
+        }
+        Err(self.wrong("R4", end, &format!("{} reports that it leads to several", said.expanded)))
     }
 
     fn deliveries(&self, address: &str) -> &[Rc<Delivery>] {
@@ -458,7 +481,8 @@ impl Rules<'_> {
         }
         let is_relayed = said.failed.is_empty() && taken.last().is_some_and(|last| !last.reports);
         let wants_success = self.wants(target, |notify| notify.success, false);
-        let relayed = usize::from(is_relayed && wants_success);
+        // What leads to several is told of by itself.
+        let relayed = usize::from(is_relayed && wants_success && target.ends.len() == 1);
         // Its answer was not heard, and then its time was over: nobody wanted to hear of that.
         let may_have_failed = !wants_failure && taken.iter().all(|one| self.is_doubtful(one));
         let is_right =
