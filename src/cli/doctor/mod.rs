@@ -5,6 +5,7 @@
 //! a machine made of files; what cannot be read is told as it is, never guessed.
 
 mod disk;
+mod name;
 mod oauth;
 mod system;
 mod user;
@@ -108,6 +109,7 @@ fn look(machine: &Machine) -> Vec<Finding> {
 pub(super) fn run(config: Option<&Config>, json: bool, out: &mut dyn Write) -> Result<(), Failure> {
     let mut findings = look(&Machine::this(config));
     findings.extend(config.into_iter().flat_map(oauth::look));
+    findings.extend(config.into_iter().flat_map(name::look));
     if json {
         show::json(&findings, out)?;
     } else {
