@@ -48,6 +48,9 @@ mod flip;
 #[path = "e2e/harness.rs"]
 mod harness;
 #[cfg(test)]
+#[path = "e2e/hosts.rs"]
+mod hosts;
+#[cfg(test)]
 #[path = "e2e/imap.rs"]
 mod imap;
 #[cfg(test)]

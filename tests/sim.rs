@@ -56,6 +56,9 @@ mod relay;
 #[path = "sim/smtp_client.rs"]
 mod smtp_client;
 #[cfg(test)]
+#[path = "sim/tls_reports.rs"]
+mod tls_reports;
+#[cfg(test)]
 #[path = "sim/world.rs"]
 mod world;
 

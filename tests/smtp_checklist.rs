@@ -22,11 +22,11 @@ const LINES: [(u16, u16); 9] = [
     (145, 147),
 ];
 
-/// The same of outgoing mail: the lines of a session with another server.
-const OUTGOING: [(u16, u16); 3] = [(20, 20), (22, 46), (50, 51)];
+/// The same of outgoing mail.
+const OUTGOING: [(u16, u16); 6] = [(1, 11), (20, 46), (50, 61), (70, 78), (80, 89), (100, 105)];
 
-/// What has no test yet, since it is not built.
-const GAPS: &[&str] = &[];
+/// What has no test yet, since it is not built: nothing here answers mail by itself.
+const GAPS: &[&str] = &["B102", "B103"];
 
 #[test]
 fn every_line_has_a_test_that_exists() {

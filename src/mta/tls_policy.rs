@@ -202,10 +202,14 @@ mod tests {
     const PROVEN: Source = Source::Mx { is_secure: true };
     const TOLD: Source = Source::Mx { is_secure: false };
 
-    fn records(usages: &[u8]) -> Dane {
+    fn records_of(usages: &[u8]) -> Records {
         let of =
             |usage: &u8| Tlsa { usage: *usage, selector: 1, matching: 1, data: [7; 32].into() };
-        Dane::Found(Records { base: HOST.into(), records: usages.iter().map(of).collect() })
+        Records { base: HOST.into(), records: usages.iter().map(of).collect() }
+    }
+
+    fn records(usages: &[u8]) -> Dane {
+        Dane::Found(records_of(usages))
     }
 
     fn policy(mode: &str, mx: &str) -> Policy {
@@ -345,6 +349,21 @@ mod tests {
         check((PROVEN, &records(&[3]), None), at(Level::Prove), &Ok(by_authority()));
         let told = by_dane(both).leniently().at_least(Level::Encrypt);
         check((PROVEN, &records(&[3]), None), at(Level::Encrypt), &Ok(told));
+    }
+
+    /// RFC 7672 §8.1, §3.2.2: where the name of the host is an alias, and its records are at the name that
+    /// it leads to, that one is asked for and has to be in the certificate.
+    #[test]
+    fn the_name_that_is_asked_for_is_the_one_that_has_the_records() {
+        let found = Records { base: "end.example".into(), ..records_of(&[2]) };
+        let address = Ipv4Addr::LOCALHOST.into();
+        let dane = Dane::Found(found);
+        let (domain, host) = ("a.example", Some(HOST));
+        let server = Server { domain, host, address, source: PROVEN, dane: &dane, policy: None };
+        let terms = decide(server, OPEN).unwrap();
+        let anchor = crate::tls::Association::new(2, 1, 1, &[7; 32]).unwrap();
+        assert_eq!(terms.demand, Demand::dane([anchor], ["end.example", "a.example"]));
+        assert_eq!(terms.host, Some("end.example"));
     }
 
     #[test]

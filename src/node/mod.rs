@@ -19,7 +19,7 @@ mod offline;
 pub mod owners;
 mod privileges;
 mod protect;
-mod published;
+pub mod published;
 mod queue;
 mod rehash;
 mod relay;

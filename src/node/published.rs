@@ -101,7 +101,7 @@ fn now() -> Wall {
 }
 
 /// Begins, on one shard, what goes on beside the mail.
-pub(super) fn begin<E: Env>(shard: &Rc<Shard<E>>, plan: &Plan) {
+pub fn begin<E: Env>(shard: &Rc<Shard<E>>, plan: &Plan) {
     if let Some(policies) = plan.published.policies.clone() {
         let (env, dns) = (shard.env.clone(), shard.dns.clone());
         shard.env.spawn(async move {

@@ -95,13 +95,14 @@ struct World {
 }
 
 /// Domains by the same server: d.signed and bad.signed have TLSA records, of which the latter is for another
-/// key; d.plain and other.plain have the same policy, which names the server of the former.
+/// key; d.plain and other.plain have the same policy, which names the server of the former. It names the
+/// second server of two.plain too; unproven.plain has it from a host that does not prove its name.
 fn world() -> Option<World> {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path();
     let ca = Ca::new(at);
     let digest = ca.sign("there", &["mx.signed", "mx.plain"]);
-    ca.sign("policy", &["mta-sts.d.plain", "mta-sts.other.plain"]);
+    ca.sign("policy", &["mta-sts.d.plain", "mta-sts.other.plain", "mta-sts.two.plain"]);
     let www = at.join("www");
     fs::create_dir_all(www.join(".well-known")).unwrap();
     fs::write(www.join(".well-known/mta-sts.txt"), POLICY).unwrap();
@@ -109,7 +110,9 @@ fn world() -> Option<World> {
     let tls =
         format!("[tls]\ncertificate = \"{0}/there.pem\"\nkey = \"{0}/there.key\"\n", at.display());
     let there = Server::with_users(&tls, &["b"]);
-    for domain in ["d.signed", "bad.signed", "d.plain", "other.plain"] {
+    for domain in
+        ["d.signed", "bad.signed", "d.plain", "other.plain", "two.plain", "unproven.plain"]
+    {
         there.pombal(&["domain", "add", domain], "");
         there.pombal(&["alias", "add", &format!("@{domain}"), "b@local.example"], "");
     }
@@ -119,10 +122,19 @@ fn world() -> Option<World> {
          bad MX 1 mxbad\nmxbad A 127.0.0.1\n_{port}._tcp.mxbad TLSA 3 1 1 {}\n",
         "00".repeat(32)
     );
-    let plain = "d MX 1 mx\nmx A 127.0.0.1\n_mta-sts.d TXT \"v=STSv1; id=1\"\n\
+    let mut plain = String::from(
+        "d MX 1 mx\nmx A 127.0.0.1\n_mta-sts.d TXT \"v=STSv1; id=1\"\n\
         mta-sts.d A 127.0.0.1\nother MX 1 mx2\nmx2 A 127.0.0.1\n\
-        _mta-sts.other TXT \"v=STSv1; id=1\"\nmta-sts.other A 127.0.0.1\n";
-    let knot = Knot::with_root(at, &[("signed.", &signed)], &[("plain.", plain)], &[])?;
+        _mta-sts.other TXT \"v=STSv1; id=1\"\nmta-sts.other A 127.0.0.1\n",
+    );
+    for (domain, hosts) in [("two", &["mx2", "mx"][..]), ("unproven", &["mx2"])] {
+        writeln!(plain, "_mta-sts.{domain} TXT \"v=STSv1; id=1\"").unwrap();
+        writeln!(plain, "mta-sts.{domain} A 127.0.0.1").unwrap();
+        for (preference, host) in hosts.iter().enumerate() {
+            writeln!(plain, "{domain} MX {preference} {host}").unwrap();
+        }
+    }
+    let knot = Knot::with_root(at, &[("signed.", &signed)], &[("plain.", &plain)], &[])?;
     let settings = format!(
         "[smtp]\nmax_message_size = \"4M\"\nrelay_networks = [\"127.0.0.0/8\"]\n\
          [dns]\nservers = [\"{}\"]\ntrust_anchors = \"{}\"\n\
@@ -211,5 +223,26 @@ fn a_policy_names_who_gets_the_mail_and_outlives_a_restart() {
         world.here.restart();
     }
     assert_has(&world.send("three@other.plain", "TLS-Required: No\r\n"), &["outcome=delivered"]);
+    world.stop();
+}
+
+/// RFC 8461 §5: a server that the policy does not name is passed over, and the next one that it names gets
+/// the mail.
+#[test]
+fn a_server_that_is_not_named_is_passed_over() {
+    let Some(world) = world() else { return };
+    let sent = world.send("one@two.plain", "");
+    assert_has(&sent, &["outcome=delivered", "host=mx.plain", "tls=TLSv1.3", "attempt=1 "]);
+    world.stop();
+}
+
+/// RFC 8461 §3.3: what a host says that proves no such name is no policy.
+#[test]
+fn a_host_that_does_not_prove_its_name_has_no_policy() {
+    let Some(world) = world() else { return };
+    let sent = world.send("one@unproven.plain", "");
+    assert_has(&sent, &["outcome=delivered", "host=mx2.plain"]);
+    let failed = world.here.await_log(&["event=sts_policy_failed", "domain=unproven.plain"]);
+    assert_has(&failed, &["certificate"]);
     world.stop();
 }

@@ -24,6 +24,13 @@ fn send(server: &Server, sender: &str, recipients: &[&str], text: &str) -> io::R
     Ok(())
 }
 
+/// Entries that are in the queue.
+pub(crate) fn entries(server: &Server) -> u64 {
+    let told = server.pombal(&["--json", "queue", "stats"], "");
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    told["stats"]["entries"].as_u64().unwrap()
+}
+
 fn has(message: &[u8], what: &str) -> bool {
     find(message, what.as_bytes()).is_some()
 }
@@ -86,14 +93,28 @@ fn mail_waits_for_a_server_that_is_not_there() {
     there.stop();
 }
 
-/// What is tried for too long comes back.
+/// What is tried for too long comes back: after a minute, which is the least that can be set.
 #[test]
 fn mail_that_finds_no_way_comes_back() {
-    let settings =
-        format!("{OPEN}[queue]\nretry = [\"1s\"]\nlifetime = \"1m\"\n{}", route("dead.example", 1));
+    let settings = format!(
+        "{OPEN}[queue]\nretry = [\"20s\"]\nlifetime = \"1m\"\n{}",
+        route("dead.example", 1)
+    );
     let mut here = Server::with_users(&settings, &["a"]);
     let text = "Subject: lost\r\n\r\n";
     send(&here, "a@local.example", &["b@dead.example"], text).unwrap();
     here.await_log(&["event=attempt", "outcome=deferred"]);
+    here.await_log(&["event=report", "recipient=a@local.example", "outcome=stored"]);
+    let report = Maildrop::open_filled(here.pop3(), "a", 1).unwrap().retrieve_all().unwrap();
+    for part in [
+        "Your message could not be delivered in time",
+        "Final-Recipient: rfc822; b@dead.example",
+        "Action: failed",
+        "Status: 4.4.",
+        "Subject: lost",
+    ] {
+        assert!(has(&report[0], part), "{part} in {}", String::from_utf8_lossy(&report[0]));
+    }
+    assert_eq!(entries(&here), 0);
     here.stop();
 }

@@ -55,7 +55,7 @@ pub(crate) struct Case {
 }
 
 /// Signs at once, and the same in every run: Ed25519 (RFC 8463 §A.2).
-const KEY: &[u8] = b"-----BEGIN PRIVATE KEY-----\n\
+pub(crate) const KEY: &[u8] = b"-----BEGIN PRIVATE KEY-----\n\
     MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n\
     -----END PRIVATE KEY-----\n";
 

@@ -190,3 +190,33 @@ impl<E: Env, P: Peers> Relay<E, P> {
         self.shared.published.count(domain, basis, ends, outcome).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mta::route::Secure;
+
+    /// RFC 8461 §3.4: of a smart host its own domain, of an address none, and never that of a parent.
+    #[test]
+    fn the_policy_that_counts_is_that_of_the_next_host() {
+        let plan = |way, host: Option<&str>| Plan {
+            way,
+            hops: vec![Hop {
+                host: host.map(Into::into),
+                address: ([192, 0, 2, 1], 25).into(),
+                preference: 0,
+                secure: Secure::default(),
+            }],
+            site: "site".into(),
+            notes: Vec::new(),
+        };
+        let check = |way, host, want| {
+            assert_eq!(policy_domain("a.b.example", &plan(way, host)), want, "{way:?} {host:?}");
+        };
+        check(Way::Mx, Some("mx.c.example"), Some("a.b.example"));
+        check(Way::Itself, Some("a.b.example"), Some("a.b.example"));
+        check(Way::Route(0), Some("smart.example"), Some("smart.example"));
+        check(Way::Route(0), None, None);
+        check(Way::Literal, None, None);
+    }
+}

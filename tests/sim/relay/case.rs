@@ -1,6 +1,6 @@
 //! What a seed decides of the servers of ours.
 
-use super::books::End;
+use super::books::{End, Sender};
 use super::places::Places;
 use crate::case::Bug;
 use crate::machine::Host;
@@ -91,6 +91,15 @@ impl Case {
             lives: if is_calm { chance.below(2) } else { chance.between(1, 3) },
             clients: chance.between(1, 5),
             is_calm,
+        }
+    }
+
+    /// As it stands in an envelope.
+    pub(crate) fn path_of(&self, sender: &Sender) -> String {
+        match sender {
+            Sender::Null => String::new(),
+            Sender::User((node, user)) => format!("u{user}@{}", self.nodes[*node].domain),
+            Sender::Stranger(name) => name.clone(),
         }
     }
 

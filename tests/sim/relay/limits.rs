@@ -14,6 +14,8 @@ use std::time::Duration;
 const PROMPT: Duration = Duration::from_secs(5);
 /// What lies between the decision to send and the command that shows it.
 const SLACK: Duration = Duration::from_secs(1);
+/// The same where servers are slow, and messages wait for memory.
+const LONG_SLACK: Duration = Duration::from_mins(1);
 
 struct Connection {
     server: usize,
@@ -109,7 +111,11 @@ impl Limits {
         then: Mono,
     ) -> Result<(), String> {
         let host = &case.places.hosts[server];
-        if !host.is_site || world.is_shaky.get() {
+        if world.is_shaky.get() {
+            return Ok(());
+        }
+        self.check_all_open(case, node, then)?;
+        if !host.is_site {
             return Ok(());
         }
         let allowed = allowed(case, server, node);
@@ -125,6 +131,20 @@ impl Limits {
         let is_healed = world.is_healed.get() && !host.temper.stays;
         if is_dead && !is_healed && world.is_clean() {
             self.check_rests(&allowed, server, node)?;
+        }
+        Ok(())
+    }
+
+    /// R8: all connections of a node.
+    fn check_all_open(&self, case: &Case, node: usize, then: Mono) -> Result<(), String> {
+        let generation = self.generations[node];
+        let is_open = |one: &&Connection| {
+            (one.node, one.generation) == (node, generation) && one.is_open && one.opened <= then
+        };
+        let open = self.connections.iter().filter(is_open).count();
+        let most = case.nodes[node].plan.config.queue.connections;
+        if open > most {
+            return Err(format!("R8: {open} connections of node {node}, {most} are allowed"));
         }
         Ok(())
     }
@@ -162,13 +182,18 @@ impl Limits {
         (now, wall): (Mono, Wall),
     ) -> Result<(), String> {
         let Some(number) = number_in(address) else { return Ok(()) };
-        let messages_max = case.nodes[node].plan.config.queue.messages_per_connection;
+        let queue = &case.nodes[node].plan.config.queue;
+        let messages_max = queue.messages_per_connection;
         let name = &case.places.hosts[server].name;
         let one = &mut self.connections[connection];
         let is_new = one.numbers.insert(number);
         let count = one.numbers.len() as u64;
         if count > u64::from(messages_max) {
             return Err(format!("R8: {count} messages to {name} over one connection"));
+        }
+        let age = now.since(one.opened);
+        if is_new && world.is_clean() && age > queue.connection_lifetime + LONG_SLACK {
+            return Err(format!("R8: a message to {name} over a connection of {age:?}"));
         }
         let is_first = self.tried.insert(address.to_owned());
         let wanted = world.books.borrow().mails[number].release();

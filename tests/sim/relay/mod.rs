@@ -21,12 +21,15 @@
 //! - R3 It fails at most once, and only where somebody refused it for good, or its time was over; it
 //!   fails and was taken only as in R2.
 //! - R4 Other reports: one on delay at most, one that it was relayed exactly where that was asked for
-//!   and the other server does not report.
+//!   and the other server does not report; one that it leads to several, where an alias does. Reports
+//!   have no sender, and ask for none. Other mail has the sender that it was handed in with, or one
+//!   that stands for him.
 //! - R5 A mailbox here has it once. Its octets are those that were sent.
 //! - R6 What was not answered with 250 is nowhere, unless its answer was not heard.
 //! - R7 Nothing is left: queues and spools are empty, every blob has its references, the state after
 //!   recovery is the state before.
-//! - R8 Limits: connections of a site at once, messages of a connection, rates, rests.
+//! - R8 Limits: connections of a site at once and of all, messages and time of a connection, rates,
+//!   rests.
 //! - R9 Nothing goes before its sender wants it to. A domain that is well gets its mail in time,
 //!   whatever others do, and in the order in which one sender has sent it.
 

@@ -4,6 +4,7 @@ use super::books::Delivery;
 use super::case::{Case, SINK_SHARD, address_of};
 use super::life::World;
 use super::places::{Door, Mood, Server};
+use super::report::{is_report, number_of};
 use crate::peer::Peer;
 use pombal::env::sim::{Chance, Sim, SimEnv};
 use pombal::env::{Env as _, Listener as _};
@@ -44,6 +45,8 @@ struct Session {
     /// Of the transaction that is open.
     sender: Option<String>,
     recipients: Vec<String>,
+    /// Its commands, in full.
+    commands: Vec<String>,
     chunks: Vec<u8>,
     mails: u32,
     /// Taken, and it is not known whether the client knows.
@@ -105,6 +108,7 @@ impl Sink {
                 connection: opened,
                 sender: None,
                 recipients: Vec::new(),
+                commands: Vec::new(),
                 chunks: Vec::new(),
                 mails: 0,
                 unconfirmed: Vec::new(),
@@ -265,6 +269,7 @@ impl Session {
     fn reset(&mut self) {
         self.sender = None;
         self.recipients.clear();
+        self.commands.clear();
         self.chunks.clear();
     }
 
@@ -296,6 +301,7 @@ impl Session {
             return self.end(Mood::Closing).await.map(|_| ());
         }
         self.reset();
+        self.commands.push(line.to_owned());
         match self.answer("250 sender\r\n").await? {
             Said::Yes => self.sender = Some(path(line)),
             Said::Later => {}
@@ -306,6 +312,7 @@ impl Session {
 
     async fn rcpt(&mut self, line: &str) -> io::Result<()> {
         let address = path(line);
+        self.commands.push(line.to_owned());
         let sink = Rc::clone(&self.sink);
         let Some(sender) = self.sender.clone() else {
             return self.send("503 no sender\r\n").await;
@@ -421,6 +428,12 @@ impl Session {
         let world = &self.sink.world;
         let text = String::from_utf8_lossy(octets);
         let mut books = world.books.borrow_mut();
+        let mail = number_of(&text).and_then(|number| books.mails.get(number));
+        let sender =
+            mail.filter(|_| !is_report(&text)).map(|mail| self.sink.case.path_of(&mail.sender));
+        if let Err(what) = hold_envelope(sender.as_deref(), &self.commands) {
+            world.journal.fail(what);
+        }
         let offers = self.sink.server().offers;
         let delivery = Rc::new(Delivery {
             node: self.node,
@@ -438,6 +451,20 @@ impl Session {
         }
         self.unconfirmed.push(delivery);
     }
+}
+
+/// R4: a report has no sender and asks for none of its kind (RFC 3461 §6.1); all other mail has the sender
+/// that it came with, or one that stands for him (RFC 5321 §4.5.5).
+fn hold_envelope(sender: Option<&str>, commands: &[String]) -> Result<(), String> {
+    let [mail, rcpts @ ..] = commands else { return Err("R4: a message without MAIL".into()) };
+    let asks = |rcpt: &String| rcpt.contains(" NOTIFY=") && !rcpt.contains(" NOTIFY=NEVER");
+    let given = path(mail);
+    let is_right = match sender {
+        None => given.is_empty() && !mail.contains(" RET=") && !rcpts.iter().any(asks),
+        Some("") => given.is_empty(),
+        Some(sender) => given == sender || given.starts_with("SRS"),
+    };
+    if is_right { Ok(()) } else { Err(format!("R4: {sender:?} sends by {commands:?}")) }
 }
 
 /// The address of a command.
