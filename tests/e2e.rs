@@ -39,6 +39,9 @@ mod dns;
 #[path = "e2e/dnssec.rs"]
 mod dnssec;
 #[cfg(test)]
+#[path = "e2e/elsewhere.rs"]
+mod elsewhere;
+#[cfg(test)]
 #[path = "e2e/fixture.rs"]
 mod fixture;
 #[cfg(test)]

@@ -19,7 +19,9 @@
 mod approach;
 mod conclude;
 pub mod desk;
+mod line;
 mod settings;
+mod transact;
 mod worker;
 
 pub use desk::Desk;

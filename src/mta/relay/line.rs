@@ -1,0 +1,239 @@
+//! Connections to the servers of a plan: which of them is called, what a connection is good for, and
+//! what is made of it that none can be called.
+
+use super::Relay;
+use super::approach::Called;
+use super::settings::{Route, Settings};
+use super::transact::all;
+use super::worker::Shift;
+use crate::env::Env;
+use crate::model::limits::QUEUE_CROWDED_PAUSE;
+use crate::model::reply::{self, Enhanced};
+use crate::model::time::Mono;
+use crate::mta::peers::Peers;
+use crate::mta::route::{Hop, Way};
+use crate::mta::session::{Failed, Session, Target, Terms};
+use crate::mta::tls_policy::Wanted;
+use crate::proto::smtp::client::Kind;
+use crate::queue::outgoing::{Entry, Envelope, Fate, Said};
+use crate::tls::Demand;
+use crate::wire::sts_policy::Policy;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// A connection, and whom it goes to.
+pub(super) struct Line<E: Env> {
+    pub(super) session: Session<E>,
+    pub(super) hop: Hop,
+    pub(super) way: Way,
+    pub(super) begun: Mono,
+    pub(super) sent: u32,
+    /// Whose mail it was made for, and what that wanted.
+    made_for: (Rc<str>, Wanted),
+    demand: Demand,
+}
+
+/// For what servers are called.
+pub(super) struct Errand {
+    settings: Rc<Settings>,
+    policy: Option<Arc<Policy>>,
+    pub(super) wanted: Wanted,
+}
+
+/// A server to which there is no connection.
+pub(super) struct Uncalled {
+    pub(super) said: Said,
+    kind: Option<Kind>,
+    /// It cannot be trusted with the message, which is another matter than that it cannot be reached.
+    pub(super) is_distrust: bool,
+    /// It is not there, or not as a server is; what this domain or this machine lacks says nothing of
+    /// the site, which others share.
+    is_dead: bool,
+    /// No server with an address of this family can be called from here.
+    lacks_family: bool,
+}
+
+/// What was said, and by whom if it was a server.
+pub(super) fn words(host: Option<&str>, said: &reply::Said) -> Said {
+    let enhanced = said.enhanced.map(|Enhanced(subject, detail)| (subject, detail));
+    let host = host.filter(|_| said.by_peer).map(Into::into);
+    Said { host, code: said.code, enhanced, text: said.text.clone() }
+}
+
+/// Anything that is not refused for good is tried again.
+pub(super) fn deferred(said: Said) -> Said {
+    if said.code >= 500 { Said { code: said.code - 100, ..said } } else { said }
+}
+
+/// As logs and reports name a server.
+pub(super) fn name_of(hop: &Hop) -> String {
+    hop.host.as_deref().map_or_else(
+        || match hop.address.ip() {
+            IpAddr::V4(ip) => format!("[{ip}]"),
+            IpAddr::V6(ip) => format!("[IPv6:{ip}]"),
+        },
+        Into::into,
+    )
+}
+
+impl<E: Env, P: Peers> Relay<E, P> {
+    /// A connection to one of the site's servers. Where there is none the site is dead for a while, and
+    /// this entry has had its attempt.
+    pub(super) async fn open(
+        &self,
+        shift: &Shift,
+        entry: &Entry,
+        envelope: &Envelope,
+        wanted: Wanted,
+    ) -> Result<Line<E>, ()> {
+        let errand = self.errand(shift, wanted).await;
+        let mut last: Option<Uncalled> = None;
+        // Of all of them, and of one.
+        let (mut is_distrust, mut is_dead) = (true, false);
+        // Families of addresses that nobody can be called by from here.
+        let mut lacking = [false; 2];
+        for hop in shift.plan.hops.iter().take(errand.settings.hosts_max) {
+            let family = usize::from(hop.address.is_ipv4());
+            if lacking[family] {
+                continue;
+            }
+            match self.call(shift, &errand, hop).await {
+                Ok(line) => return Ok(line),
+                Err(uncalled) => {
+                    is_distrust &= uncalled.is_distrust;
+                    is_dead |= uncalled.is_dead;
+                    lacking[family] |= uncalled.lacks_family;
+                    last = Some(uncalled);
+                }
+            }
+        }
+        let none = || Said::ours(451, Enhanced(4, 4), "no server of the domain can be asked");
+        let (said, kind) = last.map_or_else(|| (none(), None), |last| (last.said, last.kind));
+        if wanted.require_tls && is_distrust {
+            // RFC 8689 §4.2.1: the message comes back; the site is no worse for it.
+            let text = format!("REQUIRETLS: {}", said.text);
+            let ends = all(entry, Fate::Failed, &Said::ours(550, Enhanced(7, 10), &text));
+            self.tell(entry, envelope, &ends, &[("domain", (&*shift.domain).into())]);
+            self.attempted(entry.id, ends).await;
+            return Err(());
+        }
+        self.leave_alone(shift, kind, is_dead);
+        let ends = all(entry, Fate::Waiting, &deferred(said));
+        self.tell(entry, envelope, &ends, &[("domain", (&*shift.domain).into())]);
+        self.attempted(entry.id, ends).await;
+        Err(())
+    }
+
+    /// What servers are called for that are to take a message of this domain.
+    pub(super) async fn errand(&self, shift: &Shift, wanted: Wanted) -> Errand {
+        let policy = self.policy(&shift.domain, &shift.plan).await;
+        Errand { settings: self.shared.host.settings(), policy, wanted }
+    }
+
+    /// A connection to this server.
+    pub(super) async fn call(
+        &self,
+        shift: &Shift,
+        errand: &Errand,
+        hop: &Hop,
+    ) -> Result<Line<E>, Uncalled> {
+        let Errand { settings, policy, wanted } = errand;
+        let (domain, plan, wanted) = (&*shift.domain, &*shift.plan, *wanted);
+        let call = Called { domain, plan, hop, wanted };
+        let asked = match self.asked(domain, plan, policy.clone(), hop, wanted).await {
+            Ok(asked) => asked,
+            Err(skipped) => {
+                self.count_skip(call, &skipped).await;
+                let is_distrust = skipped.skip.is_about_message();
+                let said = words(None, &skipped.skip.said());
+                return Err(Uncalled {
+                    said,
+                    kind: None,
+                    is_distrust,
+                    is_dead: false,
+                    lacks_family: false,
+                });
+            }
+        };
+        let hosts = plan.hops.iter().filter_map(|hop| hop.host.as_deref());
+        let target = Target {
+            address: hop.address,
+            source: self.source(settings.sources_of(domain, hosts), hop),
+            host: asked.host.as_deref(),
+            demand: &asked.demand,
+        };
+        let opened = Session::open(self.env(), target, &shift.terms).await;
+        self.count_call(call, &asked, opened.as_ref()).await;
+        match opened {
+            Ok(session) => {
+                self.shared.figures.connected.one();
+                let (hop, way, begun) = (hop.clone(), plan.way, self.env().now());
+                let made_for = (Rc::clone(&shift.domain), wanted);
+                Ok(Line { session, hop, way, begun, sent: 0, made_for, demand: asked.demand })
+            }
+            Err(Failed { trouble, .. }) => {
+                let is_distrust = matches!(trouble.kind, Kind::Tls | Kind::NotOffered);
+                Err(Uncalled {
+                    said: words(Some(&name_of(hop)), &trouble.said),
+                    kind: Some(trouble.kind),
+                    is_distrust,
+                    is_dead: !is_distrust && trouble.kind != Kind::Local,
+                    lacks_family: !trouble.may_go_elsewhere(),
+                })
+            }
+        }
+    }
+
+    /// Nobody could be asked: the domain rests, and the site with it if it `is_dead`.
+    fn leave_alone(&self, shift: &Shift, kind: Option<Kind>, is_dead: bool) {
+        let now = self.env().wall();
+        if kind == Some(Kind::Closing) {
+            self.shared.sites.crowded(&shift.permit, QUEUE_CROWDED_PAUSE, now);
+            self.rest(&shift.domain, QUEUE_CROWDED_PAUSE);
+        } else {
+            self.shared.figures.unreachable.one();
+            let chance = self.env().random();
+            let name = if is_dead { &*shift.plan.site } else { &*shift.domain };
+            let until = self.shared.sites.failed(name, &shift.allowed, now, chance);
+            self.rest(&shift.domain, self.until(until));
+        }
+    }
+
+    /// Whether a message of this domain may go over a connection that was made for another one, or for
+    /// another domain's.
+    pub(super) async fn does(&self, shift: &Shift, line: &Line<E>, wanted: Wanted) -> bool {
+        let (domain, made_for) = &line.made_for;
+        if *domain == shift.domain && *made_for == wanted {
+            return true;
+        }
+        let policy = self.policy(&shift.domain, &shift.plan).await;
+        let asked = self.asked(&shift.domain, &shift.plan, policy, &line.hop, wanted).await;
+        let facts = line.session.facts().map(|facts| &**facts);
+        asked.is_ok_and(|asked| asked.demand.is_met(&line.demand, facts))
+    }
+
+    /// One of the addresses to send from that is of the hop's family.
+    fn source(&self, sources: &[IpAddr], hop: &Hop) -> Option<IpAddr> {
+        let is_usable = |source: &&IpAddr| source.is_ipv4() == hop.address.is_ipv4();
+        let usable: Vec<&IpAddr> = sources.iter().filter(is_usable).collect();
+        let turn = self.env().random() % usable.len().max(1) as u64;
+        usable.get(usize::try_from(turn).unwrap_or(0)).map(|&&source| source)
+    }
+
+    pub(super) fn terms(&self, settings: &Settings, way: Way) -> Terms {
+        let route = match way {
+            Way::Route(number) => settings.routes.get(number).cloned().unwrap_or_default(),
+            Way::Literal | Way::Mx | Way::Itself => Route::default(),
+        };
+        Terms {
+            hello: settings.hello.clone(),
+            lmtp: route.lmtp,
+            login: route.login,
+            timeouts: settings.timeouts,
+            is_encrypted_first: false,
+            caller: self.shared.tls.caller.clone(),
+            aside: Rc::clone(&self.shared.tls.aside),
+        }
+    }
+}
