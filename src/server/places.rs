@@ -8,10 +8,11 @@ use crate::env::Env;
 use crate::mailbox::Quota;
 use crate::model::address::Address;
 use crate::model::id::AccountId;
-use crate::mta::relay::{Host, Settings};
-use crate::mta::{Places, Rcpt};
+use crate::mta::relay::{Host, Settings, Signed};
+use crate::mta::{Outcome, Places, Rcpt};
 use crate::wire::address::parse_mailbox;
 use crate::wire::smtp::reply::Reply;
+use std::future::ready;
 use std::rc::{Rc, Weak};
 
 /// Where mail for `address` goes, and by which directory. `local` and `domain` are its parts as they
@@ -74,5 +75,21 @@ impl<E: Env> Host for Home<E> {
 
     fn name_message(&self) -> String {
         self.0.upgrade().map(|shard| shard.name_message()).unwrap_or_default()
+    }
+
+    fn sign(&self, message: Vec<u8>, domain: &str) -> Signed {
+        let Some(shard) = self.0.upgrade() else { return Box::pin(ready(Some(message))) };
+        if !shard.signs(domain) {
+            return Box::pin(ready(Some(message)));
+        }
+        let signing = shard.sign(message.clone(), domain);
+        Box::pin(async move {
+            match signing.await {
+                Ok(signed) => Some(signed),
+                Err(Outcome::CROWDED) => None,
+                // A key that signs nothing is for the operator; a sender hears of his mail all the same.
+                Err(_) => Some(message),
+            }
+        })
     }
 }

@@ -69,12 +69,12 @@ const MESSAGE: &str = "From: Ann <a@local.example>\r\nTo: b@local.example\r\nsub
     Content-Type: text/plain\r\n\r\nText  with \t spaces \r\n\r\n.\r\n.dots\r\n\r\n\r\n";
 
 /// A server with keys that were made while it was stopped, and a name server with their records.
-fn signing() -> Option<(Server, Knot, PathBuf)> {
+fn signing(settings: &str) -> Option<(Server, Knot, PathBuf)> {
     if !can_verify() {
         return None;
     }
-    let mut server =
-        Server::set_up(&format!("[dns]\nservers = [\"{NO_DNS}\"]\ntimeout = \"2s\"\n"));
+    let dns = format!("[dns]\nservers = [\"{NO_DNS}\"]\ntimeout = \"2s\"\n");
+    let mut server = Server::set_up(&format!("{dns}{settings}"));
     server.pombal(&["domain", "add", "local.example"], "");
     server.add_user_with("a", PASSWORD);
     server.add_user_with("b", PASSWORD);
@@ -96,7 +96,7 @@ fn signing() -> Option<(Server, Knot, PathBuf)> {
 
 #[test]
 fn what_users_send_is_signed_and_others_verify_it() {
-    let Some((mut server, _knot, records)) = signing() else { return };
+    let Some((mut server, _knot, records)) = signing("") else { return };
     let mut link = log_in(&server);
     send(&mut link, "b@local.example", MESSAGE);
     let message = last(&server, "b", 1);
@@ -136,9 +136,37 @@ fn what_users_send_is_signed_and_others_verify_it() {
     server.stop();
 }
 
+/// What another server refuses, and what waits for too long for one that is not there, comes back signed:
+/// whoever gets a report knows that it is no forgery.
+#[test]
+fn reports_on_mail_that_left_are_signed() {
+    let mut there = Server::with_users("", &["b"]);
+    there.pombal(&["domain", "add", "there.example"], "");
+    let settings = format!(
+        "[queue]\ndelay_warning = \"1s\"\n[[route]]\ndomain = \"there.example\"\n\
+         relay = \"127.0.0.1:{}\"\n[[route]]\ndomain = \"*\"\nrelay = \"127.0.0.1:1\"\n",
+        there.smtp()
+    );
+    let Some((mut server, _knot, records)) = signing(&settings) else { return };
+    let mut link = log_in(&server);
+    for (number, recipient, action) in
+        [(1, "nobody@there.example", "failed"), (2, "b@dead.example", "delayed")]
+    {
+        send(&mut link, recipient, MESSAGE);
+        let report = last(&server, "a", number);
+        assert!(report.contains(&format!("\r\nAction: {action}\r\n")), "{report}");
+        let told = verify(&report, &records);
+        let is_good =
+            |line: &String| line.contains(" good ") && line.contains("h=from:from:to:to:");
+        assert!(told.len() == 2 && told.iter().all(is_good), "{told:?}\n{report}");
+    }
+    server.stop();
+    there.stop();
+}
+
 #[test]
 fn keys_change_while_the_server_runs() {
-    let Some((mut server, _knot, records)) = signing() else { return };
+    let Some((mut server, _knot, records)) = signing("") else { return };
     let mut link = log_in(&server);
     let words = ["dkim", "add", "local.example", "--selector", "n", "--algorithm", "ed25519"];
     let made = server.pombal(&words, "");

@@ -189,7 +189,10 @@ impl<E: Env, P: Peers> Relay<E, P> {
                 let places = self.shared.host.look_up(sender);
                 let report = self.compose(entry, envelope, &told).await;
                 self.tell_report(envelope, &report.0, places.is_some());
-                places.map(|places| self.address(entry, places, report))
+                match places {
+                    Some(places) => Some(self.address(entry, places, report).await),
+                    None => None,
+                }
             }
             _ => None,
         };
@@ -228,14 +231,28 @@ impl<E: Env, P: Peers> Relay<E, P> {
         }
     }
 
-    fn address(
+    /// A report with its signatures. Who signs is soon done with what he has.
+    async fn signed(&self, octets: Vec<u8>) -> Vec<u8> {
+        let mut pause = QUEUE_RECORD_PAUSE_MIN;
+        loop {
+            let settings = self.shared.host.settings();
+            if let Some(signed) = self.shared.host.sign(octets.clone(), &settings.hello).await {
+                return signed;
+            }
+            self.env().sleep(pause).await;
+            pause = (pause * 2).min(QUEUE_RECORD_PAUSE_MAX);
+        }
+    }
+
+    async fn address(
         &self,
         entry: &Entry,
         places: Places,
         (name, composed): (String, report::Composed),
     ) -> (Going, Message) {
         let report::Composed { parts, is_utf8, .. } = composed;
-        let message = Message::new(parts.concat(), is_utf8, true, self.now());
+        let octets = self.signed(parts.concat()).await;
+        let message = Message::new(octets, is_utf8, true, self.now());
         let to = |address| To { address, notify: None, orcpt: None };
         let require_tls = entry.flags.has(Flags::REQUIRE_TLS);
         let Places { accounts, elsewhere, .. } = places;

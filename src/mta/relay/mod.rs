@@ -48,6 +48,7 @@ use crate::tls::{Aside, Caller};
 use futures_lite::future::or;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -59,7 +60,13 @@ pub trait Host: 'static {
     fn look_up(&self, address: &Address) -> Option<Places>;
     /// A name for a message: unique in this store.
     fn name_message(&self) -> String;
+    /// Signs a message of ours, which comes from `domain`, by DKIM; as it is where there are no keys for
+    /// that, or nobody can sign it. None: there is more to sign than can be done at once.
+    fn sign(&self, message: Vec<u8>, domain: &str) -> Signed;
 }
+
+/// A message that is being signed.
+pub type Signed = Pin<Box<dyn Future<Output = Option<Vec<u8>>>>>;
 
 crate::figures! {
     /// What the relay of one shard counts.
