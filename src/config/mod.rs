@@ -515,7 +515,10 @@ pub struct Route {
     /// By LMTP.
     pub lmtp: bool,
     pub login: Option<Login>,
-    /// What is asked of it at least; none: what [`Queue`] says.
+    /// The password may be shown to whoever listens.
+    pub allow_plaintext: bool,
+    /// What is asked of it at least; none: what [`Queue`] says. With a login: [`Level::Prove`], if
+    /// nothing else was said.
     pub tls: Option<Level>,
 }
 

@@ -166,9 +166,30 @@ pub(super) fn route(mut section: Section<'_, '_, '_>) -> Option<Route> {
         section.reader.mistake(&span, "a user without a password, or the other way round", "both");
     }
     let login = user.zip(password_file).map(|(user, password_file)| Login { user, password_file });
-    let tls = tls_policy::level(&mut section, None);
+    let allow_plaintext = section.flag("allow_plaintext", false);
+    let tls = login_level(&mut section, login.is_some(), allow_plaintext);
     section.end();
-    domain.zip(relay).map(|(domain, relay)| Route { domain, relay, lmtp, login, tls })
+    let (domain, relay) = domain.zip(relay)?;
+    Some(Route { domain, relay, lmtp, login, allow_plaintext, tls })
+}
+
+/// The level of a route: who gets a password proves who he is, if the operator does not say otherwise.
+fn login_level(
+    section: &mut Section<'_, '_, '_>,
+    has_login: bool,
+    allow_plaintext: bool,
+) -> Option<Level> {
+    let level = tls_policy::level(section, None);
+    if !has_login {
+        return level;
+    }
+    let is_open = matches!(level, Some(Level::None | Level::May));
+    if let (true, false, Some(span)) = (is_open, allow_plaintext, section.span("tls")) {
+        let what = "with this `tls` a route would show its password to whoever listens";
+        let allowed = "\"verify\" or \"encrypt\", or `allow_plaintext = true` beside it";
+        section.reader.mistake(&span, what, allowed);
+    }
+    Some(level.unwrap_or(Level::Prove))
 }
 
 #[cfg(test)]

@@ -290,6 +290,30 @@ fn refuses_mechanisms_that_all_stand_on_nothing() {
 }
 
 #[test]
+fn a_route_with_a_login_proves_its_server() {
+    let level = |text: &str| {
+        let route = "[[route]]\ndomain = \"*\"\nrelay = \"a.example:587\"\n";
+        parse("a", &format!("{route}{text}")).unwrap().config.routes[0].tls
+    };
+    let login = "user = \"u\"\npassword_file = \"p\"\n";
+    assert_eq!(level(""), None);
+    assert_eq!(level(login), Some(Level::Prove));
+    assert_eq!(level(&format!("{login}tls = \"encrypt\"\n")), Some(Level::Encrypt));
+    let allowed = format!("{login}allow_plaintext = true\n");
+    assert_eq!(level(&allowed), Some(Level::Prove));
+    assert_eq!(level(&format!("{allowed}tls = \"none\"\n")), Some(Level::None));
+    check(
+        &format!(
+            "[[route]]\ndomain = \"*\"\nrelay = \"a.example:587\"\n{login}tls = \"may\"\n\
+             [[route]]\ndomain = \"*\"\nrelay = \"a.example:587\"\n{login}tls = \"none\"\n"
+        ),
+        &expect![[r#"
+            pombal.toml:6:7: with this `tls` a route would show its password to whoever listens; allowed: "verify" or "encrypt", or `allow_plaintext = true` beside it
+            pombal.toml:12:7: with this `tls` a route would show its password to whoever listens; allowed: "verify" or "encrypt", or `allow_plaintext = true` beside it"#]],
+    );
+}
+
+#[test]
 fn the_embedded_defaults_listen_on_the_usual_ports() {
     let config = parse(EMBEDDED_NAME, EMBEDDED).expect("the embedded defaults are right").config;
     let Listen { smtp, lmtp, submission, pop3, .. } = &config.listen;

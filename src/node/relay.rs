@@ -79,7 +79,7 @@ fn way(route: &Route) -> relay::Route {
             event(Level::Error, "route_password_unreadable", &fields);
         })?;
         let credentials = Credentials::new(&login.user, password.trim_end_matches(['\r', '\n']));
-        Ok::<_, ()>(Login { credentials, in_clear: false })
+        Ok::<_, ()>(Login { credentials, in_clear: route.allow_plaintext })
     };
     let login = route.login.as_ref().map(read);
     let is_broken = login.as_ref().is_some_and(Result::is_err);

@@ -2,7 +2,7 @@
 //! policies (openssl), and a server of ours that takes the mail by TLS.
 
 use crate::client::{Maildrop, find, smtp, stuff};
-use crate::harness::{PATIENCE, Server};
+use crate::harness::{PASSWORD, PATIENCE, Server};
 use crate::knot::Knot;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use sha2::{Digest as _, Sha256};
@@ -245,4 +245,43 @@ fn a_host_that_does_not_prove_its_name_has_no_policy() {
     let failed = world.here.await_log(&["event=sts_policy_failed", "domain=unproven.plain"]);
     assert_has(&failed, &["certificate"]);
     world.stop();
+}
+
+/// A password goes to nobody who has not proven who he is.
+#[test]
+fn a_login_is_for_a_server_that_is_proven() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().display();
+    Ca::new(dir.path()).sign("there", &["127.0.0.1"]);
+    fs::write(dir.path().join("password"), PASSWORD).unwrap();
+    let tls = format!("[tls]\ncertificate = \"{at}/there.pem\"\nkey = \"{at}/there.key\"\n");
+    let mut there = Server::with_users(&tls, &["a", "b"]);
+    there.pombal(&["domain", "add", "there.example"], "");
+    there.pombal(&["alias", "add", "b@there.example", "b@local.example"], "");
+    let settings = format!(
+        "[smtp]\nmax_message_size = \"4M\"\nrelay_networks = [\"127.0.0.0/8\"]\n\
+         [queue]\nretry = [\"1s\"]\nsite_retry = [\"1s\"]\n\
+         [[route]]\ndomain = \"*\"\nrelay = \"127.0.0.1:{}\"\nuser = \"a@local.example\"\n\
+         password_file = \"{at}/password\"\n",
+        there.submission(),
+    );
+    let mut here = Server::with_users(&settings, &["a"]);
+    let mut link = smtp(here.smtp(), "EHLO").unwrap();
+    link.command("MAIL FROM:<a@local.example>", 250).unwrap();
+    link.command("RCPT TO:<b@there.example>", 250).unwrap();
+    link.command("DATA", 354).unwrap();
+    link.send(stuff(b"From: a@local.example\r\nSubject: by login\r\n\r\n")).unwrap();
+    link.expect(250).unwrap();
+    let refused = here.await_log(&["event=attempt", "recipient=b@there.example"]);
+    assert_has(&refused, &["outcome=deferred", "no TLS with the server"]);
+    here.edit("[queue]\n", |queue| format!("{queue}ca_file = \"{at}/ca.pem\"\n"));
+    here.restart();
+    here.await_log(&["event=attempt", "recipient=b@there.example", "outcome=delivered"]);
+    let mail = Maildrop::open_filled(there.pop3(), "b", 1).unwrap().retrieve_all().unwrap();
+    assert!(find(&mail[0], b"with ESMTPSA").is_some());
+    here.edit("[[route]]\n", |route| format!("{route}tls = \"may\"\n"));
+    let checked = here.try_pombal(&["check"], "");
+    assert_eq!(checked.status.code(), Some(2));
+    here.stop();
+    there.stop();
 }
