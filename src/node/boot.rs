@@ -9,6 +9,7 @@
 //! ```
 
 use super::certificates::Certificates;
+use super::interfaces::Interfaces;
 use super::owners::OfShards;
 use super::reload::InForce;
 use super::shard::{Names, Plan, State, assemble, begin, cost, open_state, publish_keys};
@@ -182,22 +183,24 @@ pub(super) fn serve(loaded: &Loaded, named: Option<&Path>) -> Result<(), Failure
     let named = named.map(Path::to_owned).or(read);
     let in_force = InForce::new(running.plan.clone(), loaded.settings.clone());
     let (certificates, concierge) = (running.certificates.clone(), running.concierge.clone());
+    let interfaces = Interfaces::of(Arc::clone(&running.plan.machine));
     let told = None;
     let mut attendant =
-        Attendant { mesh, named, in_force, certificates, concierge, told, supervisor };
+        Attendant { mesh, named, in_force, certificates, interfaces, concierge, told, supervisor };
     std::thread::Builder::new().name("signals".into()).spawn(move || attendant.attend())?;
     let ended = running.wait();
     log.flush(FLUSH_PATIENCE);
     ended
 }
 
-/// Who hears the operator's signals, and looks after the files that he named.
+/// Who hears the operator's signals, and looks after the files that he named and the machine's addresses.
 struct Attendant {
     mesh: Mesh<Call<RingConn>>,
     /// The configuration's file.
     named: Option<PathBuf>,
     in_force: InForce,
     certificates: Certificates,
+    interfaces: Interfaces,
     concierge: Concierge,
     /// What is wrong with who judges tokens, as the operator was told.
     told: Option<String>,
@@ -220,7 +223,7 @@ impl Attendant {
                     self.supervisor.reloaded();
                 }
                 Ok(None) => {
-                    if self.take_files() {
+                    if self.take_files() | self.take_addresses() {
                         tell_settings(&self.mesh, &self.in_force);
                     }
                 }
@@ -288,6 +291,13 @@ impl Attendant {
                 certificates
             }
         }
+    }
+
+    /// Asks which addresses this machine has; whether they are others than before.
+    fn take_addresses(&mut self) -> bool {
+        let is_new = self.interfaces.look();
+        self.in_force.plan.machine = Arc::clone(self.interfaces.addresses());
+        is_new
     }
 
     /// Reads certificates again whose files are others than they were; whether there are new ones.
@@ -466,7 +476,10 @@ fn plan(
     let published::Outgoing { caller, http, known } = outgoing;
     let plan = Plan::new(config, held.store_id, held.logs, pool, key);
     let dkim = Arc::new(dkim::load(&plan.config));
-    Ok(Plan { dns, tls, dkim, oauth, caller, published: known, http, ..plan })
+    let mut interfaces = Interfaces::default();
+    interfaces.look();
+    let machine = Arc::clone(interfaces.addresses());
+    Ok(Plan { machine, dns, tls, dkim, oauth, caller, published: known, http, ..plan })
 }
 
 /// The resolver. A machine that says of no servers serves mail all the same.

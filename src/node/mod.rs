@@ -14,6 +14,7 @@ mod data_dir;
 pub mod demo;
 pub mod directory;
 mod dkim;
+mod interfaces;
 mod oauth;
 mod offline;
 pub mod owners;

@@ -135,7 +135,8 @@ impl<E: Env> Owners for OfLogs<'_, E> {
     }
 
     fn route(&self, domain: &str) -> Option<String> {
-        let (number, relay) = (relay::routing(&self.plan.config).route)(domain)?;
+        let (number, relay) =
+            (relay::routing(&self.plan.config, &self.plan.machine).route)(domain)?;
         Some(match relay {
             Relay::Address(address) => format!("{number}, to {address}"),
             Relay::Host(host, port) => format!("{number}, to {host}:{port}"),

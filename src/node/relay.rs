@@ -8,8 +8,10 @@ use crate::proto::sasl::Credentials;
 use crate::proto::smtp::client::Login;
 use crate::queue::retry::Retry;
 use crate::queue::sites::Allowed;
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::sync::Arc;
 
 fn pattern(pattern: &DomainPattern) -> Box<str> {
     match pattern {
@@ -88,10 +90,11 @@ fn way(route: &Route) -> relay::Route {
 }
 
 /// What the search for the way to a domain is to know.
-pub(super) fn routing(config: &Config) -> route::Settings {
+pub(super) fn routing(config: &Config, machine: &Arc<BTreeSet<IpAddr>>) -> route::Settings {
     let queue = &config.queue;
     let own = config.listen.smtp.clone();
     let routes = config.routes.clone();
+    let machine = Arc::clone(machine);
     route::Settings {
         hostname: config.hostname.as_str().to_ascii_lowercase().into(),
         port: queue.port,
@@ -99,8 +102,10 @@ pub(super) fn routing(config: &Config) -> route::Settings {
         ipv6: true,
         is_own: Rc::new(move |address| {
             let is_it = |own: &SocketAddr| {
-                let is_any = own.ip().is_unspecified() && address.ip().is_loopback();
-                own.port() == address.port() && (own.ip() == address.ip() || is_any)
+                let ip = address.ip();
+                let is_here = || ip.is_loopback() || machine.contains(&ip);
+                let is_it = own.ip() == ip || own.ip().is_unspecified() && is_here();
+                own.port() == address.port() && is_it
             };
             own.iter().any(is_it)
         }),
@@ -115,5 +120,26 @@ pub(super) fn routing(config: &Config) -> route::Settings {
             };
             Some((number, relay))
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn who_listens_everywhere_is_found_under_every_address_of_the_machine() {
+        let mut config = Config::small(Path::new("/nowhere"));
+        let of = |text: &str| text.parse::<SocketAddr>().unwrap();
+        config.listen.smtp = vec![of("0.0.0.0:25"), of("192.0.2.9:2525")];
+        let machine = ["192.0.2.7", "2001:db8::7"].map(|text| text.parse().unwrap());
+        let settings = routing(&config, &Arc::new(machine.into_iter().collect()));
+        for own in ["192.0.2.7:25", "127.0.0.5:25", "[2001:db8::7]:25", "192.0.2.9:2525"] {
+            assert!((settings.is_own)(of(own)), "{own}");
+        }
+        for other in ["192.0.2.8:25", "192.0.2.7:26", "192.0.2.7:2525", "[2001:db8::8]:25"] {
+            assert!(!(settings.is_own)(of(other)), "{other}");
+        }
     }
 }

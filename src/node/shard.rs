@@ -42,7 +42,9 @@ use crate::store::{Identity, Log, Machine, OpenError, Registry, Report};
 use crate::tls::{Aside, Asking, Caller, Context, Step};
 use futures_lite::future::or;
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::future::{Future, ready};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -92,6 +94,8 @@ pub struct Plan {
     pub oauth: Option<Arc<Authority>>,
     /// What all shards know of the sites that mail goes to.
     pub sites: Sites,
+    /// The addresses of this machine.
+    pub machine: Arc<BTreeSet<IpAddr>>,
     /// What all connections to other servers have in common that are encrypted.
     pub caller: Caller,
     /// What other domains publish about TLS, as far as it is looked at.
@@ -134,6 +138,7 @@ impl Plan {
             dkim: Arc::default(),
             oauth,
             sites: Sites::default(),
+            machine: Arc::default(),
             caller: Caller::trusting_nobody(),
             published: Known::default(),
             http: None,
@@ -211,7 +216,7 @@ impl Plan {
                 planted: self.relay_planted,
                 ..relay::settings(config, self.shards)
             }),
-            routing: Rc::new(relay::routing(config)),
+            routing: Rc::new(relay::routing(config, &self.machine)),
             may_relay: {
                 let networks = config.smtp.relay_networks.clone();
                 Rc::new(move |peer| networks.iter().any(|network| network.contains(peer)))

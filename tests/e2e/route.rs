@@ -1,5 +1,6 @@
 //! Where mail for a domain goes, by a real name server (Knot) with a signed root.
 
+use crate::harness::Server;
 use crate::knot::Knot;
 use expect_test::expect;
 use futures_lite::future::block_on;
@@ -9,7 +10,7 @@ use pombal::env::sim::{Faults, Sim};
 use pombal::mta::route::{Router, Settings};
 use pombal::{concierge, dns};
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -153,4 +154,40 @@ fn mail_that_has_no_way_is_told_why() {
         451 4.4.3 The signatures of forged in the DNS do not fit
 
     "]].assert_eq(&ways);
+}
+
+/// An address of this machine that is not the loopback's.
+fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    // Nothing is sent: the kernel chooses the address that would be.
+    socket.connect("198.51.100.1:9").ok()?;
+    socket.local_addr().ok().map(|own| own.ip()).filter(|own| !own.is_loopback())
+}
+
+/// RFC 5321 §5.1: who listens on all addresses of the machine is himself under each of them.
+#[test]
+fn a_server_that_listens_everywhere_knows_itself() {
+    let Some(own) = own_address() else {
+        println!("skipped: this machine has no address but the loopback's");
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let zone = format!("self MX 10 me\nself MX 20 other\nme A {own}\nother A 203.0.113.9\n");
+    let Some(knot) = Knot::with_root(dir.path(), &[], &[("plain.", &zone)], &[]) else { return };
+    let mut server = Server::set_up(&format!(
+        "[dns]\nservers = [\"{}\"]\ntrust_anchors = \"{}\"\n[queue]\nport = 12345\n",
+        knot.address(),
+        knot.anchors().display(),
+    ));
+    let port = server.smtp();
+    server.edit("12345", |_| port.to_string());
+    server.edit(&format!("smtp = [\"127.0.0.1:{port}"), |_| format!("smtp = [\"0.0.0.0:{port}"));
+    server.start();
+    let output = server.try_pombal(&["explain", "rcpt", "a@self.plain"], "");
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        told.contains("554 5.4.6") && told.contains("has the address of this server"),
+        "{told}"
+    );
+    server.stop();
 }
