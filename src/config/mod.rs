@@ -520,6 +520,12 @@ pub struct Route {
     /// What is asked of it at least; none: what [`Queue`] says. With a login: [`Level::Prove`], if
     /// nothing else was said.
     pub tls: Option<Level>,
+    /// What is not said, or empty, is as [`Queue`] says.
+    pub retry: Vec<Duration>,
+    pub site_retry: Vec<Duration>,
+    pub lifetime: Option<Duration>,
+    pub report_lifetime: Option<Duration>,
+    pub delay_warning: Option<Duration>,
 }
 
 /// Policies of MTA-STS (RFC 8461).

@@ -80,7 +80,7 @@ fn times_of(
         .list(name, Some(default.to_vec()), allowed, read, |pause| show_time(*pause))
         .unwrap_or_default();
     if let (true, Some(span)) = (times.is_empty(), section.span(name)) {
-        section.reader.mistake(&span, format!("`queue.{name}` is empty"), allowed);
+        section.reader.mistake(&span, format!("`{name}` is empty"), allowed);
     }
     if times.is_empty() { default.to_vec() } else { times }
 }
@@ -168,9 +168,37 @@ pub(super) fn route(mut section: Section<'_, '_, '_>) -> Option<Route> {
     let login = user.zip(password_file).map(|(user, password_file)| Login { user, password_file });
     let allow_plaintext = section.flag("allow_plaintext", false);
     let tls = login_level(&mut section, login.is_some(), allow_plaintext);
+    let retry = times_of(&mut section, "retry", &[]);
+    let site_retry = times_of(&mut section, "site_retry", &[]);
+    let lifetime = own_time(&mut section, "lifetime", MINUTE);
+    let report_lifetime = own_time(&mut section, "report_lifetime", MINUTE);
+    let delay_warning = own_time(&mut section, "delay_warning", Duration::ZERO);
     section.end();
     let (domain, relay) = domain.zip(relay)?;
-    Some(Route { domain, relay, lmtp, login, allow_plaintext, tls })
+    Some(Route {
+        domain,
+        relay,
+        lmtp,
+        login,
+        allow_plaintext,
+        tls,
+        retry,
+        site_retry,
+        lifetime,
+        report_lifetime,
+        delay_warning,
+    })
+}
+
+/// A time from `least` to 100 days, if it is said.
+fn own_time(
+    section: &mut Section<'_, '_, '_>,
+    name: &'static str,
+    least: Duration,
+) -> Option<Duration> {
+    let allowed = format!("a time from {} to 100d (s, m, h, d)", show_time(least));
+    let read = |text: &str| time(text).filter(|time| (least..=100 * DAY).contains(time));
+    section.word(name, None, &allowed, read, |time| show_time(*time))
 }
 
 /// The level of a route: who gets a password proves who he is, if the operator does not say otherwise.

@@ -6,7 +6,7 @@ use crate::model::address::Address;
 use crate::model::limits::QUEUE_ENTRY_RECIPIENTS_MAX;
 use crate::queue::outgoing::record::{Add, put_add};
 use crate::queue::outgoing::{Deadline, Envelope, Flags, Outgoing, To};
-use crate::queue::retry::Retry;
+use crate::queue::retry::{Retries, Retry};
 use crate::store::Group;
 use crate::wire::smtp::later::Hold;
 use crate::wire::smtp::param::Ret;
@@ -58,6 +58,13 @@ impl Away {
         by.filter(|by| !by.returns).map_or(usual, |by| usual.min(by.at))
     }
 
+    /// Until when it is tried.
+    fn expires(&self, release: u32, by: Option<Deadline>, retry: &Retry) -> u32 {
+        let lifetime = if self.sender.is_some() { retry.lifetime } else { retry.report_lifetime };
+        let expires = release.saturating_add(seconds(lifetime));
+        by.filter(|by| by.returns).map_or(expires, |by| expires.min(by.at))
+    }
+
     fn flags(&self, release: u32, now: u32) -> Flags {
         Flags::default()
             .set(Flags::RET_FULL, self.options.ret == Some(Ret::Full))
@@ -74,17 +81,15 @@ impl Away {
         outgoing: &mut Outgoing,
         group: &mut Group,
         facts: &Facts,
-        retry: &Retry,
+        retries: &Retries,
     ) {
         let now = facts.save_date;
         let release = self.release(now);
         let by = self.deadline(now);
-        let lifetime = if self.sender.is_some() { retry.lifetime } else { retry.report_lifetime };
-        let expires = release.saturating_add(seconds(lifetime));
-        let returned = by.filter(|by| by.returns).map_or(expires, |by| expires.min(by.at));
         let mut rest: Vec<&To> = self.recipients.iter().collect();
         while let Some(first) = rest.first() {
             let domain = first.address.domain();
+            let retry = retries.of(domain);
             let is_same = |to: &&To| to.address.domain() == domain;
             let (same, others): (Vec<&To>, Vec<&To>) = rest.iter().copied().partition(is_same);
             for some in same.chunks(QUEUE_ENTRY_RECIPIENTS_MAX) {
@@ -96,7 +101,7 @@ impl Away {
                     arrived: now,
                     due: release,
                     warn: self.warn(&recipients, release, by, retry),
-                    expires: returned,
+                    expires: self.expires(release, by, retry),
                     flags: self.flags(release, now),
                     priority: self.options.priority.unwrap_or(0),
                     marks: facts.marks.0,
@@ -131,7 +136,8 @@ mod tests {
         To { address: Address::from_parts(local, domain), notify: None, orcpt: None }
     }
 
-    fn planned(away: &Away) -> Vec<(usize, u32, u32, u32)> {
+    /// By these schedules: recipients, and when they are due, told of and given up.
+    fn planned_by(retries: &Retries, away: &Away) -> Vec<(usize, u32, u32, u32)> {
         let (mut outgoing, mut group) = (Outgoing::new(), Group::new());
         let facts = Facts {
             blob: BlobId(1),
@@ -140,7 +146,7 @@ mod tests {
             internal_date: NOW,
             save_date: NOW,
         };
-        away.plan(&mut outgoing, &mut group, &facts, &Retry::default());
+        away.plan(&mut outgoing, &mut group, &facts, retries);
         outgoing.take(&group);
         let mut entries: Vec<_> = outgoing.entries().collect();
         entries.sort_by_key(|entry| entry.id);
@@ -149,6 +155,10 @@ mod tests {
             (entry.fates().len(), since(entry.due), since(entry.warn), since(entry.expires))
         });
         shown.collect()
+    }
+
+    fn planned(away: &Away) -> Vec<(usize, u32, u32, u32)> {
+        planned_by(&Retries::default(), away)
     }
 
     fn away(sender: Option<&str>, recipients: &[&str]) -> Away {
@@ -170,6 +180,23 @@ mod tests {
         assert_eq!(planned(&away(Some("s"), &many)), [usual(2), usual(1), usual(1)]);
         // A report is tried for a shorter time, and nobody hears that it takes long.
         assert_eq!(planned(&away(None, &many[..1])), [(1, 0, u32::MAX, DAY)]);
+    }
+
+    #[test]
+    fn stays_as_long_as_its_route_says() {
+        let own = Retry {
+            lifetime: Duration::from_hours(1),
+            report_lifetime: Duration::from_mins(10),
+            warn_after: None,
+            ..Retry::default()
+        };
+        let routes = vec![("y.example".into(), Some(std::rc::Rc::new(own)))];
+        let retries = Retries { routes, ..Retries::default() };
+        let many = ["a@x.example", "b@y.example"];
+        let usual = (1, 0, DAY / 6, 5 * DAY);
+        let sent = planned_by(&retries, &away(Some("s"), &many));
+        assert_eq!(sent, [usual, (1, 0, u32::MAX, 3_600)]);
+        assert_eq!(planned_by(&retries, &away(None, &many[1..])), [(1, 0, u32::MAX, 600)]);
     }
 
     #[test]

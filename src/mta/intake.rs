@@ -15,7 +15,7 @@ use crate::model::id::{AccountId, LogId};
 use crate::model::limits::{QUEUE_ENTRIES_MAX, SPOOL_PENDING_MAX};
 use crate::queue::outgoing::Outgoing;
 use crate::queue::record::put_add;
-use crate::queue::retry::Retry;
+use crate::queue::retry::Retries;
 use crate::queue::{Pending, Spool, SpoolId};
 use crate::store::{AppendError, BlobDraft, Group, Log};
 use crate::wire::message::tls_required::is_tls_optional;
@@ -33,7 +33,7 @@ struct Shared<E: Env, P: Peers> {
     spool: Rc<RefCell<Spool>>,
     outgoing: Rc<RefCell<Outgoing>>,
     /// How long outgoing mail may stay.
-    retry: RefCell<Rc<Retry>>,
+    retries: RefCell<Rc<Retries>>,
     /// Entries of outgoing mail; over it there is no room for more.
     entries_max: Cell<usize>,
     sender: Sender<E, P>,
@@ -74,14 +74,14 @@ impl<E: Env, P: Peers> Intake<E, P> {
         peers: Rc<P>,
     ) -> Intake<E, P> {
         let sender = Sender::new(log.clone(), Rc::clone(&spool), peers);
-        let (retry, entries_max) = (RefCell::default(), Cell::new(QUEUE_ENTRIES_MAX));
-        let shared = Shared { log, accounts, spool, outgoing, retry, entries_max, sender };
+        let (retries, entries_max) = (RefCell::default(), Cell::new(QUEUE_ENTRIES_MAX));
+        let shared = Shared { log, accounts, spool, outgoing, retries, entries_max, sender };
         Intake { shared: Rc::new(shared) }
     }
 
     /// How long outgoing mail may stay from now on, and how many entries there may be.
-    pub fn set_terms(&self, retry: Rc<Retry>, entries_max: usize) {
-        *self.shared.retry.borrow_mut() = retry;
+    pub fn set_terms(&self, retries: Rc<Retries>, entries_max: usize) {
+        *self.shared.retries.borrow_mut() = retries;
         self.shared.entries_max.set(entries_max);
     }
 
@@ -216,9 +216,9 @@ impl<E: Env, P: Peers> Intake<E, P> {
     }
 
     fn plan_away(&self, away: &[Away], group: &mut Group, facts: &Facts) {
-        let retry = Rc::clone(&self.shared.retry.borrow());
+        let retries = Rc::clone(&self.shared.retries.borrow());
         for away in away {
-            away.plan(&mut self.outgoing().borrow_mut(), group, facts, &retry);
+            away.plan(&mut self.outgoing().borrow_mut(), group, facts, &retries);
         }
     }
 

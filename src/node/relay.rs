@@ -6,12 +6,13 @@ use crate::mta::route;
 use crate::probe::event::{Level, Value, event};
 use crate::proto::sasl::Credentials;
 use crate::proto::smtp::client::Login;
-use crate::queue::retry::Retry;
+use crate::queue::retry::{Retries, Retry};
 use crate::queue::sites::Allowed;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 fn pattern(pattern: &DomainPattern) -> Box<str> {
     match pattern {
@@ -48,12 +49,7 @@ pub(super) fn settings(config: &Config, shards: u16) -> Settings {
     let share = |count: usize| count.div_ceil(usize::from(shards));
     Settings {
         hello: config.hostname.as_str().into(),
-        retry: Rc::new(Retry {
-            pauses: queue.retry.clone(),
-            lifetime: queue.lifetime,
-            report_lifetime: queue.report_lifetime,
-            warn_after: Some(queue.delay_warning).filter(|time| !time.is_zero()),
-        }),
+        retries: Rc::new(retries(config)),
         entries_max: share(queue.max_entries),
         connections_max: share(queue.connections),
         memory: queue.memory.div_ceil(u64::from(shards)),
@@ -71,6 +67,31 @@ pub(super) fn settings(config: &Config, shards: u16) -> Settings {
     }
 }
 
+/// When mail is tried again, of all domains.
+fn retries(config: &Config) -> Retries {
+    let queue = &config.queue;
+    let warn = |after: Duration| Some(after).filter(|time| !time.is_zero());
+    let usual = Retry {
+        pauses: queue.retry.clone(),
+        lifetime: queue.lifetime,
+        report_lifetime: queue.report_lifetime,
+        warn_after: warn(queue.delay_warning),
+    };
+    let own = |route: &Route| {
+        let Route { retry, lifetime, report_lifetime, delay_warning, .. } = route;
+        let retry = Retry {
+            pauses: if retry.is_empty() { usual.pauses.clone() } else { retry.clone() },
+            lifetime: lifetime.unwrap_or(usual.lifetime),
+            report_lifetime: report_lifetime.unwrap_or(usual.report_lifetime),
+            warn_after: delay_warning.map_or(usual.warn_after, warn),
+        };
+        (retry != usual).then(|| Rc::new(retry))
+    };
+    let routes = config.routes.iter().map(|route| (pattern(&route.domain), own(route)));
+    let routes = routes.collect();
+    Retries { routes, usual: Rc::new(usual) }
+}
+
 /// How the server of a route is spoken to. Where the password cannot be read, its mail waits: without it
 /// the server would refuse all of it for good.
 fn way(route: &Route) -> relay::Route {
@@ -86,7 +107,14 @@ fn way(route: &Route) -> relay::Route {
     let login = route.login.as_ref().map(read);
     let is_broken = login.as_ref().is_some_and(Result::is_err);
     let login = login.and_then(Result::ok);
-    relay::Route { lmtp: route.lmtp, login, is_broken, tls: route.tls }
+    relay::Route {
+        pattern: pattern(&route.domain),
+        lmtp: route.lmtp,
+        login,
+        is_broken,
+        tls: route.tls,
+        site_pauses: route.site_retry.clone(),
+    }
 }
 
 /// What the search for the way to a domain is to know.

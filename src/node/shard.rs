@@ -495,7 +495,7 @@ pub fn assemble<E: Env>(
     let intake = Intake::new(log.clone(), Rc::clone(&accounts), spool, outgoing, peers);
     let snapshot = state.ledger.snapshot();
     let sessions = plan.sessions();
-    intake.set_terms(Rc::clone(&sessions.relay.retry), sessions.relay.entries_max);
+    intake.set_terms(Rc::clone(&sessions.relay.retries), sessions.relay.entries_max);
     let dns = plan.resolver(&env);
     let here = || -> Rc<Aside> { Rc::new(|step: Step| Box::pin(ready(Some(step())))) };
     let aside = plan.tls.as_ref().map_or_else(here, |(_, threads)| aside(threads.clone()));

@@ -1,5 +1,6 @@
 //! When a message is tried again, and for how long.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 /// When mail is tried again, and when it is given up.
@@ -39,9 +40,46 @@ impl Retry {
     }
 }
 
+/// The schedules of all domains.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Retries {
+    pub usual: Rc<Retry>,
+    /// Those of routes, by [`matches`]: the first that does holds. None: the usual one.
+    pub routes: Vec<(Box<str>, Option<Rc<Retry>>)>,
+}
+
+impl Retries {
+    /// What holds for mail to `domain`: in A-labels and lower case, or a literal.
+    pub fn of(&self, domain: &str) -> &Retry {
+        let route = self.routes.iter().find(|(pattern, _)| matches(pattern, domain));
+        route.and_then(|(_, own)| own.as_ref()).unwrap_or(&self.usual)
+    }
+}
+
+/// Whether a name is what a pattern says: the name itself, or `*` and what it ends in.
+pub fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.strip_prefix('*') {
+        Some(end) => name.len() > end.len() && name.ends_with(end),
+        None => name == pattern,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_route_decides() {
+        let own = |hours| {
+            Some(Rc::new(Retry { lifetime: Duration::from_hours(hours), ..Retry::default() }))
+        };
+        let routes =
+            vec![("a.example".into(), None), ("*.example".into(), own(1)), ("*".into(), own(2))];
+        let retries = Retries { routes, ..Retries::default() };
+        let hours = |domain| retries.of(domain).lifetime.as_secs() / 3_600;
+        let domains = ["a.example", "b.example", "x.a.example", "example", "[192.0.2.1]"];
+        assert_eq!(domains.map(hours), [120, 1, 1, 2, 2]);
+    }
 
     #[test]
     fn waits_longer_each_time_and_then_as_long_again() {

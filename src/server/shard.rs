@@ -337,7 +337,7 @@ impl<E: Env> Shard<E> {
     /// What the operator sets holds from now on.
     pub fn take_settings(&self, settings: Settings) {
         let relay = &settings.relay;
-        self.intake.set_terms(Rc::clone(&relay.retry), relay.entries_max);
+        self.intake.set_terms(Rc::clone(&relay.retries), relay.entries_max);
         *self.in_force.borrow_mut() = Rc::new(settings);
         self.relay.wake();
     }

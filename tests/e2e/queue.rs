@@ -93,6 +93,27 @@ fn mail_waits_for_a_server_that_is_not_there() {
     there.stop();
 }
 
+/// A route has a schedule of its own, for its mail and for its server.
+#[test]
+fn mail_is_tried_again_as_its_route_says() {
+    let own = "retry = [\"1s\"]\nsite_retry = [\"1s\"]\nlifetime = \"2h\"\n";
+    let settings = format!("{OPEN}{}{own}{}", route("near.example", 1), route("far.example", 2));
+    let mut here = Server::with_users(&settings, &["a"]);
+    let to = ["b@near.example", "b@far.example"];
+    send(&here, "a@local.example", &to, "Subject: again\r\n\r\n").unwrap();
+    here.await_log(&["event=attempt", "recipient=b@near.example", "attempt=4 "]);
+    for (domain, hours) in [("near.example", 2), ("far.example", 120)] {
+        let shown = here.pombal(&["--json", "queue", "list", "--domain", domain], "");
+        let number = |name: &str| {
+            let rest = shown.split_once(&format!("\"{name}\":")).unwrap().1;
+            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+            digits.parse::<u64>().unwrap()
+        };
+        assert_eq!(number("expires") - number("arrived"), hours * 3_600, "{shown}");
+    }
+    here.stop();
+}
+
 /// What is tried for too long comes back: after a minute, which is the least that can be set.
 #[test]
 fn mail_that_finds_no_way_comes_back() {

@@ -55,8 +55,10 @@ impl<E: Env, P: Peers> Relay<E, P> {
     pub(super) async fn attempted(&self, id: QueueId, ends: Vec<End>) {
         let Some((entry, _)) = self.read(id) else { return };
         let attempts = entry.attempts.saturating_add(1);
-        let retry = self.shared.host.settings();
-        let pause = retry.retry.pause(attempts, self.env().random());
+        let domain = self.shared.intake.outgoing().borrow().domain(entry.destination).cloned();
+        let settings = self.shared.host.settings();
+        let retry = settings.retries.of(domain.as_deref().unwrap_or_default());
+        let pause = retry.pause(attempts, self.env().random());
         let pause = u32::try_from(pause.as_secs()).unwrap_or(u32::MAX).max(1);
         let due = self.now().saturating_add(pause);
         let next = Next { due, warn: entry.warn, flags: entry.flags, attempts };

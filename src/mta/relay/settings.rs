@@ -1,7 +1,7 @@
 //! What an operator decides about outgoing mail.
 
 use crate::proto::smtp::client::{Login, Timeouts};
-use crate::queue::retry::Retry;
+use crate::queue::retry::{Retries, matches};
 use crate::queue::sites::Allowed;
 use crate::tls::Level;
 use std::net::IpAddr;
@@ -20,16 +20,15 @@ pub struct SiteRule {
 
 impl SiteRule {
     fn matches(&self, name: &str) -> bool {
-        match self.pattern.strip_prefix('*') {
-            Some(end) => name.len() > end.len() && name.ends_with(end),
-            None => name == &*self.pattern,
-        }
+        matches(&self.pattern, name)
     }
 }
 
 /// How the server of one of the operator's routes is spoken to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Route {
+    /// Of the domains whose mail goes there, as in [`SiteRule`]; the first route that matches holds.
+    pub pattern: Box<str>,
     /// By LMTP.
     pub lmtp: bool,
     pub login: Option<Login>,
@@ -37,6 +36,8 @@ pub struct Route {
     pub is_broken: bool,
     /// None: as for all.
     pub tls: Option<Level>,
+    /// As [`Allowed::pauses`]; none: as for all.
+    pub site_pauses: Vec<Duration>,
 }
 
 /// A fault of our own, for the tests that show that such a fault is found.
@@ -61,7 +62,7 @@ pub enum Planted {
 pub struct Settings {
     /// The name that EHLO gives.
     pub hello: Box<str>,
-    pub retry: Rc<Retry>,
+    pub retries: Rc<Retries>,
     /// Entries of this shard.
     pub entries_max: usize,
     /// Connections of this shard at once, to all destinations together.
@@ -93,7 +94,7 @@ impl Default for Settings {
     fn default() -> Settings {
         Settings {
             hello: "localhost".into(),
-            retry: Rc::default(),
+            retries: Rc::default(),
             entries_max: crate::model::limits::QUEUE_ENTRIES_MAX,
             connections_max: 1_000,
             memory: 256 << 20,
@@ -133,7 +134,14 @@ impl Settings {
         hosts: impl Iterator<Item = &'h str> + Clone,
     ) -> Rc<Allowed> {
         let rule = self.rule(domain, hosts);
-        Rc::clone(rule.map_or(&self.allowed, |rule| &rule.allowed))
+        let allowed = rule.map_or(&self.allowed, |rule| &rule.allowed);
+        let route = self.routes.iter().find(|route| matches(&route.pattern, domain));
+        match route.map(|route| &route.site_pauses).filter(|pauses| !pauses.is_empty()) {
+            Some(pauses) => {
+                Rc::new(Allowed { pauses: pauses.clone(), ..Allowed::clone(allowed) })
+            }
+            None => Rc::clone(allowed),
+        }
     }
 
     /// The addresses to send from.
@@ -167,5 +175,16 @@ mod tests {
         assert_eq!(of("b.test", &["x.mx.example"]), 2);
         assert_eq!(of("b.test", &["mx.example"]), 3);
         assert_eq!(of("b.test", &["mx.test"]), 20);
+        let route = |pattern: &str, seconds: &[u64]| Route {
+            pattern: pattern.into(),
+            site_pauses: seconds.iter().copied().map(Duration::from_secs).collect(),
+            ..Route::default()
+        };
+        let routes = vec![route("a.example", &[]), route("*.example", &[7])];
+        let settings = Settings { routes, ..settings };
+        let of = |domain: &str| settings.allowed_of(domain, std::iter::empty());
+        assert_eq!(of("a.example").pauses, Allowed::default().pauses);
+        let own = of("b.example");
+        assert_eq!((own.pauses[0].as_secs(), own.connections), (7, 3));
     }
 }
