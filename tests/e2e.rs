@@ -174,3 +174,6 @@ mod together;
 #[cfg(test)]
 #[path = "e2e/tour.rs"]
 mod tour;
+#[cfg(test)]
+#[path = "e2e/warming.rs"]
+mod warming;

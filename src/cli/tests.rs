@@ -574,11 +574,11 @@ fn checks_the_configuration() {
     std::fs::write(dir.path().join("pombal.toml"), "[smpt]\nhostnam = 1\n").unwrap();
     expect![[r"
         pombal: the configuration is wrong
-        DIR/pombal.toml:1:2: unknown key `smpt`, did you mean `smtp`?; allowed: acme, auth, data_dir, directory, dns, hostname, imap, limits, listen, log, mta_sts, pop3, protect, proxy, queue, route, sandbox, shards, site, smtp, srs, store, submission, tls, tls_report, user
+        DIR/pombal.toml:1:2: unknown key `smpt`, did you mean `smtp`?; allowed: acme, auth, data_dir, directory, dns, hostname, imap, limits, listen, log, mta_sts, pop3, protect, proxy, queue, route, sandbox, shards, site, smtp, source, srs, store, submission, tls, tls_report, user
         exit 2"]].assert_eq(&typed(dir.path(), "check", Response::Done));
     expect![[r"
         pombal: the configuration is wrong
-        DIR/pombal.toml:1:2: unknown key `smpt`, did you mean `smtp`?; allowed: acme, auth, data_dir, directory, dns, hostname, imap, limits, listen, log, mta_sts, pop3, protect, proxy, queue, route, sandbox, shards, site, smtp, srs, store, submission, tls, tls_report, user
+        DIR/pombal.toml:1:2: unknown key `smpt`, did you mean `smtp`?; allowed: acme, auth, data_dir, directory, dns, hostname, imap, limits, listen, log, mta_sts, pop3, protect, proxy, queue, route, sandbox, shards, site, smtp, source, srs, store, submission, tls, tls_report, user
         exit 2"]].assert_eq(&typed(dir.path(), "serve", Response::Done));
 }
 

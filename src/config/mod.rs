@@ -36,6 +36,7 @@ use crate::policy::dns_list::List;
 use crate::proto::sasl::Mechanisms;
 use crate::proto::smtp::client::Timeouts;
 use crate::queue::sites::Rate;
+use crate::queue::warmup::Warmup;
 use crate::server::imap;
 use crate::server::listener::Protocol;
 use crate::server::submission;
@@ -85,6 +86,7 @@ pub struct Config {
     pub acme: Option<Acme>,
     /// First match wins.
     pub sites: Vec<Site>,
+    pub sources: Vec<Source>,
     /// First match wins.
     pub routes: Vec<Route>,
 }
@@ -498,6 +500,13 @@ pub struct Site {
     pub first_connections: u32,
     pub rates: Vec<Rate>,
     pub sources: Vec<IpAddr>,
+}
+
+/// An address to send from that nobody knows yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    pub address: IpAddr,
+    pub warmup: Warmup,
 }
 
 /// How to log in at a server that takes mail for elsewhere.

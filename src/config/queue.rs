@@ -1,17 +1,20 @@
 //! `[queue]`, `[[site]]` and `[[route]]`: how mail leaves for other servers.
 
 use super::names::{DomainPattern, RelayHost};
-use super::reader::Section;
+use super::reader::{Section, whole};
 use super::sections::path;
 use super::tls_policy;
 use super::units::{show_time, time};
-use super::{Login, Queue, Route, Site};
+use super::{Config, Login, Queue, Route, Site, Source};
 use crate::model::limits;
 use crate::proto::smtp::client::Timeouts;
 use crate::queue::sites::Rate;
+use crate::queue::warmup::{USUAL, Warmup};
 use crate::tls::Level;
+use crate::wire::date::days;
 use std::net::IpAddr;
 use std::time::Duration;
+use toml::de::DeValue;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
@@ -133,6 +136,66 @@ pub(super) fn site(mut section: Section<'_, '_, '_>) -> Option<Site> {
     Some(Site { pattern: pattern?, connections, first_connections, rates, sources })
 }
 
+/// A day as in `2026-11-29`, in days since 1970; until 2100.
+fn parse_day(text: &str) -> Option<u32> {
+    let mut parts = text.split('-');
+    let mut part = |digits| {
+        let part = parts.next().filter(|part| part.len() == digits)?;
+        part.bytes().all(|octet| octet.is_ascii_digit()).then(|| part.parse::<i64>().ok())?
+    };
+    let (year, month, day) = (part(4)?, part(2)?, part(2)?);
+    let is_whole = parts.next().is_none() && (1970..2100).contains(&year);
+    days(year, month, day).filter(|_| is_whole).and_then(|day| u32::try_from(day).ok())
+}
+
+/// An address that is being warmed up.
+pub(super) fn source(mut section: Section<'_, '_, '_>) -> Option<Source> {
+    let of_us = "an address of this machine";
+    let read = |text: &str| text.parse().ok();
+    let address = section.word("address", None, of_us, read, IpAddr::to_string);
+    let a_day = "a day such as \"2026-11-29\"";
+    let since = section.word("since", None, a_day, parse_day, |_| String::new());
+    section.demand("address", address.is_none(), of_us);
+    section.demand("since", since.is_none(), a_day);
+    let count = |item: &DeValue<'_>| {
+        let count = whole(item).and_then(|count| u32::try_from(count).ok());
+        count.filter(|count| (1..=1_000_000_000).contains(count))
+    };
+    let per_day = section.value(
+        "per_day",
+        USUAL.to_vec(),
+        "a list of numbers of messages, from 1 to 1000000000, a day each",
+        |value| {
+            let DeValue::Array(items) = value else { return None };
+            let counts = items.iter().map(|item| count(item.get_ref()));
+            counts.collect::<Option<Vec<u32>>>().filter(|counts| !counts.is_empty())
+        },
+        |_| None,
+    );
+    section.end();
+    let (address, since) = address.zip(since)?;
+    Some(Source { address, warmup: Warmup { since, per_day } })
+}
+
+/// An address has one schedule, and belongs to a pool.
+pub(super) fn sources_are_used(top: &mut Section<'_, '_, '_>, config: &Config) {
+    let all = || config.sites.iter().map(|site| &site.sources).chain([&config.queue.sources]);
+    let mut wrong = Vec::new();
+    for (place, source) in config.sources.iter().enumerate() {
+        let address = source.address;
+        if config.sources.iter().take(place).any(|other| other.address == address) {
+            wrong.push((format!("{address} is a source twice"), "each address once"));
+        } else if !all().any(|pool| pool.contains(&address)) {
+            let what = format!("{address} is warmed up, and in no list of addresses to send from");
+            wrong.push((what, "one in `queue.sources`, or `sources` of a [[site]]"));
+        }
+    }
+    let span = top.span("source").unwrap_or_default();
+    for (what, allowed) in wrong {
+        top.reader.mistake(&span, what, allowed);
+    }
+}
+
 pub(super) fn route(mut section: Section<'_, '_, '_>) -> Option<Route> {
     let pattern = "a domain, \"*.domain\" or \"*\"";
     let domain = section.word("domain", None, pattern, DomainPattern::parse, |_| String::new());
@@ -223,6 +286,17 @@ fn login_level(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reads_days() {
+        assert_eq!(parse_day("1970-01-02"), Some(1));
+        assert_eq!(parse_day("2026-11-29"), Some(20_786));
+        for bad in
+            ["", "2026-11-31", "2026-11-9", "2026-11-29-", "26-11-29", "2100-01-01", "+026-11-29"]
+        {
+            assert_eq!(parse_day(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn reads_rates_as_it_writes_them() {

@@ -432,7 +432,7 @@ impl<'r, 'd, 't> Section<'r, 'd, 't> {
 }
 
 /// A whole number that is not negative.
-fn whole(value: &DeValue<'_>) -> Option<u64> {
+pub(super) fn whole(value: &DeValue<'_>) -> Option<u64> {
     let integer = value.as_integer()?;
     u64::from_str_radix(integer.as_str(), integer.radix()).ok()
 }

@@ -96,9 +96,11 @@ fn root(mut top: Section<'_, '_, '_>) -> Config {
         tls_report: tls_policy::tls_report(top.section("tls_report")),
         acme: acme(top.section("acme")),
         sites: Vec::new(),
+        sources: Vec::new(),
         routes: Vec::new(),
     };
     config.sites = top.sections("site", queue::site);
+    config.sources = top.sections("source", queue::source);
     config.routes = top.sections("route", queue::route);
     across(&mut top, &config);
     top.end();
@@ -108,6 +110,7 @@ fn root(mut top: Section<'_, '_, '_>) -> Config {
 /// Checks that need more than one key.
 fn across(top: &mut Section<'_, '_, '_>, config: &Config) {
     somebody_logs_in(top, config);
+    queue::sources_are_used(top, config);
     let largest = config.smtp.max_message_size + SEGMENT_OVERHEAD_OCTETS;
     if largest > config.store.segment_size {
         let message = top.section("smtp").span("max_message_size");

@@ -103,7 +103,7 @@ relay = "relay.example"
 [[route]]
 "#,
         &expect![[r#"
-            pombal.toml:2:1: unknown key `hostnam`, did you mean `hostname`?; allowed: acme, auth, data_dir, directory, dns, hostname, imap, limits, listen, log, mta_sts, pop3, protect, proxy, queue, route, sandbox, shards, site, smtp, srs, store, submission, tls, tls_report, user
+            pombal.toml:2:1: unknown key `hostnam`, did you mean `hostname`?; allowed: acme, auth, data_dir, directory, dns, hostname, imap, limits, listen, log, mta_sts, pop3, protect, proxy, queue, route, sandbox, shards, site, smtp, source, srs, store, submission, tls, tls_report, user
             pombal.toml:3:10: `shards` cannot be 0; allowed: "cores" or a number from 1 to 1024
             pombal.toml:5:9: `listen.smtp`: "0.0.0.0" is no socket address; allowed: a list of "ip:port", for IPv6 "[ip]:port"
             pombal.toml:5:20: `listen.smtp`: is a number; allowed: a list of "ip:port", for IPv6 "[ip]:port"
@@ -115,7 +115,7 @@ relay = "relay.example"
             pombal.toml:12:33: `smtp.relay_networks`: "ten/8" is no network; allowed: a list of "ip/prefix"
             pombal.toml:13:8: `smtp.vrfy` cannot be "yes"; allowed: true or false
             pombal.toml:15:1: unknown key `pop3.ide_timeout`, did you mean `idle_timeout`?; allowed: idle_timeout, max_errors, max_failed_logins
-            pombal.toml:16:2: unknown key `qeueu`, did you mean `queue`?; allowed: acme, auth, data_dir, directory, dns, hostname, imap, limits, listen, log, mta_sts, pop3, protect, proxy, queue, route, sandbox, shards, site, smtp, srs, store, submission, tls, tls_report, user
+            pombal.toml:16:2: unknown key `qeueu`, did you mean `queue`?; allowed: acme, auth, data_dir, directory, dns, hostname, imap, limits, listen, log, mta_sts, pop3, protect, proxy, queue, route, sandbox, shards, site, smtp, source, srs, store, submission, tls, tls_report, user
             pombal.toml:18:7: a certificate without its key, or the other way round; allowed: both
             pombal.toml:23:9: `route[0].relay` cannot be "relay.example"; allowed: "host:port" or "[ip]:port"
             pombal.toml:24:1: `route[1].domain` is missing; allowed: a domain, "*.domain" or "*"
@@ -310,6 +310,31 @@ fn a_route_with_a_login_proves_its_server() {
         &expect![[r#"
             pombal.toml:6:7: with this `tls` a route would show its password to whoever listens; allowed: "verify" or "encrypt", or `allow_plaintext = true` beside it
             pombal.toml:12:7: with this `tls` a route would show its password to whoever listens; allowed: "verify" or "encrypt", or `allow_plaintext = true` beside it"#]],
+    );
+}
+
+#[test]
+fn an_address_that_is_warmed_up_is_one_of_a_pool() {
+    let source = "[[source]]\naddress = \"192.0.2.7\"\nsince = \"2026-11-29\"\n";
+    let pool = "[queue]\nsources = [\"192.0.2.7\", \"192.0.2.8\"]\n";
+    let parsed = parse("a", &format!("{pool}{source}per_day = [5, 7]\n")).unwrap();
+    assert_eq!(parsed.config.sources[0].warmup.per_day, [5, 7]);
+    let site = "[[site]]\nmatch = \"a.example\"\nsources = [\"192.0.2.7\"]\n";
+    let parsed = parse("a", &format!("{site}{source}")).unwrap();
+    assert_eq!(parsed.config.sources[0].warmup.per_day.len(), 21);
+    check(
+        source,
+        &expect![
+            "pombal.toml:1:1: 192.0.2.7 is warmed up, and in no list of addresses to send from; allowed: one in `queue.sources`, or `sources` of a [[site]]"
+        ],
+    );
+    check(
+        &format!("{pool}{source}{source}[[source]]\naddress = \"x\"\nper_day = [0]\n"),
+        &expect![[r#"
+            pombal.toml:3:1: 192.0.2.7 is a source twice; allowed: each address once
+            pombal.toml:9:1: `source[2].since` is missing; allowed: a day such as "2026-11-29"
+            pombal.toml:10:11: `source[2].address` cannot be "x"; allowed: an address of this machine
+            pombal.toml:11:11: `source[2].per_day` cannot be a list; allowed: a list of numbers of messages, from 1 to 1000000000, a day each"#]],
     );
 }
 

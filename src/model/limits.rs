@@ -563,6 +563,8 @@ pub const QUEUE_TURN_MESSAGES: u32 = 20;
 pub const QUEUE_PARK_MAX: Duration = Duration::from_secs(2);
 /// How long a site is left alone that said it has enough of us, or broke off.
 pub const QUEUE_CROWDED_PAUSE: Duration = Duration::from_secs(5);
+/// How long mail waits, at most, before it is looked again whether an address may send it.
+pub const QUEUE_SOURCES_PAUSE_MAX: Duration = Duration::from_mins(15);
 /// Transactions that one attempt makes for recipients who were too many for the one before.
 pub const QUEUE_TRANSACTIONS_MAX: usize = 64;
 /// Reports that are made at once beside those of the connections.

@@ -15,6 +15,7 @@ use super::reload::InForce;
 use super::shard::{Names, Plan, State, assemble, begin, cost, open_state, publish_keys};
 use super::signals::{self, Wish};
 use super::supervisor::Supervisor;
+use super::warmup::{self, Kept};
 use super::{acme, data_dir, directory, dkim, oauth, offline, privileges, published, sandbox};
 use crate::acme::Wishes;
 use crate::admin::http::{Health, Pages};
@@ -184,11 +185,23 @@ pub(super) fn serve(loaded: &Loaded, named: Option<&Path>) -> Result<(), Failure
     let in_force = InForce::new(running.plan.clone(), loaded.settings.clone());
     let (certificates, concierge) = (running.certificates.clone(), running.concierge.clone());
     let interfaces = Interfaces::of(Arc::clone(&running.plan.machine));
+    let warmup = Kept::new(&running.plan);
+    let mut last = Kept::new(&running.plan);
     let told = None;
-    let mut attendant =
-        Attendant { mesh, named, in_force, certificates, interfaces, concierge, told, supervisor };
+    let mut attendant = Attendant {
+        mesh,
+        named,
+        in_force,
+        certificates,
+        interfaces,
+        warmup,
+        concierge,
+        told,
+        supervisor,
+    };
     std::thread::Builder::new().name("signals".into()).spawn(move || attendant.attend())?;
     let ended = running.wait();
+    last.save();
     log.flush(FLUSH_PATIENCE);
     ended
 }
@@ -201,6 +214,7 @@ struct Attendant {
     in_force: InForce,
     certificates: Certificates,
     interfaces: Interfaces,
+    warmup: Kept,
     concierge: Concierge,
     /// What is wrong with who judges tokens, as the operator was told.
     told: Option<String>,
@@ -223,6 +237,7 @@ impl Attendant {
                     self.supervisor.reloaded();
                 }
                 Ok(None) => {
+                    self.warmup.save();
                     if self.take_files() | self.take_addresses() {
                         tell_settings(&self.mesh, &self.in_force);
                     }
@@ -476,6 +491,7 @@ fn plan(
     let published::Outgoing { caller, http, known } = outgoing;
     let plan = Plan::new(config, held.store_id, held.logs, pool, key);
     let dkim = Arc::new(dkim::load(&plan.config));
+    warmup::restore(&plan);
     let mut interfaces = Interfaces::default();
     interfaces.look();
     let machine = Arc::clone(interfaces.addresses());

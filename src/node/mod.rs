@@ -29,3 +29,4 @@ mod sandbox;
 pub mod shard;
 mod signals;
 mod supervisor;
+mod warmup;

@@ -61,6 +61,7 @@ pub(super) fn settings(config: &Config, shards: u16) -> Settings {
         sites: config.sites.iter().map(|site| rule(site, &usual)).collect(),
         allowed: Rc::new(usual),
         sources: queue.sources.clone(),
+        warmups: config.sources.iter().map(|one| (one.address, one.warmup.clone())).collect(),
         routes: config.routes.iter().map(way).collect(),
         tls: queue.tls,
         planted: relay::Planted::Nothing,

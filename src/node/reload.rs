@@ -9,7 +9,7 @@ use super::shard::Plan;
 use crate::config::{Config, Loaded, Setting};
 
 /// Sections and keys that are taken over; what stands in [`STAY`] is not.
-const TAKEN: [&str; 25] = [
+const TAKEN: [&str; 26] = [
     "hostname",
     "auth.allow_plaintext",
     "auth.mechanisms",
@@ -28,6 +28,7 @@ const TAKEN: [&str; 25] = [
     "srs.",
     "queue.",
     "site",
+    "source",
     "route",
     "pop3.",
     "imap.",
@@ -96,6 +97,7 @@ impl InForce {
             ("protect.dns_list", old.protect.dns_lists != new.protect.dns_lists),
             ("route", old.routes != new.routes),
             ("site", old.sites != new.sites),
+            ("source", old.sources != new.sources),
             ("tls.sni", old.tls.sni != new.tls.sni),
         ] {
             if differs {
@@ -130,6 +132,7 @@ fn with(old: &Config, new: &Config) -> Config {
     config.srs = new.srs.clone();
     config.queue = new.queue.clone();
     config.sites.clone_from(&new.sites);
+    config.sources.clone_from(&new.sources);
     config.routes.clone_from(&new.routes);
     config.pop3 = new.pop3.clone();
     config.imap = new.imap.clone();

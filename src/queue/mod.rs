@@ -10,3 +10,4 @@ pub mod sites;
 mod spool;
 
 pub use spool::{IDEM_MAJORS, Pending, SPOOL_MAJORS, Spool, SpoolId};
+pub mod warmup;

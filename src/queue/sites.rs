@@ -13,6 +13,7 @@
 //! One lock for each of many stripes, held for some comparisons; never across a wait. Sites that
 //! nobody uses are forgotten.
 
+use super::warmup::Warming;
 use crate::bytes::hash::Sorted;
 use crate::model::time::Wall;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -107,11 +108,13 @@ type Stripe = std::sync::Mutex<ByName>;
 #[derive(Clone, Debug)]
 pub struct Sites {
     stripes: Arc<Vec<Stripe>>,
+    warming: Warming,
 }
 
 impl Default for Sites {
     fn default() -> Sites {
-        Sites { stripes: Arc::new((0..STRIPES).map(|_| Stripe::default()).collect()) }
+        let stripes = Arc::new((0..STRIPES).map(|_| Stripe::default()).collect());
+        Sites { stripes, warming: Warming::default() }
     }
 }
 
@@ -143,6 +146,11 @@ impl Sites {
         let place = usize::try_from(place).expect("below the number of stripes");
         // What is held is numbers: a panic elsewhere leaves none half-written.
         self.stripes[place].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What addresses have sent that sites do not know yet.
+    pub fn warming(&self) -> &Warming {
+        &self.warming
     }
 
     /// A place for one more connection.

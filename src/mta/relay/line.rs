@@ -7,15 +7,16 @@ use super::settings::{Route, Settings};
 use super::transact::all;
 use super::worker::Shift;
 use crate::env::Env;
-use crate::model::limits::QUEUE_CROWDED_PAUSE;
+use crate::model::limits::{QUEUE_CROWDED_PAUSE, QUEUE_SOURCES_PAUSE_MAX};
 use crate::model::reply::{self, Enhanced};
-use crate::model::time::Mono;
+use crate::model::time::{Mono, Wall};
 use crate::mta::peers::Peers;
 use crate::mta::route::{Hop, Way};
 use crate::mta::session::{Failed, Session, Target, Terms};
 use crate::mta::tls_policy::Wanted;
+use crate::probe::event::{Level, event};
 use crate::proto::smtp::client::Kind;
-use crate::queue::outgoing::{Entry, Envelope, Fate, Said};
+use crate::queue::outgoing::{Entry, Envelope, Fate, Said, Stage};
 use crate::tls::Demand;
 use crate::wire::sts_policy::Policy;
 use std::net::IpAddr;
@@ -32,6 +33,8 @@ pub(super) struct Line<E: Env> {
     /// Whose mail it was made for, and what that wanted.
     made_for: (Rc<str>, Wanted),
     demand: Demand,
+    /// From which of our addresses, where that was chosen.
+    source: Option<IpAddr>,
 }
 
 /// For what servers are called.
@@ -52,6 +55,22 @@ pub(super) struct Uncalled {
     is_dead: bool,
     /// No server with an address of this family can be called from here.
     lacks_family: bool,
+    /// It was not called: no address may send to it before then.
+    spent_until: Option<Wall>,
+}
+
+impl Uncalled {
+    fn spent(until: Wall) -> Uncalled {
+        let text = "the addresses to send from have sent what they may send today";
+        Uncalled {
+            said: Said::ours(451, Enhanced(3, 0), text),
+            kind: None,
+            is_distrust: false,
+            is_dead: false,
+            lacks_family: false,
+            spent_until: Some(until),
+        }
+    }
 }
 
 /// What was said, and by whom if it was a server.
@@ -93,6 +112,8 @@ impl<E: Env, P: Peers> Relay<E, P> {
         let (mut is_distrust, mut is_dead) = (true, false);
         // Families of addresses that nobody can be called by from here.
         let mut lacking = [false; 2];
+        // When the first of our addresses may send again, if it is that alone.
+        let mut spent_until = Some(Wall(u64::MAX));
         for hop in shift.plan.hops.iter().take(errand.settings.hosts_max) {
             let family = usize::from(hop.address.is_ipv4());
             if lacking[family] {
@@ -104,9 +125,15 @@ impl<E: Env, P: Peers> Relay<E, P> {
                     is_distrust &= uncalled.is_distrust;
                     is_dead |= uncalled.is_dead;
                     lacking[family] |= uncalled.lacks_family;
+                    let until = uncalled.spent_until;
+                    spent_until = spent_until.and_then(|first| until.map(|at| at.min(first)));
                     last = Some(uncalled);
                 }
             }
+        }
+        if let Some(until) = spent_until.filter(|_| last.is_some()) {
+            self.postpone(shift, entry, until);
+            return Err(());
         }
         let none = || Said::ours(451, Enhanced(4, 4), "no server of the domain can be asked");
         let (said, kind) = last.map_or_else(|| (none(), None), |last| (last.said, last.kind));
@@ -123,6 +150,19 @@ impl<E: Env, P: Peers> Relay<E, P> {
         self.tell(entry, envelope, &ends, &[("domain", (&*shift.domain).into())]);
         self.attempted(entry.id, ends).await;
         Err(())
+    }
+
+    /// Our addresses have sent what they may: the domain's mail waits, and has had no attempt.
+    fn postpone(&self, shift: &Shift, entry: &Entry, until: Wall) {
+        // Other addresses may be set meanwhile.
+        let pause = self.until(until).min(QUEUE_SOURCES_PAUSE_MAX);
+        event(
+            Level::Info,
+            "sources_spent",
+            &[("domain", (&*shift.domain).into()), ("pause", pause.into())],
+        );
+        self.rest(&shift.domain, pause);
+        self.shared.intake.outgoing().borrow_mut().set_stage(entry.id, Stage::Idle);
     }
 
     /// What servers are called for that are to take a message of this domain.
@@ -153,13 +193,18 @@ impl<E: Env, P: Peers> Relay<E, P> {
                     is_distrust,
                     is_dead: false,
                     lacks_family: false,
+                    spent_until: None,
                 });
             }
         };
         let hosts = plan.hops.iter().filter_map(|hop| hop.host.as_deref());
+        let source = match self.source(settings, settings.sources_of(domain, hosts), hop) {
+            Ok(source) => source,
+            Err(until) => return Err(Uncalled::spent(until)),
+        };
         let target = Target {
             address: hop.address,
-            source: self.source(settings.sources_of(domain, hosts), hop),
+            source,
             host: asked.host.as_deref(),
             demand: &asked.demand,
         };
@@ -170,9 +215,13 @@ impl<E: Env, P: Peers> Relay<E, P> {
                 self.shared.figures.connected.one();
                 let (hop, way, begun) = (hop.clone(), plan.way, self.env().now());
                 let made_for = (Rc::clone(&shift.domain), wanted);
-                Ok(Line { session, hop, way, begun, sent: 0, made_for, demand: asked.demand })
+                let demand = asked.demand;
+                Ok(Line { session, hop, way, begun, sent: 0, made_for, demand, source })
             }
             Err(Failed { trouble, .. }) => {
+                if let Some(source) = source {
+                    self.shared.sites.warming().give_back(source, self.env().wall());
+                }
                 let is_distrust = matches!(trouble.kind, Kind::Tls | Kind::NotOffered);
                 Err(Uncalled {
                     said: words(Some(&name_of(hop)), &trouble.said),
@@ -180,6 +229,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
                     is_distrust,
                     is_dead: !is_distrust && trouble.kind != Kind::Local,
                     lacks_family: !trouble.may_go_elsewhere(),
+                    spent_until: None,
                 })
             }
         }
@@ -201,24 +251,47 @@ impl<E: Env, P: Peers> Relay<E, P> {
     }
 
     /// Whether a message of this domain may go over a connection that was made for another one, or for
-    /// another domain's.
+    /// another domain's; it is counted for the address that it goes from.
     pub(super) async fn does(&self, shift: &Shift, line: &Line<E>, wanted: Wanted) -> bool {
         let (domain, made_for) = &line.made_for;
-        if *domain == shift.domain && *made_for == wanted {
-            return true;
+        if *domain != shift.domain || *made_for != wanted {
+            let policy = self.policy(&shift.domain, &shift.plan).await;
+            let asked = self.asked(&shift.domain, &shift.plan, policy, &line.hop, wanted).await;
+            let facts = line.session.facts().map(|facts| &**facts);
+            if !asked.is_ok_and(|asked| asked.demand.is_met(&line.demand, facts)) {
+                return false;
+            }
         }
-        let policy = self.policy(&shift.domain, &shift.plan).await;
-        let asked = self.asked(&shift.domain, &shift.plan, policy, &line.hop, wanted).await;
-        let facts = line.session.facts().map(|facts| &**facts);
-        asked.is_ok_and(|asked| asked.demand.is_met(&line.demand, facts))
+        let settings = self.shared.host.settings();
+        line.source.is_none_or(|source| self.spend(&settings, source).is_ok())
     }
 
-    /// One of the addresses to send from that is of the hop's family.
-    fn source(&self, sources: &[IpAddr], hop: &Hop) -> Option<IpAddr> {
+    /// One of the addresses to send from that is of the hop's family and may send a message, which is
+    /// counted; none: as the system has it. An error: none of them may before then.
+    fn source(
+        &self,
+        settings: &Settings,
+        sources: &[IpAddr],
+        hop: &Hop,
+    ) -> Result<Option<IpAddr>, Wall> {
         let is_usable = |source: &&IpAddr| source.is_ipv4() == hop.address.is_ipv4();
-        let usable: Vec<&IpAddr> = sources.iter().filter(is_usable).collect();
-        let turn = self.env().random() % usable.len().max(1) as u64;
-        usable.get(usize::try_from(turn).unwrap_or(0)).map(|&&source| source)
+        let mut usable: Vec<IpAddr> = sources.iter().filter(is_usable).copied().collect();
+        let mut spent_until: Option<Wall> = None;
+        while !usable.is_empty() {
+            let turn = self.env().random() % usable.len() as u64;
+            let source = usable.swap_remove(usize::try_from(turn).unwrap_or(0));
+            match self.spend(settings, source) {
+                Ok(()) => return Ok(Some(source)),
+                Err(at) => spent_until = Some(spent_until.map_or(at, |first| first.min(at))),
+            }
+        }
+        spent_until.map_or(Ok(None), Err)
+    }
+
+    /// Counts a message for an address that is being warmed up, if it may send one.
+    fn spend(&self, settings: &Settings, source: IpAddr) -> Result<(), Wall> {
+        let Some(warmup) = settings.warmups.get(&source) else { return Ok(()) };
+        self.shared.sites.warming().take(source, warmup, self.env().wall())
     }
 
     pub(super) fn terms(&self, settings: &Settings, way: Way) -> Terms {

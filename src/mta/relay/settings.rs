@@ -1,8 +1,10 @@
 //! What an operator decides about outgoing mail.
 
+use crate::bytes::hash::Sorted;
 use crate::proto::smtp::client::{Login, Timeouts};
 use crate::queue::retry::{Retries, matches};
 use crate::queue::sites::Allowed;
+use crate::queue::warmup::Warmup;
 use crate::tls::Level;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -83,6 +85,8 @@ pub struct Settings {
     pub sites: Vec<SiteRule>,
     /// Addresses to send from, in turn; none: as the system has it.
     pub sources: Vec<IpAddr>,
+    /// What those of them may send that nobody knows yet.
+    pub warmups: Sorted<IpAddr, Warmup>,
     /// By their numbers.
     pub routes: Vec<Route>,
     /// What is asked of servers at least.
@@ -106,6 +110,7 @@ impl Default for Settings {
             allowed: Rc::default(),
             sites: Vec::new(),
             sources: Vec::new(),
+            warmups: Sorted::new(),
             routes: Vec::new(),
             tls: Level::May,
             planted: Planted::Nothing,
@@ -137,9 +142,7 @@ impl Settings {
         let allowed = rule.map_or(&self.allowed, |rule| &rule.allowed);
         let route = self.routes.iter().find(|route| matches(&route.pattern, domain));
         match route.map(|route| &route.site_pauses).filter(|pauses| !pauses.is_empty()) {
-            Some(pauses) => {
-                Rc::new(Allowed { pauses: pauses.clone(), ..Allowed::clone(allowed) })
-            }
+            Some(pauses) => Rc::new(Allowed { pauses: pauses.clone(), ..Allowed::clone(allowed) }),
             None => Rc::clone(allowed),
         }
     }
