@@ -3,7 +3,7 @@
 use super::{Fate, Report, Reported, date};
 use crate::model::limits::TRACE_LINE_OCTETS_TARGET;
 use crate::model::reply::Enhanced;
-use crate::wire::smtp::xtext::{decode_utf8_address, decode_xtext};
+use crate::wire::smtp::xtext::{decode_address, decode_utf8_address, decode_xtext};
 use std::fmt::Write as _;
 
 /// The fields of the message, then those of each recipient behind an empty line.
@@ -100,9 +100,12 @@ fn original(orcpt: &str) -> String {
         Some((kind, address)) if kind.eq_ignore_ascii_case("utf-8") => {
             format!("{kind}; {}", decode_utf8_address(address).unwrap_or_else(|| address.into()))
         }
-        Some((kind, address)) => {
-            format!("{kind}; {}", decode_xtext(address).unwrap_or_else(|| address.into()))
-        }
+        Some((kind, address)) => match decode_address(address) {
+            // Whatever it was called: only this type has other letters.
+            Some(text) if !text.is_ascii() => format!("utf-8; {text}"),
+            Some(text) => format!("{kind}; {text}"),
+            None => format!("{kind}; {address}"),
+        },
         None => orcpt.into(),
     }
 }

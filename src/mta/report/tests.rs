@@ -397,6 +397,10 @@ fn hides_utf8_from_who_may_not_take_it() {
             "Content-Type: message/global\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\nSubject: =D0=B8\r\n",
         ],
     );
+    // As Postfix has it, which calls it by the other type.
+    case.recipients[0].1 = Some("rfc822;+D0+B8@x.example");
+    let original = "Original-Recipient: utf-8; =D0=B8@x.example\r\nFinal-Recipient: utf-8; ";
+    holds(&case.compose(&[(Fate::Failed, None, None)]), &[original]);
     case.ret = Some(Ret::Headers);
     let part =
         "Content-Type: message/global-headers\r\nContent-Transfer-Encoding: quoted-printable\r\n";

@@ -5,7 +5,7 @@
 //! that it was heard by a server that will not write one.
 
 use super::later::{By, Hold};
-use super::xtext::{is_mailbox_xtext, is_printable_xtext, is_utf8_address};
+use super::xtext::{decode_address, is_mailbox_xtext, is_printable_xtext, is_utf8_address};
 use crate::model::limits::{ENVID_OCTETS_MAX, ORCPT_OCTETS_MAX, SIZE_DIGITS_MAX};
 
 /// Extensions with parameters that a listener offers, beside those that every one does (SIZE,
@@ -291,7 +291,7 @@ fn is_orcpt(value: &str) -> bool {
     let sound_address = if kind.eq_ignore_ascii_case("utf-8") {
         is_utf8_address(address.as_bytes())
     } else {
-        is_printable_xtext(address.as_bytes())
+        decode_address(address).is_some()
     };
     value.len() <= ORCPT_OCTETS_MAX && sound_kind && sound_address
 }
@@ -447,7 +447,14 @@ mod tests {
             r" ORCPT=utf-8;\x{438}@b.example",
             expect![[r#"None Some("utf-8;\\x{438}@b.example")"#]],
         );
+        // Not as it should be, and what Postfix sends.
+        check_rcpt(
+            " ORCPT=rfc822;+D1+8E@b.example",
+            expect![[r#"None Some("rfc822;+D1+8E@b.example")"#]],
+        );
         for bad in [
+            " ORCPT=rfc822;+D1@b.example",
+            " ORCPT=rfc822;",
             " NOTIFY=NEVER,SUCCESS",
             " NOTIFY=",
             " NOTIFY=NEVER NOTIFY=NEVER",

@@ -43,8 +43,7 @@ pub fn to_text(text: &[u8]) -> Option<String> {
     String::from_utf8(octets.ok()?).ok()
 }
 
-/// xtext that decodes to printable ASCII, as ENVID and ORCPT have to (RFC 3461 §4.2, §4.4).
-/// Spaces are taken: addresses of other mail systems have them.
+/// xtext that decodes to printable ASCII, as ENVID has to (RFC 3461 §4.4).
 pub fn is_printable_xtext(text: &[u8]) -> bool {
     !text.is_empty() && decoded(text).all(|octet| matches!(octet, Ok(b' '..=b'~')))
 }
@@ -55,6 +54,13 @@ pub fn decode_xtext(text: &str) -> Option<String> {
     let octets =
         octets.ok().filter(|octets| octets.iter().all(|octet| (b' '..=b'~').contains(octet)));
     String::from_utf8(octets?).ok()
+}
+
+/// What an address in an ORCPT of another type than utf-8 stands for, if it is one: xtext of printable
+/// characters. Those outside of ASCII have no place there (RFC 3461 §4.2), and Postfix writes them all the
+/// same, for each recipient in UTF-8.
+pub fn decode_address(text: &str) -> Option<String> {
+    to_text(text.as_bytes()).filter(|text| !text.is_empty() && !text.contains(char::is_control))
 }
 
 /// xtext of a mailbox or of `<>`, as AUTH= has it (RFC 4954 §5); in UTF-8 too (RFC 6531 §3.7.1 leaves
@@ -156,6 +162,21 @@ mod tests {
         assert_eq!(decode_xtext("a+2Bb+20c").as_deref(), Some("a+b c"));
         for bad in ["a+0A", "a+zz", "a+FF"] {
             assert_eq!(decode_xtext(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn decodes_addresses_of_any_letters() {
+        for (text, want) in [
+            ("a+2Bb@c", Some("a+b@c")),
+            ("+D1+8E@b.example", Some("ю@b.example")),
+            ("", None),
+            ("+D1@b.example", None),
+            ("a+0D+0A", None),
+            ("a+C2+85", None),
+            ("ю@b.example", None),
+        ] {
+            assert_eq!(decode_address(text).as_deref(), want, "{text}");
         }
     }
 
