@@ -88,6 +88,16 @@ pub fn put_return_path(sender: Option<&Address>, out: &mut Vec<u8>) {
     out.extend_from_slice(b">\r\n");
 }
 
+/// How long the Return-Path is that a stored message begins with; 0 where there is none. It is for who
+/// delivers a message for good: on the way to another server it is left out (RFC 5321 §4.4).
+pub fn return_path_len(message: &[u8]) -> usize {
+    if !message.starts_with(b"Return-Path: <") {
+        return 0;
+    }
+    // It is one line, as it was written above.
+    memchr::memchr(b'\n', message).map_or(0, |end| end + 1)
+}
+
 /// Writes the Received field of this hop.
 pub fn put_received(hop: &Received<'_>, out: &mut Vec<u8>) {
     let mut line = Folder { out, used: 0 };
@@ -311,5 +321,9 @@ mod tests {
         put_return_path(None, &mut out);
         put_return_path(Some(&Address::from_parts("a", "b.example")), &mut out);
         assert_eq!(out, b"Return-Path: <>\r\nReturn-Path: <a@b.example>\r\n");
+        assert_eq!(return_path_len(&out), 17);
+        assert_eq!(return_path_len(&out[17..]), 28);
+        assert_eq!(return_path_len(&out[17..20]), 0);
+        assert_eq!(return_path_len(b"Received: x\r\nReturn-Path: <>\r\n"), 0);
     }
 }

@@ -27,6 +27,7 @@ use crate::wire::message::nature::Nature;
 use crate::wire::smtp::later::By;
 use crate::wire::smtp::offers::Keywords;
 use crate::wire::smtp::param::{MailParams, RcptParams, Ret};
+use crate::wire::trace::return_path_len;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -90,8 +91,9 @@ impl<E: Env, P: Peers> Relay<E, P> {
             self.attempted(entry.id, ends).await;
             return Some(line);
         };
-        let (owner, range) = view.message();
-        let nature = Nature::of(view.octets());
+        let (owner, mut range) = view.message();
+        range.start += return_path_len(view.octets());
+        let nature = Nature::of(&owner[range.clone()]);
         let body = Body { front: b"", owner: Rc::clone(owner), range, nature };
         let letter = Letter { entry, envelope, body: &body, wanted };
         if self.has_planted(Planted::RecordEarly) {

@@ -161,6 +161,9 @@ impl Books {
         recipient: &str,
         delivery: &Rc<Delivery>,
     ) -> Result<(), String> {
+        if text.starts_with("Return-Path:") {
+            return Err(format!("R5: it begins with a Return-Path: {text}"));
+        }
         let key = if is_report(text) {
             let report = Report::read(text).ok_or_else(|| format!("no report: {text}"))?;
             let id = report.id.clone();
