@@ -15,6 +15,9 @@ mod accounts;
 #[path = "e2e/acme.rs"]
 mod acme;
 #[cfg(test)]
+#[path = "e2e/cell.rs"]
+mod cell;
+#[cfg(test)]
 #[path = "e2e/client.rs"]
 mod client;
 #[cfg(test)]
@@ -41,6 +44,9 @@ mod dnssec;
 #[cfg(test)]
 #[path = "e2e/elsewhere.rs"]
 mod elsewhere;
+#[cfg(test)]
+#[path = "e2e/exim.rs"]
+mod exim;
 #[cfg(test)]
 #[path = "e2e/fixture.rs"]
 mod fixture;
@@ -105,6 +111,9 @@ mod nasty_tls;
 #[path = "e2e/oauth.rs"]
 mod oauth;
 #[cfg(test)]
+#[path = "e2e/opensmtpd.rs"]
+mod opensmtpd;
+#[cfg(test)]
 #[path = "e2e/outgoing.rs"]
 mod outgoing;
 #[cfg(test)]
@@ -113,6 +122,9 @@ mod outgoing_tls;
 #[cfg(test)]
 #[path = "e2e/packed.rs"]
 mod packed;
+#[cfg(test)]
+#[path = "e2e/peers.rs"]
+mod peers;
 #[cfg(test)]
 #[path = "e2e/postfix.rs"]
 mod postfix;

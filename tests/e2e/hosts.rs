@@ -1,10 +1,10 @@
 //! Servers of others that do as a test wants, each at an address of its own on loopback: where mail goes, by
 //! a real name server (Knot), what is said there, and what is made of the answers.
 
+use crate::cell::comes_true;
 use crate::client::{Maildrop, smtp, stuff};
 use crate::harness::{PATIENCE, Port, Server};
 use crate::knot::Knot;
-use crate::postfix::comes_true;
 use crate::queue::entries;
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use std::io::{self, BufRead as _, BufReader, Write as _};

@@ -6,6 +6,7 @@
 
 use crate::client::{Maildrop, without_trace};
 use crate::harness::{PASSWORD, PATIENCE, Port, Server};
+use crate::peers::Peer as _;
 use crate::postfix::Postfix;
 use futures_lite::FutureExt as _;
 use pombal::bytes::chain::Shared;

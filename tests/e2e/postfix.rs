@@ -1,23 +1,22 @@
 //! A Postfix of one's own: in a directory of its own, on a port of its own, with a maildir for each
-//! user of postfix.example.
+//! user of postfix.example. What is for others it hands to one server by TLS, if to any.
 
-use crate::harness::{PATIENCE, Port};
-use rcgen::{CertificateParams, KeyPair};
+use crate::cell::{NOBODY, comes_true, take_mails, write_certificate};
+use crate::harness::Port;
+use crate::peers::{MANY, Peer};
+use std::fmt::Write as _;
 use std::fs::{self, Permissions};
 use std::net::TcpStream;
 use std::os::unix::fs::{PermissionsExt as _, chown};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 use tempfile::TempDir;
-
-/// Users of the mail system; they own nothing here but what Postfix is given.
-const NOBODY: u32 = 65_534;
 
 /// Going out of scope stops it and removes the directory.
 pub(crate) struct Postfix {
     dir: TempDir,
     port: Port,
+    relay: Option<u16>,
 }
 
 fn skip(why: &str) -> Option<Postfix> {
@@ -33,29 +32,21 @@ pub(crate) fn user_id(name: &str) -> Option<u32> {
     line.split(':').nth(1)?.parse().ok()
 }
 
-/// Whether it comes true before patience ends.
-#[expect(clippy::disallowed_methods, reason = "no shard stops, only this test")]
-pub(crate) fn comes_true(is_so: impl Fn() -> bool) -> bool {
-    const PAUSE: Duration = Duration::from_millis(20);
-    (0..PATIENCE.as_millis() / PAUSE.as_millis()).any(|_| {
-        let is_so = is_so();
-        if !is_so {
-            std::thread::sleep(PAUSE);
-        }
-        is_so
-    })
-}
-
 impl Postfix {
     /// Nothing where it is not installed, or where this is not root.
     pub(crate) fn start(port: Port) -> Option<Postfix> {
+        Postfix::start_before(port, None)
+    }
+
+    /// The same, with a server for what is for others.
+    pub(crate) fn start_before(port: Port, relay: Option<u16>) -> Option<Postfix> {
         let Some(owner) = user_id("postfix") else { return skip("Postfix is not installed") };
         if !nix::unistd::geteuid().is_root() {
             return skip("Postfix is started by root alone");
         }
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
-        let postfix = Postfix { dir, port };
+        let postfix = Postfix { dir, port, relay };
         for (name, uid) in [("etc", 0), ("spool", 0), ("data", owner), ("mail", NOBODY), ("log", 0)]
         {
             let path = postfix.path(name);
@@ -70,27 +61,19 @@ impl Postfix {
         Some(postfix)
     }
 
-    pub(crate) fn port(&self) -> u16 {
-        self.port.number
-    }
-
     fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     fn write(&self) {
-        let key = KeyPair::generate().unwrap();
-        let chain = CertificateParams::new(vec!["mx.postfix.example".into()]).unwrap();
-        let chain = chain.self_signed(&key).unwrap().pem();
         let etc = self.path("etc");
-        fs::write(etc.join("chain.pem"), format!("{}{chain}", key.serialize_pem())).unwrap();
-        fs::write(
-            etc.join("boxes"),
-            "a@postfix.example a/\nb@postfix.example b/\nи@postfix.example и/\n",
-        )
-        .unwrap();
+        write_certificate(&etc, "mx.postfix.example");
+        let mut boxes =
+            String::from("a@postfix.example a/\nb@postfix.example b/\nи@postfix.example и/\n");
+        (0..MANY).for_each(|number| writeln!(boxes, "r{number}@postfix.example many/").unwrap());
+        fs::write(etc.join("boxes"), boxes).unwrap();
         let (etc_text, dir) = (etc.display(), self.dir.path().display());
-        let main = format!(
+        let mut main = format!(
             "compatibility_level = 3.6\n\
              queue_directory = {dir}/spool\n\
              data_directory = {dir}/data\n\
@@ -111,9 +94,13 @@ impl Postfix {
              virtual_uid_maps = static:{NOBODY}\n\
              virtual_gid_maps = static:{NOBODY}\n\
              smtpd_tls_security_level = may\n\
-             smtpd_tls_chain_files = {etc_text}/chain.pem\n\
+             smtpd_tls_chain_files = {etc_text}/both.pem\n\
              smtpd_tls_session_cache_database =\n"
         );
+        if let Some(relay) = self.relay {
+            writeln!(main, "relayhost = [127.0.0.1]:{relay}\nsmtp_tls_security_level = encrypt")
+                .unwrap();
+        }
         fs::write(etc.join("main.cf"), main).unwrap();
         let port = self.port.number;
         let master = format!(
@@ -130,6 +117,7 @@ impl Postfix {
              proxymap unix - - n - - proxymap\n\
              error unix - - n - - error\n\
              retry unix - - n - - error\n\
+             smtp unix - - n - - smtp -v\n\
              virtual unix - n n - - virtual\n\
              anvil unix - - n - 1 anvil\n"
         );
@@ -146,21 +134,26 @@ impl Postfix {
 
     /// Waits for so many mails of a user, and takes them.
     pub(crate) fn take_mails(&self, user: &str, count: usize) -> Vec<Vec<u8>> {
-        let new = self.path("mail").join(user).join("new");
-        let list = |dir: &Path| -> Vec<PathBuf> {
-            let files = fs::read_dir(dir).into_iter().flatten().flatten();
-            files.map(|file| file.path()).collect()
-        };
-        if !comes_true(|| list(&new).len() >= count) {
-            let log = fs::read_to_string(self.path("log/mail.log")).unwrap_or_default();
-            panic!("no mail of {user} came\n{log}");
-        }
-        let files = list(&new);
-        let mails = files.iter().map(|file| fs::read(file).unwrap()).collect();
-        for file in files {
-            fs::remove_file(file).unwrap();
-        }
-        mails
+        let mails = take_mails(&self.maildir(user), count);
+        mails.unwrap_or_else(|| panic!("no mail of {user} came\n{}", self.log()))
+    }
+}
+
+impl Peer for Postfix {
+    fn domain(&self) -> &'static str {
+        "postfix.example"
+    }
+
+    fn port(&self) -> u16 {
+        self.port.number
+    }
+
+    fn maildir(&self, user: &str) -> PathBuf {
+        self.path("mail").join(user)
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.path("log/mail.log")).unwrap_or_default()
     }
 }
 

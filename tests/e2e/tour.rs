@@ -5,9 +5,10 @@
 //! Postfix, and root, who starts Postfix; without them it is skipped aloud, or fails with
 //! `CLIENTS_REQUIRED=1`.
 
+use crate::cell::comes_true;
 use crate::clients;
 use crate::harness::{PASSWORD, Port, Server};
-use crate::postfix::{comes_true, user_id};
+use crate::postfix::user_id;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
