@@ -61,7 +61,7 @@ impl World {
         let settings = format!(
             "[smtp]\nmax_message_size = \"4M\"\nrelay_networks = [\"127.0.0.0/8\"]\n\
              [dns]\nservers = [\"{}\"]\ntrust_anchors = \"{}\"\n\
-             [queue]\nport = {}\nretry = [\"1s\"]\nsite_retry = [\"1s\"]\n",
+             [queue]\nport = {}\ntls = \"encrypt\"\nretry = [\"1s\"]\nsite_retry = [\"1s\"]\n",
             knot.address(),
             knot.anchors().display(),
             port.number,
