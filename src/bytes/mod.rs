@@ -4,3 +4,4 @@ pub mod buffer;
 pub mod chain;
 pub mod codec;
 pub mod hash;
+pub mod runs;

@@ -14,22 +14,32 @@
 
 use super::outgoing::QueueId;
 use crate::bytes::hash::{Map, Sorted};
+use crate::bytes::runs::Runs;
 use crate::env::bell::Bell;
 use crate::model::time::Mono;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// The order of a lane: higher priority first, then by turns, then as they came.
 type Place = (Reverse<i8>, u64, QueueId);
 
+/// An entry, its number's upper half first, and a hash of its sender.
+type Sender = (u32, u32, u32);
+
+fn sender_of(queue: QueueId, hash: u32) -> Sender {
+    let halves = [queue.0 >> 32, queue.0 & u64::from(u32::MAX)];
+    let [upper, lower] = halves.map(|half| u32::try_from(half).expect("32 bits are left"));
+    (upper, lower, hash)
+}
+
 #[derive(Default)]
 struct Lane {
-    ready: BTreeSet<Place>,
+    ready: Runs<Place>,
     /// The turn of each sender's last message that waits; senders without mail are forgotten.
-    turns: Map<u64, (u64, usize)>,
-    senders: BTreeMap<QueueId, u64>,
+    turns: Map<u32, (u64, usize)>,
+    senders: Runs<Sender>,
     /// The turn of the message that was taken last.
     turn: u64,
     workers: usize,
@@ -44,6 +54,15 @@ struct Lane {
     is_urged: bool,
     /// The group of servers that its last worker went to.
     site: Option<Box<str>>,
+}
+
+impl Lane {
+    /// The sender of an entry that waits.
+    fn sender(&self, queue: QueueId) -> Option<Sender> {
+        let least = sender_of(queue, 0);
+        let found = self.senders.at_least(least).next()?;
+        ((found.0, found.1) == (least.0, least.1)).then_some(found)
+    }
 }
 
 /// A worker of a lane; goes back by [`Schedule::end`].
@@ -77,11 +96,11 @@ impl Schedule {
     /// An entry is due; it is not in the lane yet.
     pub fn push(&mut self, domain: &Rc<str>, queue: QueueId, priority: i8, sender: &str) {
         let lane = self.lanes.entry(Rc::clone(domain)).or_default();
-        let sender = xxh3_64(sender.as_bytes());
-        if lane.senders.contains_key(&queue) {
+        if lane.sender(queue).is_some() {
             return;
         }
-        lane.senders.insert(queue, sender);
+        let sender = u32::try_from(xxh3_64(sender.as_bytes()) >> 32).expect("32 bits are left");
+        lane.senders.insert(sender_of(queue, sender));
         let (last, waiting) = lane.turns.entry(sender).or_insert((0, 0));
         *last = (*last).max(lane.turn) + 1;
         *waiting += 1;
@@ -146,11 +165,12 @@ impl Schedule {
         self.ready -= 1;
         let domain = Rc::clone(&worker.domain);
         lane.turn = lane.turn.max(turn);
-        let sender = lane.senders.remove(&queue)?;
-        if let Some((_, waiting)) = lane.turns.get_mut(&sender) {
+        let sender = lane.sender(queue)?;
+        lane.senders.remove(sender);
+        if let Some((_, waiting)) = lane.turns.get_mut(&sender.2) {
             *waiting -= 1;
             if *waiting == 0 {
-                lane.turns.remove(&sender);
+                lane.turns.remove(&sender.2);
             }
         }
         self.want(&domain);

@@ -1,12 +1,13 @@
 //! The entries in memory, and what finds them.
 //!
-//! An entry with one recipient takes some 100 octets and its envelope; being found by number, name,
-//! domain, sender and recipient, and by the moment of its next event, takes as much again
+//! An entry with one recipient takes some 90 octets and its envelope; being found by number, name,
+//! domain, sender and recipient, and by the moment of its next event, takes 65 more
 //! (docs/OPERATIONS.md has the formula, a test holds it).
 
 use super::QueueId;
 use super::entry::{Envelope, Fate, Flags, Said};
-use crate::bytes::hash::{Map, Set, Sorted};
+use crate::bytes::hash::{Map, Set};
+use crate::bytes::runs::Runs;
 use crate::model::id::BlobId;
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -180,19 +181,33 @@ impl Slots {
     }
 }
 
+/// The number of an entry, its upper half first, and where it lies: twelve octets, where a number of 64 bits
+/// would make them sixteen.
+type ById = (u32, u32, Slot);
+
+fn by_id(id: QueueId, slot: Slot) -> ById {
+    let halves = [id.0 >> 32, id.0 & u64::from(u32::MAX)];
+    let [upper, lower] = halves.map(|half| u32::try_from(half).expect("32 bits are left"));
+    (upper, lower, slot)
+}
+
+fn id_of((upper, lower, _): ById) -> QueueId {
+    QueueId(u64::from(upper) << 32 | u64::from(lower))
+}
+
 /// All entries of a queue.
 #[derive(Default)]
 pub(super) struct Table {
     slots: Slots,
-    by_id: Sorted<QueueId, Slot>,
+    by_id: Runs<ById>,
     /// Every entry, by its next event.
-    events: BTreeSet<(u32, Slot)>,
+    events: Runs<(u32, Slot)>,
     destinations: Vec<Option<Destination>>,
     free_destinations: Vec<u32>,
     by_domain: Map<Rc<str>, DestinationId>,
-    by_destination: BTreeSet<(DestinationId, Slot)>,
+    by_destination: Runs<(DestinationId, Slot)>,
     /// By a hash of the message's name, its sender, and each recipient.
-    by_text: BTreeSet<(u32, Slot)>,
+    by_text: Runs<(u32, Slot)>,
     /// What was said, once each: a dead server says the same of all its mail.
     said: Set<Rc<Said>>,
     counts: Counts,
@@ -267,7 +282,8 @@ impl Table {
     }
 
     pub(super) fn slot(&self, id: QueueId) -> Option<Slot> {
-        self.by_id.get(&id).copied()
+        let found = self.by_id.at_least(by_id(id, Slot(0))).next()?;
+        (id_of(found) == id).then_some(found.2)
     }
 
     pub(super) fn get(&self, slot: Slot) -> Option<&Entry> {
@@ -337,7 +353,7 @@ impl Table {
         let keys = texts(&self.envelope(&entry));
         self.counts.add(Counts::of(&entry));
         let slot = self.slots.put(entry);
-        self.by_id.insert(id, slot);
+        self.by_id.insert(by_id(id, slot));
         self.events.insert((event, slot));
         self.by_destination.insert((destination, slot));
         for key in keys {
@@ -346,12 +362,13 @@ impl Table {
     }
 
     pub(super) fn remove(&mut self, id: QueueId) -> Option<Entry> {
-        let slot = self.by_id.remove(&id)?;
+        let slot = self.slot(id)?;
+        self.by_id.remove(by_id(id, slot));
         let mut entry = self.slots.take(slot)?;
-        self.events.remove(&(entry.next_event(), slot));
-        self.by_destination.remove(&(entry.destination, slot));
+        self.events.remove((entry.next_event(), slot));
+        self.by_destination.remove((entry.destination, slot));
         for key in texts(&self.envelope(&entry)) {
-            self.by_text.remove(&(key, slot));
+            self.by_text.remove((key, slot));
         }
         self.counts.take(Counts::of(&entry));
         self.leave_destination(entry.destination);
@@ -371,7 +388,7 @@ impl Table {
         change(entry);
         let after = (entry.next_event(), Counts::of(entry));
         if before.0 != after.0 {
-            self.events.remove(&(before.0, slot));
+            self.events.remove((before.0, slot));
             self.events.insert((after.0, slot));
         }
         self.counts.take(before.1);
@@ -405,25 +422,25 @@ impl Table {
     /// The entries whose next event is not later than `now`, so many at most; in the order of their
     /// numbers, which is that of their acceptance.
     pub(super) fn due(&self, now: u32, most: usize) -> Vec<QueueId> {
-        let due = self.events.range(..=(now, Slot(u32::MAX))).take(most);
+        let due = self.events.iter().take_while(|&(at, _)| at <= now).take(most);
         let mut due: Vec<QueueId> =
-            due.filter_map(|&(_, slot)| self.get(slot).map(|entry| entry.id)).collect();
+            due.filter_map(|(_, slot)| self.get(slot).map(|entry| entry.id)).collect();
         due.sort_unstable();
         due
     }
 
     /// The next event of all, and whose it is.
     pub(super) fn first_event(&self) -> Option<(u32, QueueId)> {
-        let &(at, slot) = self.events.first()?;
+        let (at, slot) = self.events.first()?;
         self.get(slot).map(|entry| (at, entry.id))
     }
 
     /// Whether every entry has its event.
     pub(super) fn is_sound(&self) -> bool {
         let has_event = |slot: Slot| {
-            self.get(slot).is_some_and(|entry| self.events.contains(&(entry.next_event(), slot)))
+            self.get(slot).is_some_and(|entry| self.events.contains((entry.next_event(), slot)))
         };
-        self.events.len() == self.len() && self.by_id.values().all(|&slot| has_event(slot))
+        self.events.len() == self.len() && self.by_id.iter().all(|(_, _, slot)| has_event(slot))
     }
 
     /// How many entries a domain has.
@@ -439,10 +456,10 @@ impl Table {
         id: DestinationId,
         after: u64,
     ) -> impl Iterator<Item = (u64, &Entry)> {
-        let range = (id, first_behind(after))..=(id, Slot(u32::MAX));
         self.by_destination
-            .range(range)
-            .filter_map(|&(_, slot)| Some((place(slot), self.get(slot)?)))
+            .at_least((id, first_behind(after)))
+            .take_while(move |&(one, _)| one == id)
+            .filter_map(|(_, slot)| Some((place(slot), self.get(slot)?)))
     }
 
     /// Entries behind a place that may have this name, sender or recipient: to be looked at.
@@ -452,14 +469,16 @@ impl Table {
         after: u64,
     ) -> impl Iterator<Item = (u64, &'s Entry)> + use<'s> {
         let key = text_key(text);
-        let range = (key, first_behind(after))..=(key, Slot(u32::MAX));
-        self.by_text.range(range).filter_map(|&(_, slot)| Some((place(slot), self.get(slot)?)))
+        self.by_text
+            .at_least((key, first_behind(after)))
+            .take_while(move |&(one, _)| one == key)
+            .filter_map(|(_, slot)| Some((place(slot), self.get(slot)?)))
     }
 
     /// The numbers of the entries behind `after`, rising.
     pub(super) fn ids(&self, after: QueueId) -> impl Iterator<Item = QueueId> {
-        let behind = (std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded);
-        self.by_id.range(behind).map(|(&id, _)| id)
+        let behind = self.by_id.at_least(by_id(after, Slot(0)));
+        behind.map(id_of).skip_while(move |&id| id == after)
     }
 
     pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
@@ -485,18 +504,10 @@ mod tests {
     use crate::model::address::Address;
     use crate::store::Group;
 
-    /// Octets that a tree takes for each of many elements, with so many tenths of them in a node. Std's nodes
-    /// have room for 11, a pointer and two numbers beside them, and 12 children where they are no leaves.
-    fn tree(element: usize, in_a_node: usize) -> usize {
-        let leaf = 11 * element + 12;
-        let inner = leaf + 12 * 8;
-        (10 * leaf + 100 * inner / (in_a_node + 10)).div_ceil(in_a_node)
+    /// Octets that runs take for each of many values: a tenth of room (a test there holds it).
+    fn in_runs(value: usize) -> usize {
+        (value * 12).div_ceil(10)
     }
-
-    /// Where all come in rising order nodes are left half full: the worst that stays for long.
-    const RISING: usize = 60;
-    /// Where they come in any order ln 2 of each is full.
-    const MIXED: usize = 76;
 
     /// What an allocator gives for so many octets.
     fn rounded(octets: usize) -> usize {
@@ -517,11 +528,10 @@ mod tests {
             }],
         };
         let keys = texts(&envelope).len();
-        // A node has keys and values apart.
-        let found = tree(size_of::<QueueId>() + size_of::<Slot>(), RISING)
-            + tree(size_of::<(u32, Slot)>(), RISING)
-            + tree(size_of::<(DestinationId, Slot)>(), RISING)
-            + keys * tree(size_of::<(u32, Slot)>(), MIXED);
+        let found = in_runs(size_of::<ById>())
+            + in_runs(size_of::<(u32, Slot)>())
+            + in_runs(size_of::<(DestinationId, Slot)>())
+            + keys * in_runs(size_of::<(u32, Slot)>());
         let own = size_of::<Option<Entry>>() + rounded(envelope.encode().len());
         assert_eq!((keys, size_of::<Option<Entry>>()), (3, 88));
         assert!(own + found <= 300, "{own} and {found}");
@@ -557,7 +567,7 @@ mod tests {
         }
         outgoing.take(&group);
         let table = outgoing.table();
-        let slots: Vec<Slot> = table.by_id.values().copied().collect();
+        let slots: Vec<Slot> = table.by_id.iter().map(|(_, _, slot)| slot).collect();
         assert!(slots.iter().zip(0..).all(|(slot, index)| slot.0 == index));
         assert!(table.entries().zip(1..).all(|(entry, id)| entry.id == QueueId(id)));
     }
