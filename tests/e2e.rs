@@ -87,6 +87,9 @@ mod imap_room;
 #[path = "e2e/kill.rs"]
 mod kill;
 #[cfg(test)]
+#[path = "e2e/kill_relay.rs"]
+mod kill_relay;
+#[cfg(test)]
 #[path = "e2e/knot.rs"]
 mod knot;
 #[cfg(test)]

@@ -211,12 +211,12 @@ impl Load {
     }
 }
 
-fn number(name: &str) -> Option<u64> {
+pub(crate) fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }
 
 /// `LOADGEN`, or the one beside the server's binary, built if it is not there.
-fn loadgen() -> PathBuf {
+pub(crate) fn loadgen() -> PathBuf {
     if let Some(path) = std::env::var_os("LOADGEN") {
         return path.into();
     }

@@ -133,7 +133,7 @@ site_connections = 50
         return ["--metrics", f"http://127.0.0.1:{self.server.admin}/metrics"]
 
     def queue(self):
-        return f"{self.options.pombal} --config {self.server.config} queue list"
+        return f"{self.options.pombal} --config {self.server.config} queue list --limit 0"
 
     def end(self):
         if self.server.process is not None:

@@ -15,7 +15,12 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use crate::sink::rule::steady_hash;
-use crate::values::{float, parse_share, parse_time, to_u64, to_usize, whole, write_number};
+use crate::values::{float, parse_share, parse_time, to_usize, whole, write_number};
+
+/// Recipients of a message: each has a bit of a mask.
+pub(crate) const RECIPIENTS_MAX: u64 = 64;
+/// What a share is counted in.
+const SHARE_STEPS: u64 = 1 << 32;
 
 /// How the hosts of a domain behave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,10 +31,15 @@ pub(crate) enum Class {
     Refusing,
     /// Nobody is there.
     Dead,
+    /// Of the server itself: the maildrop of the sender.
+    Local,
 }
 
 impl Class {
-    pub(crate) const ALL: [Class; 4] = [Class::Live, Class::Slow, Class::Refusing, Class::Dead];
+    pub(crate) const ALL: [Class; 5] =
+        [Class::Live, Class::Slow, Class::Refusing, Class::Dead, Class::Local];
+    /// Those that the sink has hosts for.
+    pub(crate) const AWAY: [Class; 4] = [Class::Live, Class::Slow, Class::Refusing, Class::Dead];
 
     pub(crate) fn label(self) -> &'static str {
         match self {
@@ -37,6 +47,7 @@ impl Class {
             Class::Slow => "slow",
             Class::Refusing => "refusing",
             Class::Dead => "dead",
+            Class::Local => "local",
         }
     }
 }
@@ -109,6 +120,35 @@ fn parse_network(text: &str) -> Result<Ipv4Addr, String> {
     }
 }
 
+/// How many recipients messages have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Recipients {
+    pub(crate) least: u64,
+    pub(crate) most: u64,
+}
+
+impl Recipients {
+    /// `3` or `1-4`.
+    pub(crate) fn parse(text: &str) -> Result<Recipients, String> {
+        let (least, most) = text.split_once('-').unwrap_or((text, text));
+        match (least.parse(), most.parse()) {
+            (Ok(least), Ok(most)) if 1 <= least && least <= most && most <= RECIPIENTS_MAX => {
+                Ok(Recipients { least, most })
+            }
+            _ => Err(format!("{text:?}: a number up to {RECIPIENTS_MAX}, or two with - between")),
+        }
+    }
+}
+
+/// Recipients that are the server's own.
+#[derive(Clone, Debug)]
+pub(crate) struct Local {
+    /// Of all messages, those whose first recipient is.
+    pub(crate) share: f64,
+    /// Whose mail comes to the maildrop of the sender, whatever stands before the `@`.
+    pub(crate) domain: String,
+}
+
 /// One domain: its class, and its number among those of the class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Domain {
@@ -122,6 +162,8 @@ pub(crate) struct Domains {
     zone: String,
     /// By class.
     counts: [u64; 4],
+    recipients: Recipients,
+    local: Option<Local>,
     hosts: Option<u64>,
     addresses: u32,
     network: Ipv4Addr,
@@ -129,8 +171,13 @@ pub(crate) struct Domains {
 }
 
 impl Domains {
-    /// `seed` chooses the recipients of messages.
-    pub(crate) fn new(options: &DomainOptions, seed: u64) -> Result<Domains, String> {
+    /// `seed` chooses the recipients of messages, of which there are so many.
+    pub(crate) fn new(
+        options: &DomainOptions,
+        recipients: Recipients,
+        local: Option<Local>,
+        seed: u64,
+    ) -> Result<Domains, String> {
         let all = options.domains;
         let share = |share: f64| {
             let count = whole((float(all) * share).round());
@@ -144,6 +191,8 @@ impl Domains {
         Ok(Domains {
             zone: options.zone.clone(),
             counts: [live, slow, refusing, dead],
+            recipients,
+            local,
             hosts: options.hosts,
             addresses: options.addresses,
             network: options.network,
@@ -160,8 +209,36 @@ impl Domains {
         format!("back.{}", self.zone)
     }
 
+    /// Domains of a class.
     fn count(&self, class: Class) -> u64 {
-        self.counts[class as usize]
+        self.counts.get(class as usize).copied().unwrap_or(0)
+    }
+
+    /// The most recipients that a message has.
+    pub(crate) fn recipients_max(&self) -> u64 {
+        self.recipients.most
+    }
+
+    /// The numbers of the recipients of a message.
+    pub(crate) fn slots(&self, seq: u64) -> std::ops::Range<u64> {
+        let Recipients { least, most } = self.recipients;
+        0..least + steady_hash(&(self.seed, seq, "recipients")) % (most - least + 1)
+    }
+
+    /// Where a message's first recipient is the server's own: its address. No other recipient is,
+    /// so that there is one copy in the maildrop.
+    fn local(&self, seq: u64, slot: u64) -> Option<&Local> {
+        let chosen = |local: &&Local| {
+            let chance = steady_hash(&(self.seed, seq, "local")) % SHARE_STEPS;
+            float(chance) < local.share * float(SHARE_STEPS)
+        };
+        self.local.as_ref().filter(|_| slot == 0).filter(chosen)
+    }
+
+    /// What stands in the maildrop was for this address, if it was for anybody.
+    pub(crate) fn local_address(&self, seq: u64) -> String {
+        let domain = self.local.as_ref().map_or("", |local| &local.domain);
+        format!("m{seq}.0@{domain}")
     }
 
     pub(crate) fn all(&self) -> u64 {
@@ -170,8 +247,11 @@ impl Domains {
 
     /// The domain of a recipient: as good as random, and always the same.
     pub(crate) fn of(&self, seq: u64, slot: u64) -> Domain {
+        if self.local(seq, slot).is_some() {
+            return Domain { class: Class::Local, number: 0 };
+        }
         let mut number = steady_hash(&(self.seed, seq, slot)) % self.all().max(1);
-        for class in Class::ALL {
+        for class in Class::AWAY {
             match number.checked_sub(self.count(class)) {
                 Some(rest) => number = rest,
                 None => return Domain { class, number },
@@ -202,6 +282,9 @@ impl Domains {
 
     /// Appends `m17.0@d3.live.relay.test`.
     pub(crate) fn write_recipient(&self, seq: u64, slot: u64, out: &mut Vec<u8>) {
+        if self.local(seq, slot).is_some() {
+            return out.extend_from_slice(self.local_address(seq).as_bytes());
+        }
         let Domain { class, number } = self.of(seq, slot);
         out.push(b'm');
         write_number(out, seq);
@@ -236,7 +319,7 @@ impl Domains {
             self.zone
         )
         .ok();
-        for class in Class::ALL {
+        for class in Class::AWAY {
             let (label, hosts) = (class.label(), self.hosts(class));
             for host in 0..hosts {
                 writeln!(out, "mx{host}.{label} A {}", self.address(class, host)).ok();
@@ -251,11 +334,6 @@ impl Domains {
 /// Where a recipient stands in a list with `recipients` for each message.
 pub(crate) fn place(seq: u64, slot: u64, recipients: u64) -> usize {
     to_usize(seq * recipients + slot)
-}
-
-/// The numbers of the recipients of a message.
-pub(crate) fn slots(recipients: usize) -> Vec<u64> {
-    (0..to_u64(recipients)).collect()
 }
 
 #[cfg(test)]
@@ -273,7 +351,7 @@ mod tests {
     pub(crate) fn domains(line: &str) -> Result<Domains, String> {
         let words = std::iter::once("x").chain(line.split_whitespace());
         let options = Line::try_parse_from(words).map_err(|error| error.to_string())?;
-        Domains::new(&options.domains, 1)
+        Domains::new(&options.domains, Recipients { least: 2, most: 5 }, None, 1)
     }
 
     #[test]
@@ -321,6 +399,33 @@ mod tests {
         }
         assert!(classes[0] > 600 && classes[1..].iter().all(|count| (50..200).contains(count)));
         assert_eq!(domains.parse_recipient("m1.0@d0.live.other.test"), None);
+    }
+
+    #[test]
+    fn messages_have_as_many_recipients_as_they_may_and_one_at_most_is_local() {
+        let mut domains = domains("--domains 10").unwrap();
+        domains.local = Some(Local { share: 0.3, domain: "here.test".into() });
+        let (mut counts, mut local) = ([0; 6], 0);
+        for seq in 0..1_000 {
+            let slots = domains.slots(seq);
+            counts[to_usize(slots.end)] += 1;
+            for slot in slots {
+                let mut address = Vec::new();
+                domains.write_recipient(seq, slot, &mut address);
+                let address = String::from_utf8(address).unwrap();
+                assert_eq!(domains.parse_recipient(&address), Some((seq, slot)));
+                let is_local = domains.of(seq, slot).class == Class::Local;
+                assert_eq!(is_local, address == format!("m{seq}.0@here.test"));
+                local += u64::from(is_local);
+            }
+        }
+        assert!(counts[..2] == [0, 0] && counts[2..].iter().all(|count| *count > 200));
+        assert!((250..350).contains(&local), "{local}");
+        assert_eq!(domains.range(Class::Local), None);
+        assert_eq!(Recipients::parse("1-4"), Ok(Recipients { least: 1, most: 4 }));
+        for wrong in ["0", "4-1", "65", "1-", "x"] {
+            assert!(Recipients::parse(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -15,6 +15,11 @@ pub(crate) enum Sent {
     Begun {
         seq: u64,
     },
+    /// The server takes the recipients of the mask; the message follows.
+    Offered {
+        seq: u64,
+        mask: u64,
+    },
     /// 250, at a time in microseconds since 1970, for the recipients of the mask.
     Acknowledged {
         seq: u64,
@@ -31,6 +36,8 @@ pub(crate) enum Sent {
 struct Message {
     is_begun: bool,
     is_refused: bool,
+    /// Recipients that the server would take it for, one bit each.
+    offered: u64,
     /// Zero: not acknowledged.
     acknowledged_us: u64,
     /// Recipients that were acknowledged, one bit each.
@@ -58,8 +65,12 @@ pub(crate) struct Ledger {
     arrived_us: Vec<u64>,
     /// When each recipient's failure was reported first.
     bounced_us: Sorted<usize, u64>,
-    progress: [Progress; 4],
+    progress: [Progress; 5],
+    /// Messages that nobody heard a 250 for, and that were taken all the same: something came of them.
+    unheard: Sorted<u64, ()>,
     acknowledged: u64,
+    /// Recipients that were reported as failed again.
+    pub(crate) told_twice: u64,
     /// Arrivals for recipients that no message had.
     pub(crate) never_sent: u64,
     /// Reports that a delivery is late.
@@ -67,16 +78,18 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    pub(crate) fn new(run: u64, recipients: u64, domains: Domains) -> Ledger {
+    pub(crate) fn new(run: u64, domains: Domains) -> Ledger {
         Ledger {
             run,
-            recipients,
+            recipients: domains.recipients_max(),
             domains,
             messages: Vec::new(),
             arrived_us: Vec::new(),
             bounced_us: Sorted::new(),
-            progress: [Progress::default(); 4],
+            progress: [Progress::default(); 5],
+            unheard: Sorted::new(),
             acknowledged: 0,
+            told_twice: 0,
             never_sent: 0,
             told_late: 0,
         }
@@ -95,11 +108,13 @@ impl Ledger {
     pub(crate) fn sent(&mut self, sent: Sent) {
         match sent {
             Sent::Begun { seq } => self.message(seq).is_begun = true,
+            Sent::Offered { seq, mask } => self.message(seq).offered = mask,
             Sent::Refused { seq } => self.message(seq).is_refused = true,
             Sent::Acknowledged { seq, mask, at_us } => {
                 let message = self.message(seq);
                 (message.acknowledged_us, message.mask) = (at_us.max(1), mask);
                 self.acknowledged += 1;
+                self.unheard.remove(&seq);
                 for slot in (0..self.recipients).filter(|slot| mask & (1 << slot) != 0) {
                     let has_ended = self.has_arrived(seq, slot) || self.has_bounced(seq, slot);
                     let class = self.domains.of(seq, slot).class;
@@ -122,7 +137,9 @@ impl Ledger {
     /// A recipient's first arrival or bounce.
     fn ended(&mut self, seq: u64, slot: u64) {
         let message = self.message(seq);
-        if message.acknowledged_us > 0 && message.mask & (1 << slot) != 0 {
+        if message.acknowledged_us == 0 {
+            self.unheard.insert(seq, ());
+        } else if message.mask & (1 << slot) != 0 {
             let class = self.domains.of(seq, slot).class;
             self.progress[class as usize].ended += 1;
         }
@@ -136,9 +153,8 @@ impl Ledger {
         } else if taken.run == Some(self.run) {
             for recipient in &taken.recipients {
                 let found = self.domains.parse_recipient(recipient);
-                let is_ours = found.is_some_and(|(seq, slot)| {
-                    taken.seq == Some(seq) && slot < self.recipients && self.is_begun(seq)
-                });
+                let is_ours =
+                    found.is_some_and(|(seq, slot)| taken.seq == Some(seq) && self.has(seq, slot));
                 match found.filter(|_| is_ours) {
                     None => self.never_sent += 1,
                     Some((seq, slot)) => self.arrived(seq, slot, taken.at_us),
@@ -147,8 +163,10 @@ impl Ledger {
         }
     }
 
-    fn is_begun(&self, seq: u64) -> bool {
-        self.messages.get(to_usize(seq)).is_some_and(|message| message.is_begun)
+    /// Whether there is such a recipient of a message that was begun.
+    fn has(&self, seq: u64, slot: u64) -> bool {
+        let is_begun = self.messages.get(to_usize(seq)).is_some_and(|message| message.is_begun);
+        is_begun && self.domains.slots(seq).contains(&slot)
     }
 
     fn arrived(&mut self, seq: u64, slot: u64, at_us: u64) {
@@ -165,12 +183,13 @@ impl Ledger {
     fn told(&mut self, taken: &Taken) {
         for told in &taken.told {
             let Some((seq, slot)) = self.domains.parse_recipient(&told.recipient) else { continue };
-            if slot >= self.recipients || !self.is_begun(seq) {
+            if !self.has(seq, slot) {
                 continue;
             }
             match told.action {
                 Action::Delayed => self.told_late += 1,
-                Action::Failed if !self.has_bounced(seq, slot) => {
+                Action::Failed if self.has_bounced(seq, slot) => self.told_twice += 1,
+                Action::Failed => {
                     if !self.has_arrived(seq, slot) {
                         self.ended(seq, slot);
                     }
@@ -182,17 +201,49 @@ impl Ledger {
         }
     }
 
-    /// Acknowledged recipients that nothing is known of, those of dead domains left out.
+    /// Recipients that nothing is known of, those of dead domains left out: of messages that were
+    /// acknowledged, or that were taken, as others of their recipients show.
     pub(crate) fn waited_for(&self) -> u64 {
-        let classes = Class::ALL.iter().filter(|class| **class != Class::Dead);
-        classes
-            .map(|class| self.progress[*class as usize])
-            .fold(0, |all, progress| all + progress.acknowledged.saturating_sub(progress.ended))
+        let is_well = |class: Class| class != Class::Dead;
+        let acknowledged = Class::ALL
+            .into_iter()
+            .filter(|class| is_well(*class))
+            .map(|class| self.progress[class as usize])
+            .fold(0, |all, progress| all + progress.acknowledged.saturating_sub(progress.ended));
+        let open = |seq: &u64| {
+            self.open(*seq).filter(|slot| is_well(self.domains.of(*seq, *slot).class)).count()
+        };
+        acknowledged + to_u64(self.unheard.keys().map(open).sum())
     }
 
-    /// Is nothing known of some acknowledged recipient, of whatever domain?
+    /// The recipients of a message that nothing is known of.
+    fn open(&self, seq: u64) -> impl Iterator<Item = u64> {
+        let offered = self.messages.get(to_usize(seq)).map_or(0, |message| message.offered);
+        let is_open = move |slot: &u64| {
+            offered & (1 << slot) != 0
+                && !self.has_arrived(seq, *slot)
+                && !self.has_bounced(seq, *slot)
+        };
+        self.domains.slots(seq).filter(is_open)
+    }
+
+    /// Is nothing known of some recipient of a message that was taken, of whatever domain?
     pub(crate) fn has_open(&self) -> bool {
+        let mut unheard = self.unheard.keys();
         self.progress.iter().any(|progress| progress.acknowledged > progress.ended)
+            || unheard.any(|seq| self.open(*seq).next().is_some())
+    }
+
+    /// Messages that were taken for some of their recipients alone: a server takes all of one, or
+    /// nothing. Those that were answered with 250 are not among them: what they miss is missing.
+    /// Each with the first recipient that nothing is known of.
+    pub(crate) fn torn(&self, queued: Option<&Set<(u64, u64)>>) -> Vec<(u64, u64)> {
+        let is_missing = |seq: u64, slot: u64| match queued {
+            Some(queued) => !queued.contains(&(seq, slot)),
+            None => self.domains.of(seq, slot).class != Class::Dead,
+        };
+        let first = |seq: &u64| self.open(*seq).find(|slot| is_missing(*seq, *slot));
+        self.unheard.keys().filter_map(|seq| Some((*seq, first(seq)?))).collect()
     }
 
     /// Messages that were answered with 250.
@@ -218,7 +269,7 @@ impl Ledger {
     pub(crate) fn each(&self, mut call: impl FnMut(&Fate)) {
         for (seq, message) in self.messages.iter().enumerate() {
             let seq = to_u64(seq);
-            for slot in (0..self.recipients).filter(|_| message.is_begun) {
+            for slot in self.domains.slots(seq).filter(|_| message.is_begun) {
                 let bit = 1 << slot;
                 let at = place(seq, slot, self.recipients);
                 let time = |at_us: u64| (at_us > 0).then_some(at_us);
@@ -248,4 +299,84 @@ pub(crate) struct Fate {
     pub(crate) is_refused: bool,
     pub(crate) arrived_us: Option<u64>,
     pub(crate) bounced_us: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::domains::{DomainOptions, Local, Recipients};
+    use super::*;
+    use crate::sink::desk::Told;
+    use clap::Parser as _;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        domains: DomainOptions,
+    }
+
+    const RUN: u64 = 7;
+
+    /// A message to three recipients, of which it is told what became.
+    fn ledger(seq: u64) -> Ledger {
+        let options = Line::parse_from(["x", "--domains", "50"]).domains;
+        let recipients = Recipients { least: 3, most: 3 };
+        let local = Local { share: 1.0, domain: "here.test".into() };
+        let domains = Domains::new(&options, recipients, Some(local), 1).unwrap();
+        let mut ledger = Ledger::new(RUN, domains);
+        ledger.sent(Sent::Begun { seq });
+        ledger.sent(Sent::Offered { seq, mask: 0b111 });
+        ledger
+    }
+
+    fn taken(seq: u64, recipients: Vec<Box<str>>, told: Vec<Told>) -> Event {
+        let is_null = !told.is_empty();
+        Event::Taken(Box::new(Taken {
+            id: 1,
+            connection: 1,
+            at_us: 5,
+            octets: 1,
+            run: Some(RUN),
+            seq: Some(seq),
+            is_sound: Some(true),
+            is_null,
+            recipients,
+            told,
+        }))
+    }
+
+    fn address(ledger: &Ledger, seq: u64, slot: u64) -> Box<str> {
+        let mut address = Vec::new();
+        ledger.domains.write_recipient(seq, slot, &mut address);
+        String::from_utf8(address).unwrap().into()
+    }
+
+    #[test]
+    fn a_message_that_nobody_answered_came_to_all_or_to_none() {
+        let mut ledger = ledger(4);
+        assert_eq!((ledger.waited_for(), ledger.has_open()), (0, false));
+        let all: Vec<Box<str>> = (0..3).map(|slot| address(&ledger, 4, slot)).collect();
+        assert_eq!(*all[0], *"m4.0@here.test");
+        ledger.seen(&taken(4, vec![all[0].clone()], Vec::new()));
+        assert_eq!((ledger.waited_for(), ledger.has_open()), (2, true));
+        assert_eq!(ledger.torn(None), [(4, 1)]);
+        let queued: Set<(u64, u64)> = [(4, 1)].into_iter().collect();
+        assert_eq!(ledger.torn(Some(&queued)), [(4, 2)]);
+        ledger.seen(&taken(4, vec![all[2].clone()], Vec::new()));
+        assert_eq!(ledger.torn(Some(&queued)), []);
+        ledger.seen(&taken(4, vec![all[1].clone()], Vec::new()));
+        assert_eq!((ledger.waited_for(), ledger.torn(None)), (0, Vec::new()));
+        assert_eq!(ledger.never_sent, 0);
+    }
+
+    #[test]
+    fn a_failure_is_told_once() {
+        let mut ledger = ledger(4);
+        ledger.sent(Sent::Acknowledged { seq: 4, mask: 0b111, at_us: 2 });
+        let told = || vec![Told { recipient: address(&ledger, 4, 1), action: Action::Failed }];
+        let report = taken(4, Vec::new(), told());
+        ledger.seen(&report);
+        assert_eq!((ledger.waited_for(), ledger.told_twice), (2, 0));
+        ledger.seen(&report);
+        assert_eq!((ledger.waited_for(), ledger.told_twice), (2, 1));
+    }
 }

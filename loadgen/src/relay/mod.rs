@@ -7,10 +7,12 @@
 //! ```
 //!
 //! The server finds the hosts of the sink by DNS: `loadgen zone` writes the zone for the same
-//! domains. Reports come back to the sink, too.
+//! domains. Reports come back to the sink, too, or to a maildrop at the server, which gets the
+//! copies of local recipients as well. SIGINT or SIGTERM ends the sending; the audit follows.
 
 mod domains;
 mod ledger;
+mod maildrop;
 pub(crate) mod options;
 mod send;
 #[cfg(test)]
@@ -27,19 +29,22 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use pombal::bytes::hash::Set;
+use tokio::signal::unix::{SignalKind, signal};
 
+use crate::cli::Address;
 use crate::mails::Pool;
 use crate::measure::report::{Outside, Report, pause};
-use crate::run::{Observer, check_sessions, drive};
+use crate::run::{Observer, check_sessions, drive, runtime};
 use crate::sink::desk::Batch;
 use crate::sink::keeper::Keeper;
 use crate::sink::profile::{Profile, Section};
 use crate::sink::report::SinkReport;
 use crate::sink::rule::Time;
 use crate::sink::{Running, Settings as SinkSettings, journal};
-use crate::values::{Instant, Rng, wall_us};
-use domains::{Class, Death, DomainOptions, Domains};
+use crate::values::{Instant, Pattern, Rng, wall_us};
+use domains::{Class, Death, DomainOptions, Domains, Local, Recipients};
 use ledger::{Ledger, Sent};
+use maildrop::Maildrop;
 use options::{RelayOptions, ZoneOptions};
 use verdict::Verdict;
 
@@ -51,14 +56,15 @@ const JOURNAL_OCTETS: u64 = 4 << 20;
 /// Runs `loadgen zone`.
 pub(crate) fn zone(options: &ZoneOptions) -> Result<(String, bool), String> {
     let mut out = String::new();
-    Domains::new(&options.domains, 0)?.write_zone(options.name_server, &mut out);
+    let recipients = Recipients { least: 1, most: 1 };
+    Domains::new(&options.domains, recipients, None, 0)?.write_zone(options.name_server, &mut out);
     Ok((out, true))
 }
 
 /// Runs `loadgen relay`. `Ok(false)` when something is missing or came twice.
 pub(crate) fn run(options: &RelayOptions, open_files: u64) -> Result<(String, bool), String> {
     check_sessions(options.sessions, open_files)?;
-    let domains = Domains::new(&options.domains, options.work.seed)?;
+    let domains = domains_of(options)?;
     let from = options.from.clone().unwrap_or_else(|| format!("loadgen@{}", domains.back()));
     let run = Rng::new(wall_us(), u64::from(std::process::id())).next() | 1;
     let settings = Arc::new(send::Settings {
@@ -66,25 +72,27 @@ pub(crate) fn run(options: &RelayOptions, open_files: u64) -> Result<(String, bo
         login: options.user.clone().zip(options.password.clone()),
         from: from.into_bytes(),
         run,
-        recipients: usize::from(options.recipients),
         domains: domains.clone(),
         pipelining: options.pipelining.is_on(),
         timeout: options.work.timeout,
         patience: options.server_patience,
         pool: Pool::made_up(options.size, "loadgen@example.org", options.work.seed)?,
         acknowledged: AtomicU64::new(0),
+        is_ended: AtomicBool::new(false),
     });
+    let maildrop = options.maildrop.map(|pop3| maildrop_of(options, pop3, &domains));
     let source = match &options.sink_journal {
         Some(path) => Source::Journal(Tail::open(path)?),
         None => start_sink(options, &domains, open_files)?,
     };
-    let ledger = RwLock::new(Ledger::new(run, u64::from(options.recipients), domains));
+    let ledger = RwLock::new(Ledger::new(run, domains));
     let mut outside = crate::outside(&options.server)?;
     let plan = crate::plan(&options.work, options.sessions, options.output.quiet);
     let mut keeper = Keeper::default();
     let (tell, told) = channel();
-    let is_over = AtomicBool::new(false);
+    let (is_draining, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
     let mut observer = Draining {
+        is_draining: &is_draining,
         outside: &mut outside,
         ledger: &ledger,
         acknowledged: &settings.acknowledged,
@@ -96,7 +104,15 @@ pub(crate) fn run(options: &RelayOptions, open_files: u64) -> Result<(String, bo
     let sites = running.as_ref().map(Running::sites);
     let outcome = std::thread::scope(|scope| {
         let (keeper, ledger, is_over) = (&mut keeper, &ledger, &is_over);
-        let keeping = scope.spawn(move || keep(source, &told, ledger, keeper, is_over));
+        let (tell_mail, mail) = channel();
+        let keeping = scope.spawn(move || keep(source, (&told, &mail), ledger, keeper, is_over));
+        let (maildrop, is_draining) = (&maildrop, &is_draining);
+        let watching = scope.spawn(move || match maildrop {
+            Some(maildrop) => maildrop.watch(is_draining, is_over, &tell_mail),
+            None => Ok(()),
+        });
+        let ended = &settings.is_ended;
+        let listening = scope.spawn(move || await_end(ended, is_over));
         let outcome = drive(plan, &mut observer, |context| {
             send::session(context, Arc::clone(&settings), tell.clone())
         });
@@ -105,6 +121,8 @@ pub(crate) fn run(options: &RelayOptions, open_files: u64) -> Result<(String, bo
             running.join();
         }
         is_over.store(true, Ordering::Relaxed);
+        watching.join().map_err(|_| "the thread that reads the maildrop died".to_owned())??;
+        listening.join().map_err(|_| "the thread that heeds signals died".to_owned())??;
         keeping.join().map_err(|_| "the thread that keeps the ledger died".to_owned())??;
         Ok::<_, String>(outcome)
     })?;
@@ -127,6 +145,46 @@ pub(crate) fn run(options: &RelayOptions, open_files: u64) -> Result<(String, bo
         format!("{}\n{}{sink}", sent.show(false), verdict.table())
     };
     Ok((shown, good))
+}
+
+fn domains_of(options: &RelayOptions) -> Result<Domains, String> {
+    let local = match (&options.from, options.local > 0.0) {
+        (Some(from), true) => {
+            let (_, domain) = from.rsplit_once('@').ok_or("--from: no domain for --local")?;
+            Some(Local { share: options.local, domain: domain.to_ascii_lowercase() })
+        }
+        _ => None,
+    };
+    Domains::new(&options.domains, options.recipients, local, options.work.seed)
+}
+
+fn maildrop_of(options: &RelayOptions, pop3: Address, domains: &Domains) -> Maildrop {
+    let literal = |text: &Option<String>| Pattern::literal(text.as_deref().unwrap_or_default());
+    Maildrop {
+        pop3: pop3.resolved(),
+        user: literal(&options.user),
+        password: literal(&options.password),
+        timeout: options.work.timeout,
+        patience: options.server_patience,
+        domains: domains.clone(),
+    }
+}
+
+/// Says when somebody asks for the end of the sending.
+fn await_end(is_ended: &AtomicBool, is_over: &AtomicBool) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("signals: {error}");
+    runtime().block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        while !is_over.load(Ordering::Relaxed) {
+            tokio::select! {
+                _ = interrupt.recv() => is_ended.store(true, Ordering::Relaxed),
+                _ = terminate.recv() => is_ended.store(true, Ordering::Relaxed),
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+        }
+        Ok(())
+    })
 }
 
 /// Where what the sink sees comes from.
@@ -164,7 +222,7 @@ fn start_sink(
 
 fn sites(options: &DomainOptions, domains: &Domains, port: u16) -> Vec<Section> {
     let mut sites = Vec::new();
-    for class in Class::ALL {
+    for class in Class::AWAY {
         let Some((first, last)) = domains.range(class) else { continue };
         let mut site = Section {
             listen: vec![format!("{first}-{last}:{port}")],
@@ -176,7 +234,7 @@ fn sites(options: &DomainOptions, domains: &Domains, port: u16) -> Vec<Section> 
             (Class::Slow, _) => site.delay = Some(Time(options.slow_by)),
             (Class::Refusing, _) => site.rules = Some(vec![refusal()]),
             (Class::Dead, Death::Blackhole) => site.blackhole = true,
-            (Class::Dead, Death::Refuse) => continue,
+            (Class::Dead, Death::Refuse) | (Class::Local, _) => continue,
         }
         sites.push(site);
     }
@@ -191,13 +249,13 @@ fn refusal() -> crate::sink::rule::Written {
 /// Takes what senders and the sink tell, until the run is over and all is told.
 fn keep(
     mut source: Source,
-    told: &Receiver<Sent>,
+    (told, mail): (&Receiver<Sent>, &Receiver<Batch>),
     ledger: &RwLock<Ledger>,
     keeper: &mut Keeper,
     is_over: &AtomicBool,
 ) -> Result<(), String> {
     loop {
-        // What was sent is told before it can be seen.
+        // What was sent is told before it can be seen; the maildrop was read before the run is over.
         let was_over = is_over.load(Ordering::Relaxed);
         let seen = match &mut source {
             Source::Batches(batches) => match batches.recv_timeout(LOOK_EVERY) {
@@ -217,6 +275,9 @@ fn keep(
         let mut ledger = ledger.write().map_err(|_| "the ledger is broken".to_owned())?;
         for sent in told.try_iter() {
             ledger.sent(sent);
+        }
+        for batch in mail.try_iter() {
+            keeper.take(&batch, |event| ledger.seen(event));
         }
         let Some(seen) = seen else { return Ok(()) };
         keeper.take(&seen, |event| ledger.seen(event));
@@ -258,6 +319,8 @@ impl Tail {
 
 /// Waits for the rest after the last 250, so that the server's work on it counts.
 struct Draining<'a> {
+    /// Becomes true after the last 250.
+    is_draining: &'a AtomicBool,
     outside: &'a mut Outside,
     ledger: &'a RwLock<Ledger>,
     acknowledged: &'a AtomicU64,
@@ -289,6 +352,7 @@ impl Observer for Draining<'_> {
     }
 
     fn after(&mut self) {
+        self.is_draining.store(true, Ordering::Relaxed);
         let (began, mut shown) = (Instant::now(), 0);
         loop {
             let left = self.left();

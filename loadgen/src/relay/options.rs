@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::domains::DomainOptions;
+use super::domains::{DomainOptions, Recipients};
 use crate::cli::{Address, OutputOptions, ServerOptions, Switch, WorkOptions};
 use crate::sink::options::BehaviourOptions;
-use crate::values::{parse_octets, parse_time};
+use crate::values::{parse_octets, parse_share, parse_time};
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct RelayOptions {
@@ -31,9 +31,17 @@ pub(crate) struct RelayOptions {
     /// Reverse path; without, one of the zone, so that reports come to the sink
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) from: Option<String>,
-    /// Recipients of each message, each of a domain of its own
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
-    pub(crate) recipients: u8,
+    /// Recipients of each message: a number, or the least and the most of them as in 1-4
+    #[arg(long, value_name = "N|N-N", default_value = "1", value_parser = Recipients::parse)]
+    pub(crate) recipients: Recipients,
+    /// POP3 of the server: reports, and copies for local recipients, come to the maildrop of --from,
+    /// which is read and emptied after the last 250; by the name and password of the login
+    #[arg(long, value_name = "HOST:PORT", value_parser = Address::parse, requires = "user", requires = "from")]
+    pub(crate) maildrop: Option<Address>,
+    /// Share of messages that have one recipient in the domain of --from, besides their others
+    /// or alone; all addresses of the domain are to come to that maildrop
+    #[arg(long, value_name = "SHARE", default_value = "0%", value_parser = parse_share, requires = "maildrop")]
+    pub(crate) local: f64,
     /// MAIL, RCPT and DATA in one write (RFC 2920), where the server offers it
     #[arg(long, value_name = "on|off", default_value = "on")]
     pub(crate) pipelining: Switch,

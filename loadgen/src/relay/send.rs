@@ -3,11 +3,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use super::domains::{Domains, slots};
+use super::domains::Domains;
 use super::ledger::Sent;
 use crate::audit::message;
 use crate::mails::Pool;
@@ -25,7 +25,6 @@ pub(crate) struct Settings {
     pub(crate) login: Option<(String, String)>,
     pub(crate) from: Vec<u8>,
     pub(crate) run: u64,
-    pub(crate) recipients: usize,
     pub(crate) domains: Domains,
     pub(crate) pipelining: bool,
     pub(crate) timeout: Duration,
@@ -33,6 +32,8 @@ pub(crate) struct Settings {
     pub(crate) pool: &'static Pool,
     /// Messages whose 250 was told to the ledger.
     pub(crate) acknowledged: AtomicU64,
+    /// Somebody asked for the end.
+    pub(crate) is_ended: AtomicBool,
 }
 
 /// One session.
@@ -42,6 +43,9 @@ pub(crate) async fn session(context: Context, settings: Arc<Settings>, tell: Sen
     let (mut failures, mut last_good) = (0, Instant::now());
     let mut scratch = Vec::new();
     loop {
+        if settings.is_ended.load(Ordering::Relaxed) {
+            context.stop();
+        }
         let (mut session, offered) = match open {
             Ok(open) => open,
             Err(trouble) => {
@@ -106,10 +110,11 @@ async fn send(
     message::write_head(scratch, &settings.from, settings.run, seq, digest);
     let size = scratch.len() + mail.body().len();
     tell(Sent::Begun { seq })?;
+    let recipients: Vec<u64> = settings.domains.slots(seq).collect();
     let envelope = Envelope {
         from: &settings.from,
         name: &|slot, out| settings.domains.write_recipient(seq, slot, out),
-        recipients: &slots(settings.recipients),
+        recipients: &recipients,
         size,
         is_eight_bit: false,
         pipelining,
@@ -119,6 +124,7 @@ async fn send(
         context.count(|tally| tally.refused += 1);
         return tell(Sent::Refused { seq });
     }
+    tell(Sent::Offered { seq, mask: accepted.mask })?;
     session.link.text().extend_from_slice(scratch);
     session.link.share(mail.stuffed());
     session.link.share(b".\r\n");

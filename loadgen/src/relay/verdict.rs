@@ -10,7 +10,7 @@ use crate::measure::report::Quantiles;
 use crate::measure::table::{Table, figure, grouped};
 use crate::measure::tally::histogram;
 use crate::sink::keeper::{Doubled, Keeper};
-use crate::values::float;
+use crate::values::{float, to_u64};
 
 /// Findings that are shown one by one.
 const FINDINGS_MAX: usize = 20;
@@ -45,7 +45,13 @@ pub(crate) struct Verdict {
     missing: u64,
     /// Arrived, and reported as failed.
     both: u64,
+    /// Reported as failed more than once.
+    told_twice: u64,
     refused: u64,
+    /// Refused, and arrived.
+    refused_arrived: u64,
+    /// Messages that were not answered, and taken for some of their recipients alone.
+    torn: u64,
     /// Neither 250 nor a refusal was heard.
     unknown: u64,
     unknown_arrived: u64,
@@ -66,11 +72,12 @@ pub(crate) struct Verdict {
 struct Reckoning<'a> {
     /// The recipients in the server's queue, where somebody looked.
     queued: Option<&'a Set<(u64, u64)>>,
-    classes: [Of; 4],
+    classes: [Of; 5],
     /// Arrivals and bounces of each class.
-    times: [(Histogram<u64>, Histogram<u64>); 4],
+    times: [(Histogram<u64>, Histogram<u64>); 5],
     both: u64,
     refused: u64,
+    refused_arrived: u64,
     unknown: u64,
     unknown_arrived: u64,
     start_us: u64,
@@ -81,6 +88,7 @@ impl Reckoning<'_> {
     fn take(&mut self, fate: &Fate) {
         let Some(since_us) = fate.acknowledged_us else {
             self.refused += u64::from(fate.is_refused);
+            self.refused_arrived += u64::from(fate.is_refused && fate.arrived_us.is_some());
             self.unknown += u64::from(!fate.is_refused);
             self.unknown_arrived += u64::from(!fate.is_refused && fate.arrived_us.is_some());
             return;
@@ -104,23 +112,22 @@ impl Reckoning<'_> {
         match (fate.arrived_us, fate.bounced_us) {
             (Some(_), Some(_)) => {
                 self.both += 1;
-                self.find("arrived and bounced", fate);
+                self.find("arrived and bounced", fate.seq, fate.slot);
             }
             (None, None) => match self.queued {
                 Some(queued) if queued.contains(&(fate.seq, fate.slot)) => of.queued += 1,
                 None if fate.class == Class::Dead => of.waiting += 1,
                 _ => {
                     of.missing += 1;
-                    self.find("missing", fate);
+                    self.find("missing", fate.seq, fate.slot);
                 }
             },
             _ => {}
         }
     }
 
-    fn find(&mut self, what: &str, fate: &Fate) {
+    fn find(&mut self, what: &str, seq: u64, slot: u64) {
         if self.findings.len() < FINDINGS_MAX {
-            let Fate { seq, slot, .. } = fate;
             self.findings.push(format!("{what}: message {seq} recipient {slot}"));
         }
     }
@@ -141,12 +148,17 @@ impl Verdict {
             times: Class::ALL.map(|_| (histogram(3), histogram(3))),
             both: 0,
             refused: 0,
+            refused_arrived: 0,
             unknown: 0,
             unknown_arrived: 0,
             start_us,
             findings: Vec::new(),
         };
         ledger.each(|fate| reckoning.take(fate));
+        let torn = ledger.torn(queued);
+        for (seq, slot) in &torn {
+            reckoning.find("taken for some alone, not", *seq, *slot);
+        }
         let mut latency = histogram(3);
         for (of, (arrivals, bounces)) in reckoning.classes.iter_mut().zip(&reckoning.times) {
             latency.add(arrivals).expect("all histograms have the same bounds");
@@ -162,7 +174,10 @@ impl Verdict {
             waiting: sum(|of| of.waiting),
             missing: sum(|of| of.missing),
             both: reckoning.both,
+            told_twice: ledger.told_twice,
             refused: reckoning.refused,
+            refused_arrived: reckoning.refused_arrived,
+            torn: to_u64(torn.len()),
             unknown: reckoning.unknown,
             unknown_arrived: reckoning.unknown_arrived,
             never_sent: ledger.never_sent,
@@ -187,6 +202,8 @@ impl Verdict {
     pub(crate) fn is_good(&self) -> bool {
         self.missing == 0
             && self.both == 0
+            && self.told_twice == 0
+            && self.torn == 0
             && self.never_sent == 0
             && self.changed == 0
             && self.doubled.answer_heard == 0
@@ -207,7 +224,10 @@ impl Verdict {
         row(&mut table, "of dead domains, waiting", self.waiting);
         row(&mut table, "MISSING", self.missing);
         row(&mut table, "ARRIVED AND BOUNCED", self.both);
+        row(&mut table, "BOUNCED TWICE", self.told_twice);
         row(&mut table, "refused", self.refused);
+        row(&mut table, "refused, arrived", self.refused_arrived);
+        row(&mut table, "TORN", self.torn);
         row(&mut table, "unknown", self.unknown);
         row(&mut table, "unknown, arrived", self.unknown_arrived);
         row(&mut table, "NEVER SENT", self.never_sent);

@@ -10,7 +10,7 @@
 //! time is given.
 
 mod address;
-mod body;
+pub(crate) mod body;
 mod command;
 mod connection;
 pub(crate) mod desk;
