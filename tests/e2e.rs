@@ -4,7 +4,7 @@
 //! ends it by its process. What a test waits for is an event; every wait has a bound that only a
 //! hang reaches. The log of a server whose test fails is printed.
 //!
-//! `KILL_ROUNDS` says how often the server is killed (3), `SEED` repeats the moments of a run,
+//! `KILL_ROUNDS` says how often a server is killed (3), `SEED` repeats the moments of a run,
 //! `LOADGEN` names the load generator's binary, `CLIENTS_REQUIRED=1` makes a client that is not
 //! installed a failure.
 
