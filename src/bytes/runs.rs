@@ -28,6 +28,17 @@ impl<T> Default for Runs<T> {
     }
 }
 
+impl<T: Copy + Ord> From<Vec<T>> for Runs<T> {
+    /// Many values at once, in any order: much faster than one by one.
+    fn from(mut values: Vec<T>) -> Self {
+        values.sort_unstable();
+        values.dedup();
+        // With room for some that come between them.
+        let runs: Vec<Vec<T>> = values.chunks(RUN_MAX * 3 / 4).map(<[T]>::to_vec).collect();
+        Runs { heads: runs.iter().map(|run| run[0]).collect(), runs, len: values.len() }
+    }
+}
+
 impl<T: Copy + Ord> Runs<T> {
     pub fn len(&self) -> usize {
         self.len
@@ -206,6 +217,11 @@ mod tests {
                     assert!(runs.at_least(from).eq(model.range(from..).copied()));
                 }
             }
+            check(&runs, &model);
+            let mut many: Vec<u64> = (0..2_000).map(|_| next(&mut state)).collect();
+            many.extend(model.iter());
+            let mut runs = Runs::from(many.clone());
+            model.extend(many);
             check(&runs, &model);
             model.into_iter().rev().for_each(|value| assert!(runs.remove(value)));
             assert!(runs.is_empty() && runs.runs.is_empty() && runs.first().is_none());

@@ -130,6 +130,10 @@ pub trait Machine: 'static {
     /// Takes a page of the last checkpoint. Pages come in any order. `at` is the position of the
     /// last save of this page; a major stands where its newest page stands.
     fn load(&mut self, major: u32, minor: u64, at: Lsn, octets: &[u8]) -> Result<(), Damaged>;
+    /// All pages of the checkpoint have come, if there are any; records follow.
+    fn loaded(&mut self) -> Result<(), Damaged> {
+        Ok(())
+    }
     /// Names every blob that the state refers to, once per reference; for `verify`.
     fn references(&self, each: &mut dyn FnMut(BlobId));
     /// Everything counts as changed again: the last checkpoint came to nothing, or its pages are

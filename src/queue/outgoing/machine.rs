@@ -11,7 +11,7 @@ use super::pause::{Pause, Pauses};
 use super::record::{
     Add, Change, Tried, read_add, read_standings, write_entry, write_pause, write_standings,
 };
-use super::table::{Counts, Entry, Stage, Standings, Table};
+use super::table::{Counts, Entry, Stage, Standing, Standings, Table};
 use super::{DestinationId, QueueId};
 use crate::bytes::codec::{Put, Reader, Short};
 use crate::bytes::hash::Sorted;
@@ -240,17 +240,19 @@ impl Outgoing {
         self.touch(queue);
         let highest = self.highest.entry(major(queue)).or_default();
         *highest = (*highest).max(queue);
-        self.enter(add)
+        if self.table.by_id(queue).is_some() {
+            return Err(twice(queue));
+        }
+        let entry = self.entry(add);
+        self.table.insert(entry);
+        Ok(())
     }
 
-    fn enter(&mut self, add: &Add) -> Result<(), Damaged> {
-        let queue = add.queue;
-        if self.table.by_id(queue).is_some() {
-            return Err(Damaged(format!("queue entry {} was added twice", queue.0)));
-        }
+    /// A new entry, one of its domain.
+    fn entry(&mut self, add: &Add) -> Entry {
         let destination = self.table.enter_destination(&add.domain);
-        self.table.insert(Entry {
-            id: queue,
+        Entry {
+            id: add.queue,
             blob: add.blob,
             size: add.size,
             arrived: add.arrived,
@@ -265,8 +267,7 @@ impl Outgoing {
             stage: Stage::Idle,
             standings: Standings::new(add.envelope.recipients.len()),
             envelope: add.envelope.encode().into(),
-        });
-        Ok(())
+        }
     }
 
     fn set_standings(
@@ -288,7 +289,7 @@ impl Outgoing {
             });
             self.table.forget(before.as_ref());
             if !is_there {
-                return Err(Damaged(format!("queue entry {} has no recipient {to}", queue.0)));
+                return Err(stranger(queue, to));
             }
         }
         Ok(())
@@ -364,15 +365,25 @@ impl Outgoing {
         let damaged = |_| Damaged("a page of the queue is not as it should be".into());
         while !reader.rest().is_empty() {
             let add = read_add(&mut reader).map_err(damaged)?;
-            let attempts = reader.u16().map_err(damaged)?;
-            let standings = read_standings(&mut reader).map_err(damaged)?;
-            let queue = add.queue;
-            self.enter(&add)?;
-            self.table.change(queue, |entry| entry.attempts = attempts);
-            self.set_standings(queue, standings)?;
+            let mut entry = self.entry(&add);
+            entry.attempts = reader.u16().map_err(damaged)?;
+            for (to, fate, said) in read_standings(&mut reader).map_err(damaged)? {
+                let said = said.map(|said| self.table.share(said));
+                let one = entry.standings.all_mut().get_mut(usize::from(to));
+                *one.ok_or_else(|| stranger(add.queue, to))? = Standing { fate, said };
+            }
+            self.table.gather(entry, &add.envelope);
         }
         Ok(())
     }
+}
+
+fn twice(queue: QueueId) -> Damaged {
+    Damaged(format!("queue entry {} was added twice", queue.0))
+}
+
+fn stranger(queue: QueueId, to: u16) -> Damaged {
+    Damaged(format!("queue entry {} has no recipient {to}", queue.0))
 }
 
 impl Machine for Outgoing {
@@ -451,6 +462,10 @@ impl Machine for Outgoing {
         // The head is written with every save, so its position is that of the major.
         self.loaded.insert(major, at);
         self.load_head(major, reader).map_err(damaged)
+    }
+
+    fn loaded(&mut self) -> Result<(), Damaged> {
+        self.table.find_gathered().map_err(twice)
     }
 
     fn references(&self, each: &mut dyn FnMut(BlobId)) {

@@ -9,7 +9,6 @@ use super::entry::{Envelope, Fate, Flags, Said};
 use crate::bytes::hash::{Map, Set};
 use crate::bytes::runs::Runs;
 use crate::model::id::BlobId;
-use std::collections::BTreeSet;
 use std::rc::Rc;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -179,6 +178,13 @@ impl Slots {
     fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.chunks.iter().flatten().flatten()
     }
+
+    /// All entries with their places.
+    fn placed(&self) -> impl Iterator<Item = (Slot, &Entry)> {
+        let chunks = (0_u32..).step_by(CHUNK_ENTRIES).zip(&self.chunks);
+        let slots = chunks.flat_map(|(first, chunk)| (first..).map(Slot).zip(chunk));
+        slots.filter_map(|(slot, entry)| Some((slot, entry.as_ref()?)))
+    }
 }
 
 /// The number of an entry, its upper half first, and where it lies: twelve octets, where a number of 64 bits
@@ -208,6 +214,8 @@ pub(super) struct Table {
     by_destination: Runs<(DestinationId, Slot)>,
     /// By a hash of the message's name, its sender, and each recipient.
     by_text: Runs<(u32, Slot)>,
+    /// Texts of entries that were gathered, and are not found yet.
+    gathered: Vec<(u32, Slot)>,
     /// What was said, once each: a dead server says the same of all its mail.
     said: Set<Rc<Said>>,
     counts: Counts,
@@ -266,10 +274,14 @@ fn text_key(text: &str) -> u32 {
     u32::try_from(xxh3_64(lower.as_bytes()) >> 32).expect("32 bits are left")
 }
 
-fn texts(envelope: &Envelope) -> BTreeSet<u32> {
+fn texts(envelope: &Envelope) -> Vec<u32> {
     let sender = envelope.sender.as_ref().map_or_else(String::new, ToString::to_string);
     let recipients = envelope.recipients.iter().map(|to| text_key(&to.address.to_string()));
-    recipients.chain([text_key(&envelope.name), text_key(&sender)]).collect()
+    let mut keys: Vec<u32> =
+        recipients.chain([text_key(&envelope.name), text_key(&sender)]).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
 }
 
 impl Table {
@@ -345,6 +357,32 @@ impl Table {
             self.destinations[place] = None;
             self.free_destinations.push(id.0);
         }
+    }
+
+    /// Takes in an entry that nothing finds before [`Table::find_gathered`]: one of many, in any order.
+    /// Its destination was entered.
+    pub(super) fn gather(&mut self, entry: Entry, envelope: &Envelope) {
+        self.counts.add(Counts::of(&entry));
+        let slot = self.slots.put(entry);
+        self.gathered.extend(texts(envelope).into_iter().map(|key| (key, slot)));
+    }
+
+    /// Lets what was gathered be found. An error: two entries have this number.
+    pub(super) fn find_gathered(&mut self) -> Result<(), QueueId> {
+        let all = || self.slots.placed();
+        let mut ids: Vec<ById> = all().map(|(slot, entry)| by_id(entry.id, slot)).collect();
+        ids.sort_unstable();
+        let is_twice = |pair: &[ById]| id_of(pair[0]) == id_of(pair[1]);
+        if let Some(pair) = ids.windows(2).find(|pair| is_twice(pair)) {
+            return Err(id_of(pair[0]));
+        }
+        self.events =
+            all().map(|(slot, entry)| (entry.next_event(), slot)).collect::<Vec<_>>().into();
+        self.by_destination =
+            all().map(|(slot, entry)| (entry.destination, slot)).collect::<Vec<_>>().into();
+        self.by_id = ids.into();
+        self.by_text = std::mem::take(&mut self.gathered).into();
+        Ok(())
     }
 
     /// Takes in an entry that is not there; its destination was entered.

@@ -151,6 +151,7 @@ fn is_the_same_after_a_crash_whatever_the_checkpoint_held() {
         for ((major, minor), at, octets) in &pages {
             again.load(*major, *minor, Lsn(*at), octets).unwrap();
         }
+        again.loaded().unwrap();
         for (at, group) in (1..).zip(&log).skip(start) {
             apply(&mut again, at, group);
         }
