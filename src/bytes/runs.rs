@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   heads   3        40       97          none of a run is smaller, none of the run before is as large
-//!   runs    3 5 17   40 41    97 98 200   each in order, of RUN_MAX values at most
+//!   parts   3 5 17   40 41    97 98 200   each in order, of RUN_MAX values at most
 //! ```
 //!
 //! Nodes of a tree are half empty where values came in rising order, and two thirds full else. Runs have
@@ -18,13 +18,13 @@ const STEP: usize = 32;
 #[derive(Clone, Debug)]
 pub struct Runs<T> {
     heads: Vec<T>,
-    runs: Vec<Vec<T>>,
+    parts: Vec<Vec<T>>,
     len: usize,
 }
 
 impl<T> Default for Runs<T> {
     fn default() -> Self {
-        Runs { heads: Vec::new(), runs: Vec::new(), len: 0 }
+        Runs { heads: Vec::new(), parts: Vec::new(), len: 0 }
     }
 }
 
@@ -34,8 +34,8 @@ impl<T: Copy + Ord> From<Vec<T>> for Runs<T> {
         values.sort_unstable();
         values.dedup();
         // With room for some that come between them.
-        let runs: Vec<Vec<T>> = values.chunks(RUN_MAX * 3 / 4).map(<[T]>::to_vec).collect();
-        Runs { heads: runs.iter().map(|run| run[0]).collect(), runs, len: values.len() }
+        let parts: Vec<Vec<T>> = values.chunks(RUN_MAX * 3 / 4).map(<[T]>::to_vec).collect();
+        Runs { heads: parts.iter().map(|run| run[0]).collect(), parts, len: values.len() }
     }
 }
 
@@ -52,11 +52,11 @@ impl<T: Copy + Ord> Runs<T> {
     pub fn insert(&mut self, value: T) -> bool {
         let Some(at) = self.run_of(value) else {
             self.heads.push(value);
-            self.runs.push(vec![value]);
+            self.parts.push(vec![value]);
             self.len = 1;
             return true;
         };
-        let run = &mut self.runs[at];
+        let run = &mut self.parts[at];
         let Err(place) = run.binary_search(&value) else { return false };
         self.len += 1;
         if run.len() == RUN_MAX {
@@ -65,14 +65,14 @@ impl<T: Copy + Ord> Runs<T> {
             run.shrink_to_fit();
             let head = rest.first().copied().unwrap_or(value);
             self.heads.insert(at + 1, head);
-            self.runs.insert(at + 1, rest);
+            self.parts.insert(at + 1, rest);
             let (run, place) = if value < head {
                 (at, place)
             } else {
                 (at + 1, place.saturating_sub(RUN_MAX / 2))
             };
-            let place = place.min(self.runs[run].len());
-            put(&mut self.runs[run], place, value);
+            let place = place.min(self.parts[run].len());
+            put(&mut self.parts[run], place, value);
         } else {
             put(run, place, value);
         }
@@ -83,19 +83,19 @@ impl<T: Copy + Ord> Runs<T> {
     /// Takes a value out. False: it was not there.
     pub fn remove(&mut self, value: T) -> bool {
         let Some(at) = self.run_of(value) else { return false };
-        let Ok(place) = self.runs[at].binary_search(&value) else { return false };
-        self.runs[at].remove(place);
+        let Ok(place) = self.parts[at].binary_search(&value) else { return false };
+        self.parts[at].remove(place);
         self.len -= 1;
         self.tidy(at);
         true
     }
 
     pub fn contains(&self, value: T) -> bool {
-        self.run_of(value).is_some_and(|at| self.runs[at].binary_search(&value).is_ok())
+        self.run_of(value).is_some_and(|at| self.parts[at].binary_search(&value).is_ok())
     }
 
     pub fn first(&self) -> Option<T> {
-        self.runs.first()?.first().copied()
+        self.parts.first()?.first().copied()
     }
 
     pub fn pop_first(&mut self) -> Option<T> {
@@ -107,7 +107,7 @@ impl<T: Copy + Ord> Runs<T> {
     /// The values that are not below `least`, rising.
     pub fn at_least(&self, least: T) -> impl Iterator<Item = T> {
         let at = self.run_of(least).unwrap_or(0);
-        let runs = self.runs.get(at..).unwrap_or_default();
+        let runs = self.parts.get(at..).unwrap_or_default();
         let (first, others) = runs.split_first().map_or((&[][..], runs), |(one, rest)| {
             (&one[one.partition_point(|&value| value < least)..], rest)
         });
@@ -115,7 +115,7 @@ impl<T: Copy + Ord> Runs<T> {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = T> {
-        self.runs.iter().flatten().copied()
+        self.parts.iter().flatten().copied()
     }
 
     pub fn clear(&mut self) {
@@ -125,26 +125,26 @@ impl<T: Copy + Ord> Runs<T> {
     /// The run that a value is in, if it is in any.
     fn run_of(&self, value: T) -> Option<usize> {
         let behind = self.heads.partition_point(|&head| head <= value);
-        (!self.runs.is_empty()).then(|| behind.saturating_sub(1))
+        (!self.parts.is_empty()).then(|| behind.saturating_sub(1))
     }
 
     /// A value of this run has gone: lets the run go if it is empty, and joins it with a neighbour where
     /// both are small. So any two neighbours have more than half a run together.
     fn tidy(&mut self, at: usize) {
-        if self.runs[at].is_empty() {
+        if self.parts[at].is_empty() {
             self.drop_run(at);
             return;
         }
-        let together = |left: usize| Some(self.runs[left].len() + self.runs.get(left + 1)?.len());
+        let together = |left: usize| Some(self.parts[left].len() + self.parts.get(left + 1)?.len());
         let is_small = |&left: &usize| together(left).is_some_and(|len| len <= RUN_MAX / 2);
         if let Some(left) = at.checked_sub(1).into_iter().chain([at]).find(is_small) {
             let more = self.drop_run(left + 1);
-            let run = &mut self.runs[left];
+            let run = &mut self.parts[left];
             run.reserve_exact(more.len());
             run.extend(more);
             return;
         }
-        let run = &mut self.runs[at];
+        let run = &mut self.parts[at];
         if run.capacity() >= 2 * (run.len() + STEP) {
             run.shrink_to(run.len() + STEP);
         }
@@ -152,11 +152,11 @@ impl<T: Copy + Ord> Runs<T> {
 
     fn drop_run(&mut self, at: usize) -> Vec<T> {
         self.heads.remove(at);
-        let run = self.runs.remove(at);
+        let run = self.parts.remove(at);
         // A list that was long gives its room back.
-        if self.runs.capacity() >= 2 * (self.runs.len() + STEP) {
+        if self.parts.capacity() >= 2 * (self.parts.len() + STEP) {
             self.heads.shrink_to(self.heads.len() + STEP);
-            self.runs.shrink_to(self.runs.len() + STEP);
+            self.parts.shrink_to(self.parts.len() + STEP);
         }
         run
     }
@@ -179,11 +179,11 @@ mod tests {
     fn check(runs: &Runs<u64>, model: &BTreeSet<u64>) {
         assert!(runs.iter().eq(model.iter().copied()));
         assert_eq!((runs.len(), runs.first()), (model.len(), model.first().copied()));
-        assert_eq!(runs.heads.len(), runs.runs.len());
-        for (at, run) in runs.runs.iter().enumerate() {
+        assert_eq!(runs.heads.len(), runs.parts.len());
+        for (at, run) in runs.parts.iter().enumerate() {
             assert!(!run.is_empty() && run.len() <= RUN_MAX && runs.heads[at] <= run[0]);
             assert!(runs.heads.get(at + 1).is_none_or(|head| run.last() < Some(head)));
-            let next = runs.runs.get(at + 1).map_or(RUN_MAX, Vec::len);
+            let next = runs.parts.get(at + 1).map_or(RUN_MAX, Vec::len);
             assert!(run.len() + next > RUN_MAX / 2, "small runs are joined");
         }
     }
@@ -224,15 +224,15 @@ mod tests {
             model.extend(many);
             check(&runs, &model);
             model.into_iter().rev().for_each(|value| assert!(runs.remove(value)));
-            assert!(runs.is_empty() && runs.runs.is_empty() && runs.first().is_none());
+            assert!(runs.is_empty() && runs.parts.is_empty() && runs.first().is_none());
         }
     }
 
     #[test]
     fn takes_little_more_than_its_values() {
         let room = |runs: &Runs<u64>| {
-            let list = runs.runs.capacity() * size_of::<Vec<u64>>() + runs.heads.capacity() * 8;
-            runs.runs.iter().map(|run| run.capacity() * 8).sum::<usize>() + list
+            let list = runs.parts.capacity() * size_of::<Vec<u64>>() + runs.heads.capacity() * 8;
+            runs.parts.iter().map(|run| run.capacity() * 8).sum::<usize>() + list
         };
         let (mut rising, mut mixed, mut state) = (Runs::default(), Runs::default(), 7);
         (0..200_000).for_each(|value| assert!(rising.insert(value)));

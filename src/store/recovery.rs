@@ -506,7 +506,7 @@ impl<'a, E: Env, S: SegmentStore> Recovery<'a, E, S> {
             self.load_run(run).await?;
             self.env.breathe().await;
         }
-        for (_, machine) in self.machines.iter() {
+        for (_, machine) in self.machines {
             machine.borrow_mut().loaded()?;
         }
         self.report.pages = to_u64(places.len());

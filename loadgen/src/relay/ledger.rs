@@ -1,5 +1,6 @@
 //! What became of each recipient of each message.
 
+use std::collections::BTreeSet;
 use std::io::BufRead;
 
 use pombal::bytes::hash::{Set, Sorted};
@@ -67,7 +68,7 @@ pub(crate) struct Ledger {
     bounced_us: Sorted<usize, u64>,
     progress: [Progress; 5],
     /// Messages that nobody heard a 250 for, and that were taken all the same: something came of them.
-    unheard: Sorted<u64, ()>,
+    unheard: BTreeSet<u64>,
     acknowledged: u64,
     /// Recipients that were reported as failed again.
     pub(crate) told_twice: u64,
@@ -87,7 +88,7 @@ impl Ledger {
             arrived_us: Vec::new(),
             bounced_us: Sorted::new(),
             progress: [Progress::default(); 5],
-            unheard: Sorted::new(),
+            unheard: BTreeSet::new(),
             acknowledged: 0,
             told_twice: 0,
             never_sent: 0,
@@ -138,7 +139,7 @@ impl Ledger {
     fn ended(&mut self, seq: u64, slot: u64) {
         let message = self.message(seq);
         if message.acknowledged_us == 0 {
-            self.unheard.insert(seq, ());
+            self.unheard.insert(seq);
         } else if message.mask & (1 << slot) != 0 {
             let class = self.domains.of(seq, slot).class;
             self.progress[class as usize].ended += 1;
@@ -213,7 +214,7 @@ impl Ledger {
         let open = |seq: &u64| {
             self.open(*seq).filter(|slot| is_well(self.domains.of(*seq, *slot).class)).count()
         };
-        acknowledged + to_u64(self.unheard.keys().map(open).sum())
+        acknowledged + to_u64(self.unheard.iter().map(open).sum())
     }
 
     /// The recipients of a message that nothing is known of.
@@ -229,7 +230,7 @@ impl Ledger {
 
     /// Is nothing known of some recipient of a message that was taken, of whatever domain?
     pub(crate) fn has_open(&self) -> bool {
-        let mut unheard = self.unheard.keys();
+        let mut unheard = self.unheard.iter();
         self.progress.iter().any(|progress| progress.acknowledged > progress.ended)
             || unheard.any(|seq| self.open(*seq).next().is_some())
     }
@@ -243,7 +244,7 @@ impl Ledger {
             None => self.domains.of(seq, slot).class != Class::Dead,
         };
         let first = |seq: &u64| self.open(*seq).find(|slot| is_missing(*seq, *slot));
-        self.unheard.keys().filter_map(|seq| Some((*seq, first(seq)?))).collect()
+        self.unheard.iter().filter_map(|seq| Some((*seq, first(seq)?))).collect()
     }
 
     /// Messages that were answered with 250.

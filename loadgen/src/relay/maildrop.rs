@@ -51,9 +51,7 @@ impl Maildrop {
         let (mut next_id, mut last_good) = (FIRST_ID, Instant::now());
         loop {
             let was_over = is_over.load(Ordering::Relaxed);
-            if !is_draining.load(Ordering::Relaxed) {
-                last_good = Instant::now();
-            } else {
+            if is_draining.load(Ordering::Relaxed) {
                 match runtime.block_on(self.read(&mut next_id)) {
                     Ok((link, batch)) => {
                         runtime.block_on(self.leave(link)).map_err(failed)?;
@@ -67,6 +65,8 @@ impl Maildrop {
                     }
                     Err(trouble) => return Err(failed(trouble)),
                 }
+            } else {
+                last_good = Instant::now();
             }
             if was_over {
                 return Ok(());

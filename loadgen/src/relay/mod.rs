@@ -65,21 +65,8 @@ pub(crate) fn zone(options: &ZoneOptions) -> Result<(String, bool), String> {
 pub(crate) fn run(options: &RelayOptions, open_files: u64) -> Result<(String, bool), String> {
     check_sessions(options.sessions, open_files)?;
     let domains = domains_of(options)?;
-    let from = options.from.clone().unwrap_or_else(|| format!("loadgen@{}", domains.back()));
     let run = Rng::new(wall_us(), u64::from(std::process::id())).next() | 1;
-    let settings = Arc::new(send::Settings {
-        to: options.to.resolved(),
-        login: options.user.clone().zip(options.password.clone()),
-        from: from.into_bytes(),
-        run,
-        domains: domains.clone(),
-        pipelining: options.pipelining.is_on(),
-        timeout: options.work.timeout,
-        patience: options.server_patience,
-        pool: Pool::made_up(options.size, "loadgen@example.org", options.work.seed)?,
-        acknowledged: AtomicU64::new(0),
-        is_ended: AtomicBool::new(false),
-    });
+    let settings = Arc::new(settings_of(options, run, &domains)?);
     let maildrop = options.maildrop.map(|pop3| maildrop_of(options, pop3, &domains));
     let source = match &options.sink_journal {
         Some(path) => Source::Journal(Tail::open(path)?),
@@ -92,7 +79,7 @@ pub(crate) fn run(options: &RelayOptions, open_files: u64) -> Result<(String, bo
     let (tell, told) = channel();
     let (is_draining, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
     let mut observer = Draining {
-        is_draining: &is_draining,
+        has_begun: &is_draining,
         outside: &mut outside,
         ledger: &ledger,
         acknowledged: &settings.acknowledged,
@@ -145,6 +132,27 @@ pub(crate) fn run(options: &RelayOptions, open_files: u64) -> Result<(String, bo
         format!("{}\n{}{sink}", sent.show(false), verdict.table())
     };
     Ok((shown, good))
+}
+
+fn settings_of(
+    options: &RelayOptions,
+    run: u64,
+    domains: &Domains,
+) -> Result<send::Settings, String> {
+    let from = options.from.clone().unwrap_or_else(|| format!("loadgen@{}", domains.back()));
+    Ok(send::Settings {
+        to: options.to.resolved(),
+        login: options.user.clone().zip(options.password.clone()),
+        from: from.into_bytes(),
+        run,
+        domains: domains.clone(),
+        pipelining: options.pipelining.is_on(),
+        timeout: options.work.timeout,
+        patience: options.server_patience,
+        pool: Pool::made_up(options.size, "loadgen@example.org", options.work.seed)?,
+        acknowledged: AtomicU64::new(0),
+        is_ended: AtomicBool::new(false),
+    })
 }
 
 fn domains_of(options: &RelayOptions) -> Result<Domains, String> {
@@ -320,7 +328,7 @@ impl Tail {
 /// Waits for the rest after the last 250, so that the server's work on it counts.
 struct Draining<'a> {
     /// Becomes true after the last 250.
-    is_draining: &'a AtomicBool,
+    has_begun: &'a AtomicBool,
     outside: &'a mut Outside,
     ledger: &'a RwLock<Ledger>,
     acknowledged: &'a AtomicU64,
@@ -352,7 +360,7 @@ impl Observer for Draining<'_> {
     }
 
     fn after(&mut self) {
-        self.is_draining.store(true, Ordering::Relaxed);
+        self.has_begun.store(true, Ordering::Relaxed);
         let (began, mut shown) = (Instant::now(), 0);
         loop {
             let left = self.left();
