@@ -9,7 +9,6 @@
 //! ```
 
 use super::certificates::Certificates;
-use super::interfaces::Interfaces;
 use super::owners::OfShards;
 use super::reload::InForce;
 use super::shard::{Names, Plan, State, assemble, begin, cost, open_state, publish_keys};
@@ -184,21 +183,11 @@ pub(super) fn serve(loaded: &Loaded, named: Option<&Path>) -> Result<(), Failure
     let named = named.map(Path::to_owned).or(read);
     let in_force = InForce::new(running.plan.clone(), loaded.settings.clone());
     let (certificates, concierge) = (running.certificates.clone(), running.concierge.clone());
-    let interfaces = Interfaces::of(Arc::clone(&running.plan.machine));
     let warmup = Kept::new(&running.plan);
     let mut last = Kept::new(&running.plan);
     let told = None;
-    let mut attendant = Attendant {
-        mesh,
-        named,
-        in_force,
-        certificates,
-        interfaces,
-        warmup,
-        concierge,
-        told,
-        supervisor,
-    };
+    let mut attendant =
+        Attendant { mesh, named, in_force, certificates, warmup, concierge, told, supervisor };
     std::thread::Builder::new().name("signals".into()).spawn(move || attendant.attend())?;
     let ended = running.wait();
     last.save();
@@ -206,14 +195,13 @@ pub(super) fn serve(loaded: &Loaded, named: Option<&Path>) -> Result<(), Failure
     ended
 }
 
-/// Who hears the operator's signals, and looks after the files that he named and the machine's addresses.
+/// Who hears the operator's signals, and looks after the files that he named.
 struct Attendant {
     mesh: Mesh<Call<RingConn>>,
     /// The configuration's file.
     named: Option<PathBuf>,
     in_force: InForce,
     certificates: Certificates,
-    interfaces: Interfaces,
     warmup: Kept,
     concierge: Concierge,
     /// What is wrong with who judges tokens, as the operator was told.
@@ -238,7 +226,7 @@ impl Attendant {
                 }
                 Ok(None) => {
                     self.warmup.save();
-                    if self.take_files() | self.take_addresses() {
+                    if self.take_files() {
                         tell_settings(&self.mesh, &self.in_force);
                     }
                 }
@@ -306,13 +294,6 @@ impl Attendant {
                 certificates
             }
         }
-    }
-
-    /// Asks which addresses this machine has; whether they are others than before.
-    fn take_addresses(&mut self) -> bool {
-        let is_new = self.interfaces.look();
-        self.in_force.plan.machine = Arc::clone(self.interfaces.addresses());
-        is_new
     }
 
     /// Reads certificates again whose files are others than they were; whether there are new ones.
@@ -492,10 +473,7 @@ fn plan(
     let plan = Plan::new(config, held.store_id, held.logs, pool, key);
     let dkim = Arc::new(dkim::load(&plan.config));
     warmup::restore(&plan);
-    let mut interfaces = Interfaces::default();
-    interfaces.look();
-    let machine = Arc::clone(interfaces.addresses());
-    Ok(Plan { machine, dns, tls, dkim, oauth, caller, published: known, http, ..plan })
+    Ok(Plan { dns, tls, dkim, oauth, caller, published: known, http, ..plan })
 }
 
 /// The resolver. A machine that says of no servers serves mail all the same.

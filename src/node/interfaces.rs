@@ -1,66 +1,42 @@
-//! The addresses of this machine, asked of the kernel: who listens on all of them is found under each.
+//! Whether an address is one of this machine, asked of the kernel: who listens on all of them is found
+//! under each.
 
-use crate::probe::event::{Level, Value, event};
-use nix::ifaddrs::getifaddrs;
-use std::collections::BTreeSet;
-use std::net::IpAddr;
-use std::sync::Arc;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
-/// The addresses as they were when they were asked for last.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Interfaces {
-    addresses: Arc<BTreeSet<IpAddr>>,
-    /// The operator was told that the kernel does not say.
-    is_told: bool,
+/// Whether this machine has the address, now. What the kernel does not say counts as no.
+///
+/// Nothing is sent: the kernel is asked what address of ours would be that of a packet to there, which is
+/// the same one where it is ours. A list of all addresses takes a socket of another family, which the
+/// unit of systemd shuts out.
+pub(super) fn is_here(ip: IpAddr) -> bool {
+    ip.is_loopback() || facing(ip).is_ok_and(|own| own == ip)
 }
 
-impl Interfaces {
-    pub(super) fn of(addresses: Arc<BTreeSet<IpAddr>>) -> Interfaces {
-        Interfaces { addresses, is_told: false }
-    }
-
-    /// Asks the kernel. Whether there are others than before; where it does not say, they stay.
-    pub(super) fn look(&mut self) -> bool {
-        match getifaddrs() {
-            Ok(all) => {
-                let address = |address: nix::sys::socket::SockaddrStorage| {
-                    let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
-                    v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
-                };
-                let found: BTreeSet<IpAddr> =
-                    all.filter_map(|one| one.address.and_then(address)).collect();
-                self.is_told = false;
-                let is_new = found != *self.addresses;
-                if is_new {
-                    self.addresses = Arc::new(found);
-                }
-                is_new
-            }
-            Err(error) => {
-                if !self.is_told {
-                    event(Level::Warn, "addresses_unknown", &[("why", Value::Shown(&error))]);
-                    self.is_told = true;
-                }
-                false
-            }
-        }
-    }
-
-    pub(super) fn addresses(&self) -> &Arc<BTreeSet<IpAddr>> {
-        &self.addresses
-    }
+/// The address of ours that faces another one.
+fn facing(ip: IpAddr) -> io::Result<IpAddr> {
+    let any = match ip {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    let socket = UdpSocket::bind((any, 0))?;
+    // No packet goes out, so that any port but 0 will do.
+    socket.connect((ip, 9))?;
+    Ok(socket.local_addr()?.ip())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::Ipv4Addr;
 
     #[test]
     fn knows_the_addresses_of_this_machine() {
-        let mut interfaces = Interfaces::default();
-        assert!(interfaces.look() && !interfaces.look());
-        assert!(interfaces.addresses().contains(&IpAddr::V4(Ipv4Addr::LOCALHOST)));
-        assert!(!interfaces.addresses().contains(&IpAddr::V4(Ipv4Addr::new(203, 0, 113, 77))));
+        assert!(is_here(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 77))));
+        let other = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 77));
+        assert!(!is_here(other));
+        // One that is not the loopback's, where there is one.
+        if let Ok(own) = facing(other) {
+            assert!(is_here(own), "{own}");
+        }
     }
 }

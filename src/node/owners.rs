@@ -5,6 +5,7 @@
 //! first, in log 0, then the account with its mail, in the log of its owner: in between there are
 //! accounts that no user has. At each start they are found and removed.
 
+use super::interfaces::is_here;
 use super::relay;
 use super::shard::{Plan, State, open_state, publish_directory};
 use crate::directory::Ledger;
@@ -135,8 +136,7 @@ impl<E: Env> Owners for OfLogs<'_, E> {
     }
 
     fn route(&self, domain: &str) -> Option<String> {
-        let (number, relay) =
-            (relay::routing(&self.plan.config, &self.plan.machine).route)(domain)?;
+        let (number, relay) = (relay::routing(&self.plan.config, is_here).route)(domain)?;
         Some(match relay {
             Relay::Address(address) => format!("{number}, to {address}"),
             Relay::Host(host, port) => format!("{number}, to {host}:{port}"),

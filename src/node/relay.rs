@@ -8,10 +8,8 @@ use crate::proto::sasl::Credentials;
 use crate::proto::smtp::client::Login;
 use crate::queue::retry::{Retries, Retry};
 use crate::queue::sites::Allowed;
-use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 fn pattern(pattern: &DomainPattern) -> Box<str> {
@@ -118,12 +116,11 @@ fn way(route: &Route) -> relay::Route {
     }
 }
 
-/// What the search for the way to a domain is to know.
-pub(super) fn routing(config: &Config, machine: &Arc<BTreeSet<IpAddr>>) -> route::Settings {
+/// What the search for the way to a domain is to know. `is_here`: whether this machine has an address.
+pub(super) fn routing(config: &Config, is_here: fn(IpAddr) -> bool) -> route::Settings {
     let queue = &config.queue;
     let own = config.listen.smtp.clone();
     let routes = config.routes.clone();
-    let machine = Arc::clone(machine);
     route::Settings {
         hostname: config.hostname.as_str().to_ascii_lowercase().into(),
         port: queue.port,
@@ -132,9 +129,8 @@ pub(super) fn routing(config: &Config, machine: &Arc<BTreeSet<IpAddr>>) -> route
         is_own: Rc::new(move |address| {
             let is_it = |own: &SocketAddr| {
                 let ip = address.ip();
-                let is_here = || ip.is_loopback() || machine.contains(&ip);
-                let is_it = own.ip() == ip || own.ip().is_unspecified() && is_here();
-                own.port() == address.port() && is_it
+                own.port() == address.port()
+                    && (own.ip() == ip || own.ip().is_unspecified() && is_here(ip))
             };
             own.iter().any(is_it)
         }),
@@ -162,9 +158,10 @@ mod tests {
         let mut config = Config::small(Path::new("/nowhere"));
         let of = |text: &str| text.parse::<SocketAddr>().unwrap();
         config.listen.smtp = vec![of("0.0.0.0:25"), of("192.0.2.9:2525")];
-        let machine = ["192.0.2.7", "2001:db8::7"].map(|text| text.parse().unwrap());
-        let settings = routing(&config, &Arc::new(machine.into_iter().collect()));
-        for own in ["192.0.2.7:25", "127.0.0.5:25", "[2001:db8::7]:25", "192.0.2.9:2525"] {
+        let settings = routing(&config, |ip| {
+            ["192.0.2.7", "2001:db8::7"].map(|text| text.parse().unwrap()).contains(&ip)
+        });
+        for own in ["192.0.2.7:25", "[2001:db8::7]:25", "192.0.2.9:2525"] {
             assert!((settings.is_own)(of(own)), "{own}");
         }
         for other in ["192.0.2.8:25", "192.0.2.7:26", "192.0.2.7:2525", "[2001:db8::8]:25"] {

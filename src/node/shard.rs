@@ -1,5 +1,6 @@
 //! What one shard owns, opened and served: the same on the ring and in the simulation.
 
+use super::interfaces::is_here;
 use super::owners::{OfShards, sweep};
 use super::{protect, rehash, relay};
 use crate::auth::oauth::Authority;
@@ -42,9 +43,7 @@ use crate::store::{Identity, Log, Machine, OpenError, Registry, Report};
 use crate::tls::{Aside, Asking, Caller, Context, Step};
 use futures_lite::future::or;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
 use std::future::{Future, ready};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -94,8 +93,6 @@ pub struct Plan {
     pub oauth: Option<Arc<Authority>>,
     /// What all shards know of the sites that mail goes to.
     pub sites: Sites,
-    /// The addresses of this machine.
-    pub machine: Arc<BTreeSet<IpAddr>>,
     /// What all connections to other servers have in common that are encrypted.
     pub caller: Caller,
     /// What other domains publish about TLS, as far as it is looked at.
@@ -138,7 +135,6 @@ impl Plan {
             dkim: Arc::default(),
             oauth,
             sites: Sites::default(),
-            machine: Arc::default(),
             caller: Caller::trusting_nobody(),
             published: Known::default(),
             http: None,
@@ -216,7 +212,7 @@ impl Plan {
                 planted: self.relay_planted,
                 ..relay::settings(config, self.shards)
             }),
-            routing: Rc::new(relay::routing(config, &self.machine)),
+            routing: Rc::new(relay::routing(config, is_here)),
             may_relay: {
                 let networks = config.smtp.relay_networks.clone();
                 Rc::new(move |peer| networks.iter().any(|network| network.contains(peer)))
