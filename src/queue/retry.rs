@@ -44,7 +44,7 @@ impl Retry {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Retries {
     pub usual: Rc<Retry>,
-    /// Those of routes, by [`matches`]: the first that does holds. None: the usual one.
+    /// Those of routes, by [`matches()`]: the first that does holds. None: the usual one.
     pub routes: Vec<(Box<str>, Option<Rc<Retry>>)>,
 }
 

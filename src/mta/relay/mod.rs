@@ -447,7 +447,8 @@ impl<E: Env, P: Peers> Relay<E, P> {
         self.shared.schedule.borrow_mut().wake_rested(self.env().now());
         loop {
             let mut schedule = self.shared.schedule.borrow_mut();
-            if schedule.workers() >= max || self.shared.stopping.get() {
+            let open = schedule.workers() + self.shared.yard.borrow().parked_count();
+            if open >= max || self.shared.stopping.get() {
                 return;
             }
             let is_tight = schedule.workers() >= max / 2;

@@ -119,6 +119,11 @@ impl<E: Env> Yard<E> {
         number
     }
 
+    /// Connections that are left for others.
+    pub(super) fn parked_count(&self) -> usize {
+        self.parked.values().map(Vec::len).sum()
+    }
+
     /// Takes a connection that is fit.
     fn take(&mut self, site: &str, is_fit: impl Fn(&Parked<E>) -> bool) -> Option<Parked<E>> {
         let parked = self.parked.get_mut(site)?;
@@ -229,7 +234,10 @@ impl<E: Env, P: Peers> Relay<E, P> {
             next = self.shared.yard.borrow_mut().next(site);
         }
         let Some(line) = line else { return };
-        if next.is_none() || !line.session.is_open() || self.shared.stopping.get() {
+        // A connection that is left is one of those that there may be; the next domain wants a place too.
+        let open = self.workers() + self.shared.yard.borrow().parked_count();
+        let is_tight = open >= self.shared.host.settings().connections_max;
+        if next.is_none() || is_tight || !line.session.is_open() || self.shared.stopping.get() {
             return line.session.quit().await;
         }
         let site: Box<str> = shift.permit.site().into();
@@ -241,6 +249,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
             if let Some(Parked { line, permit, .. }) = left {
                 line.session.quit().await;
                 drop(permit);
+                this.begin_workers();
             }
         });
     }
