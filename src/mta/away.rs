@@ -24,8 +24,6 @@ pub struct Away {
     pub recipients: Vec<To>,
     /// It came by SMTPUTF8.
     pub utf8: bool,
-    /// The recipients are here: they get it when its time has come (RFC 4865).
-    pub is_here: bool,
 }
 
 fn seconds(time: Duration) -> u32 {
@@ -75,7 +73,6 @@ impl Away {
             .set(Flags::TLS_OPTIONAL, self.options.tls_optional)
             .set(Flags::RELEASED_LATER, release > now)
             .set(Flags::UTF8, self.utf8)
-            .set(Flags::HERE, self.is_here)
     }
 
     /// Adds the entries to `group`, which brings the blob too, or comes behind it.
@@ -114,7 +111,6 @@ impl Away {
                         sender: self.sender.clone(),
                         envid: self.options.envid.clone(),
                         by,
-                        hold: self.options.hold,
                         recipients,
                     },
                 };
@@ -172,7 +168,6 @@ mod tests {
             options: MailOptions::default(),
             recipients: recipients.iter().map(|text| to(text)).collect(),
             utf8: false,
-            is_here: false,
         }
     }
 

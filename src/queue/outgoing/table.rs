@@ -559,7 +559,6 @@ mod tests {
             sender: Some(Address::from_parts("ann.smith", "example.org")),
             envid: None,
             by: None,
-            hold: None,
             recipients: vec![To {
                 address: Address::from_parts("bob.jones", "example.net"),
                 notify: None,
@@ -586,14 +585,8 @@ mod tests {
                 notify: None,
                 orcpt: None,
             }];
-            let envelope = Envelope {
-                name: "m".into(),
-                sender: None,
-                envid: None,
-                by: None,
-                hold: None,
-                recipients,
-            };
+            let envelope =
+                Envelope { name: "m".into(), sender: None, envid: None, by: None, recipients };
             let add = Add {
                 queue: outgoing.assign(),
                 blob: BlobId(number),

@@ -12,11 +12,10 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 /// Flags as operators read them.
-const FLAGS: [(Flags, &str); 9] = [
+const FLAGS: [(Flags, &str); 8] = [
     (Flags::HELD, "held"),
     (Flags::WARNED, "warned"),
     (Flags::RELEASED_LATER, "released_later"),
-    (Flags::HERE, "here"),
     (Flags::REQUIRE_TLS, "require_tls"),
     (Flags::TLS_OPTIONAL, "tls_optional"),
     (Flags::UTF8, "utf8"),
