@@ -58,26 +58,18 @@ impl<T: Copy + Ord> Runs<T> {
         };
         let run = &mut self.parts[at];
         let Err(place) = run.binary_search(&value) else { return false };
-        self.len += 1;
-        if run.len() == RUN_MAX {
-            // Behind all others: they have their final place, and the run stays full.
-            let rest = if place == RUN_MAX { Vec::new() } else { run.split_off(RUN_MAX / 2) };
-            run.shrink_to_fit();
-            let head = rest.first().copied().unwrap_or(value);
-            self.heads.insert(at + 1, head);
-            self.parts.insert(at + 1, rest);
-            let (run, place) = if value < head {
-                (at, place)
-            } else {
-                (at + 1, place.saturating_sub(RUN_MAX / 2))
-            };
-            let place = place.min(self.parts[run].len());
-            put(&mut self.parts[run], place, value);
-        } else {
+        if run.len() < RUN_MAX {
             put(run, place, value);
+            self.heads[at] = self.heads[at].min(value);
+            self.len += 1;
+            return true;
         }
-        self.heads[at] = self.heads[at].min(value);
-        true
+        // Behind all others: they have their final place, and the run stays full.
+        let rest = if place == RUN_MAX { Vec::new() } else { run.split_off(RUN_MAX / 2) };
+        run.shrink_to_fit();
+        self.heads.insert(at + 1, rest.first().copied().unwrap_or(value));
+        self.parts.insert(at + 1, rest);
+        self.insert(value)
     }
 
     /// Takes a value out. False: it was not there.

@@ -70,13 +70,7 @@ fn run(rounds: u64, how: &str, end_and_start: fn(&mut Server)) {
     let loadgen = loadgen();
     let seed = number("SEED").unwrap_or_else(|| u64::from(std::process::id()));
     println!("SEED={seed}, {rounds} rounds of {how}");
-    let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut moment = || {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        Duration::from_millis(MOMENTS.start + random % (MOMENTS.end - MOMENTS.start))
-    };
+    let mut moment = moments(seed, MOMENTS);
     let names: Vec<String> = (0..USERS).map(|user| format!("user{user:04}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut done = 0;
@@ -208,6 +202,17 @@ impl Load {
         let sent = fs::read_to_string(&self.report).unwrap();
         // A server that dies breaks connections; one that lives answers them all.
         assert!(!sent.contains("\"timeout\""), "somebody was left without an answer: {sent}");
+    }
+}
+
+/// Times from this range of milliseconds, as a seed has it.
+pub(crate) fn moments(seed: u64, range: std::ops::Range<u64>) -> impl FnMut() -> Duration {
+    let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    move || {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        Duration::from_millis(range.start + random % (range.end - range.start))
     }
 }
 

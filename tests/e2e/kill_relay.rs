@@ -16,7 +16,7 @@
 //! often the server is killed (3); `SEED` repeats the moments.
 
 use crate::harness::{PASSWORD, PATIENCE, Port, Server};
-use crate::kill::{loadgen, number};
+use crate::kill::{loadgen, moments, number};
 use crate::knot::Knot;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -65,13 +65,7 @@ fn nothing_relayed_is_lost_by_kill_9() {
         return;
     };
     let sink = Sink::start(folder.path(), &loadgen);
-    let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut moment = || {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        Duration::from_millis(MOMENTS.start + random % (MOMENTS.end - MOMENTS.start))
-    };
+    let mut moment = moments(seed, MOMENTS);
     let mut kills_us = Vec::new();
     let mut done = 0;
     while done < rounds {

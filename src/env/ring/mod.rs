@@ -7,6 +7,7 @@
 
 mod clock;
 mod conn;
+mod facing;
 mod file;
 mod listener;
 mod placement;
@@ -14,6 +15,7 @@ mod preflight;
 mod pulse;
 
 pub use conn::{Conn, Detached};
+pub use facing::facing;
 pub use file::File;
 pub use listener::{Bound, Listener, bind};
 pub use placement::{Settings, Shards, start};

@@ -82,7 +82,8 @@ impl<E: Env> Yard<E> {
 
     /// What is rung when somebody comes to wait at a site; goes back by [`Yard::drop_bell`].
     fn bell(&mut self, site: &str) -> Rc<Bell> {
-        Rc::clone(self.bells.entry(site.into()).or_default())
+        let known = self.bells.get(site).cloned();
+        known.unwrap_or_else(|| Rc::clone(self.bells.entry(site.into()).or_default()))
     }
 
     fn drop_bell(&mut self, site: &str, bell: &Rc<Bell>) {
