@@ -17,21 +17,44 @@ use crate::bytes::hash::{Map, Sorted};
 use crate::bytes::runs::Runs;
 use crate::env::bell::Bell;
 use crate::model::time::Mono;
-use std::cmp::Reverse;
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// The order of a lane: higher priority first, then by turns, then as they came.
-type Place = (Reverse<i8>, u64, QueueId);
+/// An entry that waits, in the order of a lane: higher priority first, then by turns, then as they came.
+/// In words of four octets, which need no padding: a million entries may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    /// The priority upside down in the highest octet, then the turn.
+    order: [u32; 2],
+    queue: [u32; 2],
+    /// A hash of its sender.
+    sender: u32,
+}
 
-/// An entry, its number's upper half first, and a hash of its sender.
-type Sender = (u32, u32, u32);
+/// The bits of a turn: a lane that gives a million turns a second has enough of them for 2,000 years.
+const TURN_BITS: u32 = 56;
 
-fn sender_of(queue: QueueId, hash: u32) -> Sender {
-    let halves = [queue.0 >> 32, queue.0 & u64::from(u32::MAX)];
-    let [upper, lower] = halves.map(|half| u32::try_from(half).expect("32 bits are left"));
-    (upper, lower, hash)
+fn halves(number: u64) -> [u32; 2] {
+    [number >> 32, number & u64::from(u32::MAX)]
+        .map(|half| u32::try_from(half).expect("32 bits are left"))
+}
+
+fn whole([upper, lower]: [u32; 2]) -> u64 {
+    u64::from(upper) << 32 | u64::from(lower)
+}
+
+impl Place {
+    fn new(priority: i8, turn: u64, queue: QueueId, sender: u32) -> Place {
+        // From 0, the highest, to 255.
+        let upside_down = u64::from((i16::from(i8::MAX) - i16::from(priority)).unsigned_abs());
+        let order = halves(upside_down << TURN_BITS | turn);
+        Place { order, queue: halves(queue.0), sender }
+    }
+
+    fn turn(self) -> u64 {
+        whole(self.order) & ((1 << TURN_BITS) - 1)
+    }
 }
 
 #[derive(Default)]
@@ -39,7 +62,6 @@ struct Lane {
     ready: Runs<Place>,
     /// The turn of each sender's last message that waits; senders without mail are forgotten.
     turns: Map<u32, (u64, usize)>,
-    senders: Runs<Sender>,
     /// The turn of the message that was taken last.
     turn: u64,
     workers: usize,
@@ -56,15 +78,6 @@ struct Lane {
     site: Option<Box<str>>,
 }
 
-impl Lane {
-    /// The sender of an entry that waits.
-    fn sender(&self, queue: QueueId) -> Option<Sender> {
-        let least = sender_of(queue, 0);
-        let found = self.senders.at_least(least).next()?;
-        ((found.0, found.1) == (least.0, least.1)).then_some(found)
-    }
-}
-
 /// A worker of a lane; goes back by [`Schedule::end`].
 #[derive(Debug)]
 #[must_use = "a worker has to be ended"]
@@ -73,9 +86,17 @@ pub struct Worker {
     is_hungry: bool,
     /// Its lane was to be tried now, whatever is known of its servers.
     pub is_urged: bool,
+    /// Rung when its place is wanted while it idles.
+    call: Rc<Bell>,
+    is_called: bool,
 }
 
 impl Worker {
+    /// What is rung when it is to end, for its place is wanted.
+    pub fn call(&self) -> &Rc<Bell> {
+        &self.call
+    }
+
     pub fn domain(&self) -> &Rc<str> {
         &self.domain
     }
@@ -88,23 +109,24 @@ pub struct Schedule {
     /// Lanes that want one more worker, in the order in which they came to want it.
     wanting: VecDeque<Rc<str>>,
     resting: BTreeSet<(Mono, Rc<str>)>,
+    /// Workers with a connection and without mail, the one that idles longest first.
+    idle: Sorted<u64, Rc<Bell>>,
+    idle_number: u64,
+    /// Workers that were called and have not ended yet.
+    called: usize,
     workers: usize,
     ready: usize,
 }
 
 impl Schedule {
-    /// An entry is due; it is not in the lane yet.
+    /// An entry is due. It is in no lane yet: who pushes keeps account of that.
     pub fn push(&mut self, domain: &Rc<str>, queue: QueueId, priority: i8, sender: &str) {
         let lane = self.lanes.entry(Rc::clone(domain)).or_default();
-        if lane.sender(queue).is_some() {
-            return;
-        }
-        let sender = u32::try_from(xxh3_64(sender.as_bytes()) >> 32).expect("32 bits are left");
-        lane.senders.insert(sender_of(queue, sender));
+        let [sender, _] = halves(xxh3_64(sender.as_bytes()));
         let (last, waiting) = lane.turns.entry(sender).or_insert((0, 0));
         *last = (*last).max(lane.turn) + 1;
         *waiting += 1;
-        lane.ready.insert((Reverse(priority), *last, queue));
+        lane.ready.insert(Place::new(priority, *last, queue, sender));
         if lane.hungry > 0 {
             lane.bell.ring();
         }
@@ -148,7 +170,8 @@ impl Schedule {
             self.workers += 1;
             // Behind the others, if it wants another one.
             self.want(&domain);
-            return Some(Worker { domain, is_hungry: true, is_urged });
+            let call = Rc::default();
+            return Some(Worker { domain, is_hungry: true, is_urged, call, is_called: false });
         }
         None
     }
@@ -156,7 +179,7 @@ impl Schedule {
     /// The entry that goes next; it is out of the lane. None: the worker waits for one, or ends.
     pub fn take(&mut self, worker: &mut Worker) -> Option<QueueId> {
         let lane = self.lanes.get_mut(&worker.domain)?;
-        let Some((_, turn, queue)) = lane.ready.pop_first() else {
+        let Some(place) = lane.ready.pop_first() else {
             self.has_ready(worker);
             return None;
         };
@@ -164,17 +187,15 @@ impl Schedule {
         worker.is_hungry = false;
         self.ready -= 1;
         let domain = Rc::clone(&worker.domain);
-        lane.turn = lane.turn.max(turn);
-        let sender = lane.sender(queue)?;
-        lane.senders.remove(sender);
-        if let Some((_, waiting)) = lane.turns.get_mut(&sender.2) {
+        lane.turn = lane.turn.max(place.turn());
+        if let Some((_, waiting)) = lane.turns.get_mut(&place.sender) {
             *waiting -= 1;
             if *waiting == 0 {
-                lane.turns.remove(&sender.2);
+                lane.turns.remove(&place.sender);
             }
         }
         self.want(&domain);
-        Some(queue)
+        Some(QueueId(whole(place.queue)))
     }
 
     /// Whether a worker would find an entry; where he would not he waits for one from here on.
@@ -198,6 +219,30 @@ impl Schedule {
         !self.wanting.is_empty()
     }
 
+    /// A worker idles from here on: whoever wants its place rings [`Worker::call`]. Its number, for
+    /// [`Schedule::end_idle`].
+    pub fn idle(&mut self, worker: &Worker) -> u64 {
+        self.idle_number += 1;
+        self.idle.insert(self.idle_number, Rc::clone(&worker.call));
+        self.idle_number
+    }
+
+    /// A worker idles no longer. Whether it was called, and has to end.
+    pub fn end_idle(&mut self, worker: &mut Worker, number: u64) -> bool {
+        worker.is_called |= self.idle.remove(&number).is_none();
+        worker.is_called
+    }
+
+    /// There is no place for one more worker: calls as many that idle as there are lanes that want one.
+    pub fn call_idle(&mut self) {
+        while self.called < self.wanting.len()
+            && let Some((_, call)) = self.idle.pop_first()
+        {
+            self.called += 1;
+            call.ring();
+        }
+    }
+
     /// Calls all workers that wait.
     pub fn call(&self) {
         self.lanes.values().filter(|lane| lane.hungry > 0).for_each(|lane| lane.bell.ring());
@@ -205,8 +250,9 @@ impl Schedule {
 
     /// A worker has ended.
     pub fn end(&mut self, worker: Worker) {
-        let Worker { domain, is_hungry, .. } = worker;
+        let Worker { domain, is_hungry, is_called, .. } = worker;
         self.workers -= 1;
+        self.called -= usize::from(is_called);
         if let Some(lane) = self.lanes.get_mut(&domain) {
             lane.workers -= 1;
             lane.hungry -= usize::from(is_hungry);
@@ -277,7 +323,6 @@ impl Schedule {
         for lane in self.lanes.values_mut() {
             lane.ready.clear();
             lane.turns.clear();
-            lane.senders.clear();
         }
         self.lanes.retain(|_, lane| lane.workers > 0 || lane.rests_until.is_some());
     }
@@ -350,6 +395,19 @@ mod tests {
     }
 
     #[test]
+    fn orders_by_priority_from_the_least_to_the_highest() {
+        let mut schedule = Schedule::default();
+        let a = lane("a.example");
+        // Numbers beyond 32 bits too.
+        let priorities = [(1, i8::MIN), (2, -1), (3, i8::MAX), (4, 0), (1 << 40, 1), (6, i8::MIN)];
+        for (queue, priority) in priorities {
+            schedule.push(&a, QueueId(queue), priority, "s");
+        }
+        assert_eq!(taken(&mut schedule), [3, 1 << 40, 4, 2, 1, 6]);
+        assert_eq!(size_of::<Place>(), 20);
+    }
+
+    #[test]
     fn gives_lanes_their_workers_in_turn() {
         let mut schedule = Schedule::default();
         let (a, b) = (lane("a.example"), lane("b.example"));
@@ -397,6 +455,35 @@ mod tests {
         for worker in [first, second, third] {
             schedule.end(worker);
         }
+    }
+
+    #[test]
+    fn calls_who_idles_for_lanes_that_want_a_place() {
+        let mut schedule = Schedule::default();
+        let names = ["a.example", "b.example", "c.example"].map(lane);
+        let mut idle = Vec::new();
+        for (queue, name) in (1..).zip(&names) {
+            schedule.push(name, QueueId(queue), 0, "s");
+            let mut worker = schedule.begin(at(0), false).unwrap();
+            assert!(schedule.take(&mut worker).is_some() && !schedule.has_ready(&mut worker));
+            let number = schedule.idle(&worker);
+            idle.push((worker, number));
+        }
+        // Nobody wants a place.
+        schedule.call_idle();
+        let (mut last, number) = idle.pop().unwrap();
+        assert!(!schedule.end_idle(&mut last, number));
+        // One lane does: it gets that of who idled longest, and asking again calls nobody else.
+        schedule.push(&lane("d.example"), QueueId(4), 0, "s");
+        schedule.call_idle();
+        schedule.call_idle();
+        let called: Vec<bool> =
+            idle.iter_mut().map(|(worker, number)| schedule.end_idle(worker, *number)).collect();
+        assert_eq!(called, [true, false]);
+        assert_eq!(idle[0].0.call().rung(), 1);
+        idle.into_iter().for_each(|(worker, _)| schedule.end(worker));
+        schedule.end(last);
+        assert!((schedule.called, schedule.idle.len(), schedule.workers()) == (0, 0, 0));
     }
 
     #[test]
@@ -453,9 +540,7 @@ mod tests {
         }
         let mut worker = schedule.begin(at(0), false).unwrap();
         while schedule.take(&mut worker).is_some() {}
-        assert!(schedule.lanes[&a].turns.is_empty() && schedule.lanes[&a].senders.is_empty());
-        // A second push of one that waits changes nothing.
-        schedule.push(&a, QueueId(1), 0, "s");
+        assert!(schedule.lanes[&a].turns.is_empty());
         schedule.push(&a, QueueId(1), 0, "s");
         assert_eq!((schedule.ready(), schedule.take(&mut worker)), (1, Some(QueueId(1))));
         schedule.push(&a, QueueId(2), 0, "s");

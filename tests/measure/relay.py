@@ -291,8 +291,10 @@ def beside(servers, options):
 def deferred(servers, options):
     server = servers[0]
     process = server.server
-    # What earlier rows left in the memory of the process goes with it.
+    # What earlier rows left in the memory of the process goes with it. Entries are weighed, not the cache
+    # of messages.
     process.end(signal.SIGTERM)
+    process.set_cache("0")
     process.start()
     time.sleep(2)
     empty = process.resident()
@@ -314,6 +316,9 @@ def deferred(servers, options):
           f"{against(seconds, GOAL_RESTART, server)}", flush=True)
     for name, value in sorted(figures.items()):
         print(f"          {name} {value:,.0f}", flush=True)
+    process.end(signal.SIGTERM)
+    process.set_cache(options.cache)
+    process.start()
 
 
 ROWS = {"one": one, "domains": domains, "beside": beside, "deferred": deferred}

@@ -73,6 +73,13 @@ connections_per_address = 0
 {extra}""")
         self.process = None
 
+    def set_cache(self, size):
+        """Of messages, from the next start on."""
+        with open(self.config) as file:
+            text = file.read()
+        with open(self.config, "w") as out:
+            out.write(re.sub(r'(?m)^cache_size = .*$', f'cache_size = "{size}"', text))
+
     def pombal(self, *words, text=""):
         command = [self.options.pombal, "--config", self.config, *words]
         done = subprocess.run(command, input=text, text=True, capture_output=True)

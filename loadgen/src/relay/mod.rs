@@ -8,7 +8,8 @@
 //!
 //! The server finds the hosts of the sink by DNS: `loadgen zone` writes the zone for the same
 //! domains. Reports come back to the sink, too, or to a maildrop at the server, which gets the
-//! copies of local recipients as well. SIGINT or SIGTERM ends the sending; the audit follows.
+//! copies of local recipients as well. SIGINT or SIGTERM ends the sending, and when nothing is sent any more
+//! the waiting; the audit follows.
 
 mod domains;
 mod ledger;
@@ -77,13 +78,14 @@ pub(crate) fn run(options: &RelayOptions, open_files: u64) -> Result<(String, bo
     let plan = crate::plan(&options.work, options.sessions, options.output.quiet);
     let mut keeper = Keeper::default();
     let (tell, told) = channel();
-    let (is_draining, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
+    let [is_draining, is_enough, is_over] = [const { AtomicBool::new(false) }; 3];
     let mut observer = Draining {
         has_begun: &is_draining,
         outside: &mut outside,
         ledger: &ledger,
         acknowledged: &settings.acknowledged,
         drain: options.drain,
+        is_enough: &is_enough,
         quiet: options.output.quiet,
         start_us: 0,
     };
@@ -99,7 +101,12 @@ pub(crate) fn run(options: &RelayOptions, open_files: u64) -> Result<(String, bo
             None => Ok(()),
         });
         let ended = &settings.is_ended;
-        let listening = scope.spawn(move || await_end(ended, is_over));
+        let is_enough = &is_enough;
+        let listening = scope.spawn(move || {
+            // Whoever does not want to wait for the end of the drain asks during it.
+            let ask = || if is_draining.load(Ordering::Relaxed) { is_enough } else { ended };
+            await_end(|| ask().store(true, Ordering::Relaxed), is_over)
+        });
         let outcome = drive(plan, &mut observer, |context| {
             send::session(context, Arc::clone(&settings), tell.clone())
         });
@@ -178,16 +185,16 @@ fn maildrop_of(options: &RelayOptions, pop3: Address, domains: &Domains) -> Mail
     }
 }
 
-/// Says when somebody asks for the end of the sending.
-fn await_end(is_ended: &AtomicBool, is_over: &AtomicBool) -> Result<(), String> {
+/// Says each time that somebody asks for the end.
+fn await_end(asked: impl Fn(), is_over: &AtomicBool) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("signals: {error}");
     runtime().block_on(async {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
         while !is_over.load(Ordering::Relaxed) {
             tokio::select! {
-                _ = interrupt.recv() => is_ended.store(true, Ordering::Relaxed),
-                _ = terminate.recv() => is_ended.store(true, Ordering::Relaxed),
+                _ = interrupt.recv() => asked(),
+                _ = terminate.recv() => asked(),
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
         }
@@ -333,6 +340,8 @@ struct Draining<'a> {
     ledger: &'a RwLock<Ledger>,
     acknowledged: &'a AtomicU64,
     drain: Duration,
+    /// Somebody does not want to wait any longer.
+    is_enough: &'a AtomicBool,
     quiet: bool,
     /// When the clock started, in microseconds since 1970.
     start_us: u64,
@@ -364,7 +373,8 @@ impl Observer for Draining<'_> {
         let (began, mut shown) = (Instant::now(), 0);
         loop {
             let left = self.left();
-            if left == 0 || began.elapsed() >= self.drain {
+            let is_enough = self.is_enough.load(Ordering::Relaxed);
+            if left == 0 || is_enough || began.elapsed() >= self.drain {
                 break;
             }
             pause(LOOK_EVERY);

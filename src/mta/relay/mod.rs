@@ -40,7 +40,7 @@ use crate::model::address::Address;
 use crate::model::limits::{QUEUE_ATTEMPT_MAX, QUEUE_CONCLUSIONS_MAX, QUEUE_EVENTS_SLICE};
 use crate::model::time::Mono;
 use crate::probe::event::{Level, event};
-use crate::queue::outgoing::{Entry, Flags, Pauses, QueueId, QueueName, Stage};
+use crate::queue::outgoing::{Entry, Pauses, QueueId, QueueName, Stage};
 use crate::queue::schedule::{Schedule, Worker};
 use crate::queue::sites::Sites;
 use crate::store::Health;
@@ -307,15 +307,14 @@ impl<E: Env, P: Peers> Relay<E, P> {
         self.shared.schedule.borrow_mut().clear();
         let mut after = QueueId(0);
         loop {
-            let stages: Vec<(QueueId, Stage)> = {
+            let some: Vec<QueueId> = {
                 let outgoing = outgoing.borrow();
-                let some = outgoing.behind(after).take(QUEUE_EVENTS_SLICE);
-                some.map(|entry| (entry.id, entry.stage())).collect()
+                outgoing.behind(after).take(QUEUE_EVENTS_SLICE).map(|entry| entry.id).collect()
             };
-            let Some(&(last, _)) = stages.last() else { return };
+            let Some(&last) = some.last() else { return };
             after = last;
-            for (id, _) in stages.into_iter().filter(|(_, stage)| *stage == Stage::Ready) {
-                outgoing.borrow_mut().set_stage(id, Stage::Idle);
+            for id in some {
+                outgoing.borrow_mut().forget_lane(id);
             }
             self.env().breathe().await;
         }
@@ -358,8 +357,9 @@ impl<E: Env, P: Peers> Relay<E, P> {
         match self.moment(entry, now, &sender, &domain) {
             Moment::Try => {
                 let priority = entry.priority;
-                outgoing.set_stage(id, Stage::Ready);
-                self.shared.schedule.borrow_mut().push(&domain, id, priority, &sender);
+                if outgoing.enter_lane(id) {
+                    self.shared.schedule.borrow_mut().push(&domain, id, priority, &sender);
+                }
             }
             Moment::Stopped => outgoing.set_stage(id, Stage::Ready),
             Moment::Overdue => {
@@ -407,6 +407,12 @@ impl<E: Env, P: Peers> Relay<E, P> {
         !matches!(self.shared.intake.log().health(), Health::ReadOnly(_))
     }
 
+    /// Whether there are as many connections as there may be, those that are left for others among them.
+    fn is_full(&self) -> bool {
+        let open = self.workers() + self.shared.yard.borrow().parked_count();
+        open >= self.shared.host.settings().connections_max
+    }
+
     fn begin_workers(&self) {
         if !self.can_record() {
             return;
@@ -414,10 +420,13 @@ impl<E: Env, P: Peers> Relay<E, P> {
         let max = self.shared.host.settings().connections_max;
         self.shared.schedule.borrow_mut().wake_rested(self.env().now());
         loop {
-            let mut schedule = self.shared.schedule.borrow_mut();
-            let open = schedule.workers() + self.shared.yard.borrow().parked_count();
-            if open >= max || self.shared.stopping.get() {
+            if self.shared.stopping.get() {
                 return;
+            }
+            let is_full = self.is_full();
+            let mut schedule = self.shared.schedule.borrow_mut();
+            if is_full {
+                return schedule.call_idle();
             }
             let is_tight = schedule.workers() >= max / 2;
             let Some(worker) = schedule.begin(self.env().now(), is_tight) else { return };
@@ -441,14 +450,10 @@ impl<E: Env, P: Peers> Relay<E, P> {
         self.shared.schedule.borrow_mut().rest(domain, until);
     }
 
-    /// The entry if nobody else works on it and it may be tried now; it is active from here on.
+    /// An entry that was taken out of its lane, if nobody else works on it and it may be tried now; it is
+    /// active from here on.
     fn activate(&self, id: QueueId) -> Option<Entry> {
-        let mut outgoing = self.shared.intake.outgoing().borrow_mut();
-        let entry = outgoing.get(id)?;
-        let is_due = entry.stage() == Stage::Ready && !entry.flags.has(Flags::HELD);
-        let entry = is_due.then(|| entry.clone())?;
         let until = self.now().saturating_add(QUEUE_ATTEMPT_MAX);
-        outgoing.set_stage(id, Stage::Active(until));
-        Some(entry)
+        self.shared.intake.outgoing().borrow_mut().leave_lane(id, until).cloned()
     }
 }

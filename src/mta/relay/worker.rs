@@ -236,9 +236,8 @@ impl<E: Env, P: Peers> Relay<E, P> {
         }
         let Some(line) = line else { return };
         // A connection that is left is one of those that there may be; the next domain wants a place too.
-        let open = self.workers() + self.shared.yard.borrow().parked_count();
-        let is_tight = open >= self.shared.host.settings().connections_max;
-        if next.is_none() || is_tight || !line.session.is_open() || self.shared.stopping.get() {
+        if next.is_none() || self.is_full() || !line.session.is_open() || self.shared.stopping.get()
+        {
             return line.session.quit().await;
         }
         let site: Box<str> = shift.permit.site().into();
@@ -367,16 +366,14 @@ impl<E: Env, P: Peers> Relay<E, P> {
 
     /// Waits for another message for as long as a connection may be idle. False: none came, or the
     /// place is wanted elsewhere.
-    async fn await_more(&self, worker: &Worker, shift: &Shift, begun: Mono) -> bool {
+    async fn await_more(&self, worker: &mut Worker, shift: &Shift, begun: Mono) -> bool {
         let settings = self.shared.host.settings();
-        let is_wanted = || {
-            let schedule = self.shared.schedule.borrow();
-            schedule.is_wanted() && schedule.workers() >= settings.connections_max
-        };
+        let is_wanted = self.is_full() && self.shared.schedule.borrow().is_wanted();
         let has_others = self.shared.yard.borrow().has_others(&shift.plan.site, &shift.domain);
-        if self.shared.stopping.get() || has_others || is_wanted() {
+        if self.shared.stopping.get() || has_others || is_wanted {
             return false;
         }
+        let number = self.shared.schedule.borrow_mut().idle(worker);
         let left = settings.use_max.saturating_sub(self.env().now().since(begun));
         let bell = self.shared.schedule.borrow().bell(worker);
         let called = self.shared.yard.borrow_mut().bell(&shift.plan.site);
@@ -389,9 +386,13 @@ impl<E: Env, P: Peers> Relay<E, P> {
             self.env().sleep(settings.idle.min(left)).await;
             false
         };
-        let goes_on = or(woken, tired).await;
+        let place_wanted = async {
+            worker.call().past(0).await;
+            false
+        };
+        let goes_on = or(or(woken, tired), place_wanted).await;
         self.shared.yard.borrow_mut().drop_bell(&shift.plan.site, &called);
-        goes_on
+        !self.shared.schedule.borrow_mut().end_idle(worker, number) && goes_on
     }
 
     /// Holds room for a message to a site; waits until there is some. No site gets more than a quarter of

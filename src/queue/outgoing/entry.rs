@@ -1,5 +1,5 @@
-//! What an entry is about, and the octets in which it is kept: in its record, in the pages of a
-//! checkpoint, and in memory, where it is read when the entry's turn comes.
+//! What an entry is about, and the octets in which it is kept, in its record and in the pages of a
+//! checkpoint. In memory it is packed (`packed.rs`).
 //!
 //! ```text
 //! envelope := name str | sender | envid str | by u32 | by flags u8 | count u16 | to{count}

@@ -6,7 +6,8 @@
 //! page  := version u8 | zeros{7} | (QUEUE_ADD's body | attempts u16 | standings as in QUEUE_TRIED)*
 //! ```
 
-use super::entry::{Envelope, Fate, Said};
+use super::entry::{Envelope, Fate, Flags, Said};
+use super::packed::pack;
 use super::pause::{Pause, Pauses};
 use super::record::{
     Add, Change, Tried, read_add, read_standings, write_entry, write_pause, write_standings,
@@ -190,6 +191,39 @@ impl Outgoing {
         self.table.change(queue, |entry| entry.stage = stage);
     }
 
+    /// An entry is due, and stands in its lane from here on. False: it stood there before.
+    pub fn enter_lane(&mut self, queue: QueueId) -> bool {
+        let mut was_there = false;
+        self.table.change(queue, |entry| {
+            entry.stage = Stage::Ready;
+            was_there = std::mem::replace(&mut entry.is_in_lane, true);
+        });
+        !was_there
+    }
+
+    /// An entry was taken out of its lane. If it may be tried it is active from here on, until this time.
+    pub fn leave_lane(&mut self, queue: QueueId, until: u32) -> Option<&Entry> {
+        let mut may_be_tried = false;
+        self.table.change(queue, |entry| {
+            entry.is_in_lane = false;
+            may_be_tried = entry.stage == Stage::Ready && !entry.flags.has(Flags::HELD);
+            if may_be_tried {
+                entry.stage = Stage::Active(until);
+            }
+        });
+        self.get(queue).filter(|_| may_be_tried)
+    }
+
+    /// All lanes were emptied: what stood there is due anew.
+    pub fn forget_lane(&mut self, queue: QueueId) {
+        self.table.change(queue, |entry| {
+            entry.is_in_lane = false;
+            if entry.stage == Stage::Ready {
+                entry.stage = Stage::Idle;
+            }
+        });
+    }
+
     /// Whether every entry has its event; for tests, which is why it may take its time.
     pub fn is_sound(&self) -> bool {
         self.table.is_sound()
@@ -265,8 +299,9 @@ impl Outgoing {
             priority: add.priority,
             marks: add.marks,
             stage: Stage::Idle,
+            is_in_lane: false,
             standings: Standings::new(add.envelope.recipients.len()),
-            envelope: add.envelope.encode().into(),
+            envelope: pack(&add.envelope),
         }
     }
 
@@ -337,7 +372,7 @@ impl Outgoing {
     fn write(&self, page: &mut Vec<u8>, queue: QueueId) {
         let Some(entry) = self.table.by_id(queue) else { return };
         let domain = self.table.destination(entry.destination).expect("it has this entry");
-        write_entry(page, entry, domain);
+        write_entry(page, entry, domain, &self.table.envelope(entry));
         page.put_u16(entry.attempts);
         let fates = (0..).zip(entry.fates()).map(|(to, (fate, said))| (to, fate, said));
         write_standings(page, fates.collect::<Vec<_>>().into_iter());

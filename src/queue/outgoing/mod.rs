@@ -20,6 +20,7 @@
 
 mod entry;
 mod machine;
+mod packed;
 mod pause;
 pub mod record;
 mod table;

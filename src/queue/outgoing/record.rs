@@ -188,10 +188,10 @@ fn put_tail(body: &mut Vec<u8>, entry: (Flags, i8, u8), domain: &str, envelope: 
 }
 
 /// As in the record, of an entry that is there.
-pub(super) fn write_entry(body: &mut Vec<u8>, entry: &Entry, domain: &str) {
+pub(super) fn write_entry(body: &mut Vec<u8>, entry: &Entry, domain: &str, envelope: &Envelope) {
     let numbers = [entry.size, entry.arrived, entry.due, entry.warn, entry.expires];
     put_head(body, entry.id, entry.blob, numbers);
-    put_tail(body, (entry.flags, entry.priority, entry.marks), domain, &entry.envelope);
+    put_tail(body, (entry.flags, entry.priority, entry.marks), domain, &envelope.encode());
 }
 
 pub(super) fn write_standings<'a>(

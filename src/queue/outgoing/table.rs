@@ -1,11 +1,12 @@
 //! The entries in memory, and what finds them.
 //!
-//! An entry with one recipient takes some 90 octets and its envelope; being found by number, name,
+//! An entry with one recipient takes some 90 octets and its envelope, packed; being found by number, name,
 //! domain, sender and recipient, and by the moment of its next event, takes 65 more
 //! (docs/OPERATIONS.md has the formula, a test holds it).
 
 use super::QueueId;
 use super::entry::{Envelope, Fate, Flags, Said};
+use super::packed::unpack;
 use crate::bytes::hash::{Map, Set};
 use crate::bytes::runs::Runs;
 use crate::model::id::BlobId;
@@ -92,7 +93,10 @@ pub struct Entry {
     /// The mailboxes' marks: what is known of the octets.
     pub marks: u8,
     pub(super) stage: Stage,
+    /// It stands in its lane, whatever its stage has become meanwhile; not durable.
+    pub(super) is_in_lane: bool,
     pub(super) standings: Standings,
+    /// As [`pack`](super::packed::pack) writes it.
     pub(super) envelope: Box<[u8]>,
 }
 
@@ -135,7 +139,8 @@ struct Slots {
     free: Vec<Slot>,
 }
 
-const CHUNK_ENTRIES: usize = 1_024;
+/// Fills what the allocator gives for a chunk, 64 KiB: the next sizes are 80 and 96.
+const CHUNK_ENTRIES: usize = 65_536 / size_of::<Option<Entry>>();
 
 impl Slots {
     fn place(slot: Slot) -> (usize, usize) {
@@ -313,7 +318,7 @@ impl Table {
 
     pub(super) fn envelope(&self, entry: &Entry) -> Envelope {
         let domain = self.destination(entry.destination).expect("it has this entry");
-        Envelope::decode(&entry.envelope, domain).expect("it was read before")
+        unpack(&entry.envelope, domain).expect("it was packed here")
     }
 
     /// The domains with entries and how many each has, in no order.
@@ -536,6 +541,7 @@ fn first_behind(place: u64) -> Slot {
 
 #[cfg(test)]
 mod tests {
+    use super::super::packed::pack;
     use super::super::record::{Add, put_add};
     use super::super::{Outgoing, To};
     use super::*;
@@ -570,7 +576,7 @@ mod tests {
             + in_runs(size_of::<(u32, Slot)>())
             + in_runs(size_of::<(DestinationId, Slot)>())
             + keys * in_runs(size_of::<(u32, Slot)>());
-        let own = size_of::<Option<Entry>>() + rounded(envelope.encode().len());
+        let own = size_of::<Option<Entry>>() + rounded(pack(&envelope).len());
         assert_eq!((keys, size_of::<Option<Entry>>()), (3, 88));
         assert!(own + found <= 300, "{own} and {found}");
     }

@@ -213,6 +213,36 @@ fn has_an_event_for_each_entry_in_every_stage() {
 }
 
 #[test]
+fn stands_in_its_lane_once() {
+    let mut machine = Outgoing::new();
+    let id = QueueId(1);
+    apply(&mut machine, 1, &one(|group| put_add(group, &add(1, "a.example", 1))));
+    assert!(machine.enter_lane(id));
+    // Its operator wants it to be tried now: it is idle, becomes due, and its place in the lane is the one
+    // that it has.
+    let set = |flags| one(|group| put_set(group, id, 5, 300, flags));
+    apply(&mut machine, 2, &set(Flags::default()));
+    assert_eq!(machine.get(id).unwrap().stage(), Stage::Idle);
+    assert!(machine.leave_lane(id, 70).is_none());
+    assert!(machine.enter_lane(id) && !machine.enter_lane(id));
+    // Who is held is not tried, and is in the lane no longer.
+    apply(&mut machine, 3, &set(Flags::HELD));
+    machine.set_stage(id, Stage::Ready);
+    assert!(machine.leave_lane(id, 70).is_none());
+    apply(&mut machine, 4, &set(Flags::default()));
+    assert!(machine.enter_lane(id));
+    assert_eq!(machine.leave_lane(id, 70).unwrap().stage(), Stage::Active(70));
+    // Lanes that are emptied leave alone what is being tried.
+    machine.forget_lane(id);
+    assert_eq!(machine.get(id).unwrap().stage(), Stage::Active(70));
+    apply(&mut machine, 5, &set(Flags::default()));
+    assert!(machine.enter_lane(id));
+    machine.forget_lane(id);
+    assert!(machine.enter_lane(id) && machine.is_sound());
+    assert!(machine.leave_lane(QueueId(2), 70).is_none());
+}
+
+#[test]
 fn keeps_what_many_were_told_once() {
     let mut machine = Outgoing::new();
     for queue in 1..=3 {
