@@ -227,8 +227,10 @@ impl Client {
                 return Err(Said::ours(550, 6, 7, "server takes no sender in UTF-8 (SMTPUTF8)"));
             }
         }
-        if asked.require_tls {
-            // RFC 8689 §4.2.1, §5.
+        let has_tls = self.is_encrypted && offers.has(Keywords::REQUIRE_TLS);
+        // RFC 8689 §5: a report goes on all the same.
+        if asked.require_tls && mail.sender.is_some() {
+            // RFC 8689 §4.2.1.
             if !self.is_encrypted {
                 return Err(Said::ours(550, 7, 10, "message requires TLS, which is not there"));
             }
@@ -238,7 +240,8 @@ impl Client {
         }
         if let Some(by) = asked.by.filter(|by| by.returns)
             && (!offers.has(Keywords::DELIVER_BY)
-                || i64::from(by.seconds) < i64::from(offers.by_min))
+                // With nothing left it could not even be said (§4).
+                || i64::from(by.seconds) < i64::from(offers.by_min.max(1)))
         {
             // RFC 2852 §4.1.4.1: such a message must not go where its time is not heeded.
             return Err(Said::ours(554, 4, 7, "server does not promise to deliver in time"));
@@ -256,7 +259,7 @@ impl Client {
             hold: None,
             by: asked.by.filter(|_| offers.has(Keywords::DELIVER_BY)),
             priority: asked.priority.filter(|_| offers.has(Keywords::MT_PRIORITY)),
-            require_tls: asked.require_tls,
+            require_tls: asked.require_tls && has_tls,
         })
     }
 }

@@ -190,6 +190,44 @@ fn does_not_send_what_the_server_cannot_take() {
         S 221 bye
     "]],
     );
+    check(
+        MailParams { by: by(0), ..params() },
+        "250-x|250 DELIVERBY",
+        expect![[r"
+        S 220 hi
+        C EHLO me.example
+        S 250-x
+        S 250 DELIVERBY
+        = unfit: 554 5.4.7 server does not promise to deliver in time
+        C QUIT
+        S 221 bye
+    "]],
+    );
+}
+
+/// RFC 8689 §5.
+#[test]
+fn a_report_goes_on_where_nobody_can_be_asked_for_tls() {
+    let params = MailParams { require_tls: true, ..MailParams::default() };
+    let report = Letter { sender: None, params, ..letter(1) };
+    check_as(
+        &profile(),
+        &[report],
+        &["220 hi", "250-x|250 REQUIRETLS", "250 a", "550 b", "221 bye"],
+        expect![[r"
+            S 220 hi
+            C EHLO me.example
+            S 250-x
+            S 250 REQUIRETLS
+            C MAIL FROM:<>
+            S 250 a
+            C RCPT TO:<r1@x.example>
+            S 550 b
+            = failed: 550 b
+            C QUIT
+            S 221 bye
+        "]],
+    );
 }
 
 #[test]
