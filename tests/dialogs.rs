@@ -5,6 +5,7 @@
 //! # a remark
 //! @lmtp                     settings, before the first line: @lmtp @submission @starttls @vrfy @expn @dsn
 //! @odd_hello                … @extensions for all of them, whether any listener offers them or not
+//! @hold_max 100             @by_min 10         @priority_policy MIXER
 //! @auth                     AUTH in clear too; @auth_tls: AUTH, but no passwords in clear
 //! @max_message_size 100     @recipients_max 3   @errors_max 2   @hops_max 2   @junk_max 3
 //! @command_line_max 20      @text_line_max 10
@@ -77,7 +78,13 @@ fn read(file: &Path) -> (Settings, Vec<Event>) {
             "@vrfy" => settings.vrfy = true,
             "@expn" => settings.expn = true,
             "@dsn" => settings.dialect.extensions = with(&settings, Extensions::DSN),
-            "@extensions" => settings.dialect.extensions = Extensions::ALL,
+            "@extensions" => {
+                settings.dialect.extensions = Extensions::ALL;
+                settings.bounds.hold_max = 999_999_999;
+            }
+            "@hold_max" => settings.bounds.hold_max = u32::try_from(number()).unwrap(),
+            "@by_min" => settings.bounds.by_min = u32::try_from(number()).unwrap(),
+            "@priority_policy" => settings.bounds.priority_policy = rest.into(),
             "@auth" | "@auth_tls" => {
                 settings.dialect.extensions = with(&settings, Extensions::AUTH);
                 settings.auth = Policy { plaintext: kind == "@auth", ..Policy::default() };
@@ -199,7 +206,7 @@ fn has_enhanced_code(line: &str) -> bool {
 
 /// The greeting, the lines of EHLO, and what asks for more (RFC 2034 §4).
 fn needs_none(line: &str) -> bool {
-    const WORDS: [&str; 14] = [
+    const WORDS: [&str; 18] = [
         "mx.local.example",
         "PIPELINING",
         "SIZE",
@@ -214,6 +221,10 @@ fn needs_none(line: &str) -> bool {
         "HELP",
         "AUTH",
         "STARTTLS",
+        "FUTURERELEASE",
+        "DELIVERBY",
+        "MT-PRIORITY",
+        "REQUIRETLS",
     ];
     let (code, text) = line.split_at_checked(4).unwrap_or((line, ""));
     let word = text.split(' ').next().unwrap_or_default();

@@ -293,6 +293,16 @@ pub struct Smtp {
     pub xclient_networks: Vec<Network>,
     /// May relay without AUTH.
     pub relay_networks: Vec<Network>,
+    /// REQUIRETLS is offered within TLS (RFC 8689).
+    pub requiretls: bool,
+    /// DELIVERBY is offered (RFC 2852).
+    pub deliver_by: bool,
+    /// The shortest time in which a message is delivered or comes back.
+    pub min_deliver_by: Duration,
+    /// MT-PRIORITY is offered (RFC 6710).
+    pub mt_priority: bool,
+    /// The name of the policy by which priorities are given, which EHLO tells.
+    pub priority_policy: Option<String>,
 }
 
 /// What users may send.
@@ -300,6 +310,8 @@ pub struct Smtp {
 pub struct Submission {
     /// RCPT commands of one transaction.
     pub max_recipients: usize,
+    /// The longest time that a message is held for (RFC 4865); zero: it is not offered.
+    pub max_hold: Duration,
     pub policy: submission::Settings,
 }
 

@@ -409,9 +409,25 @@ fn smtp(mut section: Section<'_, '_, '_>) -> Smtp {
         auth: section.flag("auth", false),
         xclient_networks: section.networks("xclient_networks"),
         relay_networks: section.networks("relay_networks"),
+        requiretls: section.flag("requiretls", true),
+        deliver_by: section.flag("deliver_by", true),
+        min_deliver_by: section.time("min_deliver_by", Duration::ZERO, Duration::ZERO..=30 * DAY),
+        mt_priority: section.flag("mt_priority", true),
+        priority_policy: priority_policy(&mut section),
     };
     section.end();
     smtp
+}
+
+/// RFC 6710 §7: a word that EHLO tells, such as those of §9.2.
+fn priority_policy(section: &mut Section<'_, '_, '_>) -> Option<String> {
+    let is_letter = |letter: u8| letter.is_ascii_alphanumeric() || b"-_.".contains(&letter);
+    let read = |text: &str| {
+        let is_sound = (1..=20).contains(&text.len()) && text.bytes().all(is_letter);
+        is_sound.then(|| text.to_owned())
+    };
+    let allowed = "the name of a policy, such as \"MIXER\": 1 to 20 of letters, digits, - _ .";
+    section.word("priority_policy", None, allowed, read, String::clone)
 }
 
 fn submission(mut section: Section<'_, '_, '_>) -> Submission {
@@ -438,10 +454,14 @@ fn submission(mut section: Section<'_, '_, '_>) -> Submission {
         },
     );
     let hide_client = section.flag("hide_client", false);
+    let priority_max =
+        section.count("max_priority", limits::PRIORITY_MAX, 0..=limits::PRIORITY_MAX);
+    let max_hold =
+        section.time("max_hold", limits::SUBMISSION_HOLD_MAX, Duration::ZERO..=366 * DAY);
     let send_as = section.sections("allow", send_as).into();
     section.end();
-    let policy = submission::Settings { from, hide_client, rates, send_as };
-    Submission { max_recipients, policy }
+    let policy = submission::Settings { from, hide_client, priority_max, rates, send_as };
+    Submission { max_recipients, max_hold, policy }
 }
 
 fn send_as(mut section: Section<'_, '_, '_>) -> Option<SendAs> {

@@ -58,6 +58,12 @@ pub const SUBMISSION_MESSAGES_A_DAY: u32 = 2_000;
 /// Recipients that an account may send to in an hour, and in a day.
 pub const SUBMISSION_RECIPIENTS_AN_HOUR: u32 = 1_000;
 pub const SUBMISSION_RECIPIENTS_A_DAY: u32 = 5_000;
+
+/// The highest priority of a message; the lowest is as far below zero (RFC 6710 §3).
+pub const PRIORITY_MAX: u8 = 9;
+
+/// How long a user may have a message held before it goes (RFC 4865 §3), if nobody says otherwise.
+pub const SUBMISSION_HOLD_MAX: Duration = Duration::from_hours(30 * 24);
 /// Accounts whose messages one shard counts; over it those that are not counted yet get 451. An
 /// account is forgotten when it may send all of its allowance again.
 pub const SUBMITTERS_MAX: usize = 262_144;

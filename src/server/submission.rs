@@ -64,6 +64,8 @@ pub struct Settings {
     pub from: FromCheck,
     /// Received does not say where the user is.
     pub hide_client: bool,
+    /// The highest priority that a user may give a message (RFC 6710 §4.1).
+    pub priority_max: u8,
     pub rates: Rates,
     pub send_as: Arc<[SendAs]>,
 }

@@ -70,6 +70,19 @@ pub struct Settings {
     pub starttls: bool,
     /// Which extensions with parameters are offered, and how odd names in EHLO may be.
     pub dialect: Dialect,
+    pub bounds: Bounds,
+}
+
+/// What a sender may ask of the queue, where that is offered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// The longest time that a message is held for, in seconds (RFC 4865 §3).
+    pub hold_max: u32,
+    /// The shortest time in which a message is delivered or comes back, in seconds; 0 is not told
+    /// (RFC 2852 §2).
+    pub by_min: u32,
+    /// The name of the policy by which priorities are given; empty is not told (RFC 6710 §3).
+    pub priority_policy: Box<str>,
 }
 
 impl Default for Settings {
@@ -91,6 +104,7 @@ impl Default for Settings {
             logins_failed_max: SMTP_LOGINS_FAILED_MAX,
             starttls: false,
             dialect: Dialect::default(),
+            bounds: Bounds::default(),
         }
     }
 }

@@ -6,7 +6,7 @@
 //! in with `secret`, `off` is switched off, `busy` is to come back.
 
 use super::{
-    Dialect, Extensions, Found, Lookup, Outcome, Service, Session, Settings, Step, Verdict,
+    Bounds, Dialect, Extensions, Found, Lookup, Outcome, Service, Session, Settings, Step, Verdict,
     outcome_replies,
 };
 use crate::bytes::chain::Chain;
@@ -44,6 +44,9 @@ pub struct Replay {
     closed: bool,
 }
 
+/// The moment of all that happens: 2026-11-28T20:00:00Z.
+const NOW: u32 = 1_795_896_000;
+
 const USERS: [&str; 6] = ["postmaster", "abuse", "a", "b", "user", "full"];
 
 impl Replay {
@@ -51,7 +54,8 @@ impl Replay {
     pub fn new(settings: Settings) -> Replay {
         let (lmtp, text_line_max) = (settings.is_lmtp(), settings.text_line_max);
         let settings = Rc::new(settings);
-        let session = Session::new(Rc::clone(&settings));
+        let mut session = Session::new(Rc::clone(&settings));
+        session.at(NOW);
         let mut out = Chain::new();
         session.greeting(&mut out);
         Replay {
@@ -161,6 +165,7 @@ impl Replay {
             Step::Secure => {
                 self.draft = None;
                 self.session = Session::new(Rc::clone(&self.settings));
+                self.session.at(NOW);
                 self.session.secure(&Channel { encrypted: true, ..Channel::default() });
             }
             Step::Close => {
@@ -292,6 +297,7 @@ pub fn fuzz_session(data: &[u8]) {
         expn: first & 4 != 0,
         auth: Policy { plaintext: true, ..Policy::default() },
         dialect: Dialect { extensions: Extensions::ALL, ..Dialect::default() },
+        bounds: Bounds { hold_max: 100, by_min: 10, priority_policy: "MIXER".into() },
         ..Settings::default()
     };
     let opening: &[u8] = match first >> 3 & 3 {

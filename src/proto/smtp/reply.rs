@@ -1,13 +1,15 @@
 //! What the server says, in one place.
 
-use super::Settings;
+use super::{Bounds, Settings};
 use crate::bytes::chain::Chain;
 use crate::model::reply::Class;
 use crate::proto::sasl::Mechanisms;
 use crate::wire::smtp::command::{CommandError, HelloKind};
+use crate::wire::smtp::later::date_time;
 use crate::wire::smtp::param::Extensions;
 use crate::wire::smtp::reply::Reply;
 use crate::wire::smtp::xclient::OFFER;
+use std::fmt::Write as _;
 
 pub(super) const OK: Reply<'_> = Reply::new(250, 0, 0, "Ok");
 pub(super) const SENDER_OK: Reply<'_> = Reply::new(250, 1, 0, "Ok");
@@ -55,6 +57,15 @@ pub(super) const SENDER_UNQUALIFIED: Reply<'_> =
     Reply::new(554, 1, 8, "Sender needs a fully qualified domain");
 pub(super) const RECIPIENT_UNQUALIFIED: Reply<'_> =
     Reply::new(554, 1, 2, "Recipient needs a fully qualified domain");
+/// RFC 5248 §2.4 lists X.7.10: encryption needed.
+pub(super) const REQUIRES_TLS: Reply<'_> =
+    Reply::new(530, 7, 10, "REQUIRETLS is for mail within TLS: say STARTTLS first");
+/// RFC 4865 §4.2, §5.2.2.
+pub(super) const HELD_TOO_LONG: Reply<'_> =
+    Reply::new(501, 5, 4, "Longer than mail is held here, or than its sender waits");
+/// RFC 2852 §3.
+pub(super) const BY_TOO_SOON: Reply<'_> =
+    Reply::new(555, 5, 4, "Sooner than this server promises by DELIVERBY");
 pub(super) const BAD_ARGUMENT: Reply<'_> = Reply::new(501, 5, 4, "Bad argument");
 
 // RFC 4954 §6.
@@ -128,8 +139,8 @@ impl Settings {
     pub(super) fn put_extensions(
         &self,
         kind: HelloKind,
-        encrypted: bool,
-        auth: Mechanisms,
+        (encrypted, auth): (bool, Mechanisms),
+        now: u32,
         out: &mut Chain,
     ) {
         if kind == HelloKind::Helo {
@@ -140,9 +151,7 @@ impl Settings {
              ENHANCEDSTATUSCODES\nLIMITS RCPTMAX={}",
             self.hostname, self.max_message_size, self.recipients_max
         );
-        if self.dialect.extensions.has(Extensions::DSN) {
-            text.push_str("\nDSN");
-        }
+        self.put_terms(encrypted, now, &mut text);
         if self.starttls && !encrypted {
             text.push_str("\nSTARTTLS");
         }
@@ -159,6 +168,37 @@ impl Settings {
         }
         text.push_str("\nHELP");
         Reply::plain(250, &text).put(out);
+    }
+
+    /// The extensions that ask something of the queue.
+    fn put_terms(&self, encrypted: bool, now: u32, text: &mut String) {
+        let has = |extension| self.dialect.extensions.has(extension);
+        let Bounds { hold_max, by_min, priority_policy } = &self.bounds;
+        if has(Extensions::DSN) {
+            text.push_str("\nDSN");
+        }
+        if has(Extensions::FUTURERELEASE) {
+            // Both are one bound, in the two ways in which a client may say it.
+            let until = date_time(now.saturating_add(*hold_max));
+            let _ = write!(text, "\nFUTURERELEASE {hold_max} {until}");
+        }
+        if has(Extensions::DELIVERBY) {
+            text.push_str("\nDELIVERBY");
+            if *by_min > 0 {
+                let _ = write!(text, " {by_min}");
+            }
+        }
+        if has(Extensions::MT_PRIORITY) {
+            text.push_str("\nMT-PRIORITY");
+            if !priority_policy.is_empty() {
+                text.push(' ');
+                text.push_str(priority_policy);
+            }
+        }
+        // RFC 8689 §2: nobody can ask for it in clear.
+        if has(Extensions::REQUIRETLS) && encrypted {
+            text.push_str("\nREQUIRETLS");
+        }
     }
 }
 

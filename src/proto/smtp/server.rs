@@ -22,7 +22,7 @@ mod exchange;
 
 use super::intake::{Intake, Taken};
 use super::reply::{self, put_named};
-use super::{Service, Settings};
+use super::{Bounds, Service, Settings};
 use crate::bytes::chain::Chain;
 use crate::bytes::codec::to_u64;
 use crate::model::address::Address;
@@ -36,7 +36,7 @@ use crate::wire::line::{Front, Skip, front};
 use crate::wire::smtp::command::{
     Chunk, Command, CommandError, HelloKind, Recipient, Sender, parse,
 };
-use crate::wire::smtp::param::Body;
+use crate::wire::smtp::param::{Body, MailParams};
 use crate::wire::smtp::reply::Reply;
 use crate::wire::smtp::xclient::Xclient;
 use crate::wire::trace::{Dialogue, With};
@@ -96,6 +96,8 @@ pub enum Lookup<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict<'t> {
     Accept,
+    /// With a 2xx reply of the caller's, which says more than the usual one.
+    AcceptWith(Reply<'t>),
     /// With a 4xx or 5xx reply.
     Refuse(Reply<'t>),
 }
@@ -195,6 +197,8 @@ pub struct Session {
     mechanisms: Mechanisms,
     is_authenticated: bool,
     logins_failed: u8,
+    /// Seconds since 1970, as they were told last.
+    now: u32,
 }
 
 impl Session {
@@ -213,7 +217,13 @@ impl Session {
             mechanisms,
             is_authenticated: false,
             logins_failed: 0,
+            now: 0,
         }
+    }
+
+    /// Tells what time it is, in seconds since 1970: to be called when something was received.
+    pub fn at(&mut self, now: u32) {
+        self.now = now;
     }
 
     /// Offers from now on what may be used on such a connection; at first it is one in clear.
@@ -324,7 +334,7 @@ impl Session {
             unreachable!("no sender is asked about")
         };
         let place = match verdict {
-            Verdict::Accept => Place::Mail(mail),
+            Verdict::Accept | Verdict::AcceptWith(_) => Place::Mail(mail),
             Verdict::Refuse(_) => Place::Ready,
         };
         self.settle(place, verdict, reply::SENDER_OK, out);
@@ -335,7 +345,7 @@ impl Session {
         let State::Asked(Question::Recipient(mut mail)) = self.state else {
             unreachable!("no recipient is asked about")
         };
-        mail.accepted += u32::from(verdict == Verdict::Accept);
+        mail.accepted += u32::from(!matches!(verdict, Verdict::Refuse(_)));
         self.settle(Place::Mail(mail), verdict, reply::RECIPIENT_OK, out);
     }
 
@@ -408,6 +418,7 @@ impl Session {
         self.state = State::Command(place);
         match verdict {
             Verdict::Accept => ok.put(out),
+            Verdict::AcceptWith(reply) => reply.put(out),
             Verdict::Refuse(reply) => {
                 self.refuse(reply, out);
             }
@@ -589,7 +600,8 @@ impl Session {
             _ => {}
         }
         self.hello = Some((kind, name.into()));
-        self.settings.put_extensions(kind, self.channel.is_some(), self.mechanisms, out);
+        let offered = (self.channel.is_some(), self.mechanisms);
+        self.settings.put_extensions(kind, offered, self.now, out);
         self.reset(place)
     }
 
@@ -616,10 +628,34 @@ impl Session {
         if sender.params.size.is_some_and(|size| size > self.settings.max_message_size) {
             return self.refuse(reply::TOO_LARGE, out);
         }
+        if let Err(refusal) = self.judge(&sender.params) {
+            return self.refuse(refusal, out);
+        }
         let binary = sender.params.body == Body::Binary;
         let mail = Mail { asked: 0, accepted: 0, binary, utf8: sender.params.utf8 };
         self.state = State::Asked(Question::Sender(mail));
         Step::Sender(sender)
+    }
+
+    /// Whether what is asked of the queue is within its bounds.
+    fn judge(&self, params: &MailParams<'_>) -> Result<(), Reply<'static>> {
+        let Bounds { hold_max, by_min, .. } = self.settings.bounds;
+        let MailParams { hold, by, require_tls, .. } = *params;
+        if require_tls && self.channel.is_none() {
+            return Err(reply::REQUIRES_TLS);
+        }
+        let pause = hold.map_or(0, |hold| hold.pause(self.now));
+        // RFC 4865 §5.2.2: what has to be there before it may go cannot be both.
+        let is_contrary = by.is_some_and(|by| pause > u64::try_from(by.seconds).unwrap_or(0));
+        if pause > u64::from(hold_max) || (pause > 0 && is_contrary) {
+            return Err(reply::HELD_TOO_LONG);
+        }
+        match by {
+            Some(by) if by.returns && i64::from(by.seconds) < i64::from(by_min) => {
+                Err(reply::BY_TOO_SOON)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn rcpt<'a>(&mut self, recipient: Recipient<'a>, place: Place, out: &mut Chain) -> Step<'a> {

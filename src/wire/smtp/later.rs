@@ -7,7 +7,8 @@
 //! BY        := [ "-" / "+" ] 1*9DIGIT ";" ( "N" / "R" ) [ "T" ]
 //! ```
 
-use crate::wire::date::days;
+use crate::wire::date::{Day, day, days};
+use std::fmt;
 
 /// How long a message waits before it is sent on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +20,14 @@ pub enum Hold {
 }
 
 impl Hold {
+    /// Seconds from `now` on, which are seconds since 1970.
+    pub fn pause(self, now: u32) -> u64 {
+        match self {
+            Hold::For(seconds) => seconds.into(),
+            Hold::Until(at) => at.saturating_sub(now.into()),
+        }
+    }
+
     pub(super) fn parse_for(value: &str) -> Option<Hold> {
         let is_sound = (1..=9).contains(&value.len())
             && value.bytes().all(|octet| octet.is_ascii_digit())
@@ -46,6 +55,26 @@ impl Hold {
         let clock = u64::from(hour * 3_600 + minute * 60 + second);
         Some(Hold::Until(u64::try_from(days).ok()? * 86_400 + clock))
     }
+}
+
+/// As a report tells what was asked for (RFC 4865 §5.1.2).
+impl fmt::Display for Hold {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Hold::For(seconds) => write!(out, "for;{seconds}"),
+            Hold::Until(at) => {
+                write!(out, "until;{}", date_time(u32::try_from(at).unwrap_or(u32::MAX)))
+            }
+        }
+    }
+}
+
+/// The moment `at`, seconds since 1970, as a date-time of RFC 3339.
+pub fn date_time(at: u32) -> String {
+    let Day { year, month, day } = day(at / 86_400);
+    let clock = at % 86_400;
+    let (hour, minute, second) = (clock / 3_600, clock / 60 % 60, clock % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
 /// Numbers of so many digits each.
@@ -129,6 +158,21 @@ mod tests {
         ] {
             assert_eq!(until(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn says_what_it_read() {
+        for (text, hold) in [
+            ("for;86400", Hold::parse_for("86400")),
+            ("until;2026-11-25T04:11:19Z", Hold::parse_until("2026-11-25T04:11:19Z")),
+            ("until;2028-03-01T00:00:00Z", Hold::parse_until("2028-02-29T23:59:60Z")),
+        ] {
+            assert_eq!(hold.unwrap().to_string(), text);
+        }
+        assert_eq!(date_time(u32::MAX), "2106-02-07T06:28:15Z");
+        let until = Hold::Until(1_000);
+        assert_eq!((until.pause(400), until.pause(1_000), until.pause(2_000)), (600, 0, 0));
+        assert_eq!(Hold::For(7).pause(2_000), 7);
     }
 
     #[test]
