@@ -24,6 +24,20 @@ pub struct Away {
     pub recipients: Vec<To>,
     /// It came by SMTPUTF8.
     pub utf8: bool,
+    /// The recipients are here: they get it when its time has come (RFC 4865).
+    pub is_here: bool,
+    /// None: it comes now.
+    pub before: Option<Before>,
+}
+
+/// What became of a message while it waited for somebody here who is elsewhere now: its sender goes on to
+/// hear of one message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Before {
+    /// When it came, in seconds since 1970: what its sender asked for counts from there.
+    pub came: u32,
+    /// He was told that it takes long, and is told again then; `u32::MAX`: never.
+    pub warned: Option<u32>,
 }
 
 fn seconds(time: Duration) -> u32 {
@@ -31,9 +45,15 @@ fn seconds(time: Duration) -> u32 {
 }
 
 impl Away {
+    /// When it came.
+    fn came(&self, now: u32) -> u32 {
+        self.before.map_or(now, |before| before.came)
+    }
+
     /// When it may go: now, or when its sender wants it to (RFC 4865 §4.2).
     fn release(&self, now: u32) -> u32 {
-        match self.options.hold {
+        // What comes from there has waited.
+        match self.options.hold.filter(|_| self.before.is_none()) {
             None => now,
             Some(Hold::For(pause)) => now.saturating_add(pause),
             Some(Hold::Until(at)) => u32::try_from(at).unwrap_or(u32::MAX).max(now),
@@ -42,7 +62,7 @@ impl Away {
 
     fn deadline(&self, now: u32) -> Option<Deadline> {
         let by = self.options.by?;
-        let at = now.saturating_add_signed(by.seconds);
+        let at = self.came(now).saturating_add_signed(by.seconds);
         Some(Deadline { at, returns: by.returns, traces: by.traces })
     }
 
@@ -52,6 +72,9 @@ impl Away {
         let wanted = |to: &To| to.notify.is_none_or(|notify| notify.delay);
         if self.sender.is_none() || !recipients.iter().any(wanted) {
             return u32::MAX;
+        }
+        if let Some(again) = self.before.and_then(|before| before.warned) {
+            return again;
         }
         let usual = retry.warn_after.map_or(u32::MAX, |time| release.saturating_add(seconds(time)));
         // RFC 2852 §4.1.3: in mode N its sender hears when it is late.
@@ -72,7 +95,9 @@ impl Away {
             .set(Flags::REQUIRE_TLS, self.options.require_tls)
             .set(Flags::TLS_OPTIONAL, self.options.tls_optional)
             .set(Flags::RELEASED_LATER, release > now)
+            .set(Flags::WARNED, self.before.is_some_and(|before| before.warned.is_some()))
             .set(Flags::UTF8, self.utf8)
+            .set(Flags::HERE, self.is_here)
     }
 
     /// Adds the entries to `group`, which brings the blob too, or comes behind it.
@@ -98,7 +123,7 @@ impl Away {
                     queue: outgoing.assign(),
                     blob: facts.blob,
                     size: facts.size,
-                    arrived: now,
+                    arrived: self.came(now),
                     due: release,
                     warn: self.warn(&recipients, release, by, retry),
                     expires: self.expires(release, by, retry),
@@ -111,6 +136,7 @@ impl Away {
                         sender: self.sender.clone(),
                         envid: self.options.envid.clone(),
                         by,
+                        hold: self.options.hold,
                         recipients,
                     },
                 };
@@ -168,6 +194,8 @@ mod tests {
             options: MailOptions::default(),
             recipients: recipients.iter().map(|text| to(text)).collect(),
             utf8: false,
+            is_here: false,
+            before: None,
         }
     }
 
@@ -206,6 +234,20 @@ mod tests {
         assert_eq!(planned(&held), [(1, 500, DAY / 6 + 500, 5 * DAY + 500)]);
         held.options.hold = Some(Hold::Until(u64::from(NOW) - 5));
         assert_eq!(planned(&held), [(1, 0, DAY / 6, 5 * DAY)]);
+    }
+
+    #[test]
+    fn goes_on_as_what_it_was_here() {
+        let mut gone = away(Some("s"), &["a@x.example"]);
+        gone.options.hold = Some(Hold::For(500));
+        gone.options.by = Some(By { seconds: 1_000, returns: false, traces: false });
+        gone.before = Some(Before { came: NOW - 600, warned: None });
+        // In its turn at once, with all the time that others have, and late when it was to be.
+        assert_eq!(planned(&gone), [(1, 0, 400, 5 * DAY)]);
+        gone.before = Some(Before { came: NOW - 600, warned: Some(NOW + 300) });
+        assert_eq!(planned(&gone), [(1, 0, 300, 5 * DAY)]);
+        gone.before = Some(Before { came: NOW - 600, warned: Some(u32::MAX) });
+        assert_eq!(planned(&gone), [(1, 0, u32::MAX, 5 * DAY)]);
     }
 
     #[test]

@@ -215,6 +215,14 @@ impl<E: Env, P: Peers> Intake<E, P> {
         })
     }
 
+    /// Puts another message into a group of this log, on its way by `away`.
+    pub(super) fn put_beside(&self, group: &mut Group, away: &[Away], message: Message) {
+        let facts = self.facts(&message);
+        self.plan_away(away, group, &facts);
+        let Message { parts, summary, .. } = message;
+        group.blobs.push(BlobDraft { id: facts.blob, summary, parts });
+    }
+
     fn plan_away(&self, away: &[Away], group: &mut Group, facts: &Facts) {
         let retries = Rc::clone(&self.shared.retries.borrow());
         for away in away {

@@ -1,9 +1,7 @@
 //! What a sender asked for beside the addresses: the parameters of MAIL and RCPT that a queue has to
 //! heed, kept for as long as the message is under way.
 //!
-//! Each is offered only where it is heeded in full: reports on delivery (RFC 3461) by SMTP. The queue
-//! keeps the others and heeds them for the most part (docs/NEXT.md says what is missing): no listener
-//! offers them, so that they are never set.
+//! Each is offered only where it is heeded in full, so that it is set nowhere else.
 
 use crate::wire::smtp::later::{By, Hold};
 use crate::wire::smtp::param::{MailParams, Notify, RcptParams, Ret};

@@ -26,6 +26,7 @@ use crate::model::limits::{
 use crate::model::reply::Enhanced;
 use crate::wire::date::put_date;
 use crate::wire::message::fields::{fields, header_len};
+use crate::wire::smtp::later::Hold;
 use crate::wire::smtp::param::{Notify, Ret};
 use crate::wire::trace::put_return_path;
 
@@ -42,6 +43,8 @@ pub enum Fate {
     Expanded,
     /// Another server has it, which sends no reports on delivery (RFC 3461 §5.2.2).
     Relayed,
+    /// Another server has it; who gave it a time is told of that (RFC 2852 §4.1.4).
+    Passed,
     /// It is in the mailbox.
     Delivered,
 }
@@ -57,6 +60,7 @@ impl Fate {
             Fate::Expanded | Fate::Relayed | Fate::Delivered => {
                 said(|notify| notify.success).unwrap_or(false)
             }
+            Fate::Passed => said(|notify| notify != Notify::default()).unwrap_or(true),
         }
     }
 
@@ -70,7 +74,7 @@ impl Fate {
             Fate::Failed | Fate::Expired => "failed",
             Fate::Delayed { .. } => "delayed",
             Fate::Expanded => "expanded",
-            Fate::Relayed => "relayed",
+            Fate::Relayed | Fate::Passed => "relayed",
             Fate::Delivered => "delivered",
         }
     }
@@ -149,6 +153,10 @@ pub struct Report<'a> {
     pub require_tls: bool,
     /// Seconds since 1970 when it came.
     pub arrived: u32,
+    /// When it had to be there, in seconds since 1970 (RFC 2852 §5).
+    pub by: Option<u32>,
+    /// When it was to go on (RFC 4865 §5.1.2).
+    pub hold: Option<Hold>,
     /// The name under which our logs know the message.
     pub id: &'a str,
     /// Not empty, in the order of the envelope.

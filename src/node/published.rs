@@ -151,6 +151,8 @@ async fn send<E: Env>(shard: &Rc<Shard<E>>, mail: Mail) -> bool {
         options: MailOptions { tls_optional: true, ..MailOptions::default() },
         recipients: elsewhere.into_iter().map(to).collect(),
         utf8: false,
+        is_here: false,
+        before: None,
     });
     let away = away.into_iter().collect();
     let envelope = Envelope { recipients, away, judge: Judge::Together };

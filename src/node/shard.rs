@@ -236,18 +236,13 @@ impl Plan {
     fn smtp(&self, service: smtp::Service, policy: Policy) -> smtp::Settings {
         let config = &self.config;
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        let dsn = smtp::Extensions::DSN;
-        let (recipients_max, extensions) = match service {
-            smtp::Service::Mx if config.smtp.auth => {
-                (config.smtp.max_recipients, dsn.with(smtp::Extensions::AUTH))
-            }
-            smtp::Service::Mx => (config.smtp.max_recipients, dsn),
-            smtp::Service::Lmtp => (config.smtp.max_recipients, smtp::Extensions::NONE),
-            smtp::Service::Submission => {
-                (config.submission.max_recipients, dsn.with(smtp::Extensions::AUTH))
-            }
+        let recipients_max = match service {
+            smtp::Service::Mx | smtp::Service::Lmtp => config.smtp.max_recipients,
+            smtp::Service::Submission => config.submission.max_recipients,
         };
+        let extensions = self.extensions(service);
         let knows_auth = extensions.has(smtp::Extensions::AUTH);
+        let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
         smtp::Settings {
             hostname: config.hostname.as_str().into(),
             service,
@@ -263,8 +258,32 @@ impl Plan {
             auth: if knows_auth { policy } else { Policy::NOTHING },
             starttls: self.offers_tls(),
             dialect: smtp::Dialect { extensions, odd_hello: config.smtp.odd_hello, xclient: false },
+            bounds: smtp::Bounds {
+                hold_max: seconds(config.submission.max_hold),
+                by_min: seconds(config.smtp.min_deliver_by),
+                priority_policy: config.smtp.priority_policy.as_deref().unwrap_or_default().into(),
+            },
             ..smtp::Settings::default()
         }
+    }
+
+    /// Which extensions with parameters one kind of listener offers.
+    fn extensions(&self, service: smtp::Service) -> smtp::Extensions {
+        let config = &self.config;
+        let is_submission = service == smtp::Service::Submission;
+        let has_auth = is_submission || (config.smtp.auth && service == smtp::Service::Mx);
+        let offers = [
+            (smtp::Extensions::AUTH, has_auth),
+            (
+                smtp::Extensions::FUTURERELEASE,
+                is_submission && !config.submission.max_hold.is_zero(),
+            ),
+            (smtp::Extensions::DELIVERBY, config.smtp.deliver_by),
+            (smtp::Extensions::MT_PRIORITY, config.smtp.mt_priority),
+            (smtp::Extensions::REQUIRETLS, config.smtp.requiretls && self.tls.is_some()),
+        ];
+        let offered = offers.into_iter().filter(|(_, is_offered)| *is_offered);
+        offered.fold(smtp::Extensions::DSN, |all, (one, _)| all.with(one))
     }
 
     /// Sessions that begin in clear are offered TLS.

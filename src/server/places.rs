@@ -8,8 +8,10 @@ use crate::env::Env;
 use crate::mailbox::Quota;
 use crate::model::address::Address;
 use crate::model::id::AccountId;
+use crate::model::reply::Enhanced;
 use crate::mta::relay::{Host, Settings, Signed};
 use crate::mta::{Outcome, Places, Rcpt};
+use crate::queue::outgoing::Said;
 use crate::wire::address::parse_mailbox;
 use crate::wire::smtp::reply::Reply;
 use std::future::ready;
@@ -57,6 +59,17 @@ pub(super) fn sent_by<E: Env>(shard: &Shard<E>, local: &str, domain: &str) -> Op
     settings.srs.as_ref()?.resolve(local, domain, shard.env.wall().seconds())
 }
 
+/// The sender under which mail of `sender` is passed on: one of this server's, unless he is one of its
+/// users, so that where it goes this server may send it (SPF).
+pub(super) fn passed_on<E: Env>(shard: &Shard<E>, sender: &Address) -> Address {
+    match &shard.settings().srs {
+        Some(srs) if !shard.directory().serves(sender.domain()) => {
+            srs.rewrite(sender, shard.env.wall().seconds())
+        }
+        _ => sender.clone(),
+    }
+}
+
 /// What the relay asks of its shard; the shard has the relay, so that the way back holds nothing.
 pub struct Home<E: Env>(pub Weak<Shard<E>>);
 
@@ -71,6 +84,24 @@ impl<E: Env> Host for Home<E> {
         let reader = sender.as_ref().unwrap_or(address);
         let parts = (reader.local(), reader.domain());
         find(&shard, reader, parts, true).ok().map(|(_, places)| places)
+    }
+
+    fn find(&self, address: &Address, is_report: bool) -> Result<Places, Said> {
+        let gone = || Said::ours(451, Enhanced(3, 2), "the server is on its way down");
+        let shard = self.0.upgrade().ok_or_else(gone)?;
+        let sender = is_report.then(|| sent_by(&shard, address.local(), address.domain()));
+        let sender = sender.flatten();
+        let address = sender.as_ref().unwrap_or(address);
+        let parts = (address.local(), address.domain());
+        let found = find(&shard, address, parts, true);
+        found.map(|(_, places)| places).map_err(|reply| {
+            let enhanced = reply.enhanced.unwrap_or(Enhanced(0, 0));
+            Said::ours(reply.code, enhanced, reply.text)
+        })
+    }
+
+    fn passed_on(&self, sender: &Address) -> Address {
+        self.0.upgrade().map_or_else(|| sender.clone(), |shard| passed_on(&shard, sender))
     }
 
     fn name_message(&self) -> String {

@@ -26,6 +26,7 @@ mod lookup;
 mod null_mx;
 pub(super) mod reply;
 mod submit;
+mod terms;
 
 use self::holes::{Filled, Share, Told};
 use super::draft::Draft;
@@ -96,6 +97,12 @@ struct Transaction {
     utf8: bool,
     size: u64,
     options: MailOptions,
+    /// When its sender was told, in seconds since 1970: a time to deliver by counts from there.
+    begun: u32,
+    /// It waits before it goes anywhere.
+    is_held: bool,
+    /// It has another priority than its sender asked for.
+    is_ranked_anew: bool,
     accepted: Vec<Accepted>,
     /// Which directory the recipients were found in.
     version: u64,
@@ -234,6 +241,7 @@ impl<E: Env> Driver<E> {
                 Ok(0) => return conn.close().await,
                 Ok(_) => {
                     self.due = self.shard.env.now().after(SMTP_ANSWER_TIME_MAX);
+                    self.session.at(self.shard.env.wall().seconds());
                     self.turn_out_ended();
                 }
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
@@ -397,18 +405,21 @@ impl<E: Env> Driver<E> {
             Verdict::Refuse(reply)
         } else if self.shard.log.has_room(size) {
             let asked = address.as_ref().and_then(|address| self.asks_sender(address));
+            let priority = sender.params.priority.map(|asked| self.rank(asked));
             let opening = Box::new(Transaction {
                 sender: address,
                 utf8: sender.params.utf8,
                 size,
-                options: MailOptions::from(&sender.params),
+                options: MailOptions { priority, ..MailOptions::from(&sender.params) },
+                begun: self.shard.env.wall().seconds(),
+                is_ranked_anew: priority != sender.params.priority,
                 ..Transaction::default()
             });
             if let Some(asked) = asked {
                 return Some(Goes::Ask(Box::new(Asking::Sender(opening, asked))));
             }
-            self.transaction = Some(opening);
-            Verdict::Accept
+            self.take_sender(opening);
+            return None;
         } else {
             Verdict::Refuse(NO_ROOM)
         };
@@ -559,6 +570,7 @@ impl<E: Env> Driver<E> {
             host: &self.settings.hostname,
             with: self.session.with(transaction.utf8),
             tls: self.tls.as_ref().map(|facts| (&*suite, facts.group())),
+            priority: transaction.options.priority,
             id: &id,
             recipient,
             at,
@@ -582,17 +594,18 @@ impl<E: Env> Driver<E> {
     fn on_commit(&mut self, is_text: bool) {
         let Some(mut transaction) = self.transaction.take() else { return };
         let Some((id, draft)) = transaction.draft.take() else { return };
+        self.count_down(&mut transaction);
         let mut message = draft.end();
         let octets = message.as_ref().map_or(0, Vec::len);
         let Shared { recipients, away, shares } = self.shares(&transaction, &id);
         let refused = if self.settings.is_lmtp() { None } else { refused_for_all(&shares) };
-        let completed = match (&mut message, refused) {
+        let completed = match (&mut message, refused.or(terms::comes_late(&transaction))) {
             (None, _) => Err(Outcome::CROWDED),
             (Some(_), Some(refused)) => Err(refused),
             (Some(message), None) => self.complete(message, transaction.sender.as_ref(), &id),
         };
         let report = message.as_ref().and_then(|octets| self.report_of(octets, &transaction, &id));
-        let Transaction { sender, utf8, accepted, .. } = *transaction;
+        let Transaction { sender, utf8, accepted, options, .. } = *transaction;
         let accepting: Accepting = match (message, completed) {
             (Some(message), Ok(signer)) => {
                 // A reply that stands for several accounts is one for all of them, by LMTP too.
@@ -616,30 +629,20 @@ impl<E: Env> Driver<E> {
             sender,
             recipients: accepted.into_iter().map(|one| one.address).collect(),
             octets,
+            priority: options.priority,
         };
         let begun = self.shard.env.now();
         let after = Chain::new();
         self.holes.push_back(Hole { accepting, shares, told, report, begun, after });
     }
 
-    /// The sender under which mail of `sender` is passed on: one of this server's, unless he is one of
-    /// its users, so that where it goes this server may send it (SPF).
-    fn passed_on(&self, sender: &Address) -> Address {
-        let settings = self.shard.settings();
-        match &settings.srs {
-            Some(srs) if !self.shard.directory().serves(sender.domain()) => {
-                srs.rewrite(sender, self.shard.env.wall().seconds())
-            }
-            _ => sender.clone(),
-        }
-    }
-
     /// Where mail for the accepted recipients goes now. Where the directory has changed since they were
-    /// accepted they are looked up again: a user may be gone.
+    /// accepted they are looked up again: a user may be gone. Mail that is held for those who are here
+    /// waits as that for others does.
     fn shares(&self, transaction: &Transaction, id: &str) -> Shared {
         let is_new = self.shard.directory().version() != transaction.version;
         let mut shared = Shared::default();
-        let mut elsewhere: [Vec<To>; 2] = Default::default();
+        let mut elsewhere: [Vec<To>; 3] = Default::default();
         for one in &transaction.accepted {
             let address = &one.address;
             let parts = (address.local(), address.domain());
@@ -653,32 +656,52 @@ impl<E: Env> Driver<E> {
                     continue;
                 }
             };
+            let RcptOptions { notify, ref orcpt } = one.options;
+            let to = |address: &Address, notify| To {
+                address: address.clone(),
+                notify,
+                orcpt: orcpt.clone(),
+            };
+            let is_told_here = places.is_shared_elsewhere();
+            if transaction.is_held && (is_told_here || !places.accounts.is_empty()) {
+                shared.shares.push(Share::Places { accounts: 0, is_away: true });
+                let [_, _, here] = &mut elsewhere;
+                if !here.iter().any(|other| other.address == *address) {
+                    here.push(to(address, notify));
+                }
+                continue;
+            }
             shared.recipients.extend_from_slice(&places.accounts);
             let (accounts, is_away) = (places.accounts.len(), !places.elsewhere.is_empty());
             shared.shares.push(Share::Places { accounts, is_away });
-            let to = &mut elsewhere[usize::from(places.is_forwarded)];
-            let is_told_here = places.is_shared_elsewhere();
+            let way = &mut elsewhere[usize::from(places.is_forwarded)];
+            let notify =
+                notify.map(|wanted| Notify { success: wanted.success && !is_told_here, ..wanted });
             for address in &places.elsewhere {
-                let RcptOptions { notify, ref orcpt } = one.options;
-                let notify = notify
-                    .map(|wanted| Notify { success: wanted.success && !is_told_here, ..wanted });
                 // Two ways may lead to one mailbox.
-                if !to.iter().any(|other| other.address == *address) {
-                    to.push(To { address: address.clone(), notify, orcpt: orcpt.clone() });
+                if !way.iter().any(|other| other.address == *address) {
+                    way.push(to(address, notify));
                 }
             }
         }
-        let [sent, forwarded] = elsewhere;
+        let [sent, forwarded, here] = elsewhere;
         let sender = transaction.sender.as_ref();
-        let ways = [(sent, sender.cloned()), (forwarded, sender.map(|one| self.passed_on(one)))];
-        let away =
-            ways.into_iter().filter(|(to, _)| !to.is_empty()).map(|(recipients, sender)| Away {
-                name: id.into(),
-                sender,
-                options: transaction.options.clone(),
-                recipients,
-                utf8: transaction.utf8,
-            });
+        let passed_on = sender.map(|one| places::passed_on(&self.shard, one));
+        let ways = [
+            (sent, sender.cloned(), false),
+            (forwarded, passed_on, false),
+            (here, sender.cloned(), true),
+        ];
+        let ways = ways.into_iter().filter(|(to, _, _)| !to.is_empty());
+        let away = ways.map(|(recipients, sender, is_here)| Away {
+            name: id.into(),
+            sender,
+            options: transaction.options.clone(),
+            recipients,
+            utf8: transaction.utf8,
+            is_here,
+            before: None,
+        });
         shared.away = away.collect();
         shared
     }

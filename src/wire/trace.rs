@@ -70,6 +70,8 @@ pub struct Received<'a> {
     /// The cipher suite and, where it is known, the group of the key exchange, by their registered
     /// names (RFC 8314 §4.3).
     pub tls: Option<(&'a str, Option<&'a str>)>,
+    /// The priority that the message has here, where one was asked for (RFC 6710 §4.1).
+    pub priority: Option<i8>,
     /// The name under which the logs know the message.
     pub id: &'a str,
     /// The recipient, if there is only one: several are nobody's business but ours
@@ -125,6 +127,9 @@ pub fn put_received(hop: &Received<'_>, out: &mut Vec<u8>) {
         if let Some(group) = group {
             line.words(&["group", group]);
         }
+    }
+    if let Some(priority) = hop.priority {
+        line.words(&["PRIORITY", &priority.to_string()]);
     }
     out.extend_from_slice(b";\r\n\t");
     put_date(hop.at, out);
@@ -207,6 +212,7 @@ mod tests {
             host: "mx.local.example",
             with: with(Dialogue::Esmtp),
             tls: None,
+            priority: None,
             id: "0-1a2b",
             recipient: None,
             at: 1_795_579_879,
@@ -220,6 +226,20 @@ mod tests {
             expect![["
             Received: from client.example ([192.0.2.1]) by mx.local.example with ESMTP
             	id 0-1a2b;
+            	Wed, 25 Nov 2026 04:11:19 +0000
+        "]],
+        );
+    }
+
+    #[test]
+    fn tells_the_priority_that_was_asked_for() {
+        let with = With { tls: true, ..with(Dialogue::Esmtp) };
+        let tls = Some(("TLS_AES_256_GCM_SHA384", None));
+        check(
+            &Received { with, tls, priority: Some(-3), ..hop() },
+            expect![[r"
+            Received: from client.example ([192.0.2.1]) by mx.local.example with ESMTPS
+            	id 0-1a2b tls TLS_AES_256_GCM_SHA384 PRIORITY -3;
             	Wed, 25 Nov 2026 04:11:19 +0000
         "]],
         );

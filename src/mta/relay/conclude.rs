@@ -25,9 +25,15 @@ pub(super) struct End {
     /// [`Fate::Waiting`]: it is to be tried again.
     pub fate: Fate,
     pub said: Option<Said>,
+    /// What its sender hears where that is more than the fate says.
+    pub told: Option<report::Fate>,
 }
 
 impl End {
+    pub(super) fn new(to: u16, fate: Fate, said: Option<Said>) -> End {
+        End { to, fate, said, told: None }
+    }
+
     /// A server has the message for this recipient.
     pub(super) fn is_taken(&self) -> bool {
         matches!(self.fate, Fate::Delivered | Fate::Relayed)
@@ -54,6 +60,12 @@ impl<E: Env, P: Peers> Relay<E, P> {
     /// back when that is durable, or the entry is gone.
     pub(super) async fn attempted(&self, id: QueueId, ends: Vec<End>) {
         let Some((entry, _)) = self.read(id) else { return };
+        let next = self.next_attempt(&entry);
+        self.conclude(id, ends, next).await;
+    }
+
+    /// How an entry goes on behind an attempt.
+    pub(super) fn next_attempt(&self, entry: &Entry) -> Next {
         let attempts = entry.attempts.saturating_add(1);
         let domain = self.shared.intake.outgoing().borrow().domain(entry.destination).cloned();
         let settings = self.shared.host.settings();
@@ -61,8 +73,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
         let pause = retry.pause(attempts, self.env().random());
         let pause = u32::try_from(pause.as_secs()).unwrap_or(u32::MAX).max(1);
         let due = self.now().saturating_add(pause);
-        let next = Next { due, warn: entry.warn, flags: entry.flags, attempts };
-        self.conclude(id, ends, next).await;
+        Next { due, warn: entry.warn, flags: entry.flags, attempts }
     }
 
     /// Makes durable what an attempt that goes on has come to for some recipients.
@@ -92,7 +103,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
         let ends: Vec<End> = (0..)
             .zip(entry.fates())
             .filter(|(_, (one, _))| *one == Fate::Waiting)
-            .map(|(to, (_, said))| End { to, fate, said: last(said) })
+            .map(|(to, (_, said))| End::new(to, fate, last(said)))
             .collect();
         let Entry { due, warn, flags, attempts, .. } = entry;
         self.conclude(id, ends, Next { due, warn, flags, attempts }).await;
@@ -105,14 +116,19 @@ impl<E: Env, P: Peers> Relay<E, P> {
         let _held = self.hold("", entry.size.into()).await;
         let Entry { due, flags, attempts, expires, .. } = entry;
         let flags = flags.with(Flags::WARNED);
-        let next = Next { due, warn: u32::MAX, flags, attempts };
+        // RFC 2852 §4.1.3: in mode N its sender hears when its time is over, whatever he heard before.
+        let by = envelope.by.filter(|by| !by.returns).map(|by| by.at);
+        let is_late = by.is_some_and(|by| by <= self.now());
+        let warn = by.filter(|_| !is_late).unwrap_or(u32::MAX);
+        let next = Next { due, warn, flags, attempts };
         let fate = report::Fate::Delayed { until: expires };
+        let late: Vec<Option<Said>> = entry.fates().map(|(_, said)| late(is_late, said)).collect();
         let told: Vec<Told<'_>> = envelope
             .recipients
             .iter()
-            .zip(entry.fates())
-            .filter(|(_, (fate, _))| *fate == Fate::Waiting)
-            .map(|(to, (_, said))| Told { to, fate, said })
+            .zip(entry.fates().zip(&late))
+            .filter(|(_, ((fate, _), _))| *fate == Fate::Waiting)
+            .map(|(to, (_, said))| Told { to, fate, said: said.as_ref() })
             .collect();
         let mut group = Group::new();
         put_tried(&mut group, &self.tried(&entry, &next, &[]));
@@ -141,6 +157,14 @@ impl<E: Env, P: Peers> Relay<E, P> {
     /// Makes the ends of some recipients durable, and reports on them.
     pub(super) async fn conclude(&self, id: QueueId, ends: Vec<End>, next: Next) {
         let Some((entry, envelope)) = self.read(id) else { return };
+        let group = self.records(&entry, &ends, &next);
+        self.count(&ends);
+        let told = told(&envelope, &ends);
+        self.commit(&entry, &envelope, &told, group).await;
+    }
+
+    /// What the log is told of some ends.
+    pub(super) fn records(&self, entry: &Entry, ends: &[End], next: &Next) -> Group {
         let waits = |(place, (fate, _)): (u16, (Fate, Option<&Said>))| {
             let end = ends.iter().find(|end| end.to == place);
             end.map_or(fate, |end| end.fate) == Fate::Waiting
@@ -148,26 +172,29 @@ impl<E: Env, P: Peers> Relay<E, P> {
         let is_over = !(0..).zip(entry.fates()).any(waits);
         let mut group = Group::new();
         if is_over {
-            put_done(&mut group, id, entry.blob);
+            put_done(&mut group, entry.id, entry.blob);
         } else {
-            put_tried(&mut group, &self.tried(&entry, &next, &ends));
+            put_tried(&mut group, &self.tried(entry, next, ends));
         }
-        self.count(&ends);
-        let told = ends.iter().filter_map(|end| {
-            let fate = match end.fate {
-                Fate::Failed => report::Fate::Failed,
-                Fate::Expired => report::Fate::Expired,
-                Fate::Relayed => report::Fate::Relayed,
-                Fate::Waiting | Fate::Delivered | Fate::Removed => return None,
-            };
-            let to = envelope.recipients.get(usize::from(end.to))?;
-            Some(Told { to, fate, said: end.said.as_ref() })
-        });
-        let told: Vec<Told<'_>> = told.collect();
-        self.commit(&entry, &envelope, &told, group).await;
+        group
     }
 
-    fn count(&self, ends: &[End]) {
+    /// The report on some ends, and its name, if their sender wants one.
+    pub(super) async fn report_on(
+        &self,
+        entry: &Entry,
+        envelope: &Envelope,
+        ends: &[End],
+    ) -> Option<(String, report::Composed)> {
+        let told = told(envelope, ends);
+        let told = addressees(envelope.sender.as_ref(), &told, |one| (one.to.notify, one.fate));
+        if told.is_empty() {
+            return None;
+        }
+        Some(self.compose(entry, envelope, &told).await)
+    }
+
+    pub(super) fn count(&self, ends: &[End]) {
         let figures = &self.shared.figures;
         for end in ends {
             match end.fate {
@@ -234,7 +261,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
     }
 
     /// A report with its signatures. Who signs is soon done with what he has.
-    async fn signed(&self, octets: Vec<u8>) -> Vec<u8> {
+    pub(super) async fn signed(&self, octets: Vec<u8>) -> Vec<u8> {
         let mut pause = QUEUE_RECORD_PAUSE_MIN;
         loop {
             let settings = self.shared.host.settings();
@@ -257,13 +284,17 @@ impl<E: Env, P: Peers> Relay<E, P> {
         let message = Message::new(octets, is_utf8, true, self.now());
         let to = |address| To { address, notify: None, orcpt: None };
         let require_tls = entry.flags.has(Flags::REQUIRE_TLS);
+        // RFC 6710 §4.6: a report is as urgent as what it is about.
+        let priority = (entry.priority != 0).then_some(entry.priority);
         let Places { accounts, elsewhere, .. } = places;
         let away = (!elsewhere.is_empty()).then(|| Away {
             name: name.into(),
             sender: None,
-            options: MailOptions { require_tls, ..MailOptions::default() },
+            options: MailOptions { priority, require_tls, ..MailOptions::default() },
             recipients: elsewhere.into_iter().map(to).collect(),
             utf8: is_utf8,
+            is_here: false,
+            before: None,
         });
         let away = away.into_iter().collect();
         // It is judged: a full mailbox takes the report all the same.
@@ -312,6 +343,8 @@ impl<E: Env, P: Peers> Relay<E, P> {
             ret,
             require_tls,
             arrived: entry.arrived,
+            by: envelope.by.map(|by| by.at),
+            hold: envelope.hold,
             id: &envelope.name,
             recipients: &recipients,
             header: header_of(octets),
@@ -322,7 +355,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
         (name, composed)
     }
 
-    fn tell_report(&self, envelope: &Envelope, name: &str, is_told: bool) {
+    pub(super) fn tell_report(&self, envelope: &Envelope, name: &str, is_told: bool) {
         let figures = &self.shared.figures;
         let figure = if is_told { &figures.reports } else { &figures.reports_lost };
         figure.one();
@@ -369,6 +402,38 @@ impl<E: Env, P: Peers> Relay<E, P> {
             event(Level::Info, "attempt", &fields);
         }
     }
+}
+
+/// The places of the recipients that are still to be tried.
+pub(super) fn waiting(entry: &Entry) -> impl Iterator<Item = u16> {
+    let waits = |(_, (fate, _)): &(u16, (Fate, Option<&Said>))| *fate == Fate::Waiting;
+    (0..).zip(entry.fates()).filter(waits).map(|(to, _)| to)
+}
+
+/// Those of some ends that a sender may want to hear of.
+fn told<'a>(envelope: &'a Envelope, ends: &'a [End]) -> Vec<Told<'a>> {
+    let told = ends.iter().filter_map(|end| {
+        let fate = match end.fate {
+            _ if end.told.is_some() => end.told?,
+            Fate::Failed => report::Fate::Failed,
+            Fate::Expired => report::Fate::Expired,
+            Fate::Relayed => report::Fate::Relayed,
+            Fate::Waiting | Fate::Delivered | Fate::Removed => return None,
+        };
+        let to = envelope.recipients.get(usize::from(end.to))?;
+        Some(Told { to, fate, said: end.said.as_ref() })
+    });
+    told.collect()
+}
+
+/// What is told of a recipient that waits: what was said last, or that its time is over.
+fn late(is_late: bool, said: Option<&Said>) -> Option<Said> {
+    if !is_late {
+        return said.cloned();
+    }
+    let text = "not delivered in the time that was asked for";
+    let text = said.map_or_else(|| text.into(), |said| format!("{text}: {said}"));
+    Some(Said::ours(450, Enhanced(4, 7), &text))
 }
 
 /// A group of records alone, once more.

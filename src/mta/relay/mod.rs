@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   queue/outgoing ── an entry's moment ──┬─ due ──────> queue/schedule ──> a worker ─┬─> conclude
+//!                                         ├─ due here ──> home ─────────────────────────>┤      │
 //!                                         └─ late, expired ────────────────────────────┘      │
 //!   worker: mta/route ─ queue/sites: a place ─ mta/session ─ deliver, and the next one         │
 //!   records, and the report to its sender, in one group of the log <───────────────────────────┘
@@ -19,6 +20,7 @@
 mod approach;
 mod conclude;
 pub mod desk;
+mod home;
 mod line;
 mod settings;
 mod transact;
@@ -40,7 +42,7 @@ use crate::model::address::Address;
 use crate::model::limits::{QUEUE_ATTEMPT_MAX, QUEUE_CONCLUSIONS_MAX, QUEUE_EVENTS_SLICE};
 use crate::model::time::Mono;
 use crate::probe::event::{Level, event};
-use crate::queue::outgoing::{Entry, Pauses, QueueId, QueueName, Stage};
+use crate::queue::outgoing::{Entry, Envelope, Flags, Pauses, QueueId, QueueName, Said, Stage};
 use crate::queue::schedule::{Schedule, Worker};
 use crate::queue::sites::Sites;
 use crate::store::Health;
@@ -58,6 +60,11 @@ pub trait Host: 'static {
     fn settings(&self) -> Rc<Settings>;
     /// Where mail for an address goes that a report is for; none: nobody is there.
     fn look_up(&self, address: &Address) -> Option<Places>;
+    /// Where mail for an address goes; an error: why it goes nowhere. `is_report`: its sender is the null
+    /// one.
+    fn find(&self, address: &Address, is_report: bool) -> Result<Places, Said>;
+    /// The sender under which mail of `sender` is passed on to other servers.
+    fn passed_on(&self, sender: &Address) -> Address;
     /// A name for a message: unique in this store.
     fn name_message(&self) -> String;
     /// Signs a message of ours, which comes from `domain`, by DKIM; as it is where there are no keys for
@@ -124,8 +131,8 @@ struct Shared<E: Env, P: Peers> {
     freed: Bell,
     /// Reports and other conclusions under way beside the workers'.
     concluding: Cell<usize>,
-    /// Entries that wait for a place among them, and whether their time is over.
-    conclusions: RefCell<VecDeque<(QueueId, bool)>>,
+    /// Entries that wait for a place among them.
+    conclusions: RefCell<VecDeque<(QueueId, Conclusion)>>,
     /// Octets of messages that workers hold.
     held: Cell<u64>,
     /// And for which sites.
@@ -144,6 +151,15 @@ impl<E: Env, P: Peers> Clone for Relay<E, P> {
     fn clone(&self) -> Self {
         Relay { shared: Rc::clone(&self.shared) }
     }
+}
+
+/// What is done beside the workers.
+#[derive(Clone, Copy)]
+enum Conclusion {
+    Warn,
+    Expire,
+    /// Its recipients are here.
+    Bring,
 }
 
 /// What an entry's moment asks for.
@@ -320,12 +336,21 @@ impl<E: Env, P: Peers> Relay<E, P> {
         }
     }
 
-    fn moment(&self, entry: &Entry, now: u32, sender: &str, domain: &str) -> Moment {
+    fn moment(&self, entry: &Entry, envelope: &Envelope, domain: &str) -> Moment {
+        let now = self.now();
+        let sender = envelope.sender.as_ref().map(ToString::to_string).unwrap_or_default();
+        let is_stopped = self.shared.pauses.borrow().stops(domain, &sender);
+        // Nobody but its sender made it wait: it is not late because this server was down meanwhile,
+        // unless he wants it back then.
+        let is_first = entry.flags.has(Flags::HERE)
+            && entry.attempts == 0
+            && !(is_stopped || entry.flags.has(Flags::HELD))
+            && envelope.by.is_none_or(|by| !by.returns);
         match entry.stage() {
             Stage::Active(_) => Moment::Overdue,
-            _ if entry.expires <= now => Moment::Expire,
+            _ if entry.expires <= now && !is_first => Moment::Expire,
             _ if entry.warn <= now => Moment::Warn,
-            _ if self.shared.pauses.borrow().stops(domain, sender) => Moment::Stopped,
+            _ if is_stopped => Moment::Stopped,
             Stage::Idle | Stage::Ready => Moment::Try,
         }
     }
@@ -350,13 +375,19 @@ impl<E: Env, P: Peers> Relay<E, P> {
     fn heed_event(&self, id: QueueId, now: u32) {
         let mut outgoing = self.shared.intake.outgoing().borrow_mut();
         let Some(entry) = outgoing.get(id) else { return };
-        let sender = outgoing.envelope(entry).sender;
-        let sender = sender.as_ref().map(ToString::to_string).unwrap_or_default();
+        let envelope = outgoing.envelope(entry);
         let Some(domain) = outgoing.domain(entry.destination).cloned() else { return };
         let active = Stage::Active(now.saturating_add(QUEUE_ATTEMPT_MAX));
-        match self.moment(entry, now, &sender, &domain) {
+        match self.moment(entry, &envelope, &domain) {
+            Moment::Try if entry.flags.has(Flags::HERE) => {
+                outgoing.set_stage(id, active);
+                drop(outgoing);
+                self.shared.conclusions.borrow_mut().push_back((id, Conclusion::Bring));
+                self.conclude_waiting();
+            }
             Moment::Try => {
                 let priority = entry.priority;
+                let sender = envelope.sender.as_ref().map(ToString::to_string).unwrap_or_default();
                 if outgoing.enter_lane(id) {
                     self.shared.schedule.borrow_mut().push(&domain, id, priority, &sender);
                 }
@@ -375,7 +406,8 @@ impl<E: Env, P: Peers> Relay<E, P> {
                     return;
                 }
                 let is_over = matches!(moment, Moment::Expire);
-                self.shared.conclusions.borrow_mut().push_back((id, is_over));
+                let kind = if is_over { Conclusion::Expire } else { Conclusion::Warn };
+                self.shared.conclusions.borrow_mut().push_back((id, kind));
                 self.conclude_waiting();
             }
         }
@@ -385,16 +417,16 @@ impl<E: Env, P: Peers> Relay<E, P> {
     /// gets the message back.
     fn conclude_waiting(&self) {
         while self.shared.concluding.get() < QUEUE_CONCLUSIONS_MAX {
-            let Some((id, is_over)) = self.shared.conclusions.borrow_mut().pop_front() else {
+            let Some((id, kind)) = self.shared.conclusions.borrow_mut().pop_front() else {
                 return;
             };
             let place = Concluding::new(self);
             let this = self.clone();
             self.env().spawn(async move {
-                if is_over {
-                    this.expire(id).await;
-                } else {
-                    this.warn(id).await;
+                match kind {
+                    Conclusion::Warn => this.warn(id).await,
+                    Conclusion::Expire => this.expire(id).await,
+                    Conclusion::Bring => Box::pin(this.bring(id)).await,
                 }
                 drop(place);
                 this.conclude_waiting();

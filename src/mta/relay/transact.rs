@@ -9,7 +9,7 @@
 //!                                                               └─ all were asked: it has failed
 //! ```
 
-use super::conclude::End;
+use super::conclude::{End, waiting};
 use super::line::{Line, deferred, name_of, words};
 use super::worker::Shift;
 use super::{Planted, Relay};
@@ -17,6 +17,7 @@ use crate::env::Env;
 use crate::model::limits::{QUEUE_CROWDED_PAUSE, QUEUE_TRANSACTIONS_MAX};
 use crate::model::reply::Enhanced;
 use crate::mta::peers::Peers;
+use crate::mta::report;
 use crate::mta::route::Hop;
 use crate::mta::session::Body;
 use crate::mta::tls_policy::Wanted;
@@ -51,13 +52,7 @@ struct Outcome {
 
 /// The same end for all that wait.
 pub(super) fn all(entry: &Entry, fate: Fate, said: &Said) -> Vec<End> {
-    waiting(entry).map(|to| End { to, fate, said: Some(said.clone()) }).collect()
-}
-
-/// The places of the recipients that are still to be tried.
-fn waiting(entry: &Entry) -> impl Iterator<Item = u16> {
-    let waits = |(_, (fate, _)): &(u16, (Fate, Option<&Said>))| *fate == Fate::Waiting;
-    (0..).zip(entry.fates()).filter(waits).map(|(to, _)| to)
+    waiting(entry).map(|to| End::new(to, fate, Some(said.clone()))).collect()
 }
 
 /// Whether two hops lead to one server: a host's addresses are its own, all of them (RFC 5321 §5.1).
@@ -70,7 +65,7 @@ fn is_same(one: &Hop, other: &Hop) -> bool {
 
 /// Those for whom it is unfit: `fate`, with these words or with what they were told.
 fn settled(unfit: Vec<(u16, Said)>, fate: Fate, said: Option<&Said>) -> Vec<End> {
-    let end = |(to, own): (u16, Said)| End { to, fate, said: Some(said.cloned().unwrap_or(own)) };
+    let end = |(to, own): (u16, Said)| End::new(to, fate, Some(said.cloned().unwrap_or(own)));
     unfit.into_iter().map(end).collect()
 }
 
@@ -137,7 +132,8 @@ impl<E: Env, P: Peers> Relay<E, P> {
         to: Vec<u16>,
     ) -> Outcome {
         let begun = self.env().now();
-        let outcome = self.transact(line, letter, to).await;
+        let requires_tls = self.requires_tls(shift, line, letter).await;
+        let outcome = self.transact(line, letter, to, requires_tls).await;
         let all = [&*outcome.noted, &*outcome.ends].concat();
         self.judge(shift, &all, outcome.trouble.as_ref());
         self.tell_outcome(shift, line, letter, &all, self.env().now().since(begun));
@@ -231,6 +227,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
         line: &mut Line<E>,
         letter: &Letter<'_>,
         mut left: Vec<u16>,
+        require_tls: bool,
     ) -> Outcome {
         let Letter { entry, envelope, body, .. } = *letter;
         let (mut noted, mut ends) = (Vec::new(), Vec::new());
@@ -246,10 +243,16 @@ impl<E: Env, P: Peers> Relay<E, P> {
                     params: RcptParams { notify: to.notify, orcpt: to.orcpt.as_deref() },
                 })
                 .collect();
-            let params = self.params(entry, envelope, body.nature);
+            let params = MailParams { require_tls, ..self.params(entry, envelope, body.nature) };
             let mail = Mail { sender: envelope.sender.as_ref(), params, recipients: &recipients };
             let delivery = line.session.deliver(&mail, body).await;
-            let reports = line.session.offers().has(Keywords::DSN);
+            let offers = line.session.offers();
+            let reports = offers.has(Keywords::DSN);
+            let heeds_time = offers.has(Keywords::DELIVER_BY);
+            // RFC 2852 §4.1.4, §4.1.4.2.
+            let is_timed = params
+                .by
+                .is_some_and(|by| by.traces || (!by.returns && !heeds_time && by.seconds > 0));
             let mut again = Vec::new();
             for (&to, verdict) in left.iter().zip(delivery.verdicts) {
                 let (fate, said) = match verdict {
@@ -267,7 +270,9 @@ impl<E: Env, P: Peers> Relay<E, P> {
                         continue;
                     }
                 };
-                ends.push(End { to, fate, said: Some(words(Some(&host), &said)) });
+                let is_passed = is_timed && matches!(fate, Fate::Delivered | Fate::Relayed);
+                let told = is_passed.then_some(report::Fate::Passed);
+                ends.push(End { to, fate, said: Some(words(Some(&host), &said)), told });
             }
             left = again;
             trouble = delivery.trouble;
@@ -278,11 +283,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
         }
         // Who was one too many again and again is tried anew.
         let rest = Said::ours(452, Enhanced(5, 3), "too many recipients for one attempt");
-        ends.extend(left.into_iter().map(|to| End {
-            to,
-            fate: Fate::Waiting,
-            said: Some(rest.clone()),
-        }));
+        ends.extend(left.into_iter().map(|to| End::new(to, Fate::Waiting, Some(rest.clone()))));
         Outcome { noted, ends, unfit, trouble }
     }
 
@@ -316,10 +317,19 @@ impl<E: Env, P: Peers> Relay<E, P> {
             ret,
             envid: envelope.envid.as_deref(),
             by,
-            priority: (entry.priority != 0).then_some(entry.priority),
-            // A report goes its way in any case (RFC 8689 §5).
-            require_tls: flags.has(Flags::REQUIRE_TLS) && envelope.sender.is_some(),
+            // RFC 6710 §4.2: 0, which is the usual one, is told too.
+            priority: Some(entry.priority),
             ..MailParams::default()
         }
+    }
+
+    /// Whether a server is told that TLS is required. A report on such a message goes its way in any
+    /// case (RFC 8689 §5), and says so only where the connection is what its sender wanted (§2).
+    async fn requires_tls(&self, shift: &Shift, line: &Line<E>, letter: &Letter<'_>) -> bool {
+        if !letter.entry.flags.has(Flags::REQUIRE_TLS) {
+            return false;
+        }
+        let wanted = Wanted { require_tls: true, ..letter.wanted };
+        letter.envelope.sender.is_some() || self.does(shift, line, wanted).await
     }
 }

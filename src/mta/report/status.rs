@@ -15,6 +15,12 @@ pub(super) fn write(report: &Report<'_>, host: &str) -> Vec<u8> {
         let _ = write!(out, "Original-Envelope-Id: {envid}\r\n");
     }
     let _ = write!(out, "Arrival-Date: {}\r\n", date(report.arrived));
+    if let Some(by) = report.by {
+        let _ = write!(out, "Deliver-By-Date: {}\r\n", date(by));
+    }
+    if let Some(hold) = report.hold {
+        let _ = write!(out, "Future-Release-Request: {hold}\r\n");
+    }
     for one in report.recipients {
         out.push_str("\r\n");
         put_recipient(one, report.id, &mut out);
@@ -54,9 +60,10 @@ pub(super) fn status(one: &Reported<'_>) -> (u16, Enhanced) {
     let said = one.said.map(|said| (said.code / 100, said.enhanced));
     match (one.fate, said) {
         (Fate::Delivered | Fate::Expanded, _) => (2, Enhanced(1, 5)),
-        (Fate::Relayed, Some((2, Some(enhanced)))) => (2, enhanced),
+        (Fate::Relayed | Fate::Passed, Some((2, Some(enhanced)))) => (2, enhanced),
         // RFC 5248 §2.4 lists X.1.9: passed to a server that does not send reports.
         (Fate::Relayed, _) => (2, Enhanced(1, 9)),
+        (Fate::Passed, _) => (2, Enhanced(0, 0)),
         (Fate::Failed | Fate::Expired, Some((class @ 4..=5, enhanced))) => {
             (class, enhanced.unwrap_or(Enhanced(0, 0)))
         }

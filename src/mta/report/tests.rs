@@ -14,6 +14,8 @@ struct Case {
     body: Option<Vec<u8>>,
     ret: Option<Ret>,
     require_tls: bool,
+    by: Option<u32>,
+    hold: Option<Hold>,
 }
 
 impl Case {
@@ -25,6 +27,8 @@ impl Case {
             body: Some(b"text\r\n".to_vec()),
             ret: None,
             require_tls: false,
+            by: None,
+            hold: None,
         }
     }
 
@@ -50,6 +54,8 @@ impl Case {
             ret: self.ret,
             require_tls: self.require_tls,
             arrived: 1_795_579_800,
+            by: self.by,
+            hold: self.hold,
             id: "1.0.1",
             recipients: &recipients,
             header: &self.header,
@@ -530,4 +536,25 @@ fn brings_back_whole_lines_of_a_long_header() {
     assert!(header.len() <= REPORT_HEADER_OCTETS_MAX && header.len() > 60_000);
     assert!(header.ends_with(b"x\r\n"));
     assert_eq!(header_of(b"A: b\r\n\r\ntext"), b"A: b\r\n\r\n");
+}
+
+#[test]
+fn tells_what_was_asked_of_the_time() {
+    let mut case = Case::new();
+    (case.by, case.hold) = (Some(1_795_579_879), Some(Hold::For(600)));
+    let passed = case.compose(&[(Fate::Passed, Some("mx.x.example"), None)]);
+    holds(
+        &passed,
+        &[
+            "Subject: Passed on: your message to b@x.example\r\n",
+            "Arrival-Date: Wed, 25 Nov 2026 04:10:00 +0000\r\n\
+             Deliver-By-Date: Wed, 25 Nov 2026 04:11:19 +0000\r\n\
+             Future-Release-Request: for;600\r\n\r\n",
+            "Action: relayed\r\nStatus: 2.0.0\r\n",
+        ],
+    );
+    let notify = |success, failure, delay| Some(Notify { success, failure, delay });
+    // RFC 2852 §4.1.4: whatever he wants to hear of, unless that is nothing.
+    assert!(Fate::Passed.is_wanted(None) && Fate::Passed.is_wanted(notify(false, true, false)));
+    assert!(!Fate::Passed.is_wanted(notify(false, false, false)));
 }

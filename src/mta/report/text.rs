@@ -15,7 +15,7 @@ pub(super) fn subject(report: &Report<'_>) -> String {
         Some(Fate::Failed | Fate::Expired) | None => "Not delivered",
         Some(Fate::Delayed { .. }) => "Delayed",
         Some(Fate::Expanded) => "Passed to the members",
-        Some(Fate::Relayed) => "Passed on",
+        Some(Fate::Relayed | Fate::Passed) => "Passed on",
         Some(Fate::Delivered) => "Delivered",
     };
     match report.recipients {
@@ -76,7 +76,8 @@ fn rank(fate: Fate) -> u8 {
         Fate::Delayed { .. } => 2,
         Fate::Expanded => 3,
         Fate::Relayed => 4,
-        Fate::Delivered => 5,
+        Fate::Passed => 5,
+        Fate::Delivered => 6,
     }
 }
 
@@ -89,6 +90,7 @@ fn opening(fate: Fate) -> &'static str {
         Fate::Relayed => {
             "Your message was passed on to the next server, which does not report on its delivery, for:"
         }
+        Fate::Passed => "Your message was passed on to the next server for:",
         Fate::Delivered => "Your message is in the mailbox of:",
     }
 }

@@ -2,17 +2,19 @@
 //! checkpoint. In memory it is packed (`packed.rs`).
 //!
 //! ```text
-//! envelope := name str | sender | envid str | by u32 | by flags u8 | count u16 | to{count}
+//! envelope := name str | sender | envid str | by u32 | terms u8 [| hold u64] | count u16 | to{count}
 //! sender   := local str | domain str                both empty for the null sender
 //! to       := notify u8 | local str | orcpt str
 //! str      := length u16 | octets, UTF-8; empty for none
 //! ```
 //!
+//! Terms: 1 comes back when it is late, 2 traces, 4 held for so many seconds, 8 held until then.
 //! Notify is 0 where it was not said, else 128 and one bit each: success 1, failure 2, delay 4.
 
 use crate::bytes::codec::{Put, Reader, Short};
 use crate::model::address::Address;
 use crate::model::reply::Enhanced;
+use crate::wire::smtp::later::Hold;
 use crate::wire::smtp::param::Notify;
 use std::fmt;
 
@@ -37,6 +39,8 @@ impl Flags {
     pub const RELEASED_LATER: Flags = Flags(64);
     /// It came by SMTPUTF8 (RFC 6531).
     pub const UTF8: Flags = Flags(128);
+    /// Its recipients are here: no other server is asked (RFC 4865).
+    pub const HERE: Flags = Flags(256);
 
     pub const fn has(self, flags: Flags) -> bool {
         self.0 & flags.0 == flags.0
@@ -90,12 +94,16 @@ pub struct Envelope {
     /// In xtext (RFC 3461 §4.4).
     pub envid: Option<Box<str>>,
     pub by: Option<Deadline>,
+    /// When its sender wanted it to go, as he said it (RFC 4865 §3).
+    pub hold: Option<Hold>,
     /// At least one; all of one domain.
     pub recipients: Vec<To>,
 }
 
 const BY_RETURNS: u8 = 1;
 const BY_TRACES: u8 = 2;
+const HOLD_FOR: u8 = 4;
+const HOLD_UNTIL: u8 = 8;
 const NOTIFY_SAID: u8 = 128;
 
 /// Writes a text of at most 64 KiB, which the bounds of a command line keep.
@@ -124,9 +132,16 @@ impl Envelope {
         put_text(&mut out, self.envid.as_deref().unwrap_or(""));
         out.put_u32(self.by.map_or(0, |by| by.at.max(1)));
         let flag = |on: bool, bit| if on { bit } else { 0 };
-        out.put_u8(
-            self.by.map_or(0, |by| flag(by.returns, BY_RETURNS) | flag(by.traces, BY_TRACES)),
-        );
+        let by = self.by.map_or(0, |by| flag(by.returns, BY_RETURNS) | flag(by.traces, BY_TRACES));
+        let (held, hold) = match self.hold {
+            None => (0, None),
+            Some(Hold::For(seconds)) => (HOLD_FOR, Some(seconds.into())),
+            Some(Hold::Until(at)) => (HOLD_UNTIL, Some(at)),
+        };
+        out.put_u8(by | held);
+        if let Some(hold) = hold {
+            out.put_u64(hold);
+        }
         out.put_u16(u16::try_from(self.recipients.len()).expect("bounded by a transaction"));
         for to in &self.recipients {
             out.put_u8(to.notify.map_or(0, |notify| {
@@ -156,6 +171,12 @@ impl Envelope {
         };
         let envid = optional(&mut reader)?;
         let (at, how) = (reader.u32()?, reader.u8()?);
+        let hold = match how & (HOLD_FOR | HOLD_UNTIL) {
+            0 => None,
+            HOLD_FOR => Some(Hold::For(u32::try_from(reader.u64()?).map_err(|_| Short)?)),
+            HOLD_UNTIL => Some(Hold::Until(reader.u64()?)),
+            _ => return Err(Short),
+        };
         let by = (at > 0).then_some(Deadline {
             at,
             returns: how & BY_RETURNS != 0,
@@ -167,7 +188,7 @@ impl Envelope {
         if recipients.is_empty() || !reader.rest().is_empty() {
             return Err(Short);
         }
-        Ok(Envelope { name, sender, envid, by, recipients })
+        Ok(Envelope { name, sender, envid, by, hold, recipients })
     }
 }
 

@@ -2,8 +2,8 @@
 //! octet, and most lengths take one.
 //!
 //! ```text
-//! packed := has u8 | name text | [sender: local text, domain text] | [envid text] | [by at u32, flags u8]
-//!           | [count number] | to{count}
+//! packed := has u8 | name text | [sender: local text, domain text] | [envid text] | [by at u32]
+//!           | [hold u64] | [count number] | to{count}
 //! to     := has u8 | local text | [orcpt text]
 //! text   := length number | octets, UTF-8
 //! number := seven bits an octet, the lowest first, 128 where more follow
@@ -12,6 +12,7 @@
 use super::entry::{Deadline, Envelope, To};
 use crate::bytes::codec::{Put, Reader, Short, to_usize};
 use crate::model::address::Address;
+use crate::wire::smtp::later::Hold;
 use crate::wire::smtp::param::Notify;
 
 const SENDER: u8 = 1;
@@ -21,6 +22,9 @@ const BY_RETURNS: u8 = 8;
 const BY_TRACES: u8 = 16;
 /// Not one recipient, but as many as is said.
 const COUNT: u8 = 32;
+/// For so many seconds.
+const HOLD_FOR: u8 = 64;
+const HOLD_UNTIL: u8 = 128;
 
 const ORCPT: u8 = 1;
 const NOTIFY: u8 = 2;
@@ -66,7 +70,12 @@ fn text<'a>(reader: &mut Reader<'a>) -> Result<&'a str, Short> {
 
 /// What [`unpack`] reads again.
 pub(super) fn pack(envelope: &Envelope) -> Box<[u8]> {
-    let Envelope { name, sender, envid, by, recipients } = envelope;
+    let Envelope { name, sender, envid, by, hold, recipients } = envelope;
+    let (held, hold) = match *hold {
+        None => (0, None),
+        Some(Hold::For(seconds)) => (HOLD_FOR, Some(seconds.into())),
+        Some(Hold::Until(at)) => (HOLD_UNTIL, Some(at)),
+    };
     let mut out = Vec::with_capacity(128);
     out.put_u8(
         bit(sender.is_some(), SENDER)
@@ -74,7 +83,8 @@ pub(super) fn pack(envelope: &Envelope) -> Box<[u8]> {
             | bit(by.is_some(), BY)
             | bit(by.is_some_and(|by| by.returns), BY_RETURNS)
             | bit(by.is_some_and(|by| by.traces), BY_TRACES)
-            | bit(recipients.len() != 1, COUNT),
+            | bit(recipients.len() != 1, COUNT)
+            | held,
     );
     put_text(&mut out, name);
     if let Some(sender) = sender {
@@ -86,6 +96,9 @@ pub(super) fn pack(envelope: &Envelope) -> Box<[u8]> {
     }
     if let Some(by) = by {
         out.put_u32(by.at);
+    }
+    if let Some(hold) = hold {
+        out.put_u64(hold);
     }
     if recipients.len() != 1 {
         put_number(&mut out, recipients.len());
@@ -125,9 +138,14 @@ pub(super) fn unpack(octets: &[u8], domain: &str) -> Result<Envelope, Short> {
         let (returns, traces) = (has & BY_RETURNS != 0, has & BY_TRACES != 0);
         Some(Deadline { at: reader.u32()?, returns, traces })
     };
+    let hold = match has & (HOLD_FOR | HOLD_UNTIL) {
+        0 => None,
+        HOLD_FOR => Some(Hold::For(u32::try_from(reader.u64()?).map_err(|_| Short)?)),
+        _ => Some(Hold::Until(reader.u64()?)),
+    };
     let count = if has & COUNT == 0 { 1 } else { number(&mut reader)? };
     let recipients = (0..count).map(|_| to(&mut reader, domain)).collect::<Result<Vec<_>, _>>()?;
-    Ok(Envelope { name, sender, envid, by, recipients })
+    Ok(Envelope { name, sender, envid, by, hold, recipients })
 }
 
 fn to(reader: &mut Reader<'_>, domain: &str) -> Result<To, Short> {
@@ -160,6 +178,7 @@ mod tests {
             sender: Some(Address::from_parts("ann", "s.example")),
             envid: None,
             by: None,
+            hold: None,
             recipients: vec![to("bob", None, None)],
         };
         assert_eq!(pack(&plain).len(), 1 + 18 + 4 + 10 + 1 + 4);
@@ -167,6 +186,7 @@ mod tests {
             sender: None,
             envid: Some("id+3D".into()),
             by: Some(Deadline { at: 1, returns: true, traces: false }),
+            hold: Some(Hold::For(u32::MAX)),
             recipients: vec![
                 to("ü", notify(false, false, false), Some("utf-8;ü")),
                 to(&long, notify(true, false, true), None),
@@ -176,6 +196,7 @@ mod tests {
         };
         let traced = Envelope {
             by: Some(Deadline { at: u32::MAX, returns: false, traces: true }),
+            hold: Some(Hold::Until(u64::MAX)),
             recipients: (0..1_000).map(|n| to(&format!("r{n}"), None, None)).collect(),
             ..plain.clone()
         };

@@ -565,6 +565,7 @@ mod tests {
             sender: Some(Address::from_parts("ann.smith", "example.org")),
             envid: None,
             by: None,
+            hold: None,
             recipients: vec![To {
                 address: Address::from_parts("bob.jones", "example.net"),
                 notify: None,
@@ -591,8 +592,14 @@ mod tests {
                 notify: None,
                 orcpt: None,
             }];
-            let envelope =
-                Envelope { name: "m".into(), sender: None, envid: None, by: None, recipients };
+            let envelope = Envelope {
+                name: "m".into(),
+                sender: None,
+                envid: None,
+                by: None,
+                hold: None,
+                recipients,
+            };
             let add = Add {
                 queue: outgoing.assign(),
                 blob: BlobId(number),

@@ -7,6 +7,7 @@ use crate::model::id::{BlobId, Lsn};
 use crate::model::reply::Enhanced;
 use crate::store::record::Record;
 use crate::store::{Blobs, Group, Machine};
+use crate::wire::smtp::later::Hold;
 use crate::wire::smtp::param::Notify;
 use arbtest::arbitrary::{self, Unstructured};
 use expect_test::expect;
@@ -39,6 +40,11 @@ fn add(queue: u64, domain: &str, count: usize) -> Add {
                 returns: true,
                 traces: false,
             }),
+            hold: match queue % 7 {
+                1 => Some(Hold::For(60)),
+                2 => Some(Hold::Until(170)),
+                _ => None,
+            },
             recipients: (0..count).map(to).collect(),
         },
     }
@@ -292,6 +298,8 @@ fn refuses_records_that_do_not_fit() {
 fn writes_these_octets_for_ever() {
     let mut group = Group::new();
     put_add(&mut group, &add(10, "a.example", 2));
+    put_add(&mut group, &add(8, "a.example", 1));
+    put_add(&mut group, &add(9, "a.example", 1));
     let tried = Tried {
         queue: QueueId(10),
         at: 1,
@@ -323,6 +331,8 @@ fn writes_these_octets_for_ever() {
     }
     expect![[r"
         52 v1: 0a000000 00000000 f2030000 00000000 0a000000 64000000 64000000 c8000000 2c010000 0100fd01 09000000 612e6578 616d706c 65440000 0004006d 2e313006 0053656e 64657209 00732e65 78616d70 6c650200 51519600 00000102 00000200 72300000 85020072 31120072 66633832 323b7840 792e6578 616d706c 65
+        52 v1: 08000000 00000000 f0030000 00000000 0a000000 64000000 64000000 c8000000 2c010000 0100fd01 09000000 612e6578 616d706c 65320000 0003006d 2e380600 53656e64 65720900 732e6578 616d706c 65020051 51000000 00043c00 00000000 00000100 00020072 300000
+        52 v1: 09000000 00000000 f1030000 00000000 0a000000 64000000 64000000 c8000000 2c010000 0100fd01 09000000 612e6578 616d706c 65210000 0003006d 2e390000 00000000 00000000 08aa0000 00000000 00010000 02007230 0000
         53 v1: 0a000000 00000000 01000000 02000000 03000000 08000400 02000000 0301c201 02000000 0a006d78 2e657861 6d706c65 0900636f 6d652062 61636b01 000000
         54 v1: 0a000000 00000000 f2030000 00000000
         55 v1: 0a000000 00000000 01000000 02000000 1000

@@ -24,6 +24,7 @@ pub(super) struct Told {
     pub(super) sender: Option<Address>,
     pub(super) recipients: Vec<Address>,
     pub(super) octets: usize,
+    pub(super) priority: Option<i8>,
 }
 
 /// How the wait for commits ended.
@@ -49,7 +50,9 @@ impl<E: Env> Driver<E> {
                 return Filled::Uncertain;
             }
             let verdicts = self.verdicts(&outcomes, &hole.shares);
-            if let (Some(report), [Outcome::Stored]) = (&hole.report, &*verdicts) {
+            if let Some(report) = &mut hole.report
+                && report.keep(&verdicts)
+            {
                 self.report(report).await;
             }
             let took = self.shard.env.now().since(hole.begun);
@@ -132,6 +135,10 @@ impl<E: Env> Driver<E> {
         ];
         if let Some(name) = &name {
             fields.push(("name", (&**name).into()));
+        }
+        // RFC 6710 §4.1.
+        if let Some(priority) = &told.priority {
+            fields.push(("priority", Value::Shown(priority)));
         }
         if let Some(login) = &self.login {
             fields.push(("user", (&*login.user).into()));

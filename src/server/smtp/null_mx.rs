@@ -50,16 +50,13 @@ impl<E: Env> Driver<E> {
 
     /// Opens a transaction, unless nobody could answer to its sender.
     pub(super) async fn hear_sender(&mut self, opening: Box<Transaction>, asked: Asked) {
-        let verdict = if self.is_null(asked).await {
-            let sender = opening.sender.as_ref().map(ToString::to_string).unwrap_or_default();
-            self.guest.refused_null_mx(&self.shard, &sender);
-            Verdict::Refuse(NO_MAIL_FROM)
-        } else {
-            self.transaction = Some(opening);
-            Verdict::Accept
-        };
+        if !self.is_null(asked).await {
+            return self.take_sender(opening);
+        }
+        let sender = opening.sender.as_ref().map(ToString::to_string).unwrap_or_default();
+        self.guest.refused_null_mx(&self.shard, &sender);
         let mut out = Chain::new();
-        self.session.sender(verdict, &mut out);
+        self.session.sender(Verdict::Refuse(NO_MAIL_FROM), &mut out);
         self.put(out);
     }
 

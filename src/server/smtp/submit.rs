@@ -13,30 +13,54 @@ use crate::proto::sasl::{self, Move};
 use crate::proto::smtp::Verdict;
 use crate::queue::outgoing::To;
 use crate::server::allowance::Exceeded;
-use crate::server::login::{Door, Heard};
+use crate::server::login::{self, Door};
 use crate::server::places;
 use crate::server::secure::version;
 use crate::server::submission::{self, Submitter};
 use crate::wire::message::submitted::{Additions, Submitted};
+use crate::wire::smtp::later::Hold;
 use crate::wire::smtp::reply::Reply;
 
-/// What a user wants to hear of a message once it is stored.
+/// A recipient of whom he wants to hear.
+struct Heard {
+    /// Its place among those that were accepted.
+    place: usize,
+    address: Address,
+    orcpt: Option<Box<str>>,
+    fate: Fate,
+}
+
+/// What a sender wants to hear of a message once it is stored.
 pub(super) struct Wanted {
     id: Box<str>,
     sender: Address,
     envid: Option<Box<str>>,
-    /// With their ORCPT, and what has become of it.
-    recipients: Vec<(Address, Option<Box<str>>, Fate)>,
+    recipients: Vec<Heard>,
     header: Box<[u8]>,
     arrived: u32,
+    priority: Option<i8>,
+    require_tls: bool,
+    by: Option<u32>,
+    hold: Option<Hold>,
 }
 
 impl Wanted {
+    /// Leaves those who did not get it to their own replies. Whether anybody did of whom he wants to
+    /// hear: there is a verdict for each that was accepted (LMTP), or one for all.
+    pub(super) fn keep(&mut self, verdicts: &[Outcome]) -> bool {
+        let verdict = |one: &Heard| match verdicts {
+            [of_all] => Some(of_all),
+            each => each.get(one.place),
+        };
+        self.recipients.retain(|one| verdict(one).is_some_and(|verdict| verdict.is_stored()));
+        !self.recipients.is_empty()
+    }
+
     fn compose(&self, host: &str, name: &str, at: u32) -> Composed {
-        let reported = self.recipients.iter().map(|(address, orcpt, fate)| Reported {
-            address,
-            orcpt: orcpt.as_deref(),
-            fate: *fate,
+        let reported = self.recipients.iter().map(|one| Reported {
+            address: &one.address,
+            orcpt: one.orcpt.as_deref(),
+            fate: one.fate,
             said: None,
             remote: None,
             attempted: Some(at),
@@ -46,8 +70,10 @@ impl Wanted {
             sender: &self.sender,
             envid: self.envid.as_deref(),
             ret: None,
-            require_tls: false,
+            require_tls: self.require_tls,
             arrived: self.arrived,
+            by: self.by,
+            hold: self.hold,
             id: &self.id,
             recipients: &recipients,
             header: &self.header,
@@ -71,11 +97,11 @@ impl<E: Env> Driver<E> {
         };
         let mut out = Chain::new();
         match self.shard.hear(&door, &mut self.attempt, said).await {
-            Heard::Challenge(octets) => {
+            login::Heard::Challenge(octets) => {
                 let is_refused = self.attempt.as_ref().is_some_and(|open| open.is_refused());
                 self.session.challenge(&octets, is_refused, &mut out);
             }
-            Heard::Done(Ok(login)) => {
+            login::Heard::Done(Ok(login)) => {
                 self.shard.figures.smtp_logins.one();
                 let peer = self.peer;
                 let fields = [
@@ -90,7 +116,7 @@ impl<E: Env> Driver<E> {
                 self.guest.is_user = true;
                 self.session.authenticated(sasl::Outcome::Accepted, &mut out);
             }
-            Heard::Done(Err(outcome)) => {
+            login::Heard::Done(Err(outcome)) => {
                 self.shard.figures.smtp_logins_failed.one();
                 self.session.authenticated(outcome, &mut out);
             }
@@ -172,32 +198,40 @@ impl<E: Env> Driver<E> {
         Ok(domain.filter(|domain| self.shard.signs(domain)))
     }
 
-    /// What a user wants to hear when this message is delivered, if anything. Others are offered no
-    /// reports.
+    /// What its sender wants to hear when this message is delivered, if anything.
     pub(super) fn report_of(
         &self,
         message: &[u8],
         transaction: &Transaction,
         id: &str,
     ) -> Option<Box<Wanted>> {
-        let mut wanted = transaction.accepted.iter().filter_map(|one| {
+        // Of what is held the queue tells.
+        if transaction.is_held {
+            return None;
+        }
+        let mut wanted = transaction.accepted.iter().enumerate().filter_map(|(place, one)| {
             let fate = match &one.places {
                 places if places.elsewhere.is_empty() => Fate::Delivered,
                 places if places.is_shared_elsewhere() => Fate::Expanded,
                 // Who reports on it is told by the queue, or does it himself.
                 _ => return None,
             };
-            let is_wanted = fate.is_wanted(one.options.notify);
-            is_wanted.then(|| (one.address.clone(), one.options.orcpt.clone(), fate))
+            let (address, orcpt) = (one.address.clone(), one.options.orcpt.clone());
+            fate.is_wanted(one.options.notify).then_some(Heard { place, address, orcpt, fate })
         });
         let first = wanted.next()?;
+        let (options, arrived) = (&transaction.options, self.shard.env.wall().seconds());
         Some(Box::new(Wanted {
             id: id.into(),
             sender: transaction.sender.clone()?,
-            envid: transaction.options.envid.clone(),
+            envid: options.envid.clone(),
             recipients: std::iter::once(first).chain(wanted).collect(),
             header: header_of(message).into(),
-            arrived: self.shard.env.wall().seconds(),
+            arrived,
+            priority: options.priority,
+            require_tls: options.require_tls,
+            by: options.by.map(|by| arrived.saturating_add_signed(by.seconds)),
+            hold: options.hold,
         }))
     }
 
@@ -214,12 +248,15 @@ impl<E: Env> Driver<E> {
             Ok((_, Places { accounts: recipients, elsewhere, .. })) => {
                 let signing = self.shard.sign(report.parts.concat(), &self.settings.hostname);
                 let to = |address| To { address, notify: None, orcpt: None };
+                let Wanted { priority, require_tls, .. } = *wanted;
                 let away = (!elsewhere.is_empty()).then(|| Away {
                     name: name.as_str().into(),
                     sender: None,
-                    options: MailOptions::default(),
+                    options: MailOptions { priority, require_tls, ..MailOptions::default() },
                     recipients: elsewhere.into_iter().map(to).collect(),
                     utf8: report.is_utf8,
+                    is_here: false,
+                    before: None,
                 });
                 let away = away.into_iter().collect();
                 let envelope = Envelope { recipients, away, judge: Judge::Each };

@@ -84,6 +84,8 @@ pub(crate) struct Mail {
     pub(crate) hold: u64,
     /// It comes back when it is late.
     pub(crate) returns: bool,
+    /// Seconds in which it has to be there, or its sender hears of that.
+    pub(crate) by: Option<u64>,
     pub(crate) priority: i8,
 }
 
@@ -106,6 +108,8 @@ impl Mail {
 #[derive(Debug)]
 pub(crate) struct Delivery {
     pub(crate) node: usize,
+    /// In seconds since the first life began.
+    pub(crate) at: u64,
     /// Of the node: how often it had come up.
     pub(crate) generation: u64,
     /// The server sent no answer, or it may have been lost on its way.
@@ -130,7 +134,8 @@ pub(crate) struct Books {
     refusing: BTreeSet<usize>,
     /// By Message-ID, and to whom they went.
     reports: BTreeMap<(String, String), Report>,
-    mailboxes: BTreeMap<Mailbox, Vec<String>>,
+    /// What was found, and when it came there, in seconds since the first life began.
+    mailboxes: BTreeMap<Mailbox, Vec<(String, u64)>>,
     pub(crate) generations: [u64; 2],
 }
 
@@ -186,9 +191,9 @@ impl Books {
     }
 
     /// A message was found in a mailbox at the end.
-    pub(crate) fn found(&mut self, mailbox: Mailbox, octets: &[u8]) {
+    pub(crate) fn found(&mut self, mailbox: Mailbox, octets: &[u8], came: Wall) {
         let text = String::from_utf8_lossy(octets).into_owned();
-        self.mailboxes.entry(mailbox).or_default().push(text);
+        self.mailboxes.entry(mailbox).or_default().push((text, seconds(came)));
     }
 
     pub(crate) fn promised(&self) -> usize {
@@ -214,7 +219,7 @@ impl Books {
     fn sort(&mut self, is_unbroken: bool) -> Result<BTreeMap<(usize, Mailbox), usize>, String> {
         let mut copies = BTreeMap::new();
         for (&mailbox, texts) in &self.mailboxes {
-            for text in texts {
+            for (text, came) in texts {
                 let who = format!("u{}@{}", mailbox.1, mailbox.0);
                 if is_report(text) {
                     let report = Report::read(text).ok_or_else(|| format!("no report: {text}"))?;
@@ -231,6 +236,10 @@ impl Books {
                 let mail = self.mails.get(number).ok_or("a message that nobody sent")?;
                 if !mail.is_in(text, true) {
                     return Err(format!("R5: message {number} was changed: {text}"));
+                }
+                if mail.hold > 0 && *came < mail.release() {
+                    let release = mail.release();
+                    return Err(format!("R9: {who} has {number} at {came}, before {release}"));
                 }
                 *copies.entry((number, mailbox)).or_default() += 1;
             }
@@ -343,7 +352,9 @@ impl Rules<'_> {
             self.hold_expanded(target)?;
             for end in &target.ends {
                 match end {
-                    End::Mailbox(mailbox) if near.contains(mailbox) => self.hold_near(*mailbox)?,
+                    End::Mailbox(mailbox) if near.contains(mailbox) => {
+                        self.hold_near(*mailbox, target)?;
+                    }
                     _ if target.is_far => self.hold_far(target, end)?,
                     End::Mailbox(_) => {}
                     End::Elsewhere(address) => {
@@ -360,9 +371,16 @@ impl Rules<'_> {
     }
 
     /// R5, R6.
-    fn hold_near(&self, mailbox: Mailbox) -> Result<(), String> {
+    fn hold_near(&self, mailbox: Mailbox, target: &Target) -> Result<(), String> {
         let count = self.has(mailbox);
+        // Its time may have been over before this server came up again: it comes back then.
+        let is_late = self.mail.hold > 0 && self.mail.returns;
+        let is_told = || {
+            let wants = self.wants(target, |notify| notify.failure, true);
+            !wants || !self.books.said(self.mail.number, &[&target.address]).failed.is_empty()
+        };
         let is_right = match self.mail.fate {
+            Fate::Promised if count == 0 => is_late && is_told(),
             Fate::Promised => count == 1,
             Fate::Unknown => count <= 1,
             Fate::Refused | Fate::Unsent => count == 0,
@@ -448,7 +466,11 @@ impl Rules<'_> {
     ) -> Result<(), String> {
         let mail = self.mail;
         let taken = self.deliveries(address);
-        let said = self.books.said(mail.number, &[address]);
+        // What waited here for somebody behind an alias may have failed before it was for anybody else.
+        let is_held = mail.hold > 0 && target.ends.iter().any(|end| matches!(end, End::Mailbox(_)));
+        let here = is_held.then_some(&*target.address);
+        let addresses: Vec<&str> = std::iter::once(address).chain(here).collect();
+        let said = self.books.said(mail.number, &addresses);
         let wrong = |rule: &str, what: &str| Err(self.wrong(rule, end, what));
         if matches!(mail.fate, Fate::Refused | Fate::Unsent) {
             let is_there = !taken.is_empty() || !said.failed.is_empty();
@@ -479,17 +501,34 @@ impl Rules<'_> {
             _ => {}
         }
         let wants_delay = self.wants(target, |notify| notify.delay, true);
-        if said.delayed > usize::from(wants_delay) {
+        // One when it takes long, one when the time is over that it was given.
+        let delays = 1 + usize::from(mail.by.is_some());
+        if said.delayed > usize::from(wants_delay) * delays {
             return wrong("R4", &format!("{} reports of its delay", said.delayed));
         }
         let is_relayed = said.failed.is_empty() && taken.last().is_some_and(|last| !last.reports);
         let wants_success = self.wants(target, |notify| notify.success, false);
         // What leads to several is told of by itself.
-        let relayed = usize::from(is_relayed && wants_success && target.ends.len() == 1);
+        let is_one = target.ends.len() == 1;
+        let relayed = usize::from(is_relayed && wants_success && is_one);
         // Its answer was not heard, and then its time was over: nobody wanted to hear of that.
         let may_have_failed = !wants_failure && taken.iter().all(|one| self.is_doubtful(one));
-        let is_right =
-            said.relayed == relayed || said.is_vague || (may_have_failed && said.relayed == 0);
+        // RFC 2852 §4.1.4.2: these servers heed no time. In time for sure, in time perhaps, too late. Who
+        // wants to hear of success alone hears it of an alias that leads to several, and nothing of those
+        // (RFC 3461 §5.2.7.3 c).
+        let is_wanted =
+            |notify: Notify| notify.failure || notify.delay || (notify.success && is_one);
+        let is_taken = said.failed.is_empty() && !taken.is_empty();
+        let passed = usize::from(is_taken && self.wants(target, is_wanted, true));
+        let is_in_time = |by: u64| {
+            self.is_unbroken && taken.iter().all(|one| one.at + 20 < seconds(mail.sent) + by)
+        };
+        let is_as_told = match mail.by {
+            None => said.relayed == relayed,
+            Some(by) if is_in_time(by) => said.relayed == passed,
+            Some(_) => said.relayed == relayed || said.relayed == passed,
+        };
+        let is_right = is_as_told || said.is_vague || (may_have_failed && said.relayed == 0);
         if !is_right {
             return wrong("R4", &format!("{} reports that it was relayed", said.relayed));
         }

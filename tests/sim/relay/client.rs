@@ -143,7 +143,7 @@ impl Client {
         if chance.below(3) == 0 {
             write!(command, " ENVID=e{number}").expect("text takes all text");
         }
-        let (mut hold, mut returns, mut priority) = (0, false, 0);
+        let (mut hold, mut returns, mut by, mut priority) = (0, false, None, 0);
         if self.user.is_some() {
             if chance.below(6) == 0 {
                 hold = chance.between(1, 200);
@@ -152,8 +152,9 @@ impl Client {
             if chance.below(8) == 0 {
                 returns = chance.coin();
                 let mode = if returns { 'R' } else { 'N' };
-                let by = chance.between(20, 300);
-                write!(command, " BY={by};{mode}").expect("text takes all text");
+                let seconds = chance.between(20, 300);
+                by = (!returns).then_some(seconds);
+                write!(command, " BY={seconds};{mode}").expect("text takes all text");
             }
             if chance.below(6) == 0 {
                 priority = [-4, 3, 6][chance.index(3)];
@@ -175,6 +176,7 @@ impl Client {
             generation: 0,
             hold,
             returns,
+            by,
             priority,
         };
         Draft { mail, command, recipients }

@@ -10,8 +10,11 @@ use crate::journal::Journal;
 use crate::machine::{Digest, Machine, Unbooted, recover, recover_twice};
 use crate::peer::Peer;
 use crate::ports::address_at;
+use pombal::directory::{Resolution, Settings, resolve};
 use pombal::env::Env as _;
 use pombal::env::sim::{Chance, Faults, Halt, Loss, Sim, SimEnv};
+use pombal::mailbox::INBOX;
+use pombal::model::time::Wall;
 use pombal::node::shard::publish_directory;
 use pombal::queue::sites::Sites;
 use pombal::server::listener::Protocol;
@@ -428,7 +431,7 @@ impl Run {
                 return Err(format!("R7: node {node}: {}", faults.join("; ")));
             }
             for user in 0..self.case.nodes[node].users {
-                let read = self.read(&env, node, user).await;
+                let read = self.read(&env, machine, node, user).await;
                 read.map_err(|error| format!("u{user} of node {node}: {error}"))?;
             }
         }
@@ -442,12 +445,19 @@ impl Run {
     }
 
     /// Reads a mailbox.
-    async fn read(&self, env: &SimEnv, node: usize, user: usize) -> io::Result<()> {
+    async fn read(
+        &self,
+        env: &SimEnv,
+        machine: &Machine,
+        node: usize,
+        user: usize,
+    ) -> io::Result<()> {
         let source = SocketAddr::from(([10, 9, 1, 1], 30_000));
         let address = address_at(address_of(node), Protocol::Pop3);
         let mut peer = Peer::connect_from(env, source, address).await?;
         peer.line().await?;
         let name = format!("u{user}@{}", self.case.nodes[node].domain);
+        let came = dates(machine, &name);
         for command in [format!("USER {name}"), format!("PASS {PASSWORD}"), "STAT".into()] {
             peer.send(format!("{command}\r\n").as_bytes()).await?;
             let answer = String::from_utf8_lossy(&peer.line().await?).into_owned();
@@ -456,7 +466,11 @@ impl Run {
             }
             let count = answer.strip_prefix("+OK ").and_then(|rest| rest.split(' ').next());
             let Some(count) = count.filter(|_| command == "STAT") else { continue };
-            for number in 1..=count.parse().map_err(io::Error::other)? {
+            let count: usize = count.parse().map_err(io::Error::other)?;
+            if count != came.len() {
+                return Err(io::Error::other(format!("{answer}, and {} are there", came.len())));
+            }
+            for (number, came) in (1..).zip(&came) {
                 let number: u32 = number;
                 peer.send(format!("RETR {number}\r\n").as_bytes()).await?;
                 peer.line().await?;
@@ -465,12 +479,25 @@ impl Run {
                     octets.extend_from_slice(&line);
                     octets.extend_from_slice(b"\r\n");
                 }
-                self.world.books.borrow_mut().found((node, user), &octets);
+                self.world.books.borrow_mut().found((node, user), &octets, *came);
             }
         }
         peer.close().await;
         Ok(())
     }
+}
+
+/// When each message of a user's INBOX came there.
+fn dates(machine: &Machine, name: &str) -> Vec<Wall> {
+    let first = &machine.ups[0];
+    let snapshot = first.state.ledger.snapshot();
+    let (local, domain) = name.split_once('@').expect("an address");
+    let found = resolve(&snapshot, local.as_bytes(), domain, &Settings::default());
+    let Resolution::Account { account, .. } = found else { return Vec::new() };
+    let owner = &machine.ups[usize::from(first.shard.owner(account).0)];
+    let view = owner.state.accounts.borrow().view(account, INBOX);
+    let wall = |at: u32| Wall(u64::from(at) * 1_000_000);
+    view.iter().map(|entry| wall(entry.internal_date)).collect()
 }
 
 fn is_idle(machine: &Machine) -> bool {

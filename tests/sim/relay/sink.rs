@@ -1,6 +1,6 @@
 //! A server of others: takes mail, well or as badly as its temper has it.
 
-use super::books::Delivery;
+use super::books::{Delivery, seconds};
 use super::case::{Case, SINK_SHARD, address_of};
 use super::life::World;
 use super::places::{Door, Mood, Server};
@@ -437,6 +437,7 @@ impl Session {
         let offers = self.sink.server().offers;
         let delivery = Rc::new(Delivery {
             node: self.node,
+            at: seconds(self.sink.env.wall()),
             generation: books.generations[self.node],
             is_doubtful: is_lost || world.is_shaky.get(),
             takes_eight: offers.eight_bit && offers.extended,

@@ -12,10 +12,11 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 /// Flags as operators read them.
-const FLAGS: [(Flags, &str); 8] = [
+const FLAGS: [(Flags, &str); 9] = [
     (Flags::HELD, "held"),
     (Flags::WARNED, "warned"),
     (Flags::RELEASED_LATER, "released_later"),
+    (Flags::HERE, "here"),
     (Flags::REQUIRE_TLS, "require_tls"),
     (Flags::TLS_OPTIONAL, "tls_optional"),
     (Flags::UTF8, "utf8"),
@@ -155,7 +156,8 @@ impl<E: Env, P: Peers> Desk<E, P> {
             ready: schedule.as_ref().map_or(0, |schedule| schedule.ready() as u64),
             workers: schedule.as_ref().map_or(0, |schedule| schedule.workers() as u64),
             held: counts.held,
-            // Numbers are given in the order in which entries arrive.
+            // Numbers are given in the order in which messages come, but for what was held for somebody
+            // here who is elsewhere now.
             oldest: outgoing.behind(QueueId(0)).next().map(|entry| entry.arrived),
             recipients,
             pauses: pauses.collect(),

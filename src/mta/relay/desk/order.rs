@@ -103,7 +103,9 @@ impl<E: Env, P: Peers> Desk<E, P> {
                     done.busy += 1;
                     continue;
                 }
-                let destination = outgoing.domain(entry.destination);
+                // No server is asked for those who are here.
+                let is_here = entry.flags.has(Flags::HERE);
+                let destination = outgoing.domain(entry.destination).filter(|_| !is_here);
                 match step(order, entry, now) {
                     Step::Set(due, flags) => put_set(&mut group, id, due, entry.expires, flags),
                     Step::Remove => put_done(&mut group, id, entry.blob),
@@ -170,7 +172,7 @@ fn ends(entry: &Entry, fate: Fate, said: Option<&Said>) -> Vec<End> {
     (0..)
         .zip(entry.fates())
         .filter(|(_, (one, _))| *one == Fate::Waiting)
-        .map(|(to, _)| End { to, fate, said: said.cloned() })
+        .map(|(to, _)| End::new(to, fate, said.cloned()))
         .collect()
 }
 

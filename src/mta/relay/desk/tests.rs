@@ -8,6 +8,7 @@ use crate::env::sim::{Disk, Faults, Sim, SimEnv};
 use crate::mailbox::{Accounts, Judge, Message, Quota};
 use crate::model::address::Address;
 use crate::model::id::{AccountId, BlobId, LogId};
+use crate::model::reply::Enhanced;
 use crate::mta::away::Away;
 use crate::mta::intake::Intake;
 use crate::mta::message::{Envelope, Places, Rcpt};
@@ -18,7 +19,7 @@ use crate::mta::relay::{Encrypting, Figures, Host, Settings, Signed};
 use crate::mta::route::{self, Router};
 use crate::queue::Spool;
 use crate::queue::outgoing::record::{Add, put_add};
-use crate::queue::outgoing::{Envelope as About, Flags, To};
+use crate::queue::outgoing::{Envelope as About, Flags, Said, To};
 use crate::queue::sites::Sites;
 use crate::store::record::kind;
 use crate::store::{Identity, Machine};
@@ -56,6 +57,15 @@ impl Host for Home {
         let to = Rcpt { log: LogId(0), account: SENDER, quota: Quota::NONE };
         let is_here = address.domain() == "s.example";
         is_here.then(|| Places { accounts: vec![to], ..Places::default() })
+    }
+
+    fn find(&self, address: &Address, _: bool) -> Result<Places, Said> {
+        let gone = || Said::ours(550, Enhanced(1, 1), "nobody");
+        self.look_up(address).ok_or_else(gone)
+    }
+
+    fn passed_on(&self, sender: &Address) -> Address {
+        sender.clone()
     }
 
     fn name_message(&self) -> String {
@@ -124,6 +134,8 @@ fn away(name: &str, sender: &str, recipients: &[&str]) -> Away {
         options: MailOptions::default(),
         recipients: recipients.iter().map(to).collect(),
         utf8: false,
+        is_here: false,
+        before: None,
     }
 }
 
@@ -404,6 +416,7 @@ fn many(entries: u64) -> Outgoing {
                 sender: Some(Address::from_parts("bulk", "s.example")),
                 envid: None,
                 by: None,
+                hold: None,
                 recipients,
             },
         };
