@@ -181,6 +181,9 @@ mod supervisor;
 #[path = "e2e/systemd.rs"]
 mod systemd;
 #[cfg(test)]
+#[path = "e2e/terms.rs"]
+mod terms;
+#[cfg(test)]
 #[path = "e2e/tls.rs"]
 mod tls;
 #[cfg(test)]

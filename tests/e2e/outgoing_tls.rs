@@ -1,7 +1,7 @@
 //! What other servers have to prove, by a real name server (Knot) with a signed root, a host that serves
 //! policies (openssl), and a server of ours that takes the mail by TLS.
 
-use crate::client::{Maildrop, find, smtp, stuff};
+use crate::client::{Link, Maildrop, find, smtp, stuff};
 use crate::harness::{PASSWORD, PATIENCE, Server};
 use crate::knot::Knot;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -284,4 +284,47 @@ fn a_login_is_for_a_server_that_is_proven() {
     assert_eq!(checked.status.code(), Some(2));
     here.stop();
     there.stop();
+}
+
+/// RFC 8689: offered within TLS alone, kept to on the way out, and told to a next server that is proven. What
+/// cannot go that way comes back without its text.
+#[test]
+fn a_message_that_requires_tls_goes_to_proven_servers_or_comes_back() {
+    let Some(world) = world() else { return };
+    let mut clear = smtp(world.here.submission(), "EHLO").unwrap();
+    let offered = clear.command("EHLO x", 250).unwrap().text;
+    assert!(!offered.contains("REQUIRETLS"), "{offered}");
+    let mut link = Link::connect(world.here.submissions()).unwrap().encrypt().unwrap();
+    link.expect(220).unwrap();
+    let offered = link.command("EHLO x", 250).unwrap().text;
+    assert!(offered.contains("REQUIRETLS"), "{offered}");
+    // a@local.example and his password.
+    for link in [&mut clear, &mut link] {
+        link.command("AUTH PLAIN AGFAbG9jYWwuZXhhbXBsZQBzZWNyZXQ=", 235).unwrap();
+    }
+    clear.command("MAIL FROM:<a@local.example> REQUIRETLS", 530).unwrap();
+    for (recipient, fields) in [
+        ("one@d.signed", ""),
+        ("one@d.plain", ""),
+        // The header does not count beside the parameter (§4.1).
+        ("one@bad.signed", "TLS-Required: No\r\n"),
+    ] {
+        link.command("MAIL FROM:<a@local.example> REQUIRETLS RET=FULL", 250).unwrap();
+        link.command(&format!("RCPT TO:<{recipient}>"), 250).unwrap();
+        link.command("DATA", 354).unwrap();
+        let text = format!("{fields}From: a@local.example\r\nSubject: x\r\n\r\nsecret\r\n");
+        link.send(stuff(text.as_bytes())).unwrap();
+        link.expect(250).unwrap();
+    }
+    for recipient in ["one@d.signed", "one@d.plain"] {
+        let words = ["event=attempt", &format!("recipient={recipient} "), "outcome=delivered"];
+        assert_has(&world.here.await_log(&words), &["tls=TLSv1.3"]);
+    }
+    let failed = ["event=attempt", "recipient=one@bad.signed ", "outcome=failed"];
+    assert_has(&world.here.await_log(&failed), &["550 5.7.10"]);
+    let report = Maildrop::open_filled(world.here.pop3(), "a", 1).unwrap().retrieve_all().unwrap();
+    let report = String::from_utf8(report[0].clone()).unwrap();
+    assert_has(&report, &["one@bad.signed", "Status: 5.7.10", "Subject: x", "text/rfc822-headers"]);
+    assert!(!report.contains("secret"), "{report}");
+    world.stop();
 }
