@@ -51,6 +51,8 @@ pub trait Env: Clone + 'static {
     fn make_dir(&self, dir: &Path) -> impl Future<Output = io::Result<()>>;
     /// The names of the files in `dir`, sorted.
     fn list(&self, dir: &Path) -> impl Future<Output = io::Result<Vec<String>>>;
+    /// Octets that the disk under `dir` has room for. Does not wait.
+    fn room(&self, dir: &Path) -> io::Result<u64>;
     /// Creates a file of `len` zeros, written and durable under its name when this returns.
     /// `len` is a multiple of [`BLOCK_OCTETS`]. Fails if the name is taken. A failure (a full disk)
     /// leaves no file behind.

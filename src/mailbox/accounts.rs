@@ -534,6 +534,19 @@ impl Machine for Accounts {
         Ok(())
     }
 
+    fn shelves(&self) -> Vec<u32> {
+        let mut ids: Vec<u32> = self.by_id.keys().map(|id| id.0).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Mailbox by mailbox, by rising UID: what is copied lies where it came first.
+    fn shelve(&self, major: u32, each: &mut dyn FnMut(BlobId)) {
+        if let Some(account) = self.by_id.get(&AccountId(major)) {
+            account.references(each);
+        }
+    }
+
     fn references(&self, each: &mut dyn FnMut(BlobId)) {
         Accounts::references(self, each);
     }

@@ -337,6 +337,20 @@ pub const COMMAND_OCTETS_MAX: usize = 256 << 20;
 pub const BATCH_OCTETS_TARGET: usize = 4 << 20;
 /// Batches of one log that may be on their way to the disk.
 pub const BATCHES_IN_FLIGHT_MAX: usize = 2;
+/// Segments that a log may have in any case: those that are written to, and the reserve.
+pub const STORE_SEGMENTS_MIN: usize = 12;
+/// Segments of one log that are cleaned together.
+pub const CLEAN_SEGMENTS_MAX: usize = 16;
+/// Blobs that are sorted and moved together, so that memory holds their numbers.
+pub const CLEAN_BLOBS_MAX: u64 = 1 << 20;
+/// Octets of one batch of survivors; one larger blob makes a larger batch.
+pub const CLEAN_BATCH_OCTETS: usize = 1 << 20;
+/// Share of a store that is free below which it is cleaned, in percent.
+pub const CLEAN_FREE_PERCENT: u8 = 15;
+/// Share of the time of its disk that cleaning takes while there is no hurry, in percent.
+pub const CLEAN_SHARE_PERCENT: u8 = 20;
+/// A commit that takes longer, in ms, makes cleaning pause.
+pub const CLEAN_COMMIT_MS_MAX: u32 = 50;
 /// Groups that may wait for a log; over it the caller is told to come back.
 pub const APPENDS_WAITING_MAX: usize = 65_536;
 /// Requests that may wait in one shard's inbox; over it the caller is told to come back.

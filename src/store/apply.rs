@@ -3,24 +3,31 @@
 use super::Damaged;
 use super::batch::BlobLine;
 use super::blob::Blobs;
+use super::cold::{Cold, Relocation};
 use super::log::Registry;
-use super::record::{FLAG_SKIPPABLE, Record};
+use super::record::{FLAG_SKIPPABLE, Record, kind};
 use super::table::BlobTable;
 use crate::model::id::{BlobId, Lsn};
 use std::cell::RefCell;
 
+/// What batches change: the store's own state, and the machines.
+pub(super) struct State<'a> {
+    pub table: &'a RefCell<BlobTable>,
+    pub cold: &'a RefCell<Cold>,
+    pub machines: &'a Registry,
+}
+
 /// Applies a durable batch that lies in `slot` at `batch_at`: blobs first, then the records by
 /// whoever registered their kind, then what nothing refers to any more is `gone`.
 pub(super) fn apply<'a>(
-    table: &RefCell<BlobTable>,
-    machines: &Registry,
+    state: &State<'_>,
     lsn: Lsn,
     (slot, batch_at): (u32, u64),
     blobs: &[BlobLine],
     records: impl Iterator<Item = Result<Record<'a>, Damaged>>,
     gone: &mut dyn FnMut(BlobId),
 ) -> Result<(), Damaged> {
-    let mut table = table.borrow_mut();
+    let mut table = state.table.borrow_mut();
     let mut unsettled: Vec<BlobId> = Vec::with_capacity(blobs.len());
     for line in blobs {
         table.insert(lsn, slot, batch_at, line);
@@ -28,7 +35,11 @@ pub(super) fn apply<'a>(
     }
     for record in records {
         let record = record?;
-        let owner = machines.iter().find(|(kinds, _)| kinds.contains(&record.kind));
+        if record.kind == kind::RELOCATE && record.version == Relocation::VERSION {
+            relocate(&mut table, state.cold, lsn, record.body)?;
+            continue;
+        }
+        let owner = state.machines.iter().find(|(kinds, _)| kinds.contains(&record.kind));
         let Some((_, machine)) = owner else {
             if record.flags & FLAG_SKIPPABLE != 0 {
                 continue;
@@ -51,6 +62,20 @@ pub(super) fn apply<'a>(
         if table.settle(lsn, id) {
             gone(id);
         }
+    }
+    Ok(())
+}
+
+fn relocate(
+    table: &mut BlobTable,
+    cold: &RefCell<Cold>,
+    lsn: Lsn,
+    body: &[u8],
+) -> Result<(), Damaged> {
+    let relocation = Relocation::decode(body)?;
+    cold.borrow_mut().note(relocation.slot, relocation.segment, relocation.end);
+    for (id, location) in relocation.places() {
+        table.relocate(lsn, id, location);
     }
     Ok(())
 }

@@ -15,6 +15,7 @@
 
 use super::Damaged;
 use super::batch::{self, Place};
+use super::cold::COLD_OWNER;
 use super::format::{PageAt, SegmentHeader, Stream};
 use super::log::{AppendError, Log, Position};
 use super::record::{Group, kind};
@@ -222,6 +223,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
     fn taint(&self) {
         self.shared.renewing.set(true);
         self.shared.table.borrow_mut().taint();
+        self.shared.cold.borrow_mut().taint();
         for (_, machine) in &self.shared.machines {
             machine.borrow_mut().taint();
         }
@@ -272,9 +274,11 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
             return outcome;
         }
         shared.renewing.set(false);
+        shared.cleaner.replay_from.set(start.segment);
         self.reuse_dead_segments(start);
         self.prepare_spare();
         shared.stats.checkpoints.add(1);
+        shared.cleaner.due.set();
         Ok(())
     }
 
@@ -319,6 +323,11 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
     ) -> Result<(), AppendError> {
         let shared = &self.shared;
         self.save_table(draft).await?;
+        let at = shared.applied.get().lsn;
+        if shared.cold.borrow_mut().take_dirty() {
+            let page = shared.cold.borrow().page();
+            self.add_page(draft, (COLD_OWNER, 0, 0), at, page).await?;
+        }
         for (kinds, machine) in &shared.machines {
             let owner = *kinds.start();
             let majors = machine.borrow().dirty();
@@ -577,15 +586,22 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         let shared = &self.shared;
         let table = shared.table.borrow();
         let tail = shared.tail.get();
+        let size = shared.segments.segment_octets();
         shared.hot.borrow_mut().retain(|one| {
             let needed = one.segment >= start.segment
                 || one.segment == tail.segment
-                || table.live_octets(one.slot) > 0;
+                || !table.is_dead(one.slot);
             if !needed {
                 shared.segments.retire(one.slot);
+                shared.stats.reclaimed_octets.add(size);
             }
             needed
         });
+        // Replay may meet records that name these still; what they moved there is gone behind them.
+        for slot in shared.cold.borrow_mut().take_dead(|slot| table.is_dead(slot)) {
+            shared.segments.retire(slot);
+            shared.stats.reclaimed_octets.add(size);
+        }
         let mut index = shared.index.borrow_mut();
         let mut live: Vec<u32> = index.pages.values().map(|page| page.at.slot).collect();
         live.push(index.root.slot);

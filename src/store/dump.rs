@@ -8,21 +8,30 @@ use crate::bytes::codec::{to_u64, to_usize};
 use crate::env::{BLOCK_OCTETS, Env};
 
 impl<E: Env, S: SegmentStore> Log<E, S> {
-    /// Hands out a line per segment, batch, record and blob of the hot stream, in order.
+    /// Hands out a line per segment, batch, record and blob: of the hot stream in order, then of what
+    /// survived cleaning.
     pub async fn dump(&self, mut line: impl FnMut(String)) {
         let hot = self.shared.hot.borrow().clone();
-        let end = self.shared.applied.get();
+        let cold: Vec<_> = self.shared.cold.borrow().iter().collect();
+        let applied = self.shared.applied.get();
+        let size = self.shared.segments.segment_octets();
         for one in hot {
             line(format!("segment {} in slot {}", one.segment, one.slot));
-            let mut at = to_u64(BLOCK_OCTETS);
-            let past_end = |at: u64| one.segment == end.segment && at >= end.offset;
-            while at < self.shared.segments.segment_octets() && !past_end(at) {
-                let Some(next) = self.dump_batch(one.slot, one.segment, at, &mut line).await else {
-                    break;
-                };
-                at = next;
-                self.shared.env.breathe().await;
-            }
+            let end = if one.segment == applied.segment { applied.offset } else { size };
+            self.dump_segment(one.slot, one.segment, end, &mut line).await;
+        }
+        for (slot, one) in cold {
+            line(format!("cold segment {} in slot {slot}", one.segment));
+            self.dump_segment(slot, one.segment, one.end, &mut line).await;
+        }
+    }
+
+    async fn dump_segment(&self, slot: u32, segment: u64, end: u64, line: &mut impl FnMut(String)) {
+        let mut at = to_u64(BLOCK_OCTETS);
+        while at < end {
+            let Some(next) = self.dump_batch(slot, segment, at, line).await else { break };
+            at = next;
+            self.shared.env.breathe().await;
         }
     }
 

@@ -18,6 +18,8 @@
 
 use super::batch::{self, BlobLine, Place};
 use super::cache::Cache;
+use super::clean::Cleaner;
+use super::cold::Cold;
 use super::format::{Identity, Reached, SegmentHeader, Stream};
 use super::record::{Group, Record};
 use super::reserve::Told;
@@ -69,23 +71,6 @@ impl fmt::Display for AppendError {
             AppendError::Uncertain(why) => write!(out, "the log failed and stopped: {why}"),
         }
     }
-}
-
-/// Sizes of a log at one moment, for metrics and `store stats`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Figures {
-    pub blobs: u64,
-    pub hot_segments: u64,
-    pub index_segments: u64,
-    pub queued_octets: u64,
-    /// The disk gives no room for another segment: soon, or now, only removals are taken. Not so
-    /// once what was removed is room again.
-    pub crowded: bool,
-    pub cache_octets: u64,
-    pub cache_hits: u64,
-    pub cache_misses: u64,
-    /// The last batch that was applied.
-    pub applied: u64,
 }
 
 /// Why a blob could not be read.
@@ -208,6 +193,8 @@ pub(super) struct HotSegment {
     pub segment: u64,
     /// The last batch in it that counts; means nothing for the last one, which is written to.
     pub last: Lsn,
+    /// Seconds since 1970.
+    pub created: u64,
 }
 
 /// Whether the log takes appends.
@@ -239,6 +226,8 @@ pub(super) struct Inner<E: Env, S: SegmentStore> {
     pub applied: Cell<Position>,
     /// Segments of the hot stream in order.
     pub hot: RefCell<Vec<HotSegment>>,
+    pub cold: RefCell<Cold>,
+    pub cleaner: Cleaner,
     pub next_segment: Cell<u64>,
     pub next_blob: Cell<u64>,
     pub index: RefCell<checkpoint::Index>,
@@ -279,6 +268,7 @@ pub(super) struct Parts<E: Env, S: SegmentStore> {
     pub superblock: SuperblockFile<E::File>,
     pub machines: Registry,
     pub table: BlobTable,
+    pub cold: Cold,
     pub tail: Position,
     pub hot: Vec<HotSegment>,
     pub next_segment: u64,
@@ -306,6 +296,8 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
                 tail: Cell::new(parts.tail),
                 applied: Cell::new(parts.tail),
                 hot: RefCell::new(parts.hot),
+                cold: RefCell::new(parts.cold),
+                cleaner: Cleaner::default(),
                 next_segment: Cell::new(parts.next_segment),
                 next_blob: Cell::new(parts.next_blob),
                 index: RefCell::new(parts.index),
@@ -333,6 +325,9 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         };
         log.shared.env.spawn(log.clone().flush_until_stopped());
         log.shared.env.spawn(log.clone().checkpoint_when_due());
+        if log.shared.settings.cleaning.is_on {
+            log.shared.env.spawn(log.clone().clean_when_due());
+        }
         log
     }
 
@@ -350,23 +345,6 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
 
     pub fn stats(&self) -> &Stats {
         &self.shared.stats
-    }
-
-    /// What the log holds now.
-    pub fn figures(&self) -> Figures {
-        let shared = &self.shared;
-        let cache = shared.cache.borrow();
-        Figures {
-            blobs: shared.table.borrow().blob_count(),
-            hot_segments: to_u64(shared.hot.borrow().len()),
-            index_segments: to_u64(shared.index.borrow().segments.len()),
-            queued_octets: to_u64(shared.queued_octets.get()),
-            crowded: shared.told_room.get().is_short(),
-            cache_octets: to_u64(cache.held()),
-            cache_hits: cache.hits(),
-            cache_misses: cache.misses(),
-            applied: shared.applied.get().lsn.0,
-        }
     }
 
     /// Octets of memory that the blob table takes.
@@ -742,9 +720,10 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
             if let Some(last) = hot.last_mut() {
                 last.last = applied.lsn;
             }
-            hot.push(HotSegment { slot, segment, last: Lsn(0) });
+            hot.push(HotSegment { slot, segment, last: Lsn(0), created: header.created });
         }
         shared.stats.segments.add(1);
+        shared.cleaner.due.set();
         let offset = to_u64(BLOCK_OCTETS);
         shared.tail.set(Position { segment, slot, offset, ..applied });
         self.prepare_spare();
@@ -782,6 +761,8 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         shared.stopping.set(true);
         shared.work.set();
         shared.stopped.wait().await;
+        shared.cleaner.due.set();
+        self.cleaned().await;
         let saved = self.checkpoint().await;
         shared.checkpoint_due.set();
         self.prepared().await;

@@ -22,6 +22,8 @@ mod batch;
 pub mod blob;
 mod cache;
 mod checkpoint;
+mod clean;
+mod cold;
 mod dump;
 pub mod format;
 #[cfg(any(test, feature = "sim"))]
@@ -38,25 +40,35 @@ mod table;
 #[cfg(test)]
 mod tests;
 pub mod verify;
+mod victims;
 
 use crate::model::id::{BlobId, Lsn};
-use crate::model::limits::{APPENDS_WAITING_MAX, BATCH_OCTETS_TARGET};
+use crate::model::limits::{
+    APPENDS_WAITING_MAX, BATCH_OCTETS_TARGET, CLEAN_COMMIT_MS_MAX, CLEAN_FREE_PERCENT,
+    CLEAN_SHARE_PERCENT,
+};
 use record::Record;
 use std::time::Duration;
 
 #[cfg(any(test, feature = "sim"))]
 pub use batch::encode_alone;
 pub use blob::{BlobDraft, BlobView, Blobs};
+pub use clean::{Cleaned, Cleaning};
 pub use format::Identity;
 pub use log::{AppendError, Health, Log, ReadError, Registry};
 pub use record::Group;
 pub use recovery::{OpenError, Report};
+pub use stats::Figures;
 
 /// How a log behaves; `segment_octets` counts only when the log is made.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Octets of a segment, a multiple of the block size, at most 4 GiB.
     pub segment_octets: u64,
+    /// Segments that the log may have; 0: as many as the disk gives.
+    pub segments_max: usize,
+    /// How room is won back while the log is used.
+    pub cleaning: Cleaning,
     /// Octets of blobs kept in memory.
     pub cache_octets: usize,
     /// A checkpoint follows this much log,
@@ -80,6 +92,13 @@ impl Default for Settings {
     fn default() -> Settings {
         Settings {
             segment_octets: 256 << 20,
+            segments_max: 0,
+            cleaning: Cleaning {
+                is_on: true,
+                free_percent: CLEAN_FREE_PERCENT,
+                share_percent: CLEAN_SHARE_PERCENT,
+                commit_max: Duration::from_millis(u64::from(CLEAN_COMMIT_MS_MAX)),
+            },
             cache_octets: 256 << 20,
             checkpoint_octets: 256 << 20,
             checkpoint_pause: Duration::from_mins(1),
@@ -101,6 +120,8 @@ pub enum Planted {
     AnswerBeforeSync,
     /// Every [`LOST_REFERENCE`]th reference to a blob is not counted.
     LoseReference,
+    /// Segments that were cleaned are used again before it is durable where their blobs are.
+    ReuseBeforeMoved,
 }
 
 /// How rare a reference is that [`Planted::LoseReference`] loses.
@@ -134,6 +155,14 @@ pub trait Machine: 'static {
     fn loaded(&mut self) -> Result<(), Damaged> {
         Ok(())
     }
+    /// The majors whose blobs are read one after the other, in the order in which they lie best; by
+    /// default none. They need not be those that there were a moment ago.
+    fn shelves(&self) -> Vec<u32> {
+        Vec::new()
+    }
+    /// Names the blobs of one of these in the order in which they are read, so that the cleaner may
+    /// put them side by side. One that is named twice lies where it is named first.
+    fn shelve(&self, _major: u32, _each: &mut dyn FnMut(BlobId)) {}
     /// Names every blob that the state refers to, once per reference; for `verify`.
     fn references(&self, each: &mut dyn FnMut(BlobId));
     /// Everything counts as changed again: the last checkpoint came to nothing, or its pages are

@@ -3,7 +3,7 @@
 //! Promise: what comes back was checked, header, place and content, unless it never left memory.
 
 use super::Damaged;
-use super::apply::apply;
+use super::apply::{State, apply};
 use super::batch::{self, BlobLine};
 use super::blob::BlobView;
 use super::format::BLOB_HEADER_OCTETS;
@@ -37,14 +37,14 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
             return Ok(view);
         }
         loop {
-            let location = shared.table.borrow().locate(id).ok_or(ReadError::Unknown)?;
-            match shared.read_at(id, location).await {
+            let at = shared.locate(id).ok_or(ReadError::Unknown)?;
+            match shared.read_at(id, at).await {
                 Ok(view) => {
                     shared.cache.borrow_mut().put(id, view.clone());
                     return Ok(view);
                 }
-                // Moved or removed while it was read: ask again.
-                Err(_) if shared.table.borrow().locate(id) != Some(location) => {}
+                // Moved or removed while it was read, and its place used again: ask again.
+                Err(_) if shared.locate(id) != Some(at) => {}
                 Err(Damaged(why)) => return Err(ReadError::Damaged(why)),
             }
         }
@@ -97,18 +97,26 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
             return Ok(summary);
         }
         loop {
-            let location = shared.table.borrow().locate(id).ok_or(ReadError::Unknown)?;
-            match shared.read_summary_at(id, location).await {
+            let at = shared.locate(id).ok_or(ReadError::Unknown)?;
+            match shared.read_summary_at(id, at).await {
                 Ok(summary) => {
                     shared.cache.borrow_mut().put_summary(id, &summary);
                     return Ok(summary);
                 }
-                // Moved or removed while it was read: ask again.
-                Err(_) if shared.table.borrow().locate(id) != Some(location) => {}
+                // Moved or removed while it was read, and its place used again: ask again.
+                Err(_) if shared.locate(id) != Some(at) => {}
                 Err(Damaged(why)) => return Err(ReadError::Damaged(why)),
             }
         }
     }
+}
+
+/// A place that somebody is about to read: what is cleaned meanwhile, and used again, is of another
+/// segment, whose checks do not pass for this one's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub location: Location,
+    pub segment: u64,
 }
 
 /// A summary that is to be read.
@@ -181,7 +189,7 @@ impl<E: Env, S: SegmentStore> Inner<E, S> {
     async fn read_span(&self, span: &Span<'_>) -> Vec<(usize, BlobId, Rc<[u8]>)> {
         let Some(first) = span.wanted.first() else { return Vec::new() };
         let slot = first.location.slot;
-        let segment = self.segment_at(slot);
+        let segment = self.segment_of(slot);
         self.stats.reads.add(1);
         let len = to_usize(span.end - span.start);
         let Ok(view) = self.segments.read(slot, span.start, len).await else {
@@ -207,12 +215,23 @@ impl<E: Env, S: SegmentStore> Inner<E, S> {
         blobs: &[BlobLine],
         records: impl Iterator<Item = Result<Record<'a>, Damaged>>,
     ) -> Result<(), Damaged> {
-        apply(&self.table, &self.machines, lsn, (slot, batch_at), blobs, records, &mut |id| {
+        let state = State { table: &self.table, cold: &self.cold, machines: &self.machines };
+        apply(&state, lsn, (slot, batch_at), blobs, records, &mut |id| {
             self.cache.borrow_mut().forget(id);
         })
     }
 
+    /// Where the blob lies now, if anything refers to it.
+    pub(super) fn locate(&self, id: BlobId) -> Option<Found> {
+        let location = self.table.borrow().locate(id)?;
+        Some(Found { location, segment: self.segment_of(location.slot) })
+    }
+
+    /// The number of the segment in a slot; 0 if no blob lies there.
     pub(super) fn segment_of(&self, slot: u32) -> u64 {
+        if let Some(segment) = self.cold.borrow().segment_in(slot) {
+            return segment;
+        }
         let hot = self.hot.borrow();
         hot.iter().rev().find(|one| one.slot == slot).map_or(0, |one| one.segment)
     }
@@ -236,15 +255,11 @@ impl<E: Env, S: SegmentStore> Inner<E, S> {
         }
     }
 
-    pub(super) async fn read_at(
-        &self,
-        id: BlobId,
-        location: Location,
-    ) -> Result<BlobView, Damaged> {
+    pub(super) async fn read_at(&self, id: BlobId, at: Found) -> Result<BlobView, Damaged> {
+        let Found { location, segment } = at;
         let lead = to_usize(location.offset) % BLOCK_OCTETS;
         let start = location.offset - to_u64(lead);
         let len = to_usize(u64::from(location.blocks)) * BLOCK_OCTETS;
-        let segment = self.segment_at(location.slot);
         self.stats.reads.add(1);
         let read = self.segments.read(location.slot, start, len).await;
         let view = read.map_err(|error| Damaged(format!("blob {id}: {error}")))?;
@@ -258,10 +273,10 @@ impl<E: Env, S: SegmentStore> Inner<E, S> {
         Ok(BlobView::new(Rc::new(view), summary, message, cost))
     }
 
-    async fn read_summary_at(&self, id: BlobId, location: Location) -> Result<Rc<[u8]>, Damaged> {
+    async fn read_summary_at(&self, id: BlobId, at: Found) -> Result<Rc<[u8]>, Damaged> {
+        let Found { location, segment } = at;
         let lead = to_usize(location.offset) % BLOCK_OCTETS;
         let start = location.offset - to_u64(lead);
-        let segment = self.segment_at(location.slot);
         let mut need = BLOB_HEADER_OCTETS + SUMMARY_OCTETS_USUAL;
         loop {
             let blocks = (lead + need).div_ceil(BLOCK_OCTETS);
@@ -281,10 +296,5 @@ impl<E: Env, S: SegmentStore> Inner<E, S> {
                 Err(_) => return Err(Damaged(format!("blob {id}: it is cut off"))),
             }
         }
-    }
-
-    /// The number of the segment in a slot.
-    fn segment_at(&self, slot: u32) -> u64 {
-        self.segment_of(slot)
     }
 }

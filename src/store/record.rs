@@ -14,6 +14,8 @@ pub mod kind {
     pub const PAGE: u8 = 1;
     pub const ROOT: u8 = 2;
     pub const PAGE_TABLE: u8 = 3;
+    /// Blobs lie elsewhere now: the only one of these in the hot stream.
+    pub const RELOCATE: u8 = 4;
 
     /// 16..=47 are the mailboxes'.
     pub const MAILBOX_FIRST: u8 = 16;

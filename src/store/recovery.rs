@@ -14,9 +14,10 @@
 //!
 //! Recovery writes nothing but the superblock's epoch, so that a crash in it changes nothing.
 
-use super::apply::apply;
+use super::apply::{State, apply};
 use super::batch::{check_whole, open_meta, open_record};
 use super::checkpoint::{Index, PageEntry, RootV1, TABLE_OWNER, TablePartV1, Writer, open_page};
+use super::cold::{COLD_OWNER, Cold};
 use super::format::{
     BATCH_HEADER_OCTETS, BatchHeader, Identity, PageAt, SegmentHeader, Stream, Superblock,
 };
@@ -30,7 +31,7 @@ use crate::bytes::hash::Sorted;
 use crate::env::{BLOCK_OCTETS, Env, File as _};
 use crate::model::id::Lsn;
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -115,7 +116,10 @@ impl<E: Env> Log<E, Local<E>> {
             )));
         };
         check_fit(&superblock, &identity)?;
-        let segments = Local::open(env.clone(), dir, identity, superblock.segment_octets).await?;
+        let segments = {
+            let size = superblock.segment_octets;
+            Local::open(env.clone(), dir, identity, size, settings.segments_max).await?
+        };
         let recovery = Recovery::new(&env, &segments, superblock, &machines, settings.planted);
         let found = recovery.run().await?;
         finish(env, settings, machines, segments, superblock_file, superblock, found).await
@@ -216,7 +220,7 @@ async fn create<E: Env>(
             env.remove(&dir.join(name)).await?;
         }
     }
-    let segments = Local::open(env.clone(), dir, identity, size).await?;
+    let segments = Local::open(env.clone(), dir, identity, size, settings.segments_max).await?;
     let header = SegmentHeader {
         stream: Stream::Hot,
         epoch: 1,
@@ -232,6 +236,7 @@ async fn create<E: Env>(
     let superblock = SuperblockFile::new(env.create(&path, octets).await?);
     let tail = Position { segment: 1, slot, offset: to_u64(BLOCK_OCTETS), lsn: Lsn(0), check: 0 };
     let table = BlobTable::new(settings.planted);
+    let hot = vec![HotSegment { slot, segment: 1, last: Lsn(0), created: header.created }];
     let log = Log::start(Parts {
         env,
         settings,
@@ -241,8 +246,9 @@ async fn create<E: Env>(
         superblock,
         machines,
         table,
+        cold: Cold::default(),
         tail,
-        hot: vec![HotSegment { slot, segment: 1, last: Lsn(0) }],
+        hot,
         next_segment: 2,
         next_blob: 1,
         index: Index::default(),
@@ -277,6 +283,7 @@ async fn finish<E: Env>(
         superblock: superblock_file,
         machines,
         table: found.table,
+        cold: found.cold,
         tail: found.tail,
         hot: found.hot,
         next_segment: found.next_segment,
@@ -290,6 +297,7 @@ async fn finish<E: Env>(
 
 struct Found {
     table: BlobTable,
+    cold: Cold,
     index: Index,
     tail: Position,
     hot: Vec<HotSegment>,
@@ -317,6 +325,7 @@ struct Recovery<'a, E: Env, S: SegmentStore> {
     superblock: Superblock,
     machines: &'a Registry,
     table: RefCell<BlobTable>,
+    cold: RefCell<Cold>,
     report: Report,
     next_blob: u64,
     replayed_octets: u64,
@@ -336,6 +345,7 @@ impl<'a, E: Env, S: SegmentStore> Recovery<'a, E, S> {
             superblock,
             machines,
             table: RefCell::new(BlobTable::new(planted)),
+            cold: RefCell::default(),
             report: Report::default(),
             next_blob: 1,
             replayed_octets: 0,
@@ -367,7 +377,10 @@ impl<'a, E: Env, S: SegmentStore> Recovery<'a, E, S> {
             .hot
             .iter()
             .filter(|&&(slot, segment, _)| stands(&(slot, segment)))
-            .map(|&(slot, segment, last)| HotSegment { slot, segment, last: Lsn(last) })
+            .map(|&(slot, segment, last)| {
+                let created = by_number.get(&segment).map_or(0, |(_, header)| header.created);
+                HotSegment { slot, segment, last: Lsn(last), created }
+            })
             .collect();
         index.segments.retain(stands);
         check_pages(&index)?;
@@ -379,11 +392,15 @@ impl<'a, E: Env, S: SegmentStore> Recovery<'a, E, S> {
         reached::check(self.superblock.reached, tail)?;
         self.table.borrow_mut().set_replaying(false);
         self.segments.sync(tail.slot).await?;
+        let by_slot: Sorted<u32, SegmentHeader> = listed.iter().copied().collect();
+        let header_of = |slot: u32| by_slot.get(&slot).copied();
+        self.cold.borrow_mut().settle(header_of, self.segments.segment_octets());
         self.check_blobs(&hot)?;
         index.writer = self.index_writer(&root).await?;
         self.free_the_rest(&listed, &hot, &index);
         Ok(Found {
             table: self.table.into_inner(),
+            cold: self.cold.into_inner(),
             index,
             tail,
             hot,
@@ -396,9 +413,10 @@ impl<'a, E: Env, S: SegmentStore> Recovery<'a, E, S> {
 
     /// A blob's segment whose header is damaged must not be taken for a free one.
     fn check_blobs(&self, hot: &[HotSegment]) -> Result<(), OpenError> {
-        let slots: Sorted<u32, u64> = hot.iter().map(|one| (one.slot, one.segment)).collect();
-        let table = self.table.borrow();
-        match table.iter().find(|(_, location, _)| !slots.contains_key(&location.slot)) {
+        let slots: BTreeSet<u32> = hot.iter().map(|one| one.slot).collect();
+        let (table, cold) = (self.table.borrow(), self.cold.borrow());
+        let is_there = |slot: u32| slots.contains(&slot) || cold.segment_in(slot).is_some();
+        match table.iter().find(|(_, location, _)| !is_there(location.slot)) {
             Some((id, location, _)) => Err(OpenError::Damaged(format!(
                 "blob {id} lies in slot {}, whose header is damaged",
                 location.slot
@@ -442,7 +460,8 @@ impl<'a, E: Env, S: SegmentStore> Recovery<'a, E, S> {
         for &(slot, header) in listed {
             let place = (slot, header.segment);
             let is_hot = hot.iter().any(|one| (one.slot, one.segment) == place);
-            if !is_hot && !index.segments.contains(&place) {
+            let is_cold = self.cold.borrow().segment_in(slot) == Some(header.segment);
+            if !is_hot && !is_cold && !index.segments.contains(&place) {
                 self.segments.retire(slot);
             }
         }
@@ -529,6 +548,10 @@ impl<'a, E: Env, S: SegmentStore> Recovery<'a, E, S> {
                 self.table.borrow_mut().load(major, lsn, page)?;
                 continue;
             }
+            if owner == COLD_OWNER {
+                self.cold.borrow_mut().load(page)?;
+                continue;
+            }
             let machine = self.machines.iter().find(|(kinds, _)| *kinds.start() == owner);
             let Some((_, machine)) = machine else {
                 return Err(OpenError::Damaged(format!("a page belongs to nobody ({owner})")));
@@ -577,7 +600,8 @@ impl<'a, E: Env, S: SegmentStore> Recovery<'a, E, S> {
                 left.last = header.previous_valid;
             }
             if !hot.iter().any(|one| one.segment == header.segment) {
-                hot.push(HotSegment { slot, segment: header.segment, last: Lsn(0) });
+                let SegmentHeader { segment, created, .. } = header;
+                hot.push(HotSegment { slot, segment, last: Lsn(0), created });
             }
             at = Position { segment: header.segment, slot, offset: to_u64(BLOCK_OCTETS), ..at };
         }
@@ -676,7 +700,8 @@ impl<'a, E: Env, S: SegmentStore> Recovery<'a, E, S> {
         let place = (batch.slot, batch.at);
         let records = std::iter::from_fn(|| meta.next_record().transpose());
         let lsn = batch.header.lsn;
-        apply(&self.table, self.machines, lsn, place, &blobs, records, &mut |_| {})?;
+        let state = State { table: &self.table, cold: &self.cold, machines: self.machines };
+        apply(&state, lsn, place, &blobs, records, &mut |_| {})?;
         self.report.replayed += 1;
         self.replayed_octets += u64::from(batch.header.blocks) * to_u64(BLOCK_OCTETS);
         self.env.breathe().await;

@@ -10,7 +10,10 @@
 //!    (the spare)   └ refused └──────────────┴─ checkpoint: R1 is free ┘
 //! ```
 //!
-//! That takes two slots, and one for the pages of checkpoints while those that live fill less than
+//! The cleaner has one more, for what it moves before the segments are free that it came from: with
+//! that it can win back room in a store that takes no mail any more (`clean.rs`).
+//!
+//! Records take two slots, and one for the pages of checkpoints while those that live fill less than
 //! half a segment; beyond that two more for each segment of them. A segment with blobs is free again
 //! when the last blob in it is gone and a checkpoint was made, which is soon: only then is mail taken
 //! again. A reserve that was never there
@@ -24,7 +27,9 @@ use crate::probe::event::{Level, event};
 use std::io;
 use std::time::Duration;
 
-/// Slots of the reserve while the pages of checkpoints are few.
+/// Slots of the reserve beside it that the cleaner may take.
+const CLEANER_SLOTS: usize = 1;
+/// Slots of the reserve for records while the pages of checkpoints are few.
 const RESERVE_SLOTS: usize = 3;
 /// Wait before a full disk is asked for room again.
 const ROOM_PAUSE: Duration = Duration::from_secs(1);
@@ -63,8 +68,13 @@ impl Told {
 }
 
 impl<E: Env, S: SegmentStore> Log<E, S> {
-    /// Free slots that no blob may take.
+    /// Free slots that no blob may take that comes new.
     pub(super) fn reserve(&self) -> usize {
+        self.reserve_of_records() + CLEANER_SLOTS
+    }
+
+    /// Free slots that the cleaner may not take either.
+    pub(super) fn reserve_of_records(&self) -> usize {
         let shared = &self.shared;
         let pages = 2 * shared.index_octets.get() / shared.segments.segment_octets();
         RESERVE_SLOTS + to_usize(pages)
@@ -86,14 +96,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
     /// gets no blobs. The last slot is for the pages of a checkpoint, which gives others back.
     pub(super) async fn make_way(&self) {
         let shared = &self.shared;
-        self.prepare_spare();
-        while shared.segments.free_slots() <= self.reserve()
-            && !shared.crowded.get()
-            && shared.preparing.get()
-        {
-            shared.env.sleep(PREPARING_PAUSE).await;
-        }
-        if !shared.crowded.get() || shared.segments.free_slots() > self.reserve() {
+        if self.has_slot_beyond(self.reserve()).await || !shared.crowded.get() {
             return;
         }
         self.refuse_blobs_waiting();
@@ -101,6 +104,19 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
             // If it fails there may be a slot all the same.
             drop(self.checkpoint().await);
         }
+    }
+
+    /// Whether there is a free slot besides so many; waits for one that the disk gives.
+    pub(super) async fn has_slot_beyond(&self, kept: usize) -> bool {
+        let shared = &self.shared;
+        self.prepare_spare();
+        while shared.segments.free_slots() <= kept
+            && !shared.crowded.get()
+            && shared.preparing.get()
+        {
+            shared.env.sleep(PREPARING_PAUSE).await;
+        }
+        shared.segments.free_slots() > kept
     }
 
     /// Makes the next segment's file and the reserve ready; while the disk gives no room for them,
@@ -121,6 +137,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
                     if log.has_dead_segment() {
                         shared.checkpoint_due.set();
                     }
+                    shared.cleaner.due.set();
                     shared.env.sleep(ROOM_PAUSE).await;
                 } else if shared.segments.free_slots() > log.reserve() {
                     break;
@@ -142,8 +159,10 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
     fn has_dead_segment(&self) -> bool {
         let shared = &self.shared;
         let (table, applied) = (shared.table.borrow(), shared.applied.get());
-        let hot = shared.hot.borrow();
-        hot.iter().any(|one| one.segment < applied.segment && table.live_octets(one.slot) == 0)
+        let (hot, cold) = (shared.hot.borrow(), shared.cold.borrow());
+        let written = cold.writer.map(|writer| writer.slot);
+        hot.iter().any(|one| one.segment < applied.segment && table.is_dead(one.slot))
+            || cold.iter().any(|(slot, _)| Some(slot) != written && table.is_dead(slot))
     }
 
     /// Notes whether the disk gives room, and tells when that, or what comes of it, changed.

@@ -56,6 +56,8 @@ pub trait SegmentStore: 'static {
     fn prepare(&self, wanted: usize) -> impl Future<Output = io::Result<()>>;
     /// Free slots that stand ready.
     fn free_slots(&self) -> usize;
+    /// Slots that could be made besides those that there are, as it looks.
+    fn growth(&self) -> u64;
     /// Gives everything back.
     fn close(&self) -> impl Future<Output = io::Result<()>>;
 }
@@ -66,6 +68,8 @@ pub struct Local<E: Env> {
     dir: PathBuf,
     identity: Identity,
     segment_octets: u64,
+    /// Files that there may be; 0: as many as the disk gives.
+    files_max: usize,
     files: RefCell<Sorted<u32, Rc<E::File>>>,
     free: RefCell<Vec<u32>>,
     condemned: RefCell<Vec<u32>>,
@@ -93,7 +97,7 @@ async fn is_empty<F: File>(file: &F) -> io::Result<bool> {
 }
 
 impl<E: Env> Local<E> {
-    /// Opens the directory of a log. Files whose creation was cut off are removed: they are too
+    /// Opens the directory of a log, of which `files_max` segments may be made; 0 is no bound. Files whose creation was cut off are removed: they are too
     /// short and hold nothing yet. A file of another size with something in it is an error. All
     /// others stay open.
     pub async fn open(
@@ -101,6 +105,7 @@ impl<E: Env> Local<E> {
         dir: &Path,
         identity: Identity,
         segment_octets: u64,
+        files_max: usize,
     ) -> io::Result<Local<E>> {
         let mut files = Sorted::new();
         let mut next_slot = 0;
@@ -128,6 +133,7 @@ impl<E: Env> Local<E> {
             dir: dir.to_owned(),
             identity,
             segment_octets,
+            files_max,
             files: RefCell::new(files),
             free: RefCell::default(),
             condemned: RefCell::default(),
@@ -153,6 +159,10 @@ impl<E: Env> Local<E> {
 
     /// One more zeroed file among the free ones.
     async fn extend(&self) -> io::Result<()> {
+        if self.files_max > 0 && self.files.borrow().len() >= self.files_max {
+            let what = format!("the log has the {} segments that it may have", self.files_max);
+            return Err(io::Error::new(io::ErrorKind::StorageFull, what));
+        }
         let slot = self.next_slot.get();
         self.next_slot.set(slot + 1);
         let path = self.dir.join(slot_name(slot));
@@ -244,6 +254,20 @@ impl<E: Env> SegmentStore for Local<E> {
 
     fn free_slots(&self) -> usize {
         self.free.borrow().len()
+    }
+
+    fn growth(&self) -> u64 {
+        let files = self.files.borrow().len();
+        let allowed = match self.files_max {
+            0 => u64::MAX,
+            most => to_u64(most.saturating_sub(files)),
+        };
+        if allowed == 0 {
+            return 0;
+        }
+        // The other logs of the store lie on the same disk.
+        let share = self.segment_octets * u64::from(self.identity.log_count.max(1));
+        allowed.min(self.env.room(&self.dir).map_or(0, |octets| octets / share))
     }
 
     async fn close(&self) -> io::Result<()> {

@@ -12,6 +12,7 @@ use crate::bytes::hash::Sorted;
 use crate::env::BLOCK_OCTETS;
 use crate::model::id::{BlobId, Lsn};
 use std::collections::VecDeque;
+use std::ops::Range;
 
 /// Blobs of one page.
 const PAGE_BLOBS: usize = 1024;
@@ -52,17 +53,32 @@ impl Location {
         })
     }
 
-    /// Octets that count as live in the segment.
-    fn octets(self) -> u64 {
-        u64::from(self.blocks) * to_u64(BLOCK_OCTETS)
+    /// Octets of the blob, as far as its blocks tell: it ends anywhere in the last one, in its middle
+    /// on average. Never 0, so that a sum is 0 for no blobs alone.
+    pub(super) fn octets(self) -> u64 {
+        let block = to_u64(BLOCK_OCTETS);
+        let room = block - self.offset % block;
+        match self.blocks {
+            0 | 1 => room / 2,
+            blocks => room + (u64::from(blocks) - 2) * block + block / 2,
+        }
     }
 
-    fn of(slot: u32, batch_at: u64, line: &BlobLine) -> Location {
+    /// Where a blob lies that a batch at `batch_at` brings.
+    pub(super) fn of(slot: u32, batch_at: u64, line: &BlobLine) -> Location {
         let offset = batch_at + to_u64(line.offset);
         let lead = to_usize(offset) % BLOCK_OCTETS;
         let blocks = round_up(lead + line.octets) / BLOCK_OCTETS;
         Location { slot, offset, blocks: u32::try_from(blocks).expect("within BLOB_OCTETS_MAX") }
     }
+}
+
+/// What is alive in one slot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Living {
+    pub blobs: u64,
+    /// As [`Location::octets`] counts.
+    pub octets: u64,
 }
 
 struct Page {
@@ -92,8 +108,8 @@ pub(super) struct BlobTable {
     /// Page `first + i` stands at `i`.
     pages: VecDeque<Option<Page>>,
     first: u64,
-    /// Live octets by slot.
-    live_octets: Sorted<u32, u64>,
+    /// What is alive, by slot.
+    living: Sorted<u32, Living>,
     blob_count: u64,
     /// References that went below zero: a planted or real bug, reported by `verify`.
     underflows: u64,
@@ -136,9 +152,19 @@ impl BlobTable {
         self.underflows
     }
 
-    /// Live octets of a slot, in whole blocks read per blob.
-    pub(super) fn live_octets(&self, slot: u32) -> u64 {
-        self.live_octets.get(&slot).copied().unwrap_or(0)
+    /// What is alive in a slot.
+    pub(super) fn living(&self, slot: u32) -> Living {
+        self.living.get(&slot).copied().unwrap_or_default()
+    }
+
+    /// Whether nothing is alive in a slot.
+    pub(super) fn is_dead(&self, slot: u32) -> bool {
+        !self.living.contains_key(&slot)
+    }
+
+    /// Octets that are alive in all slots.
+    pub(super) fn live_octets(&self) -> u64 {
+        self.living.values().map(|living| living.octets).sum()
     }
 
     fn page(&self, number: u64) -> Option<&Page> {
@@ -186,6 +212,20 @@ impl BlobTable {
         )
     }
 
+    /// The pages that there are, for those who look at all blobs without stopping everybody.
+    pub(super) fn page_numbers(&self) -> Range<u64> {
+        self.first..self.first + to_u64(self.pages.len())
+    }
+
+    /// The blobs of one page that lie somewhere, by number.
+    pub(super) fn page_blobs(&self, number: u64) -> impl Iterator<Item = (BlobId, Location)> + '_ {
+        let locations = self.page(number).into_iter().flat_map(|page| page.locations.iter());
+        locations.enumerate().filter_map(move |(index, &packed)| {
+            let id = BlobId(number * to_u64(PAGE_BLOBS) + to_u64(index));
+            Some((id, Location::unpack(packed)?))
+        })
+    }
+
     /// A durable batch holds this blob; its references follow with the batch's records.
     pub(super) fn insert(&mut self, at: Lsn, slot: u32, batch_at: u64, line: &BlobLine) {
         let (number, index) = place(line.id);
@@ -199,7 +239,26 @@ impl BlobTable {
         page.live += 1;
         page.dirty = true;
         self.blob_count += 1;
-        *self.live_octets.entry(slot).or_default() += location.octets();
+        self.settle_in(location);
+    }
+
+    /// A durable record says that the blob lies elsewhere now. One that is gone stays gone: whoever
+    /// moved it read it before its last reference was released. Tells whether it was moved.
+    pub(super) fn relocate(&mut self, at: Lsn, id: BlobId, to: Location) -> bool {
+        let (number, index) = place(id);
+        if self.page(number).is_none() {
+            return false;
+        }
+        let page = self.page_mut(number);
+        if at <= page.at {
+            return false;
+        }
+        let Some(from) = Location::unpack(page.locations[index]) else { return false };
+        page.locations[index] = to.pack();
+        page.dirty = true;
+        self.release_octets(from);
+        self.settle_in(to);
+        true
     }
 
     /// Counts references up or down.
@@ -240,13 +299,18 @@ impl BlobTable {
         true
     }
 
+    fn settle_in(&mut self, location: Location) {
+        let living = self.living.entry(location.slot).or_default();
+        living.blobs += 1;
+        living.octets += location.octets();
+    }
+
     fn release_octets(&mut self, location: Location) {
-        let left = self.live_octets.get_mut(&location.slot).map(|octets| {
-            *octets = octets.saturating_sub(location.octets());
-            *octets
-        });
-        if left == Some(0) {
-            self.live_octets.remove(&location.slot);
+        let Some(living) = self.living.get_mut(&location.slot) else { return };
+        living.blobs = living.blobs.saturating_sub(1);
+        living.octets = living.octets.saturating_sub(location.octets());
+        if living.blobs == 0 {
+            self.living.remove(&location.slot);
         }
     }
 
@@ -298,7 +362,7 @@ impl BlobTable {
         }
         for location in found {
             self.blob_count += 1;
-            *self.live_octets.entry(location.slot).or_default() += location.octets();
+            self.settle_in(location);
         }
         *self.page_mut(u64::from(number)) = page;
         Ok(())
@@ -330,7 +394,42 @@ mod tests {
         assert!(!table.settle(Lsn(1), BlobId(3)));
         let location = table.locate(BlobId(3)).unwrap();
         assert_eq!(location, Location { slot: 5, offset: 12224, blocks: 2 });
-        assert_eq!(table.live_octets(5), 8192);
+        // 64 octets of the first block, and half of the second one.
+        assert_eq!(table.living(5), Living { blobs: 1, octets: 64 + 2048 });
+    }
+
+    #[test]
+    fn counts_what_lives_where_it_lies_now() {
+        let mut table = BlobTable::new(Planted::Nothing);
+        table.insert(Lsn(1), 5, 8192, &line(3, 0, 5000));
+        table.insert(Lsn(1), 5, 8192, &line(4, 5056, 100));
+        for id in [3, 4] {
+            table.change(Lsn(1), BlobId(id), 1);
+        }
+        let to = Location { slot: 7, offset: 4096, blocks: 2 };
+        assert!(table.relocate(Lsn(2), BlobId(3), to));
+        assert_eq!(table.locate(BlobId(3)), Some(to));
+        assert_eq!((table.living(5).blobs, table.living(7).blobs), (1, 1));
+        assert_eq!(table.references(BlobId(3)), 1);
+        let saved = table.save(0, Lsn(2)).unwrap();
+        // One that is gone is not brought back, nor does what a page holds change again.
+        table.change(Lsn(3), BlobId(4), -1);
+        assert!(table.settle(Lsn(3), BlobId(4)));
+        assert!(!table.relocate(Lsn(4), BlobId(4), to) && table.is_dead(5));
+        let mut again = BlobTable::new(Planted::Nothing);
+        again.load(0, Lsn(2), &saved).unwrap();
+        let before = Location { slot: 6, ..to };
+        assert!(!again.relocate(Lsn(2), BlobId(3), before));
+        assert_eq!(again.locate(BlobId(3)), Some(to));
+    }
+
+    #[test]
+    fn a_blob_counts_as_long_as_its_blocks_let_it_be_on_average() {
+        let at = |offset, blocks| Location { slot: 0, offset, blocks }.octets();
+        assert_eq!(at(0, 1), 2048);
+        assert_eq!(at(4032, 1), 32);
+        assert_eq!(at(4032, 2), 64 + 2048);
+        assert_eq!(at(8192, 3), 2 * 4096 + 2048);
     }
 
     #[test]
@@ -340,7 +439,7 @@ mod tests {
         table.change(Lsn(1), BlobId(1), 1);
         table.change(Lsn(2), BlobId(1), -1);
         assert!(table.settle(Lsn(2), BlobId(1)));
-        assert_eq!((table.locate(BlobId(1)), table.live_octets(0)), (None, 0));
+        assert_eq!((table.locate(BlobId(1)), table.is_dead(0)), (None, true));
         table.change(Lsn(3), BlobId(1), -1);
         assert_eq!(table.underflows(), 1);
     }

@@ -15,6 +15,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+mod clean;
 mod damage;
 mod full;
 mod octets;
@@ -87,6 +88,15 @@ impl Machine for Shelf {
             self.keys.insert(key, blob);
         }
         Ok(())
+    }
+
+    fn shelves(&self) -> Vec<u32> {
+        (0..MAJORS).collect()
+    }
+
+    fn shelve(&self, major: u32, each: &mut dyn FnMut(BlobId)) {
+        let keys = self.keys.iter().filter(|(key, _)| *key % MAJORS == major);
+        keys.for_each(|(_, &blob)| each(BlobId(blob)));
     }
 
     fn references(&self, each: &mut dyn FnMut(BlobId)) {

@@ -9,7 +9,9 @@ use super::Damaged;
 use super::batch::{self, open_record};
 use super::format::{BatchHeader, PageAt, SegmentHeader};
 use super::log::{Log, Position};
+use super::reader::Found;
 use super::segments::SegmentStore;
+use super::table::Location;
 use crate::bytes::codec::{to_u64, to_usize};
 use crate::bytes::hash::{Map, Sorted};
 use crate::env::{BLOCK_OCTETS, Env};
@@ -43,12 +45,18 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         let mut findings = Findings::default();
         let end = shared.applied.get();
         let hot = shared.hot.borrow().clone();
+        let cold: Vec<_> = shared.cold.borrow().iter().collect();
         let index = shared.index.borrow().segments.clone();
         let ends = self.index_ends();
         for (number, one) in hot.iter().enumerate() {
             let limit = if number + 1 == hot.len() { end.lsn } else { one.last };
             let place = (one.slot, one.segment);
             self.verify_used(place, Some(limit), end, &mut findings, &mut progress).await;
+        }
+        for (slot, one) in cold {
+            let (segment, offset) = (one.segment, one.end);
+            let end = Position { segment, slot, offset, ..Position::default() };
+            self.verify_used((slot, segment), None, end, &mut findings, &mut progress).await;
         }
         for &(slot, segment) in &index {
             let stop = ends.get(&slot).copied().unwrap_or(0);
@@ -113,7 +121,8 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         self.verify_segment(slot, segment, limit, end, findings, progress).await;
         let place = (slot, segment);
         let hot = self.shared.hot.borrow().iter().any(|one| (one.slot, one.segment) == place);
-        if !hot && !self.shared.index.borrow().segments.contains(&place) {
+        let cold = self.shared.cold.borrow().segment_in(slot) == Some(segment);
+        if !hot && !cold && !self.shared.index.borrow().segments.contains(&place) {
             findings.faults.truncate(before);
         }
     }
@@ -265,24 +274,28 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
     /// Every blob that something refers to lies where the table says.
     async fn verify_blobs(&self, findings: &mut Findings, progress: &mut impl FnMut(u64)) {
         let shared = &self.shared;
-        let hot: Map<u32, u64> =
-            shared.hot.borrow().iter().map(|one| (one.slot, one.segment)).collect();
-        let all: Vec<_> = shared.table.borrow().iter().collect();
-        for (id, location, count) in all {
-            if !hot.contains_key(&location.slot) {
+        let all: Vec<_> = {
+            let table = shared.table.borrow();
+            let with_segment = |(id, location, count): (BlobId, Location, u32)| {
+                (id, Found { location, segment: shared.segment_of(location.slot) }, count)
+            };
+            table.iter().map(with_segment).collect()
+        };
+        for (id, at, count) in all {
+            if at.segment == 0 {
                 findings.faults.push(format!("blob {id} lies in a segment that is not in use"));
                 continue;
             }
             if count == 0 {
                 findings.faults.push(format!("blob {id} is kept though nothing refers to it"));
             }
-            let read = shared.read_at(id, location).await;
+            let read = shared.read_at(id, at).await;
             if let Err(Damaged(why)) = read
-                && shared.table.borrow().locate(id) == Some(location)
+                && shared.locate(id) == Some(at)
             {
                 findings.faults.push(why);
             }
-            findings.octets += u64::from(location.blocks) * to_u64(BLOCK_OCTETS);
+            findings.octets += u64::from(at.location.blocks) * to_u64(BLOCK_OCTETS);
             progress(findings.octets);
             shared.env.breathe().await;
         }

@@ -324,6 +324,12 @@ async fn unlink(path: PathBuf) -> io::Result<()> {
     blocking(move || fs::remove_file(path)).await
 }
 
+/// What users other than root may have of the file system.
+pub(super) fn room(dir: &Path) -> io::Result<u64> {
+    let found = nix::sys::statvfs::statvfs(dir)?;
+    Ok(found.blocks_available().saturating_mul(found.fragment_size()))
+}
+
 pub(super) async fn remove(path: &Path) -> io::Result<()> {
     let path = path.to_owned();
     blocking(move || {

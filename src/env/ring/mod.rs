@@ -173,6 +173,10 @@ impl Env for Ring {
         file::open(&self.0.calmed, path).await
     }
 
+    fn room(&self, dir: &Path) -> io::Result<u64> {
+        file::room(dir)
+    }
+
     async fn remove(&self, path: &Path) -> io::Result<()> {
         file::remove(path).await
     }

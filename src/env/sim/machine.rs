@@ -231,6 +231,10 @@ impl Env for SimEnv {
         Ok(SimFile::new(self.clone(), path, image))
     }
 
+    fn room(&self, _: &Path) -> io::Result<u64> {
+        Ok(self.faults().disk_octets.saturating_sub(self.disk.used()))
+    }
+
     async fn remove(&self, path: &Path) -> io::Result<()> {
         // Before the first wait ends a crash leaves the file, after it the name is gone.
         self.disk_wait(self.disk_due()).await;

@@ -3,7 +3,10 @@
 
 use crate::model::id::{BlobId, LogId, Lsn};
 use crate::store::batch::{self, BlobLine, Place};
-use crate::store::checkpoint::{PageAtV1, PageV1, RootV1, TablePartV1, open_page, page_body};
+use crate::store::checkpoint::{
+    PageAtV1, PageV1, RootV1, TablePartV1, Writer, open_page, page_body,
+};
+use crate::store::cold::{self, Cold, ColdPlace, Relocation, Survivor};
 use crate::store::format::{
     BatchHeader, BlobHeader, Identity, PageAt, Reached, SegmentHeader, Stream, Superblock,
 };
@@ -318,4 +321,104 @@ fn writes_pages_of_the_blob_table_of_these_octets_for_ever() {
     again.load(1, Lsn(1), &octets).unwrap();
     assert_eq!(again.locate(BlobId(1027)), table.locate(BlobId(1027)));
     assert_eq!(again.references(BlobId(1027)), 2);
+}
+
+/// Two blobs that other segments held.
+#[test]
+fn writes_batches_of_survivors_of_these_octets_for_ever() {
+    let header = |id, octets: u64, check| BlobHeader {
+        id: BlobId(id),
+        birth: LogId(1),
+        codec: 0,
+        dictionary: 0,
+        summary_octets: 3,
+        octets,
+        stored_octets: octets,
+        check,
+        summary_check: 0x4444,
+    };
+    let survivors = [
+        Survivor { header: header(8, 5, 0x1111), octets: b"sumhello" },
+        Survivor { header: header(6, 1, 0x2222), octets: b"sum!" },
+    ];
+    let len = cold::batch_octets(survivors.iter().map(|one| one.octets.len()));
+    let mut octets = vec![0xff; len];
+    let writer = Writer { slot: 2, segment: SEGMENT, offset: OFFSET };
+    let place = ColdPlace { writer, epoch: 3, lsn: Lsn(12), time: 7 };
+    let blobs = cold::encode(&mut octets, &survivors, &IDENTITY, &place);
+    check(
+        &octets,
+        &expect![[r"
+           0: 50424154 01000000 9a1f4a37 ebc846e5
+          16: 02000000 01000000 03000000 00000000
+          32: 0c000000 00000000 00000000 00000000
+          48: 30000000 02000000 00000000 00000000
+          64: 04af9d93 1ad31a9d 07000000 00000000
+         128: 08000000 00000000 c0000000 00000000
+         144: 48000000 00000000 06000000 00000000
+         160: 40010000 00000000 44000000 00000000
+         192: 50424c42 01000000 c3c508cf ce6685b4
+         208: 08000000 00000000 01000000 00000000
+         224: 03000000 05000000 00000000 05000000
+         240: 00000000 11110000 00000000 44440000
+         256: 73756d68 656c6c6f 00000000 00000000
+         320: 50424c42 01000000 34014d60 3378465d
+         336: 06000000 00000000 01000000 00000000
+         352: 03000000 01000000 00000000 01000000
+         368: 00000000 22220000 00000000 44440000
+         384: 73756d21 00000000 00000000 00000000
+        4096 octets
+    "]],
+    );
+    let seed = IDENTITY.seed(SEGMENT, OFFSET);
+    let (batch, _) = BatchHeader::decode(&octets, seed).unwrap();
+    assert_eq!((batch.stream, batch.blob_count, batch.record_count), (Stream::Cold, 2, 0));
+    for (line, survivor) in blobs.iter().zip(&survivors) {
+        let at = line.offset - usize::try_from(OFFSET).unwrap();
+        let seed = IDENTITY.seed(SEGMENT, OFFSET + u64::try_from(at).unwrap());
+        assert_eq!(BlobHeader::decode(&octets[at..], seed), Some(survivor.header));
+    }
+}
+
+#[test]
+fn writes_relocations_of_these_octets_for_ever() {
+    let line = |id, offset, octets| BlobLine { id: BlobId(id), offset, octets };
+    let blobs = vec![line(8, 8448, 72), line(6, 8576, 68)];
+    let relocation = Relocation { slot: 2, segment: SEGMENT, end: 12_288, blobs };
+    let octets = relocation.encode();
+    check(
+        &octets,
+        &expect![[r"
+           0: 02000000 02000000 09000000 00000000
+          16: 00300000 00000000 08000000 00000000
+          32: 00210000 00000000 48000000 00000000
+          48: 06000000 00000000 80210000 00000000
+          64: 44000000 00000000
+        72 octets
+    "]],
+    );
+    assert_eq!(Relocation::decode(&octets), Ok(relocation));
+}
+
+#[test]
+fn writes_pages_of_the_cold_stream_of_these_octets_for_ever() {
+    let mut cold = Cold::default();
+    cold.note(2, SEGMENT, 12_288);
+    cold.note(7, 11, 4_096);
+    assert!(cold.take_dirty());
+    let octets = cold.page().unwrap();
+    check(
+        &octets,
+        &expect![[r"
+           0: 01000000 00000000 02000000 00000000
+          16: 09000000 00000000 00300000 00000000
+          32: 07000000 00000000 0b000000 00000000
+          48: 00100000 00000000
+        56 octets
+    "]],
+    );
+    let mut again = Cold::default();
+    again.load(&octets).unwrap();
+    assert!(again.iter().eq(cold.iter()));
+    assert!(!again.take_dirty(), "it is saved");
 }

@@ -1,0 +1,531 @@
+//! The cleaner: moves what is alive out of segments in which much is dead, so that they are free.
+//!
+//! It works by itself when little is free, and when it is asked to ([`Log::compact`]). One unit is
+//! some segments that are cleaned together, their blobs sorted the way their owners read them, and
+//! a checkpoint at its end, which frees them. Why a crash at any moment loses nothing stands at the
+//! head of `cold.rs`.
+//!
+//! ```text
+//!   choose ─ sort ─┬─ read ─ write, sync ─ RELOCATE ─ rest ─┬─ … ─ checkpoint
+//!                  └────────────────── batch ──────────────┘
+//! ```
+//!
+//! Hot segments that replay would read are no victims: their records count until a checkpoint has
+//! what they said. Whoever reads a blob while it is moved finds it in its old place until that is
+//! used again, and then asks again (`reader.rs`). A blob that cannot be read stays where it is, and
+//! its segment with it: damage is not carried on under fresh checks.
+
+use super::batch;
+use super::cold::{self, ColdPlace, Relocation, Survivor};
+use super::format::{BLOB_HEADER_OCTETS, BlobHeader, SegmentHeader, Stream};
+use super::log::{AppendError, Health, Log, Signal};
+use super::reader::Found;
+use super::record::{Group, kind};
+use super::segments::SegmentStore;
+use super::victims::{Space, Victim, choose};
+use super::{Planted, checkpoint::Writer};
+use crate::bytes::codec::{to_u64, to_usize};
+use crate::bytes::hash::Map;
+use crate::env::together::together;
+use crate::env::{BLOCK_OCTETS, Env};
+use crate::model::id::{BlobId, Lsn};
+use crate::model::limits::CLEAN_BATCH_OCTETS;
+use crate::probe::event::{Level, event};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::io;
+use std::time::Duration;
+
+/// Reads side by side.
+const READS_AT_ONCE: usize = 16;
+/// Pages of the blob table that are looked at without a break.
+const PAGES_AT_ONCE: u64 = 16;
+/// Wait for whoever cleans already.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
+/// Wait after a failure.
+const FAILED_PAUSE: Duration = Duration::from_secs(1);
+/// The first wait for commits that take too long; each further one is twice as long,
+const COMMIT_PAUSE: Duration = Duration::from_millis(20);
+/// up to this.
+const COMMIT_PAUSE_MAX: Duration = Duration::from_secs(1);
+const NOT_NOW: &str = "the log is closing, or failed";
+/// Units in a row that may bring no room before the cleaner waits for something to change.
+const VAIN_UNITS_MAX: u32 = 2;
+
+/// How room is won back while the log is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cleaning {
+    /// Whether it is done unasked.
+    pub is_on: bool,
+    /// Share of the log's room that is free below which it begins, in percent; less is kept free
+    /// where little is dead (`victims.rs`).
+    pub free_percent: u8,
+    /// Share of the time that it works, in percent, while there is no hurry: 1 to 100.
+    pub share_percent: u8,
+    /// A commit that takes longer makes it pause.
+    pub commit_max: Duration,
+}
+
+/// What one unit did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cleaned {
+    pub segments: u64,
+    pub blobs: u64,
+    /// Octets of these, headers and summaries included.
+    pub octets: u64,
+    /// Blobs that could not be read, and stay.
+    pub damaged: u64,
+}
+
+/// What the cleaner of one log knows.
+#[derive(Default)]
+pub(super) struct Cleaner {
+    /// Something changed that may make it worth to clean.
+    pub due: Signal,
+    /// Somebody cleans.
+    busy: Cell<bool>,
+    /// The segment that replay starts in as the last checkpoint of this life has it; 0 without one.
+    pub replay_from: Cell<u64>,
+    /// Segments with a blob that could not be read.
+    stuck: RefCell<BTreeSet<u64>>,
+    /// The wait for the last commit that took too long.
+    pause: Cell<Duration>,
+}
+
+/// How one batch of survivors went.
+#[derive(Default)]
+struct Moved {
+    blobs: u64,
+    octets: u64,
+    damaged: Vec<Found>,
+}
+
+/// A blob that was read to be moved.
+struct Lifted<V> {
+    header: BlobHeader,
+    view: Box<V>,
+    /// Where its octets behind the header begin.
+    start: usize,
+    len: usize,
+}
+
+impl<E: Env, S: SegmentStore> Log<E, S> {
+    pub(super) async fn clean_when_due(self) {
+        let shared = &self.shared;
+        while !shared.stopping.get() {
+            shared.cleaner.due.wait().await;
+            let mut vain = 0;
+            while vain < VAIN_UNITS_MAX && self.may_clean() && self.wants_cleaning() {
+                let before = self.space().free;
+                match self.compact(Some(u64::MAX)).await.map(|(_, cleaned)| cleaned) {
+                    Ok(Some(_)) if self.space().free > before => vain = 0,
+                    Ok(Some(_)) => vain += 1,
+                    // Looked at again when something changes: each second while room is short.
+                    Ok(None) | Err(AppendError::Full) => break,
+                    Err(_) => {
+                        shared.stats.failures.add(1);
+                        shared.env.sleep(FAILED_PAUSE).await;
+                    }
+                }
+            }
+        }
+    }
+
+    fn may_clean(&self) -> bool {
+        !self.shared.stopping.get() && *self.shared.health.borrow() == Health::Good
+    }
+
+    /// Whether little is free, or mail is, or is about to be, refused.
+    fn wants_cleaning(&self) -> bool {
+        let shared = &self.shared;
+        let slots = to_u64(shared.segments.free_slots()) + shared.segments.growth();
+        slots <= to_u64(self.reserve()) + 1
+            || self.space().is_short(shared.settings.cleaning.free_percent)
+    }
+
+    fn space(&self) -> Space {
+        let shared = &self.shared;
+        let size = shared.segments.segment_octets();
+        let used = shared.hot.borrow().len()
+            + shared.cold.borrow().len()
+            + shared.index.borrow().segments.len();
+        let free = to_u64(shared.segments.free_slots()) + shared.segments.growth();
+        let for_mail = free.saturating_sub(to_u64(self.reserve()));
+        Space {
+            capacity: (to_u64(used) + free).saturating_mul(size),
+            free: for_mail.saturating_mul(size),
+            live: shared.table.borrow().live_octets(),
+        }
+    }
+
+    /// Cleans one unit of the segments whose number is below `before`, however much is free; which
+    /// that was, and `None` when none of them is worth it. A first call, without `before`, means all
+    /// that there are, and saves what they said.
+    pub async fn compact(
+        &self,
+        before: Option<u64>,
+    ) -> Result<(u64, Option<Cleaned>), AppendError> {
+        self.begin().await?;
+        let compacted = Box::pin(self.compact_unit(before)).await;
+        self.shared.cleaner.busy.set(false);
+        compacted
+    }
+
+    async fn compact_unit(
+        &self,
+        before: Option<u64>,
+    ) -> Result<(u64, Option<Cleaned>), AppendError> {
+        let shared = &self.shared;
+        if let Some(before) = before {
+            return Ok((before, self.clean_unit(before).await?));
+        }
+        shared.cleaner.stuck.borrow_mut().clear();
+        self.checkpoint().await?;
+        let before = shared.next_segment.get();
+        Ok((before, self.clean_unit(before).await?))
+    }
+
+    /// Waits until nobody else cleans; whoever got here sets `busy` back at its end. A log that is
+    /// closing waits for that, and nobody begins any more.
+    async fn begin(&self) -> Result<(), AppendError> {
+        let shared = &self.shared;
+        while shared.cleaner.busy.replace(true) {
+            shared.env.sleep(BUSY_PAUSE).await;
+        }
+        let may = self.may_clean();
+        shared.cleaner.busy.set(may);
+        may.then_some(()).ok_or_else(|| AppendError::Failed(NOT_NOW.into()))
+    }
+
+    /// Waits until nobody cleans.
+    pub(super) async fn cleaned(&self) {
+        while self.shared.cleaner.busy.get() {
+            self.shared.env.sleep(BUSY_PAUSE).await;
+        }
+    }
+
+    async fn clean_unit(&self, before: u64) -> Result<Option<Cleaned>, AppendError> {
+        let shared = &self.shared;
+        let victims = self.victims(before);
+        if victims.is_empty() {
+            return Ok(None);
+        }
+        let blobs = self.survivors(&victims).await;
+        let created = victims.iter().map(|one| one.created).max().unwrap_or(0);
+        let mut cleaned = Cleaned { segments: to_u64(victims.len()), ..Cleaned::default() };
+        let mut left = blobs.as_slice();
+        while !left.is_empty() {
+            if !self.may_clean() {
+                return Err(AppendError::Failed(NOT_NOW.into()));
+            }
+            let (some, later) = left.split_at(self.batch_len(left));
+            left = later;
+            let begun = shared.env.now();
+            let moved = self.move_blobs(some, created).await?;
+            cleaned.blobs += moved.blobs;
+            cleaned.octets += moved.octets;
+            cleaned.damaged += to_u64(moved.damaged.len());
+            shared.stats.moved_blobs.add(moved.blobs);
+            shared.stats.moved_octets.add(moved.octets);
+            shared.cleaner.stuck.borrow_mut().extend(moved.damaged.iter().map(|at| at.segment));
+            if !left.is_empty() {
+                self.rest(shared.env.now().since(begun)).await;
+            }
+        }
+        if shared.settings.planted == Planted::ReuseBeforeMoved {
+            self.reuse_at_once(&victims);
+        }
+        // Frees what is empty now.
+        self.checkpoint().await?;
+        shared.stats.victims.add(cleaned.segments);
+        Ok(Some(cleaned))
+    }
+
+    /// The segments of one unit.
+    fn victims(&self, before: u64) -> Vec<Victim> {
+        let shared = &self.shared;
+        let (table, cold) = (shared.table.borrow(), shared.cold.borrow());
+        let stuck = shared.cleaner.stuck.borrow();
+        let replay_from = shared.cleaner.replay_from.get().min(shared.tail.get().segment);
+        let written = cold.writer.map(|writer| writer.slot);
+        let hot = shared.hot.borrow();
+        let hot = hot.iter().filter(|one| one.segment < replay_from);
+        let hot = hot.map(|one| (one.slot, one.segment, one.created));
+        let others = cold.iter().filter(|(slot, _)| Some(*slot) != written);
+        let all = hot.chain(others.map(|(slot, one)| (slot, one.segment, one.created)));
+        let candidates = all
+            .filter(|(slot, segment, _)| {
+                *segment < before && !stuck.contains(segment) && !table.is_dead(*slot)
+            })
+            .map(|(slot, segment, created)| Victim {
+                slot,
+                segment,
+                living: table.living(slot),
+                created,
+            })
+            .collect();
+        let size = shared.segments.segment_octets();
+        let space = self.space();
+        let segments = space.capacity / size;
+        let now = shared.env.wall().0 / 1_000_000;
+        choose(candidates, space, (size, segments), self.cold_room(), now)
+    }
+
+    /// Octets that the cold stream may still take: what is left of its segment, and the slots beyond
+    /// those that are kept for records.
+    fn cold_room(&self) -> u64 {
+        let shared = &self.shared;
+        let size = shared.segments.segment_octets();
+        let begun = shared.cold.borrow().writer.map_or(0, |writer| size - writer.offset);
+        let slots = (to_u64(shared.segments.free_slots()) + shared.segments.growth())
+            .saturating_sub(to_u64(self.reserve_of_records()));
+        // Of each the header, and what its last batch leaves over.
+        let usable = size - size / 16 - to_u64(BLOCK_OCTETS);
+        slots.saturating_mul(usable).saturating_add(begun - begun / 16)
+    }
+
+    /// What is alive in the victims, in the order in which its owners read it; what nobody reads in
+    /// an order comes last, by number.
+    async fn survivors(&self, victims: &[Victim]) -> Vec<(BlobId, Found)> {
+        let shared = &self.shared;
+        let slots: Map<u32, u64> = victims.iter().map(|one| (one.slot, one.segment)).collect();
+        let mut wanted: Map<BlobId, Found> = Map::default();
+        let pages = shared.table.borrow().page_numbers();
+        let mut page = pages.start;
+        while page < pages.end {
+            {
+                let table = shared.table.borrow();
+                let some =
+                    (page..pages.end.min(page + PAGES_AT_ONCE)).flat_map(|n| table.page_blobs(n));
+                wanted.extend(some.filter_map(|(id, location)| {
+                    let &segment = slots.get(&location.slot)?;
+                    Some((id, Found { location, segment }))
+                }));
+            }
+            page += PAGES_AT_ONCE;
+            shared.env.breathe().await;
+        }
+        let mut sorted = Vec::with_capacity(wanted.len());
+        for (_, machine) in &shared.machines {
+            let shelves = machine.borrow().shelves();
+            for major in shelves {
+                if wanted.is_empty() {
+                    break;
+                }
+                machine.borrow().shelve(major, &mut |id| {
+                    sorted.extend(wanted.remove(&id).map(|found| (id, found)));
+                });
+                shared.env.breathe().await;
+            }
+        }
+        let mut others: Vec<(BlobId, Found)> = wanted.into_iter().collect();
+        others.sort_unstable_by_key(|&(id, _)| id);
+        sorted.extend(others);
+        sorted
+    }
+
+    /// How many of these blobs go into the next batch: no more than the segment has room for, if any.
+    fn batch_len(&self, blobs: &[(BlobId, Found)]) -> usize {
+        let shared = &self.shared;
+        let size = to_usize(shared.segments.segment_octets());
+        let target = CLEAN_BATCH_OCTETS.min(size / 4);
+        let left =
+            shared.cold.borrow().writer.map_or(size, |writer| size - to_usize(writer.offset));
+        let fitting = |most: usize| {
+            let mut octets = cold::batch_octets(std::iter::empty());
+            let few = blobs.iter().take_while(|(_, at)| {
+                let blocks = to_usize(u64::from(at.location.blocks));
+                octets += blocks * BLOCK_OCTETS + 2 * BLOB_HEADER_OCTETS;
+                octets <= most
+            });
+            few.count()
+        };
+        match fitting(target.min(left)) {
+            // The first begins a segment.
+            0 => fitting(target).max(1),
+            count => count,
+        }
+    }
+
+    /// Moves some blobs: in the end the log says where they lie.
+    async fn move_blobs(
+        &self,
+        blobs: &[(BlobId, Found)],
+        created: u64,
+    ) -> Result<Moved, AppendError> {
+        let shared = &self.shared;
+        let mut moved = Moved::default();
+        let mut lifted = Vec::with_capacity(blobs.len());
+        for some in blobs.chunks(READS_AT_ONCE) {
+            let reads = some.iter().map(|&(id, at)| self.lift(id, at));
+            for (read, &(id, at)) in together(reads).await.into_iter().zip(some) {
+                match read {
+                    Ok(one) => lifted.push(one),
+                    Err(_) if shared.locate(id) != Some(at) => {}
+                    Err(super::Damaged(why)) => {
+                        let number = ("log", self.id().0.into());
+                        event(
+                            Level::Error,
+                            "blob_not_moved",
+                            &[number, ("why", why.as_str().into())],
+                        );
+                        moved.damaged.push(at);
+                    }
+                }
+            }
+        }
+        if lifted.is_empty() {
+            return Ok(moved);
+        }
+        let relocation = self.write_cold(&lifted, created).await?;
+        moved.blobs = to_u64(relocation.blobs.len());
+        moved.octets = relocation.blobs.iter().map(|line| to_u64(line.octets)).sum();
+        if shared.settings.planted == Planted::ReuseBeforeMoved {
+            // In memory alone: no record says so.
+            let at = Lsn(shared.applied.get().lsn.0 + 1);
+            for (id, location) in relocation.places() {
+                shared.table.borrow_mut().relocate(at, id, location);
+            }
+            return Ok(moved);
+        }
+        let mut group = Group::new();
+        group.record(kind::RELOCATE, Relocation::VERSION, 0, relocation.encode());
+        // Whatever comes back but Ok: the blobs are in their old places, as far as anybody knows,
+        // and what was just written is nobody's.
+        self.append(group).await?;
+        Ok(moved)
+    }
+
+    /// Reads a blob with all its checks.
+    async fn lift(&self, id: BlobId, at: Found) -> Result<Lifted<S::View>, super::Damaged> {
+        let shared = &self.shared;
+        if shared.locate(id) != Some(at) {
+            return Err(super::Damaged(format!("blob {id} is gone")));
+        }
+        let lead = to_usize(at.location.offset) % BLOCK_OCTETS;
+        let from = at.location.offset - to_u64(lead);
+        let octets = to_usize(u64::from(at.location.blocks)) * BLOCK_OCTETS;
+        let read = shared.segments.read(at.location.slot, from, octets).await;
+        let view = read.map_err(|error| super::Damaged(format!("blob {id}: {error}")))?;
+        let blob = view.get(lead..).unwrap_or_default();
+        let header = batch::open_blob(blob, id, &shared.identity, at.segment, at.location.offset)?;
+        let len = to_usize(u64::from(header.summary_octets)) + to_usize(header.stored_octets);
+        Ok(Lifted { header, view: Box::new(view), start: lead + BLOB_HEADER_OCTETS, len })
+    }
+
+    /// Writes what was read to the cold stream; durable when this returns. What fails is never
+    /// written to again.
+    async fn write_cold(
+        &self,
+        lifted: &[Lifted<S::View>],
+        created: u64,
+    ) -> Result<Relocation, AppendError> {
+        let shared = &self.shared;
+        let len = cold::batch_octets(lifted.iter().map(|one| one.len));
+        let writer = self.cold_writer(len, created).await?;
+        let survivors: Vec<Survivor<'_>> = lifted
+            .iter()
+            .map(|one| Survivor {
+                header: one.header,
+                octets: &one.view[one.start..one.start + one.len],
+            })
+            .collect();
+        let place = ColdPlace {
+            writer,
+            epoch: shared.epoch,
+            lsn: shared.applied.get().lsn,
+            time: shared.env.wall().0,
+        };
+        let mut block = shared.segments.alloc(len);
+        let blobs = cold::encode(block.as_mut(), &survivors, &shared.identity, &place);
+        let written = shared.segments.write(writer.slot, writer.offset, block).await;
+        shared.stats.cold_octets.add(to_u64(len));
+        let synced = match written {
+            Ok(()) => {
+                shared.stats.syncs.add(1);
+                shared.segments.sync(writer.slot).await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = synced {
+            shared.segments.condemn(writer.slot);
+            shared.cold.borrow_mut().writer = None;
+            return Err(AppendError::Failed(error.to_string()));
+        }
+        let end = writer.offset + to_u64(len);
+        shared.cold.borrow_mut().writer = Some(Writer { offset: end, ..writer });
+        Ok(Relocation { slot: writer.slot, segment: writer.segment, end, blobs })
+    }
+
+    /// Where a batch of `len` octets goes: on in this segment, or in the next.
+    async fn cold_writer(&self, len: usize, created: u64) -> Result<Writer, AppendError> {
+        let shared = &self.shared;
+        let size = shared.segments.segment_octets();
+        if let Some(writer) = shared.cold.borrow().writer
+            && writer.offset + to_u64(len) <= size
+        {
+            return Ok(writer);
+        }
+        if !self.has_slot_beyond(self.reserve_of_records()).await {
+            return Err(AppendError::Full);
+        }
+        let segment = shared.next_segment.get();
+        shared.next_segment.set(segment + 1);
+        let header = SegmentHeader {
+            stream: Stream::Cold,
+            epoch: shared.epoch,
+            segment,
+            previous: 0,
+            previous_valid: Lsn(0),
+            previous_check: 0,
+            created,
+        };
+        let slot = shared.segments.create(header).await.map_err(|error| match error.kind() {
+            io::ErrorKind::StorageFull => AppendError::Full,
+            _ => AppendError::Failed(error.to_string()),
+        })?;
+        let mut cold = shared.cold.borrow_mut();
+        cold.begin(slot, segment, created);
+        drop(cold);
+        self.prepare_spare();
+        Ok(Writer { slot, segment, offset: to_u64(BLOCK_OCTETS) })
+    }
+
+    /// Leaves the disk to others for as long as is due after `worked`.
+    async fn rest(&self, worked: Duration) {
+        let shared = &self.shared;
+        if self.refuses_blobs() {
+            return;
+        }
+        let cleaning = shared.settings.cleaning;
+        let share = self.space().share(cleaning.free_percent, cleaning.share_percent).clamp(1, 100);
+        let rest = u32::try_from(100 - share).unwrap_or(0);
+        let pause = worked * rest / u32::try_from(share).unwrap_or(100);
+        let is_slow = shared.stats.take_longest_lately() > cleaning.commit_max;
+        let wait = match (is_slow, shared.cleaner.pause.get()) {
+            (false, _) => Duration::ZERO,
+            (true, Duration::ZERO) => COMMIT_PAUSE,
+            (true, before) => (before * 2).min(COMMIT_PAUSE_MAX),
+        };
+        shared.cleaner.pause.set(wait);
+        let pause = pause.max(wait);
+        shared.stats.clean_pauses.add(u64::try_from(pause.as_micros()).unwrap_or(u64::MAX));
+        if !pause.is_zero() {
+            shared.env.sleep(pause).await;
+        }
+    }
+
+    /// The planted fault: what was cleaned is free although only this process knows of it.
+    fn reuse_at_once(&self, victims: &[Victim]) {
+        let shared = &self.shared;
+        let is_victim = |slot: u32| victims.iter().any(|one| one.slot == slot);
+        let table = shared.table.borrow();
+        shared.hot.borrow_mut().retain(|one| {
+            let is_freed = is_victim(one.slot) && table.is_dead(one.slot);
+            if is_freed {
+                shared.segments.retire(one.slot);
+            }
+            !is_freed
+        });
+    }
+}
