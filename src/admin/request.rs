@@ -19,6 +19,11 @@ pub enum Request {
     Directory(DirectoryRequest),
     /// Figures of the store.
     StoreStats,
+    /// Clean some segments. Answered by [`Response::Compacted`], which says where to go on.
+    StoreCompact {
+        /// `None` to begin.
+        cursor: Option<Compacting>,
+    },
     /// A certificate of the authority, now.
     CertRenew,
     Dkim(DkimRequest),
@@ -27,6 +32,29 @@ pub enum Request {
     ExplainRecipient {
         address: String,
     },
+}
+
+/// Where cleaning goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compacting {
+    pub log: u16,
+    /// Segments of this number and later ones are not meant: they were begun since. `None`: nothing of
+    /// this log was cleaned yet.
+    pub before: Option<u64>,
+}
+
+/// What was cleaned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompactRow {
+    /// Segments that were cleaned.
+    pub segments: u64,
+    /// Messages that were moved out of them, and their octets.
+    pub moved: u64,
+    pub moved_octets: u64,
+    /// Messages that could not be read. They stay where they are.
+    pub damaged: u64,
+    /// Octets of segments that are free again.
+    pub reclaimed_octets: u64,
 }
 
 /// Keys that sign what leaves.
@@ -186,6 +214,12 @@ pub enum Response {
     AppPasswords(Vec<AppPasswordRow>),
     ScramTerms(ScramTerms),
     Figures(Vec<FigureRow>),
+    Compacted {
+        /// The log it was done in.
+        log: u16,
+        done: CompactRow,
+        next: Option<Compacting>,
+    },
     DkimKeys(Vec<DkimRow>),
     Queue {
         /// By the server's clock, seconds since 1970.

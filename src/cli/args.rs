@@ -372,7 +372,11 @@ pub(super) enum StoreCommand {
         #[arg(long)]
         log: Option<u16>,
     },
-    /// Clean up segments (not built yet).
+    /// Win room back: move the messages out of segments in which much was removed, of all logs.
+    ///
+    /// Also while the server runs, which does it by itself when room gets short; then it takes no more
+    /// of the disk's time than `store.clean_share_percent` says. Segments that are free again are used
+    /// for what comes next: their files stay. Tells how it goes on, and what it came to at the end.
     Compact,
 }
 

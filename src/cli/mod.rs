@@ -11,6 +11,7 @@ mod account;
 mod args;
 mod cert;
 mod check;
+mod compact;
 mod dkim;
 mod doctor;
 mod explain;
@@ -32,6 +33,8 @@ use clap::{CommandFactory, Parser};
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
+
+pub use compact::Compaction;
 
 /// Why a command did not do what it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,7 +90,7 @@ pub trait Actions {
     fn app_password(&self, config: &Config, given: &[String]) -> Result<AppPassword, Failure>;
     /// Answers a request while no server runs: opens the store alone, does it, closes the store.
     fn ask_stopped(&self, config: &Config, request: &Request) -> Result<Response, Failure>;
-    /// Reads the log in `data_dir`. `Failed` where something is wrong with it.
+    /// Reads the log in `data_dir`, or cleans it. `Failed` where something is wrong with it.
     fn store(
         &self,
         config: &Config,
@@ -113,6 +116,8 @@ pub enum StoreTask {
     Verify,
     /// Print records in words, of all logs or of one.
     Dump { log: Option<u16> },
+    /// Clean every segment that is worth it.
+    Compact,
 }
 
 /// Reads `arguments` (with the program's name first), does it, says the exit status.
@@ -195,7 +200,7 @@ impl Session<'_> {
             Command::Store(StoreCommand::Dump { log }) => {
                 self.store(&StoreTask::Dump { log: *log }, out)
             }
-            Command::Store(StoreCommand::Compact) => Err(not_built("store compact")),
+            Command::Store(StoreCommand::Compact) => compact::run(self, out, err),
             Command::Cert(CertCommand::List) => cert::list(&self.load()?.config, self.json, out),
             Command::Cert(CertCommand::Renew) => cert::renew(&self.load()?.config, self.json, out),
             Command::Dkim(command) => self.dkim(command, out),

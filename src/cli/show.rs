@@ -29,6 +29,7 @@ pub(super) fn response(
         | Response::Queue { .. }
         | Response::QueueDone { .. }
         | Response::QueueStats { .. }
+        | Response::Compacted { .. }
         | Response::Explained(_) => Ok(()),
         Response::Domains(domains) if as_json => json(domains, out),
         Response::Users(users) if as_json => json(users, out),

@@ -121,6 +121,13 @@ fn hands_the_nodes_work_to_the_node() {
         exit 1"]],
     );
     check(
+        "store compact --json",
+        Response::Done,
+        &expect![[r"
+        node: Compact json=true
+        exit 0"]],
+    );
+    check(
         "store verify --json",
         Response::Done,
         &expect![[r"
@@ -516,7 +523,7 @@ fn lists_removes_and_checks_keys() {
 
 #[test]
 fn says_what_is_not_built_yet() {
-    for line in ["import maildir a b", "store compact"] {
+    for line in ["import maildir a b", "restore a b"] {
         let shown = typed(place().path(), line, Response::Done);
         assert!(shown.ends_with(": not built yet\nexit 2"), "{shown}");
     }

@@ -425,6 +425,17 @@ pub struct Store {
     pub batch_size: u64,
     /// Groups that may wait for one log.
     pub max_waiting: usize,
+    /// Octets of segments that all logs together may have; 0: what the disk gives. Each log has its
+    /// share, and [`STORE_SEGMENTS_MIN`](crate::model::limits::STORE_SEGMENTS_MIN) segments in any case.
+    pub max_size: u64,
+    /// Whether segments are cleaned unasked.
+    pub clean: bool,
+    /// Share of a log's room that is free below which it is cleaned, in percent.
+    pub clean_free_percent: u8,
+    /// Share of the time that cleaning works while there is no hurry, in percent.
+    pub clean_share_percent: u8,
+    /// A commit that takes longer, in milliseconds, makes cleaning pause.
+    pub clean_max_commit_ms: u32,
 }
 
 /// What one process, or one shard, holds at most.

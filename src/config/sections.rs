@@ -591,6 +591,19 @@ fn store(mut section: Section<'_, '_, '_>) -> Store {
             64 << 10..=256 << 20,
         ),
         max_waiting: section.count("max_waiting", limits::APPENDS_WAITING_MAX, 16..=16_777_216),
+        max_size: section.size("max_size", 0, 0..=1 << 50),
+        clean: section.flag("clean", true),
+        clean_free_percent: section.count("clean_free_percent", limits::CLEAN_FREE_PERCENT, 1..=50),
+        clean_share_percent: section.count(
+            "clean_share_percent",
+            limits::CLEAN_SHARE_PERCENT,
+            1..=100,
+        ),
+        clean_max_commit_ms: section.count(
+            "clean_max_commit_ms",
+            limits::CLEAN_COMMIT_MS_MAX,
+            1..=60_000,
+        ),
     };
     if let (false, Some(span)) =
         (store.segment_size.is_multiple_of(BLOCK_OCTETS), section.span("segment_size"))

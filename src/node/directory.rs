@@ -5,7 +5,8 @@ use super::owners::{self, Owners};
 use super::queue;
 use super::shard::State;
 use crate::admin::request::{
-    AliasRow, AppPasswordRow, DirectoryRequest, FigureRow, Request, Response, ScramTerms, UserRow,
+    AliasRow, AppPasswordRow, CompactRow, Compacting, DirectoryRequest, FigureRow, Request,
+    Response, ScramTerms, UserRow,
 };
 use crate::bytes::hash::Map;
 use crate::directory::{
@@ -26,6 +27,7 @@ pub async fn answer<E: Env>(state: &State<E>, request: Request, owners: &impl Ow
     match request {
         Request::Ping => Response::Done,
         Request::StoreStats => figures(owners).await,
+        Request::StoreCompact { cursor } => compact(owners, cursor).await,
         Request::CertRenew => {
             Response::Refused("only a running server asks for a certificate".into())
         }
@@ -52,7 +54,40 @@ async fn figures(owners: &impl Owners) -> Response {
             }
         }
     }
+    let sum = |name| sums.iter().find(|row| row.name == name).map_or(0, |row| row.value);
+    let came = sum("octets_written");
+    let all = came + sum("cold_octets_written") + sum("checkpoint_octets");
+    let value = all.saturating_mul(1_000).checked_div(came).unwrap_or(0);
+    sums.push(FigureRow { name: "write_amplification_permille".into(), value });
     Response::Figures(sums)
+}
+
+/// Cleans some segments of one log.
+pub(super) async fn compact(owners: &impl Owners, cursor: Option<Compacting>) -> Response {
+    let Compacting { log, before } = cursor.unwrap_or(Compacting { log: 0, before: None });
+    if log >= owners.logs() {
+        return Response::Wrong(format!("there is no log {log}"));
+    }
+    let told = match owners.ask(LogId(log), Question::Compact(before)).await {
+        Ok(Told::Compacted(told)) => told,
+        Ok(Told::Failed(why)) | Err(why) => return Response::Refused(format!("log {log}: {why}")),
+        Ok(_) => return Response::Refused(format!("log {log}: no answer")),
+    };
+    let cleaned = told.cleaned.unwrap_or_default();
+    let done = CompactRow {
+        segments: cleaned.segments,
+        moved: cleaned.blobs,
+        moved_octets: cleaned.octets,
+        damaged: cleaned.damaged,
+        reclaimed_octets: told.reclaimed_octets,
+    };
+    let next = match told.cleaned {
+        Some(_) => Some(Compacting { log, before: Some(told.before) }),
+        None => {
+            Some(Compacting { log: log + 1, before: None }).filter(|next| next.log < owners.logs())
+        }
+    };
+    Response::Compacted { log, done, next }
 }
 
 async fn directory<E: Env>(

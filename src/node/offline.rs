@@ -4,15 +4,15 @@ use super::data_dir::{self, Held, LOCK_PATIENCE};
 use super::owners::OfLogs;
 use super::shard::{Plan, State, cost, open_state};
 use super::{directory, dkim, privileges};
-use crate::admin::request::{Request, Response};
+use crate::admin::request::{CompactRow, Compacting, Request, Response};
 use crate::auth::Pool;
-use crate::cli::{Failure, StoreTask};
+use crate::cli::{Compaction, Failure, StoreTask};
 use crate::config::{Config, Shards};
 use crate::env::Env as _;
 use crate::env::ring::{self, Ring};
 use crate::model::id::LogId;
 use crate::store::verify::Findings;
-use crossbeam::channel::bounded;
+use crossbeam::channel::{Sender, bounded, unbounded};
 use std::future::Future;
 use std::io::Write;
 use std::num::NonZeroU16;
@@ -34,6 +34,33 @@ where
         }
     });
     shards.map_err(|refusal| Failure::Failed(refusal.0))?.wait();
+    match received.try_recv() {
+        Ok(result) => result.map_err(Failure::Failed),
+        Err(_) => Err(Failure::Failed("the shard ended without a result".into())),
+    }
+}
+
+/// The same of work that tells how it goes on.
+fn telling<P, F>(
+    work: impl Fn(Ring, Sender<P>) -> F + Clone + Send + 'static,
+    mut told: impl FnMut(P),
+) -> Result<(), Failure>
+where
+    P: Send + 'static,
+    F: Future<Output = Result<(), String>> + 'static,
+{
+    let (tell, heard) = unbounded();
+    let (send, received) = bounded(1);
+    let shards = ring::start(1, ring::Settings::default(), move |ring| {
+        let (work, tell, send) = (work.clone(), tell.clone(), send.clone());
+        async move {
+            drop(send.try_send(Box::pin(work(ring, tell)).await));
+        }
+    });
+    let shards = shards.map_err(|refusal| Failure::Failed(refusal.0))?;
+    // Ends when the shard has: then nobody holds the other end.
+    heard.into_iter().for_each(&mut told);
+    shards.wait();
     match received.try_recv() {
         Ok(result) => result.map_err(Failure::Failed),
         Err(_) => Err(Failure::Failed("the shard ended without a result".into())),
@@ -116,7 +143,7 @@ pub(super) fn store(
     // A server does not end by itself: waiting for it is in vain.
     if UnixStream::connect(config.admin_socket()).is_ok() {
         return Err(Failure::Failed(format!(
-            "a server runs on {}: stop it first, the whole store is read while nobody writes to it",
+            "a server runs on {}: stop it first, this needs the whole store for itself",
             config.data_dir.display()
         )));
     }
@@ -126,6 +153,7 @@ pub(super) fn store(
     let logs = (0..held.logs).map(LogId);
     match *task {
         StoreTask::Verify => verify(&plan, logs, json, out),
+        StoreTask::Compact => compact(plan, json, out),
         StoreTask::Dump { log } => {
             for log in logs.filter(|one| log.is_none_or(|log| log == one.0)) {
                 dump(&plan, log, out)?;
@@ -169,6 +197,58 @@ fn verify(
         }
     }
     if faults == 0 { Ok(()) } else { Err(Failure::Failed(format!("{faults} faults found"))) }
+}
+
+/// Cleans one log after the other, as fast as the disk lets it.
+fn compact(mut plan: Plan, json: bool, out: &mut dyn Write) -> Result<(), Failure> {
+    // There is nobody that it could be in the way of.
+    plan.store.cleaning.share_percent = 100;
+    plan.store.cleaning.commit_max = Duration::MAX;
+    let mut all = Compaction::default();
+    for log in 0..plan.shards {
+        let plan = plan.clone();
+        let mut told = Ok(());
+        let work = move |ring: Ring, tell: Sender<CompactRow>| {
+            let plan = plan.clone();
+            async move { compact_log(ring, &plan, log, &tell).await }
+        };
+        telling(work, |done: CompactRow| {
+            all.add(log, &done);
+            if done.segments > 0 && !json && told.is_ok() {
+                told = writeln!(out, "{}", all.progress(log));
+            }
+        })?;
+        told?;
+    }
+    all.show(json, out)
+}
+
+async fn compact_log(
+    ring: Ring,
+    plan: &Plan,
+    log: u16,
+    tell: &Sender<CompactRow>,
+) -> Result<(), String> {
+    let state = open(ring.clone(), plan, LogId(log)).await?;
+    let owners = OfLogs { env: ring, plan, state: &state };
+    let mut cursor = Some(Compacting { log, before: None });
+    let mut done = Ok(());
+    while cursor.is_some_and(|cursor| cursor.log == log) {
+        match directory::compact(&owners, cursor).await {
+            Response::Compacted { done, next, .. } => {
+                // Whoever listens does so until this ends.
+                _ = tell.send(done);
+                cursor = next;
+            }
+            Response::Refused(why) | Response::Wrong(why) => {
+                done = Err(why);
+                break;
+            }
+            _ => break,
+        }
+    }
+    let closed = state.log.close().await.map_err(|error| format!("log {log}: {error}"));
+    done.and(closed)
 }
 
 /// One log's findings; one that does not open is a finding too.

@@ -7,7 +7,7 @@ use crate::auth::oauth::Authority;
 use crate::auth::{self, Authenticator, Free, Pool, Recipe, Throttle};
 use crate::concierge::dns::{Failed, Found, Kind};
 use crate::concierge::{self, Busy, Lost};
-use crate::config::{Config, Tls};
+use crate::config::{self, Config, Tls};
 use crate::directory::{self, Ledger};
 use crate::dns::{self, Asked};
 use crate::env::Env;
@@ -15,7 +15,7 @@ use crate::mailbox::promise::{Promised, promise};
 use crate::mailbox::{Accounts, Desk, Locks, Planted};
 use crate::mesh::{self, Gone, Inbox, Mesh};
 use crate::model::id::{LogId, ShardId};
-use crate::model::limits::{IMAP_COMMAND_OCTETS_MAX, TRACE_OCTETS_MAX};
+use crate::model::limits::{IMAP_COMMAND_OCTETS_MAX, STORE_SEGMENTS_MIN, TRACE_OCTETS_MAX};
 use crate::model::time::Wall;
 use crate::mta::published::{Known, Published};
 use crate::mta::relay::{self as relaying, Encrypting, Relay};
@@ -39,7 +39,7 @@ use crate::server::shard::{Call, Figures, MeshPeers, Settings, Shard};
 use crate::server::signing::Signing;
 use crate::server::{imap, secure};
 use crate::store::record::kind;
-use crate::store::{Identity, Log, Machine, OpenError, Registry, Report};
+use crate::store::{Cleaning, Identity, Log, Machine, OpenError, Registry, Report};
 use crate::tls::{Aside, Asking, Caller, Context, Step};
 use futures_lite::future::or;
 use std::cell::{Cell, RefCell};
@@ -114,6 +114,13 @@ impl Plan {
             checkpoint_pause: config.store.checkpoint_interval,
             batch_octets: usize::try_from(config.store.batch_size).unwrap_or(usize::MAX),
             waiting_max: config.store.max_waiting,
+            segments_max: segments_max(&config.store, shards),
+            cleaning: Cleaning {
+                is_on: config.store.clean,
+                free_percent: config.store.clean_free_percent,
+                share_percent: config.store.clean_share_percent,
+                commit_max: Duration::from_millis(config.store.clean_max_commit_ms.into()),
+            },
             may_create: false,
             ..crate::store::Settings::default()
         };
@@ -379,6 +386,15 @@ impl Plan {
 
 fn failed(why: &str) -> Result<Found, Failed> {
     Err(Failed::Servers(why.into()))
+}
+
+/// Segments that each log may have; 0 is no bound.
+fn segments_max(store: &config::Store, logs: u16) -> usize {
+    if store.max_size == 0 {
+        return 0;
+    }
+    let share = store.max_size / u64::from(logs.max(1)) / store.segment_size;
+    usize::try_from(share).unwrap_or(usize::MAX).max(STORE_SEGMENTS_MIN)
 }
 
 /// Whether clients of this protocol are asked for a certificate.

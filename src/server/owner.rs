@@ -9,7 +9,7 @@ use crate::mailbox::{Accounts, ExpungeError, Usage, delete_account};
 use crate::model::id::AccountId;
 use crate::mta::relay::Desk;
 use crate::mta::relay::desk::ask::{Ask, Reply};
-use crate::store::Log;
+use crate::store::{Cleaned, Log};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -33,6 +33,9 @@ pub enum Question {
     Look(AccountId),
     /// The figures of the log. Answered by [`Told::Figures`].
     Figures,
+    /// Clean one unit of the segments before this one, or of all that there are. Answered by
+    /// [`Told::Compacted`].
+    Compact(Option<u64>),
     /// About outgoing mail. Answered by [`Told::Queue`].
     Queue(Ask),
 }
@@ -49,7 +52,19 @@ pub enum Told {
     /// It could not be done, for this reason; part of it may be.
     Failed(String),
     Figures(Vec<(&'static str, u64)>),
+    Compacted(Compacted),
     Queue(Reply),
+}
+
+/// How cleaning went on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compacted {
+    /// Segments of this number and later ones are not meant.
+    pub before: u64,
+    /// `None`: none of the others is worth it any more.
+    pub cleaned: Option<Cleaned>,
+    /// Octets of segments that are free again.
+    pub reclaimed_octets: u64,
 }
 
 /// Answers a question out of a log, the accounts in it, and its outgoing mail.
@@ -71,7 +86,20 @@ pub async fn answer<E: Env>(
             Told::Heard
         }
         Question::Figures => Told::Figures(figures(&log, &accounts.borrow())),
+        Question::Compact(before) => compact(&log, before).await,
         Question::Queue(ask) => Told::Queue(queue.answer(ask).await),
+    }
+}
+
+async fn compact<E: Env>(log: &Log<E>, before: Option<u64>) -> Told {
+    let reclaimed = log.stats().reclaimed_octets.get();
+    match log.compact(before).await {
+        Ok((before, cleaned)) => Told::Compacted(Compacted {
+            before,
+            cleaned,
+            reclaimed_octets: log.stats().reclaimed_octets.get() - reclaimed,
+        }),
+        Err(error) => Told::Failed(error.to_string()),
     }
 }
 
@@ -97,6 +125,12 @@ fn figures<E: Env>(log: &Log<E>, accounts: &Accounts) -> Vec<(&'static str, u64)
         ("octets_written", stats.octets_written.get()),
         ("checkpoints", stats.checkpoints.get()),
         ("checkpoint_octets", stats.checkpoint_octets.get()),
+        ("cleaned_segments", stats.victims.get()),
+        ("cleaned_blobs", stats.moved_blobs.get()),
+        ("cleaned_octets", stats.moved_octets.get()),
+        ("cold_octets_written", stats.cold_octets.get()),
+        ("reclaimed_octets", stats.reclaimed_octets.get()),
+        ("cleaning_pauses_us", stats.clean_pauses.get()),
         ("failures", stats.failures.get()),
         // 1 for each log that has no room.
         ("crowded", u64::from(figures.crowded)),
@@ -106,7 +140,13 @@ fn figures<E: Env>(log: &Log<E>, accounts: &Accounts) -> Vec<(&'static str, u64)
         ("cache_octets", figures.cache_octets),
         ("blobs", figures.blobs),
         ("hot_segments", figures.hot_segments),
+        ("hot_live_octets", figures.hot_live_octets),
+        ("cold_segments", figures.cold_segments),
+        ("cold_live_octets", figures.cold_live_octets),
         ("index_segments", figures.index_segments),
+        ("index_live_octets", figures.index_live_octets),
+        ("free_segments", figures.free_segments),
+        ("segment_octets", figures.segment_octets * figures.segments()),
         ("applied_batch", figures.applied),
         ("messages", accounts.messages()),
         ("message_octets", accounts.octets()),

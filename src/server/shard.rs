@@ -226,6 +226,30 @@ crate::figures! {
         pub batches: Gauge = "pombal_store_batches_total",
         /// Octets written to the log.
         pub written: Gauge = "pombal_store_written_octets_total",
+        /// Octets written by checkpoints.
+        pub checkpoint_octets: Gauge = "pombal_store_checkpoint_octets_total",
+        /// Segments that were cleaned.
+        pub cleaned_segments: Gauge = "pombal_store_cleaned_segments_total",
+        /// Octets of messages that were moved out of segments that were cleaned.
+        pub cleaned_octets: Gauge = "pombal_store_cleaned_octets_total",
+        /// Octets written by cleaning.
+        pub cold_written: Gauge = "pombal_store_cold_written_octets_total",
+        /// Octets of segments that are free again.
+        pub reclaimed: Gauge = "pombal_store_reclaimed_octets_total",
+        /// Octets written for a thousand that came in.
+        pub amplification: Gauge = "pombal_store_write_amplification_permille",
+        /// Segments of messages as they came.
+        pub hot_segments: Gauge = "pombal_store_hot_segments",
+        /// Octets of messages that are alive in them.
+        pub hot_live: Gauge = "pombal_store_hot_live_octets",
+        /// Segments of messages that were moved.
+        pub cold_segments: Gauge = "pombal_store_cold_segments",
+        /// Octets of messages that are alive in them.
+        pub cold_live: Gauge = "pombal_store_cold_live_octets",
+        /// Segments of checkpoints.
+        pub index_segments: Gauge = "pombal_store_index_segments",
+        /// Segments that stand ready.
+        pub free_segments: Gauge = "pombal_store_free_segments",
         /// Blobs that something refers to.
         pub blobs: Gauge = "pombal_store_blobs",
         /// Writes and syncs that failed.
@@ -416,12 +440,24 @@ impl<E: Env> Shard<E> {
         self.figures.batches.set(signed(stats.batches.get()));
         self.figures.written.set(signed(stats.octets_written.get()));
         self.figures.failures.set(signed(stats.failures.get()));
+        self.figures.checkpoint_octets.set(signed(stats.checkpoint_octets.get()));
+        self.figures.cleaned_segments.set(signed(stats.victims.get()));
+        self.figures.cleaned_octets.set(signed(stats.moved_octets.get()));
+        self.figures.cold_written.set(signed(stats.cold_octets.get()));
+        self.figures.reclaimed.set(signed(stats.reclaimed_octets.get()));
+        self.figures.amplification.set(signed(stats.write_amplification()));
         let dns = self.dns.stats();
         self.figures.dns_remembered.set(signed(dns.remembered));
         self.figures.dns_asked.set(signed(dns.asked));
         self.figures.dns_failed.set(signed(dns.failed));
         let log = self.log.figures();
         self.figures.blobs.set(signed(log.blobs));
+        self.figures.hot_segments.set(signed(log.hot_segments));
+        self.figures.hot_live.set(signed(log.hot_live_octets));
+        self.figures.cold_segments.set(signed(log.cold_segments));
+        self.figures.cold_live.set(signed(log.cold_live_octets));
+        self.figures.index_segments.set(signed(log.index_segments));
+        self.figures.free_segments.set(signed(log.free_segments));
         self.figures.crowded.set(i64::from(log.crowded));
         let spool = self.intake.figures();
         self.figures.spooled.set(signed(spool.pending as u64));

@@ -285,3 +285,36 @@ fn the_owner_gets_in_while_somebody_guesses() {
         }
     }
 }
+
+/// What is removed here and there is room again, running and stopped, and what is left is all there.
+#[test]
+fn room_is_won_back_running_and_stopped() {
+    let mut server = Server::with_users("", &["a", "b", "c"]);
+    for _ in 0..60 {
+        for user in ["a", "b", "c"] {
+            send(&server, &[user], 200_000);
+        }
+    }
+    let compacted = |server: &Server| {
+        let said = server.pombal(&["--json", "store", "compact"], "");
+        let done: serde_json::Value = serde_json::from_str(&said).unwrap();
+        let number = |key: &str| done[key].as_u64().unwrap_or_else(|| panic!("{key} in {said}"));
+        assert_eq!((number("logs"), number("damaged")), (2, 0), "{said}");
+        assert!(number("reclaimed_octets") > 0, "{said}");
+        (number("segments"), number("moved"))
+    };
+    server.pombal(&["user", "del", "a@local.example"], "");
+    let (segments, moved) = compacted(&server);
+    assert!(segments > 0 && moved > 0);
+    assert_eq!(figure(&server, "cleaned_segments"), segments);
+    assert_eq!(figure(&server, "cleaned_blobs"), moved);
+    for user in ["b", "c"] {
+        Maildrop::open_filled(server.pop3(), user, 60).unwrap().quit().unwrap();
+    }
+    server.stop();
+    server.pombal(&["user", "del", "b@local.example"], "");
+    assert!(compacted(&server).1 > 0);
+    server.pombal(&["store", "verify"], "");
+    server.start();
+    Maildrop::open_filled(server.pop3(), "c", 60).unwrap().quit().unwrap();
+}
