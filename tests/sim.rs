@@ -1,6 +1,9 @@
 //! The server on machines made of a seed: clients hand in, read and remove mail, disks and
 //! connections fail, the power goes, and what was promised is held against what is there.
 //!
+//! In two seeds of three the logs are cleaned all the time, whatever fails, so that most of the mail has
+//! moved when it is looked at.
+//!
 //! Each seed is one store on one to four shards that lives two or three times. All lives but the
 //! last end in a crash. In the last one nothing fails: every maildrop is read by POP3, every log
 //! verified. The invariants are those of the store: I1 what was answered with 250 is there once;
@@ -243,6 +246,13 @@ fn finds_an_answer_before_the_sync() {
 #[test]
 fn finds_a_lost_reference() {
     find(life::run, Bug::LostReference, has_one_of(&["I9", "cannot be read", "RETR"]));
+}
+
+#[test]
+fn finds_a_segment_that_is_used_again_too_early() {
+    // Mail is gone, or the log itself misses what lies in the segment.
+    let signs = ["I1", "I8", "I9", "cannot be read", "RETR", "the log is damaged"];
+    find(life::run, Bug::ReusedSegment, has_one_of(&signs));
 }
 
 #[test]

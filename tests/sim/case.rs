@@ -24,6 +24,7 @@ pub(crate) enum Bug {
     None,
     AnswerBeforeSync,
     LostReference,
+    ReusedSegment,
     ReusedUid,
     ForgottenVanished,
     RecordEarly,
@@ -95,6 +96,7 @@ impl Case {
         plan.store.planted = match bug {
             Bug::AnswerBeforeSync => Planted::AnswerBeforeSync,
             Bug::LostReference => Planted::LoseReference,
+            Bug::ReusedSegment => Planted::ReuseBeforeMoved,
             _ => Planted::Nothing,
         };
         plan.planted = match bug {
@@ -150,7 +152,13 @@ impl Case {
 
     /// The server.
     pub(crate) fn host(&self) -> Host<'_> {
-        Host { plan: &self.plan, ip: HERE, first_shard: 0, inbox: self.inbox }
+        let (plan, inbox, cleans) = (&self.plan, self.inbox, self.cleans());
+        Host { plan, ip: HERE, first_shard: 0, inbox, cleans }
+    }
+
+    /// Whether logs are cleaned however much is free: then most of what lives has moved.
+    pub(crate) fn cleans(&self) -> bool {
+        !self.seed.is_multiple_of(3)
     }
 
     /// Messages that a user may submit at once, and within an hour as many more; 0 is no bound.

@@ -34,6 +34,9 @@ pub(crate) struct Told {
     checkpoints: u64,
     /// Segments that logs went on to.
     segments: u64,
+    /// Segments that were cleaned, and messages that were moved out of them.
+    cleaned: u64,
+    moved: u64,
     /// Writes and syncs that failed.
     failures: u64,
     trace: u64,
@@ -52,6 +55,8 @@ impl AddAssign for Told {
         self.read_only += other.read_only;
         self.checkpoints += other.checkpoints;
         self.segments += other.segments;
+        self.cleaned += other.cleaned;
+        self.moved += other.moved;
         self.failures += other.failures;
         self.trace ^= other.trace;
     }
@@ -63,7 +68,7 @@ impl fmt::Display for Told {
             out,
             "{} lives ({} ended before they began), {} messages promised, {} deliveries reported, {} passwords kept anew, {} removed, {} batches \
              replayed, {} torn blocks dropped, {} failures of disks, {} logs read-only, {} \
-             checkpoints, {} segments, trace {:016x}",
+             checkpoints, {} segments, {} of them cleaned, {} messages moved, trace {:016x}",
             self.lives,
             self.boots_failed,
             self.promised,
@@ -76,6 +81,8 @@ impl fmt::Display for Told {
             self.read_only,
             self.checkpoints,
             self.segments,
+            self.cleaned,
+            self.moved,
             self.trace
         )
     }
@@ -122,6 +129,8 @@ impl Run {
             let stats = up.state.log.stats();
             self.told.checkpoints += stats.checkpoints.get();
             self.told.segments += stats.segments.get();
+            self.told.cleaned += stats.victims.get();
+            self.told.moved += stats.moved_blobs.get();
             self.told.failures += stats.failures.get();
             self.told.rehashed += up.shard.figures.rehashed.get();
             self.told.read_only += u64::from(matches!(up.state.log.health(), Health::ReadOnly(_)));

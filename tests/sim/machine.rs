@@ -11,7 +11,7 @@ use pombal::model::id::{LogId, ShardId};
 use pombal::mta::relay;
 use pombal::node::shard::{Plan, State, assemble, begin, open_state, publish_directory};
 use pombal::server::shard::{Call, Figures, Shard};
-use pombal::store::{OpenError, Report};
+use pombal::store::{Log, OpenError, Report};
 use std::cell::RefCell;
 use std::fmt;
 use std::net::IpAddr;
@@ -25,6 +25,8 @@ pub(crate) type Digest = (u128, u128, u128);
 
 /// How long recovery and the way down may take.
 const PATIENCE: Duration = Duration::from_mins(10);
+/// Cleanings that may fail before a life goes on without them: its log may be read-only, or closed.
+const CLEANING_FAILURES_MAX: u32 = 20;
 
 pub(crate) fn digest(state: &State<SimEnv>) -> Digest {
     let outgoing = state.outgoing.borrow().digest();
@@ -40,6 +42,8 @@ pub(crate) struct Host<'h> {
     pub(crate) first_shard: u16,
     /// Messages that wait in the inbox of a shard at most.
     pub(crate) inbox: usize,
+    /// Its logs are cleaned all the time, however much is free.
+    pub(crate) cleans: bool,
 }
 
 /// One shard that is up.
@@ -97,7 +101,7 @@ impl Machine {
         for inbox in inboxes {
             let env = sim.env(first + inbox.shard().0);
             let (plan, mesh, stages) = (plan.clone(), mesh.clone(), Rc::clone(&stages));
-            env.spawn(start(env.clone(), plan, mesh, (inbox, ip), stages));
+            env.spawn(start(env.clone(), plan, mesh, (inbox, ip), host.cleans, stages));
         }
         let env = sim.env(first + shards);
         let deadline = env.now().after(PATIENCE);
@@ -256,6 +260,7 @@ async fn start(
     plan: Plan,
     mesh: Mesh<Call<SimConn>>,
     (inbox, ip): (Inbox<Call<SimConn>>, IpAddr),
+    cleans: bool,
     stages: Rc<RefCell<Vec<Booting>>>,
 ) {
     let id = inbox.shard();
@@ -274,6 +279,9 @@ async fn start(
         mesh,
         (Figures::default(), relay::Figures::default()),
     );
+    if cleans {
+        env.spawn(clean(state.log.clone()));
+    }
     let up = Up { shard: Rc::clone(&shard), state: state.clone(), recovered, report };
     enter(Booting::Open(up));
     begin(&shard, inbox, &state.ledger).await;
@@ -282,6 +290,25 @@ async fn start(
     let stage = &mut stages[usize::from(id.0)];
     if let Booting::Open(up) = std::mem::replace(stage, Booting::Opening) {
         *stage = Booting::Listening(up);
+    }
+}
+
+/// Cleans whatever is worth it, again and again; what fails is tried again for a while.
+async fn clean(log: Log<SimEnv>) {
+    let mut failures = 0;
+    while failures < CLEANING_FAILURES_MAX {
+        let mut before = None;
+        loop {
+            match log.compact(before).await {
+                Ok((number, Some(_))) => before = Some(number),
+                Ok((_, None)) => break,
+                Err(_) => {
+                    failures += 1;
+                    break;
+                }
+            }
+        }
+        log.env().sleep(Duration::from_micros(log.env().random() % 4_000)).await;
     }
 }
 

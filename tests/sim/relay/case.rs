@@ -49,7 +49,7 @@ pub(crate) struct Node {
 impl Node {
     pub(crate) fn host(&self) -> Host<'_> {
         let Node { plan, ip, first_shard, inbox, .. } = self;
-        Host { plan, ip: *ip, first_shard: *first_shard, inbox: *inbox }
+        Host { plan, ip: *ip, first_shard: *first_shard, inbox: *inbox, cleans: true }
     }
 
     /// Its shards, and the test's.
