@@ -481,7 +481,9 @@ mod tests {
             idle.iter_mut().map(|(worker, number)| schedule.end_idle(worker, *number)).collect();
         assert_eq!(called, [true, false]);
         assert_eq!(idle[0].0.call().rung(), 1);
-        idle.into_iter().for_each(|(worker, _)| schedule.end(worker));
+        for (worker, _) in idle {
+            schedule.end(worker);
+        }
         schedule.end(last);
         assert!((schedule.called, schedule.idle.len(), schedule.workers()) == (0, 0, 0));
     }

@@ -95,18 +95,13 @@ pub(crate) fn run(options: &RelayOptions, open_files: u64) -> Result<(String, bo
         let (keeper, ledger, is_over) = (&mut keeper, &ledger, &is_over);
         let (tell_mail, mail) = channel();
         let keeping = scope.spawn(move || keep(source, (&told, &mail), ledger, keeper, is_over));
-        let (maildrop, is_draining) = (&maildrop, &is_draining);
+        let (maildrop, is_draining, is_enough) = (&maildrop, &is_draining, &is_enough);
         let watching = scope.spawn(move || match maildrop {
             Some(maildrop) => maildrop.watch(is_draining, is_over, &tell_mail),
             None => Ok(()),
         });
-        let ended = &settings.is_ended;
-        let is_enough = &is_enough;
-        let listening = scope.spawn(move || {
-            // Whoever does not want to wait for the end of the drain asks during it.
-            let ask = || if is_draining.load(Ordering::Relaxed) { is_enough } else { ended };
-            await_end(|| ask().store(true, Ordering::Relaxed), is_over)
-        });
+        let asked = (is_draining, [&settings.is_ended, is_enough]);
+        let listening = scope.spawn(move || await_end(asked, is_over));
         let outcome = drive(plan, &mut observer, |context| {
             send::session(context, Arc::clone(&settings), tell.clone())
         });
@@ -185,9 +180,16 @@ fn maildrop_of(options: &RelayOptions, pop3: Address, domains: &Domains) -> Mail
     }
 }
 
-/// Says each time that somebody asks for the end.
-fn await_end(asked: impl Fn(), is_over: &AtomicBool) -> Result<(), String> {
+/// Says when somebody asks for the end: of the sending, or of the drain once it has begun.
+fn await_end(
+    (is_draining, [is_ended, is_enough]): (&AtomicBool, [&AtomicBool; 2]),
+    is_over: &AtomicBool,
+) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("signals: {error}");
+    let asked = || {
+        let asked = if is_draining.load(Ordering::Relaxed) { is_enough } else { is_ended };
+        asked.store(true, Ordering::Relaxed);
+    };
     runtime().block_on(async {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
