@@ -15,6 +15,9 @@ mod accounts;
 #[path = "e2e/acme.rs"]
 mod acme;
 #[cfg(test)]
+#[path = "e2e/backup.rs"]
+mod backup;
+#[cfg(test)]
 #[path = "e2e/cell.rs"]
 mod cell;
 #[cfg(test)]
@@ -41,6 +44,9 @@ mod dns;
 #[cfg(test)]
 #[path = "e2e/dnssec.rs"]
 mod dnssec;
+#[cfg(test)]
+#[path = "e2e/dovecot.rs"]
+mod dovecot;
 #[cfg(test)]
 #[path = "e2e/elsewhere.rs"]
 mod elsewhere;
@@ -98,6 +104,9 @@ mod limits;
 #[cfg(test)]
 #[path = "e2e/logins.rs"]
 mod logins;
+#[cfg(test)]
+#[path = "e2e/migration.rs"]
+mod migration;
 #[cfg(test)]
 #[path = "e2e/nasty_imap.rs"]
 mod nasty_imap;

@@ -4,10 +4,12 @@
 //! the node that opened the store. Addresses are text as the operator typed them: the directory
 //! is the one to judge them. Passwords never travel, only their hashes.
 
+pub use crate::mailbox::moving::ask as moving;
 pub use crate::mta::relay::desk::ask::{
     Destination, Done, Filter, Lane, Next, Order, Paused, Recipient, Row, Servers, Site, Stats, Way,
 };
 pub use crate::queue::outgoing::Pause;
+pub use crate::store::backup;
 
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +33,18 @@ pub enum Request {
     /// Where mail for an address goes, and why.
     ExplainRecipient {
         address: String,
+    },
+    /// Mail of a user moves in or out. So many octets follow behind the line. Answered by
+    /// [`Response::Moving`].
+    Moving {
+        address: String,
+        ask: Box<moving::Ask>,
+        octets: u64,
+    },
+    /// A log's part of a backup. Answered by [`Response::Backup`].
+    Backup {
+        log: u16,
+        ask: backup::Ask,
     },
 }
 
@@ -236,6 +250,12 @@ pub enum Response {
         stats: Stats,
     },
     Explained(Box<Explained>),
+    /// So many octets follow behind the line.
+    Moving {
+        reply: Box<moving::Reply>,
+        octets: u64,
+    },
+    Backup(Box<backup::Reply>),
     /// It was not done, for this reason: exit 1.
     Refused(String),
     /// It cannot be meant, for this reason: exit 2.

@@ -1,4 +1,5 @@
-//! The admin socket: `data_dir/admin.sock`, one JSON request a line, one JSON answer a line.
+//! The admin socket: `data_dir/admin.sock`, one JSON request a line, one JSON answer a line. Behind a
+//! line that tells of octets these follow: mail that moves in or out.
 //!
 //! The server side is a thread that accepts, and one for each client, a bounded number: the oldest of
 //! those that say nothing makes way for a new one. Each request is handed to the node, which answers
@@ -9,9 +10,11 @@
 
 use self::begun::Begun;
 use super::request::{Request, Response};
+use crate::bytes::codec::to_usize;
+use crate::mailbox::Message;
 use crate::model::limits::{
     ADMIN_ASK_OCTETS_MAX, ADMIN_CLIENTS_MAX, ADMIN_HEAD_TIMEOUT, ADMIN_LINE_OCTETS_MAX,
-    ADMIN_SOCKET_TIMEOUT, ADMIN_WAITING_MAX,
+    ADMIN_SOCKET_TIMEOUT, ADMIN_WAITING_MAX, MESSAGE_OCTETS_MAX, MOVING_BATCH_OCTETS_MAX,
 };
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::fs::{DirBuilder, Permissions};
@@ -28,20 +31,57 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Asked {
     pub request: Request,
-    answer: Sender<Response>,
+    /// Messages that came along.
+    pub brought: Vec<Message>,
+    pub answer: Sender<Answer>,
+}
+
+/// Nobody can take one more request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Busy;
+
+/// An answer, and the octets that follow it.
+#[derive(Debug)]
+pub struct Answer {
+    pub response: Response,
+    pub octets: Vec<u8>,
+}
+
+impl From<Response> for Answer {
+    fn from(response: Response) -> Answer {
+        Answer { response, octets: Vec::new() }
+    }
 }
 
 impl Asked {
     /// A request and where its answer will come out.
-    pub fn new(request: Request) -> (Asked, Receiver<Response>) {
+    pub fn new(request: Request, brought: Vec<Message>) -> (Asked, Receiver<Answer>) {
         let (answer, answered) = bounded(1);
-        (Asked { request, answer }, answered)
+        (Asked { request, brought, answer }, answered)
     }
 
     /// Answers; never waits. Dropping the request instead tells the client that nobody could.
     pub fn answer(self, response: Response) {
         // The client may have given up: nobody to tell.
-        drop(self.answer.try_send(response));
+        drop(self.answer.try_send(response.into()));
+    }
+}
+
+/// The messages that a request brings, out of the octets behind it; an error in words.
+fn open(request: &Request, octets: &[u8]) -> Result<Vec<Message>, Response> {
+    let Request::Moving { ask, .. } = request else { return Ok(Vec::new()) };
+    ask.open(octets)
+        .ok_or_else(|| Response::Wrong("the octets are not those of the messages".into()))
+}
+
+/// How many octets follow a request; `None` where they are not as many as its messages have, or
+/// more than are taken.
+fn octets_behind(request: &Request, message_max: u64) -> Option<u64> {
+    match request {
+        Request::Moving { ask, octets, .. } => ask
+            .octets()
+            .filter(|told| told == octets && *octets <= message_max.max(MOVING_BATCH_OCTETS_MAX)),
+        _ => Some(0),
     }
 }
 
@@ -55,6 +95,8 @@ pub fn queue() -> (Sender<Asked>, Receiver<Asked>) {
 pub struct Server {
     listener: UnixListener,
     path: PathBuf,
+    /// Octets of the largest message that may come along.
+    message_max: u64,
 }
 
 impl Server {
@@ -67,18 +109,25 @@ impl Server {
         DirBuilder::new().mode(0o700).create(&own)?;
         let bound = bind_in(&own, path);
         remove_dir(&own);
-        Ok(Server { listener: bound?, path: path.into() })
+        Ok(Server { listener: bound?, path: path.into(), message_max: MESSAGE_OCTETS_MAX })
+    }
+
+    /// The same, for messages of at most so many octets.
+    #[must_use]
+    pub fn with_message_max(mut self, octets: u64) -> Server {
+        self.message_max = octets;
+        self
     }
 
     /// Serves until the process ends. For a thread of its own. `forward` takes a request or gives it
     /// back when too many wait; it must not wait itself.
-    pub fn run(&self, forward: impl Fn(Asked) -> Result<(), Asked> + Sync) {
+    pub fn run(&self, forward: impl Fn(Asked) -> Result<(), Busy> + Sync) {
         self.run_with(&forward, ADMIN_SOCKET_TIMEOUT, usize::MAX);
     }
 
     fn run_with(
         &self,
-        forward: &(impl Fn(Asked) -> Result<(), Asked> + Sync),
+        forward: &(impl Fn(Asked) -> Result<(), Busy> + Sync),
         patience: Duration,
         clients: usize,
     ) {
@@ -96,7 +145,7 @@ impl Server {
                 let thread = std::thread::Builder::new().name("admin-client".into());
                 let begun = thread.spawn_scoped(scope, move || {
                     // A client that breaks off is its own affair.
-                    drop(serve(&mine, forward, patience, &theirs));
+                    drop(serve(&mine, forward, (patience, self.message_max), &theirs));
                     drop(mine.shutdown(Shutdown::Both));
                     theirs.store(ENDED, Ordering::Release);
                 });
@@ -107,6 +156,9 @@ impl Server {
         });
     }
 }
+
+/// How long a client that is alone may be silent, and has to wait for an answer.
+const ALONE_PATIENCE: Duration = Duration::from_hours(24);
 
 /// What a client's thread does: it waits for a request, answers one, or has ended.
 const WAITS: u8 = 0;
@@ -156,6 +208,8 @@ mod begun {
 struct Timed<'a> {
     stream: &'a UnixStream,
     head_begun: Option<Begun>,
+    /// Octets behind the line come: each piece may take as long as the patience says.
+    is_behind: bool,
     patience: Duration,
 }
 
@@ -163,6 +217,7 @@ impl Read for Timed<'_> {
     fn read(&mut self, octets: &mut [u8]) -> io::Result<usize> {
         let left = match self.head_begun {
             None => self.patience,
+            Some(_) if self.is_behind => self.patience,
             Some(begun) => ADMIN_HEAD_TIMEOUT.saturating_sub(begun.age()),
         };
         if left.is_zero() {
@@ -217,34 +272,73 @@ fn remove_dir(own: &Path) {
 /// One client: requests until it ends its side or is silent for too long.
 fn serve(
     stream: &UnixStream,
-    forward: &impl Fn(Asked) -> Result<(), Asked>,
-    patience: Duration,
+    forward: &impl Fn(Asked) -> Result<(), Busy>,
+    (patience, message_max): (Duration, u64),
     state: &AtomicU8,
 ) -> io::Result<()> {
     stream.set_write_timeout(Some(patience))?;
-    let mut reader = BufReader::new(Timed { stream, head_begun: None, patience });
+    let mut reader = BufReader::new(Timed { stream, head_begun: None, is_behind: false, patience });
     while let Some(line) = read_line(&mut reader, ADMIN_ASK_OCTETS_MAX)? {
         state.store(ANSWERS, Ordering::Release);
-        let response = match serde_json::from_slice(&line) {
-            Ok(Request::Ping) => Response::Done,
+        let answer = match serde_json::from_slice(&line) {
+            Ok(Request::Ping) => Response::Done.into(),
             Ok(request) => {
-                let (asked, answered) = Asked::new(request);
-                match forward(asked) {
-                    Ok(()) => answered.recv_timeout(patience).unwrap_or_else(|_| {
-                        Response::Refused("the server did not answer in time".into())
-                    }),
-                    Err(_) => Response::Refused("the server is busy, try again".into()),
+                let Some(octets) = octets_behind(&request, message_max) else {
+                    let why = "more octets than are taken at once (smtp.max_message_size)";
+                    write_line(stream, &Response::Wrong(why.into()))?;
+                    // What follows are octets, and no requests.
+                    return Ok(());
+                };
+                reader.get_mut().is_behind = true;
+                let octets = read_octets(&mut reader, octets)?;
+                reader.get_mut().is_behind = false;
+                match open(&request, &octets) {
+                    Ok(brought) => hand_over(request, brought, forward, patience),
+                    Err(wrong) => wrong.into(),
                 }
             }
-            Err(error) => Response::Wrong(format!("no request: {error}")),
+            Err(error) => Response::Wrong(format!("no request: {error}")).into(),
         };
-        write_line(stream, &response)?;
+        write_line(stream, &answer.response)?;
+        (&mut &*stream).write_all(&answer.octets)?;
         // Of the next request some may be here already.
         let begun = !reader.buffer().is_empty();
         reader.get_mut().head_begun = begun.then(Begun::now);
         state.store(WAITS, Ordering::Release);
     }
     Ok(())
+}
+
+fn hand_over(
+    request: Request,
+    brought: Vec<Message>,
+    forward: &impl Fn(Asked) -> Result<(), Busy>,
+    patience: Duration,
+) -> Answer {
+    let (asked, answered) = Asked::new(request, brought);
+    match forward(asked) {
+        Ok(()) => answered.recv_timeout(patience).unwrap_or_else(|_| {
+            Response::Refused("the server did not answer in time".into()).into()
+        }),
+        Err(Busy) => Response::Refused("the server is busy, try again".into()).into(),
+    }
+}
+
+/// Serves one client, for whom nobody has to wait, until it ends its side: first it hears that all is ready.
+pub fn serve_alone(
+    stream: &UnixStream,
+    forward: &impl Fn(Asked) -> Result<(), Busy>,
+    message_max: u64,
+) -> io::Result<()> {
+    write_line(stream, &Response::Done)?;
+    serve(stream, forward, (ALONE_PATIENCE, message_max), &AtomicU8::new(WAITS))
+}
+
+/// Octets behind a line.
+fn read_octets(reader: &mut impl Read, count: u64) -> io::Result<Vec<u8>> {
+    let mut octets = Vec::with_capacity(to_usize(count.min(MOVING_BATCH_OCTETS_MAX)));
+    reader.take(count).read_to_end(&mut octets)?;
+    if octets.len() as u64 == count { Ok(octets) } else { Err(ErrorKind::UnexpectedEof.into()) }
 }
 
 /// Why a request got no answer.
@@ -257,22 +351,73 @@ pub enum AskError {
 
 /// Asks the server behind `path`.
 pub fn ask(path: &Path, request: &Request) -> Result<Response, AskError> {
-    let stream = UnixStream::connect(path).map_err(|error| match error.kind() {
+    exchange(&connect(path)?, request).map_err(AskError::Failed)
+}
+
+fn connect(path: &Path) -> Result<UnixStream, AskError> {
+    UnixStream::connect(path).map_err(|error| match error.kind() {
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => AskError::NotRunning,
         _ => AskError::Failed(error),
-    })?;
-    exchange(&stream, request).map_err(AskError::Failed)
+    })
 }
 
 fn exchange(stream: &UnixStream, request: &Request) -> io::Result<Response> {
-    // Longer than the server waits for its shard, so that its own words arrive.
+    be_patient(stream)?;
+    write_line(stream, request)?;
+    read_response(&mut BufReader::new(stream))
+}
+
+/// Longer than the server waits for its shard, so that its own words arrive.
+fn be_patient(stream: &UnixStream) -> io::Result<()> {
     let patience = ADMIN_SOCKET_TIMEOUT + Duration::from_secs(5);
     stream.set_read_timeout(Some(patience))?;
-    stream.set_write_timeout(Some(patience))?;
-    write_line(stream, request)?;
-    let line = read_line(&mut BufReader::new(stream), ADMIN_LINE_OCTETS_MAX)?
-        .ok_or_else(|| io::Error::from(ErrorKind::UnexpectedEof))?;
+    stream.set_write_timeout(Some(patience))
+}
+
+fn read_response(reader: &mut impl BufRead) -> io::Result<Response> {
+    let line = read_line(reader, ADMIN_LINE_OCTETS_MAX)?;
+    let line = line.ok_or_else(|| io::Error::from(ErrorKind::UnexpectedEof))?;
     serde_json::from_slice(&line).map_err(io::Error::other)
+}
+
+/// A connection to the server for many requests.
+#[derive(Debug)]
+pub struct Session(BufReader<UnixStream>);
+
+impl Session {
+    /// Connects to the server behind `path`.
+    pub fn open(path: &Path) -> Result<Session, AskError> {
+        let stream = connect(path)?;
+        be_patient(&stream).map_err(AskError::Failed)?;
+        Ok(Session::over(stream))
+    }
+
+    /// A connection that is there.
+    pub fn over(stream: UnixStream) -> Session {
+        Session(BufReader::new(stream))
+    }
+
+    /// What is said without a question.
+    pub fn hear(&mut self) -> io::Result<Response> {
+        read_response(&mut self.0)
+    }
+
+    /// Asks, with octets behind the request. The answer has those that follow it.
+    pub fn ask(&mut self, request: &Request, octets: &[u8]) -> io::Result<Answer> {
+        write_line(self.0.get_ref(), request)?;
+        // A server that refuses at once does not read them; what it says is told all the same.
+        let sent = self.0.get_mut().write_all(octets);
+        let response = match (read_response(&mut self.0), sent) {
+            (Ok(response), _) => response,
+            (Err(_), Err(error)) | (Err(error), Ok(())) => return Err(error),
+        };
+        let count = match &response {
+            Response::Moving { octets, .. } => *octets,
+            _ => 0,
+        };
+        let octets = read_octets(&mut self.0, count)?;
+        Ok(Answer { response, octets })
+    }
 }
 
 fn write_line(mut stream: &UnixStream, what: &impl serde::Serialize) -> io::Result<()> {
@@ -300,7 +445,7 @@ mod tests {
     /// A server on a new directory that answers `clients` of them through `answer`.
     fn with_server(
         clients: usize,
-        answer: impl Fn(Asked) -> Result<(), Asked> + Send + Sync + 'static,
+        answer: impl Fn(Asked) -> Result<(), Busy> + Send + Sync + 'static,
         client: impl FnOnce(&Path),
     ) {
         let dir = tempfile::tempdir().unwrap();
@@ -338,33 +483,41 @@ mod tests {
 
     #[test]
     fn says_busy_and_says_nonsense() {
-        with_server(2, Err, |path| {
-            let busy = ask(path, &Request::StoreStats).unwrap();
-            assert_eq!(busy, Response::Refused("the server is busy, try again".into()));
-            let mut stream = UnixStream::connect(path).unwrap();
-            stream.write_all(b"{\"format\":\"disk\"}\n\xff\n").unwrap();
-            let mut reader = BufReader::new(&stream);
-            for _ in 0..2 {
-                let line = read_line(&mut reader, 1_000).unwrap().unwrap();
-                let response: Response = serde_json::from_slice(&line).unwrap();
-                assert!(matches!(response, Response::Wrong(_)), "{response:?}");
-            }
-        });
+        with_server(
+            2,
+            |_| Err(Busy),
+            |path| {
+                let busy = ask(path, &Request::StoreStats).unwrap();
+                assert_eq!(busy, Response::Refused("the server is busy, try again".into()));
+                let mut stream = UnixStream::connect(path).unwrap();
+                stream.write_all(b"{\"format\":\"disk\"}\n\xff\n").unwrap();
+                let mut reader = BufReader::new(&stream);
+                for _ in 0..2 {
+                    let line = read_line(&mut reader, 1_000).unwrap().unwrap();
+                    let response: Response = serde_json::from_slice(&line).unwrap();
+                    assert!(matches!(response, Response::Wrong(_)), "{response:?}");
+                }
+            },
+        );
     }
 
     #[test]
     fn those_who_say_nothing_hold_up_nobody() {
         let count = 2 * ADMIN_CLIENTS_MAX;
-        with_server(count + 1, Err, |path| {
-            let idle: Vec<UnixStream> =
-                (0..count).map(|_| UnixStream::connect(path).unwrap()).collect();
-            assert_eq!(ask(path, &Request::Ping).unwrap(), Response::Done);
-            // The oldest were sent away, and have heard of it.
-            let mut octet = [0];
-            for mut gone in idle.iter().take(count + 1 - ADMIN_CLIENTS_MAX) {
-                assert_eq!(gone.read(&mut octet).unwrap(), 0);
-            }
-        });
+        with_server(
+            count + 1,
+            |_| Err(Busy),
+            |path| {
+                let idle: Vec<UnixStream> =
+                    (0..count).map(|_| UnixStream::connect(path).unwrap()).collect();
+                assert_eq!(ask(path, &Request::Ping).unwrap(), Response::Done);
+                // The oldest were sent away, and have heard of it.
+                let mut octet = [0];
+                for mut gone in idle.iter().take(count + 1 - ADMIN_CLIENTS_MAX) {
+                    assert_eq!(gone.read(&mut octet).unwrap(), 0);
+                }
+            },
+        );
     }
 
     #[test]

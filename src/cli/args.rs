@@ -1,8 +1,12 @@
 //! What may be typed. The doc comments are the help that `--help` shows.
 
+use crate::admin::calendar::parse_rfc3339;
 use crate::config::units;
+use crate::model::time::Wall;
+use crate::wire::mbox::Quoting;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
@@ -90,14 +94,30 @@ pub(super) enum Command {
     /// The log on disk.
     #[command(subcommand)]
     Store(StoreCommand),
-    /// Take over mail from a maildir or mbox (not built yet).
-    Import(Rest),
-    /// Write a mailbox out as maildir or mbox (not built yet).
-    Export(Rest),
-    /// Copy the log away (not built yet).
-    Backup(Rest),
-    /// Bring a backup back (not built yet).
-    Restore(Rest),
+    /// Take over mail of another server: folders, flags, keywords, dates, UIDs and UIDVALIDITY.
+    ///
+    /// Works while the server runs and while it is stopped. UIDs are kept where the mailbox here is empty;
+    /// where they cannot be that is said. An import that was cut off, or is repeated, brings only what is
+    /// not here yet. What cannot be taken over is named, one by one, the rest goes on, and the exit status
+    /// is 1. Quotas do not count.
+    #[command(subcommand)]
+    Import(ImportCommand),
+    /// Write the mailboxes of a user as files that other servers read, with flags, keywords, dates, UIDs
+    /// and UIDVALIDITY.
+    ///
+    /// Works while the server runs and while it is stopped. Nothing is written over. What the format has no
+    /// place for is named, the rest goes on, and the exit status is 1.
+    #[command(subcommand)]
+    Export(ExportCommand),
+    /// Copy the store into a directory, of what is there already only what is new.
+    ///
+    /// Works while the server runs, which goes on, and while it is stopped. All that is copied is held
+    /// against its checksums. The configuration file is not of it. See also `pombal restore`.
+    Backup(Backup),
+    /// Bring the store back out of a backup, into a data_dir in which nothing lies.
+    ///
+    /// As it was at the moment of the backup, or at any moment between it and the next one.
+    Restore(Restore),
     /// Bring back what a user deleted (not built yet).
     Undelete(Rest),
     /// Say why mail goes where it goes, and where a message is.
@@ -361,6 +381,97 @@ pub(super) enum ExplainCommand {
 }
 
 #[derive(Debug, Subcommand)]
+pub(super) enum ImportCommand {
+    /// A Maildir of Dovecot or Courier, with the folders in it.
+    Maildir {
+        #[arg(value_name = "ADDR")]
+        address: String,
+        /// The directory that has cur, new and tmp.
+        path: PathBuf,
+        /// How the other server made the unique ids of POP3: %u is the UID, %v the UIDVALIDITY, X
+        /// hexadecimal, such as %08Xu%08Xv, Dovecot's default. Those that its lists name count first.
+        #[arg(long, value_name = "FORM")]
+        uidl: Option<String>,
+    },
+    /// A tree of mbox files, as Dovecot's mail/, or one file.
+    Mbox {
+        #[arg(value_name = "ADDR")]
+        address: String,
+        /// A directory, or a file.
+        path: PathBuf,
+        /// Where the messages of a single file go.
+        #[arg(long, value_name = "NAME", default_value = "INBOX")]
+        folder: String,
+        /// The name of files that hold the messages of the directory they lie in (Dovecot's DIRNAME).
+        #[arg(long, value_name = "NAME")]
+        file_name: Option<String>,
+        /// How lines that begin with "From " are quoted in messages whose length is not told.
+        #[arg(long, value_enum, value_name = "HOW", default_value = "rd")]
+        quoting: Quoted,
+        /// The zone of dates between messages, which name none.
+        #[arg(long, value_name = "ZONE", default_value = "+0000", allow_hyphen_values = true)]
+        zone: String,
+        /// How the other server made the unique ids of POP3, as of a Maildir.
+        #[arg(long, value_name = "FORM")]
+        uidl: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ExportCommand {
+    /// A Maildir as Dovecot keeps it.
+    Maildir {
+        #[arg(value_name = "ADDR")]
+        address: String,
+        /// A directory without mail; made if it is missing.
+        path: PathBuf,
+        /// How folders lie in it.
+        #[arg(long, value_enum, value_name = "HOW", default_value = "maildir++")]
+        layout: Layout,
+    },
+    /// A tree of mbox files as Dovecot keeps it.
+    Mbox {
+        #[arg(value_name = "ADDR")]
+        address: String,
+        /// A directory; made if it is missing.
+        path: PathBuf,
+        /// Write messages into files of this name in a directory for each folder (Dovecot's DIRNAME), so
+        /// that folders with messages may have others below them.
+        #[arg(long, value_name = "NAME")]
+        file_name: Option<String>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Layout {
+    /// Directories `.A.B` beside each other.
+    #[value(name = "maildir++")]
+    MaildirPlusPlus,
+    /// Directories A/B in each other (Dovecot's LAYOUT=fs).
+    Fs,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Quoted {
+    /// mboxrd: one more > in front of >From too.
+    Rd,
+    /// mboxo: > in front of From alone.
+    O,
+    /// Not at all.
+    None,
+}
+
+impl From<Quoted> for Quoting {
+    fn from(quoted: Quoted) -> Quoting {
+        match quoted {
+            Quoted::Rd => Quoting::Rd,
+            Quoted::O => Quoting::O,
+            Quoted::None => Quoting::None,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
 pub(super) enum StoreCommand {
     /// Read everything and check every checksum and reference; exit 1 where something is wrong.
     Verify,
@@ -378,6 +489,51 @@ pub(super) enum StoreCommand {
     /// of the disk's time than `store.clean_share_percent` says. Segments that are free again are used
     /// for what comes next: their files stay. Tells how it goes on, and what it came to at the end.
     Compact,
+    /// Open the store alone and answer what other commands of this program ask on standard input.
+    #[command(hide = true)]
+    Answer,
+}
+
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(super) struct Backup {
+    #[command(subcommand)]
+    pub(super) command: Option<BackupCommand>,
+    /// Where to; made where it is not there. The owner of data_dir has to be able to write to it.
+    #[arg(required = true)]
+    pub(super) dir: Option<PathBuf>,
+    /// Afterwards remove all backups but so many of the newest, and what only they need.
+    #[arg(long, value_name = "COUNT")]
+    pub(super) keep: Option<NonZeroU32>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum BackupCommand {
+    /// The backups in a directory, by name and moment.
+    List { dir: PathBuf },
+    /// Read backups and hold them against their checksums; exit 1 where something is wrong.
+    Verify {
+        dir: PathBuf,
+        /// This one alone.
+        #[arg(long, value_name = "NAME")]
+        backup: Option<String>,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Restore {
+    /// Where the backups are. The owner of data_dir has to be able to read it.
+    pub(super) dir: PathBuf,
+    /// The store as it was at this moment, such as 2026-11-29T17:30:00Z or 2026-11-29T18:30:00.5+01:00:
+    /// out of the newest backup of before it, and the next one. By default that of the backup itself.
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(super) at: Option<Wall>,
+    /// This backup instead of the newest that will do.
+    #[arg(long, value_name = "NAME")]
+    pub(super) backup: Option<String>,
+    /// Do not read and check everything again that came back, as `pombal store verify` does.
+    #[arg(long)]
+    pub(super) no_verify: bool,
 }
 
 /// Whatever follows a command that does not exist yet.
@@ -404,4 +560,9 @@ fn size(text: &str) -> Result<u64, String> {
 fn seconds(text: &str) -> Result<u32, String> {
     let time = units::time(text).ok_or("a number with s, m, h or d, such as 90s or 3d")?;
     u32::try_from(time.as_secs()).map_err(|_| "that is too long".into())
+}
+
+fn moment(text: &str) -> Result<Wall, String> {
+    parse_rfc3339(text)
+        .ok_or_else(|| "a moment with its zone, such as 2026-11-29T17:30:00Z (RFC 3339)".into())
 }

@@ -9,13 +9,18 @@
 
 mod account;
 mod args;
+mod backup;
 mod cert;
 mod check;
 mod compact;
 mod dkim;
 mod doctor;
 mod explain;
+mod export;
+mod import;
+mod moving;
 mod passwd;
+mod progress;
 mod queue;
 #[cfg(test)]
 mod queue_tests;
@@ -23,12 +28,13 @@ mod show;
 mod words;
 
 use crate::admin::request::{DirectoryRequest, Request, Response, ScramTerms};
-use crate::admin::socket::{AskError, ask};
+use crate::admin::socket::{Answer, AskError, ask};
 use crate::config::{self, Config, Loaded, Mistake};
 use crate::proto::sasl::Mechanism;
 use args::{
     AppCommand, Arguments, CertCommand, Command, ExplainCommand, StoreCommand, UserCommand,
 };
+pub use backup::{BackupTask, RestoreTask, Told};
 use clap::{CommandFactory, Parser};
 use std::ffi::OsString;
 use std::io::Write;
@@ -53,7 +59,8 @@ impl Failure {
         }
     }
 
-    fn text(&self) -> &str {
+    /// What the operator reads.
+    pub fn text(&self) -> &str {
         match self {
             Failure::Failed(text) | Failure::Wrong(text) => text,
         }
@@ -90,6 +97,15 @@ pub trait Actions {
     fn app_password(&self, config: &Config, given: &[String]) -> Result<AppPassword, Failure>;
     /// Answers a request while no server runs: opens the store alone, does it, closes the store.
     fn ask_stopped(&self, config: &Config, request: &Request) -> Result<Response, Failure>;
+    /// Has another process open the store while no server runs, and `work` ask it. `named` is what
+    /// `--config` said.
+    fn with_stopped(
+        &self,
+        named: Option<&Path>,
+        work: &mut dyn FnMut(&mut dyn Asking) -> Result<(), Failure>,
+    ) -> Result<(), Failure>;
+    /// Is that other process.
+    fn answer(&self, config: &Config) -> Result<(), Failure>;
     /// Reads the log in `data_dir`, or cleans it. `Failed` where something is wrong with it.
     fn store(
         &self,
@@ -98,6 +114,16 @@ pub trait Actions {
         json: bool,
         out: &mut dyn Write,
     ) -> Result<(), Failure>;
+    /// Makes, lists or checks backups of the store, which may be served meanwhile.
+    fn backup(&self, config: &Config, task: &BackupTask, told: Told<'_>) -> Result<(), Failure>;
+    /// Brings a backup back into a `data_dir` in which nothing lies.
+    fn restore(&self, config: &Config, task: &RestoreTask, told: Told<'_>) -> Result<(), Failure>;
+}
+
+/// Who answers many requests, with octets behind them: a server that runs, or a store that was opened
+/// alone.
+pub trait Asking {
+    fn ask(&mut self, request: Request, octets: Vec<u8>) -> Result<Answer, Failure>;
 }
 
 /// An application password that was made, and what the directory keeps of it.
@@ -200,15 +226,22 @@ impl Session<'_> {
             Command::Store(StoreCommand::Dump { log }) => {
                 self.store(&StoreTask::Dump { log: *log }, out)
             }
+            Command::Store(StoreCommand::Answer) => self.actions.answer(&self.load()?.config),
             Command::Store(StoreCommand::Compact) => compact::run(self, out, err),
             Command::Cert(CertCommand::List) => cert::list(&self.load()?.config, self.json, out),
             Command::Cert(CertCommand::Renew) => cert::renew(&self.load()?.config, self.json, out),
             Command::Dkim(command) => self.dkim(command, out),
             Command::Queue(command) => queue::run(self, command, out),
-            Command::Import(rest) => Err(not_built(&rest.named("import"))),
-            Command::Export(rest) => Err(not_built(&rest.named("export"))),
-            Command::Backup(rest) => Err(not_built(&rest.named("backup"))),
-            Command::Restore(rest) => Err(not_built(&rest.named("restore"))),
+            Command::Import(command) => import::run(self, command, out, err),
+            Command::Export(command) => export::run(self, command, out, err),
+            Command::Backup(command) => {
+                let told = Told { json: self.json, out, err };
+                self.actions.backup(&self.load()?.config, &backup::task(command)?, told)
+            }
+            Command::Restore(command) => {
+                let told = Told { json: self.json, out, err };
+                self.actions.restore(&self.load()?.config, &backup::restoring(command), told)
+            }
             Command::Undelete(rest) => Err(not_built(&rest.named("undelete"))),
             Command::Explain(ExplainCommand::Rcpt { address }) => {
                 explain::recipient(self, address, out)

@@ -30,7 +30,9 @@ pub(super) fn response(
         | Response::QueueDone { .. }
         | Response::QueueStats { .. }
         | Response::Compacted { .. }
-        | Response::Explained(_) => Ok(()),
+        | Response::Explained(_)
+        | Response::Moving { .. }
+        | Response::Backup(_) => Ok(()),
         Response::Domains(domains) if as_json => json(domains, out),
         Response::Users(users) if as_json => json(users, out),
         Response::Aliases(aliases) if as_json => json(aliases, out),

@@ -58,6 +58,18 @@ impl Actions for Node {
         })
     }
 
+    fn with_stopped(
+        &self,
+        _: Option<&Path>,
+        _: &mut dyn FnMut(&mut dyn Asking) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        Err(Failure::Failed("the store does not open".into()))
+    }
+
+    fn answer(&self, _: &Config) -> Result<(), Failure> {
+        Err(Failure::Failed("the store does not open".into()))
+    }
+
     fn store(
         &self,
         _: &Config,
@@ -66,6 +78,16 @@ impl Actions for Node {
         _: &mut dyn Write,
     ) -> Result<(), Failure> {
         self.note(format!("{task:?} json={json}"));
+        Ok(())
+    }
+
+    fn backup(&self, _: &Config, task: &BackupTask, told: Told<'_>) -> Result<(), Failure> {
+        self.note(format!("{task:?} json={}", told.json));
+        Ok(())
+    }
+
+    fn restore(&self, _: &Config, task: &RestoreTask, told: Told<'_>) -> Result<(), Failure> {
+        self.note(format!("{task:?} json={}", told.json));
         Ok(())
     }
 }
@@ -522,8 +544,49 @@ fn lists_removes_and_checks_keys() {
 }
 
 #[test]
+fn copies_the_store_away_and_brings_it_back() {
+    check(
+        "backup b --keep 7",
+        Response::Done,
+        &expect![[r#"
+        node: Make { dir: "b", keep: Some(7) } json=false
+        exit 0"#]],
+    );
+    check(
+        "backup list b --json",
+        Response::Done,
+        &expect![[r#"
+        node: List { dir: "b" } json=true
+        exit 0"#]],
+    );
+    check(
+        "backup verify b --backup n",
+        Response::Done,
+        &expect![[r#"
+        node: Verify { dir: "b", name: Some("n") } json=false
+        exit 0"#]],
+    );
+    check(
+        "restore b --at 2026-11-29T12:00:00Z --no-verify",
+        Response::Done,
+        &expect![[r#"
+        node: RestoreTask { dir: "b", at: Some(Wall(1795953600000000)), name: None, verify: false } json=false
+        exit 0"#]],
+    );
+    check(
+        "restore b --at yesterday",
+        Response::Done,
+        &expect![[r"
+        error: invalid value 'yesterday' for '--at <TIME>': a moment with its zone, such as 2026-11-29T17:30:00Z (RFC 3339)
+
+        For more information, try '--help'.
+        exit 2"]],
+    );
+}
+
+#[test]
 fn says_what_is_not_built_yet() {
-    for line in ["import maildir a b", "restore a b"] {
+    for line in ["undelete a b", "undelete a@b.example --at 2026-11-29T17:30:00Z"] {
         let shown = typed(place().path(), line, Response::Done);
         assert!(shown.ends_with(": not built yet\nexit 2"), "{shown}");
     }

@@ -7,6 +7,7 @@ use super::page::{AccountHeadV2, HEAD_MINOR, Part, encode_head};
 use super::quota::Usage;
 use super::record::catalog::Catalog;
 use super::record::flags::FlagsRecord;
+use super::record::origin::{OriginRecord, UidlsRecord};
 use super::record::transfer::Transfer;
 use super::record::{Create, Deliver, Expunge};
 use super::row::Entry;
@@ -192,6 +193,21 @@ impl Account {
             }
         }
         Ok(())
+    }
+
+    /// A UIDVALIDITY that was brought along never comes back either.
+    pub(super) fn apply_origin(&mut self, record: &OriginRecord) -> Result<(), Damaged> {
+        self.open(record.mailbox)?;
+        self.advance(record.modseq)?;
+        self.open(record.mailbox)?.take_origin(record)?;
+        self.uidvalidity_last = self.uidvalidity_last.max(record.uidvalidity);
+        Ok(())
+    }
+
+    pub(super) fn apply_uidls(&mut self, record: &UidlsRecord) -> Result<(), Damaged> {
+        self.open(record.mailbox)?;
+        self.advance(record.modseq)?;
+        self.open(record.mailbox)?.take_uidls(record)
     }
 
     /// The mailbox of a name.

@@ -216,6 +216,20 @@ impl Accounts {
         Ok(uid)
     }
 
+    /// The UID itself, if all that were given in the mailbox are below it; else the next one.
+    pub(super) fn assign_uid_or_next(
+        &mut self,
+        id: AccountId,
+        mailbox: MailboxId,
+        uid: Uid,
+    ) -> Result<Uid, Refused> {
+        let folder = self.by_id.get_mut(&id).and_then(|account| account.folder_mut(mailbox));
+        let folder = folder.ok_or(Refused::Closed)?;
+        let uid = folder.assign.max(uid);
+        folder.assign = next(uid)?;
+        Ok(uid)
+    }
+
     /// INBOX, if the account has none yet; to be made in the group that counts on it.
     pub(super) fn assign_inbox(&mut self, id: AccountId, now: u32) -> Option<Create<'static>> {
         (!self.by_id.contains_key(&id)).then(|| self.create_inbox(id, now))
@@ -463,6 +477,8 @@ impl Accounts {
             Change::Move(transfer) => self.known(id)?.apply_transfer(transfer, true)?,
             Change::Copy(transfer) => self.known(id)?.apply_transfer(transfer, false)?,
             Change::Catalog(change) => self.known(id)?.apply_catalog(change)?,
+            Change::Origin(record) => self.known(id)?.apply_origin(record)?,
+            Change::Uidls(record) => self.known(id)?.apply_uidls(record)?,
         }
         let account = self.known(id)?;
         if !account.dirty {

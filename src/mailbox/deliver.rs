@@ -13,6 +13,7 @@ use crate::model::id::{AccountId, BlobId, Uid};
 use crate::store::{AppendError, BlobDraft, Group, Log};
 use crate::wire::dot::has_dot_line;
 use crate::wire::message::fields::header_len;
+use memchr::{memchr, memchr_iter};
 use std::cell::RefCell;
 use std::future::Future;
 use std::rc::Rc;
@@ -48,6 +49,14 @@ impl Message {
         }
         let summary = summarize(&octets);
         Message { parts: vec![octets], summary, marks, internal_date: at }
+    }
+
+    /// A message that a user or an operator brings, of which nothing is known but its octets and when
+    /// it came, seconds since 1970.
+    pub fn brought(octets: Vec<u8>, internal_date: u32) -> Message {
+        let lone_cr = memchr_iter(b'\r', &octets).any(|at| octets.get(at + 1) != Some(&b'\n'));
+        let is_text = !lone_cr && memchr(0, &octets).is_none();
+        Message::new(octets, true, is_text, internal_date)
     }
 
     /// Octets; saturates at 4 GiB, which no segment can hold.

@@ -113,8 +113,8 @@ pub struct Brought<'a> {
 
 /// See the header. Clones are the same desk.
 pub struct Desk<E: Env> {
-    log: Log<E>,
-    accounts: Rc<RefCell<Accounts>>,
+    pub(super) log: Log<E>,
+    pub(super) accounts: Rc<RefCell<Accounts>>,
     turns: Turns,
 }
 
@@ -133,12 +133,12 @@ impl<E: Env> Desk<E> {
         Desk { log, accounts, turns: Turns::default() }
     }
 
-    fn now(&self) -> u32 {
+    pub(super) fn now(&self) -> u32 {
         self.log.env().wall().seconds()
     }
 
     /// Waits for the turn of an account, which must not be on its way out.
-    async fn turn(&self, account: AccountId) -> Result<Turn, ChangeError> {
+    pub(super) async fn turn(&self, account: AccountId) -> Result<Turn, ChangeError> {
         let turn = self.turns.take(account).await;
         if self.accounts.borrow().is_closed(account) {
             return Err(Refused::Closed.into());
@@ -147,7 +147,7 @@ impl<E: Env> Desk<E> {
     }
 
     /// Sends a group on its way; the turn ends when it was applied, or failed.
-    async fn commit(&self, turn: Turn, group: Group) -> Result<(), AppendError> {
+    pub(super) async fn commit(&self, turn: Turn, group: Group) -> Result<(), AppendError> {
         let appended = self.log.append(group);
         let (promise, promised) = promise();
         self.log.env().spawn(async move {
@@ -199,7 +199,7 @@ impl<E: Env> Desk<E> {
     }
 
     /// Adds the record of a new mailbox; `last` are the highest number and UIDVALIDITY so far.
-    fn put_mailbox(
+    pub(super) fn put_mailbox(
         &self,
         state: &mut Accounts,
         group: &mut Group,
@@ -620,7 +620,7 @@ impl<E: Env> Desk<E> {
     }
 }
 
-fn subscribe_to(group: &mut Group, account: AccountId, name: &str) {
+pub(super) fn subscribe_to(group: &mut Group, account: AccountId, name: &str) {
     put_catalog(group, account, &Catalog::Subscribe { on: true, name });
 }
 

@@ -7,12 +7,14 @@
 
 use super::chunk::{Chunk, reserve_one};
 use super::keywords::Keywords;
+use super::moved::Moved;
 use super::page::{
     ChunkRefV1, MailboxHeadV2, Memo, chunk_minor, encode_chunk, encode_memo, memo_minor,
 };
 use super::record::Create;
 use super::record::catalog::Use;
 use super::record::flags::{FlagsRecord, Mode};
+use super::record::origin::{OriginRecord, UidlsRecord};
 use super::row::{Entry, Flags, Row};
 use super::vanished::{Run, Vanished};
 use super::view::{Facts, View};
@@ -59,7 +61,9 @@ pub(super) struct Folder {
     keywords: Option<Rc<Keywords>>,
     /// Nothing until the first message goes.
     vanished: Option<Box<Vanished>>,
-    /// Keywords or removals changed since they were saved.
+    /// Nothing until mail of another server moves in.
+    moved: Option<Rc<Moved>>,
+    /// Keywords, removals or what moved in changed since they were saved.
     memo_dirty: bool,
 }
 
@@ -81,6 +85,7 @@ impl Folder {
             slots: Vec::new(),
             keywords: None,
             vanished: None,
+            moved: None,
             memo_dirty: false,
         }
     }
@@ -152,6 +157,47 @@ impl Folder {
             self.vanished.get_or_insert_default().add(modseq, uids);
             self.memo_dirty = true;
         }
+        if let Some(moved) = self.moved.as_mut().filter(|moved| !moved.uidls.is_empty()) {
+            Rc::make_mut(moved).forget(uids);
+            self.memo_dirty = true;
+        }
+    }
+
+    /// Where the mailbox stands that moves in. The account has checked the change counter.
+    pub(super) fn take_origin(&mut self, record: &OriginRecord) -> Result<(), Damaged> {
+        let is_other = record.uidvalidity != self.uidvalidity;
+        if record.uidnext < self.uidnext || is_other && !self.is_empty() {
+            let (have, uidnext) = (self.uidvalidity, self.uidnext);
+            return Err(Damaged(format!(
+                "mailbox {}: UIDs from {} under UIDVALIDITY {} after {uidnext} under {have}",
+                self.id, record.uidnext, record.uidvalidity
+            )));
+        }
+        self.uidvalidity = record.uidvalidity;
+        self.uidnext = record.uidnext;
+        self.assign = self.assign.max(record.uidnext);
+        self.modseq = record.modseq;
+        Rc::make_mut(self.moved.get_or_insert_default()).origin = record.origin;
+        self.memo_dirty = true;
+        Ok(())
+    }
+
+    /// Unique ids of messages that come next.
+    pub(super) fn take_uidls(&mut self, record: &UidlsRecord) -> Result<(), Damaged> {
+        let last = self.slots.last().map_or(Uid(0), |slot| slot.chunk.last_uid());
+        let moved = Rc::make_mut(self.moved.get_or_insert_default());
+        for run in &record.runs {
+            if run.first < self.uidnext || !moved.add(run.clone(), last) {
+                return Err(Damaged(format!("mailbox {}: unique ids out of order", self.id)));
+            }
+        }
+        self.modseq = record.modseq;
+        self.memo_dirty = true;
+        Ok(())
+    }
+
+    pub(super) fn moved(&self) -> Option<&Moved> {
+        self.moved.as_deref()
     }
 
     /// Changes flags and keywords. Messages that went meanwhile are passed over.
@@ -311,7 +357,7 @@ impl Folder {
             modseq: self.modseq,
             octets: self.octets,
         };
-        View::new(facts, self.keywords.clone(), chunks)
+        View::new(facts, self.keywords.clone(), chunks).with_moved(self.moved.clone())
     }
 
     /// The same, for a session that is told of all of it: nothing is recent for others.
@@ -362,20 +408,25 @@ impl Folder {
             let (keywords, vanished) = (Keywords::default(), Vanished::default());
             let keywords = self.keywords.as_deref().unwrap_or(&keywords);
             let vanished = self.vanished.as_deref().unwrap_or(&vanished);
-            page(memo_minor(self.id), Some(encode_memo(keywords, vanished)));
+            let memo = encode_memo(keywords, vanished, self.moved.as_deref());
+            page(memo_minor(self.id), Some(memo));
         }
     }
 
     /// Names every page of a mailbox that is forgotten.
     pub(super) fn pages(&self, gone: &mut Vec<u64>) {
         gone.extend(self.slots.iter().map(|slot| chunk_minor(self.id, slot.number)));
-        if self.keywords.is_some() || self.vanished.is_some() {
+        if self.has_memo() {
             gone.push(memo_minor(self.id));
         }
     }
 
+    fn has_memo(&self) -> bool {
+        self.keywords.is_some() || self.vanished.is_some() || self.moved.is_some()
+    }
+
     pub(super) fn taint(&mut self) {
-        self.memo_dirty = self.keywords.is_some() || self.vanished.is_some();
+        self.memo_dirty = self.has_memo();
         self.slots.iter_mut().for_each(|slot| slot.dirty = true);
     }
 
@@ -409,6 +460,7 @@ impl Folder {
             slots,
             keywords: None,
             vanished: None,
+            moved: None,
             memo_dirty: false,
         })
     }
@@ -416,6 +468,7 @@ impl Folder {
     pub(super) fn load_memo(&mut self, memo: Memo) {
         self.keywords = (memo.keywords != Keywords::default()).then(|| Rc::new(memo.keywords));
         self.vanished = (memo.vanished != Vanished::default()).then(|| Box::new(memo.vanished));
+        self.moved = (memo.moved != Moved::default()).then(|| Rc::new(memo.moved));
     }
 
     /// Puts a chunk where the head said that it is; one that it did not name is of the past.
@@ -474,6 +527,15 @@ impl Folder {
                 into.update(&run.last.0.to_le_bytes());
             }
         }
+        if let Some(moved) = self.moved.as_deref() {
+            into.update(&moved.origin.uidvalidity.to_le_bytes());
+            into.update(&moved.origin.next.to_le_bytes());
+            for run in &moved.uidls {
+                into.update(&run.first.0.to_le_bytes());
+                into.update(&run.last.0.to_le_bytes());
+                into.update(run.form.as_bytes());
+            }
+        }
         let none = Keywords::default();
         let keywords = self.keywords.as_deref().unwrap_or(&none);
         for entry in self.entries() {
@@ -508,5 +570,6 @@ impl Folder {
             + chunks.sum::<usize>()
             + keywords.map_or(0, |one| size_of::<Keywords>() + one.heap_octets())
             + self.vanished.as_deref().map_or(0, Vanished::heap_octets)
+            + self.moved.as_deref().map_or(0, |one| size_of::<Moved>() + one.heap_octets())
     }
 }

@@ -7,7 +7,8 @@
 //! minor := 0 for the head | mailbox << 32 for the memo | (mailbox << 32) + number of the chunk + 1
 //! ```
 //!
-//! AccountHeadV1, of before there were more mailboxes than INBOX, is still read.
+//! AccountHeadV1, of before there were more mailboxes than INBOX, is still read. MemoV2 is of a mailbox
+//! that moved in from another server; the others have MemoV1.
 //!
 //! The head has the last word: a chunk that it does not name is a page of the past and is passed
 //! over. The archived types are frozen under their names; a change makes a `V2` beside them.
@@ -15,6 +16,7 @@
 use super::archive::{self, Archived};
 use super::chunk::Chunk;
 use super::keywords::Keywords;
+use super::moved::{Moved, Origin, UidlRun};
 use super::row::Row;
 use super::vanished::{Run, Vanished};
 use crate::bytes::codec::to_u32;
@@ -25,6 +27,7 @@ use rkyv::{Archive, Serialize};
 
 const VERSION: u8 = 1;
 const HEAD_VERSION: u8 = 2;
+const MEMO_VERSION: u8 = 2;
 
 /// The minor number of the head.
 pub(super) const HEAD_MINOR: u64 = 0;
@@ -88,6 +91,24 @@ struct MemoV1 {
 }
 
 #[derive(Archive, Serialize, Debug)]
+struct MemoV2 {
+    names: Vec<String>,
+    sets: Vec<u64>,
+    floor: u64,
+    runs: Vec<RunV1>,
+    origin_uidvalidity: u32,
+    origin_next: u32,
+    uidls: Vec<UidlRunV1>,
+}
+
+#[derive(Archive, Serialize, Debug)]
+struct UidlRunV1 {
+    first: u32,
+    last: u32,
+    form: String,
+}
+
+#[derive(Archive, Serialize, Debug)]
 struct RunV1 {
     modseq: u64,
     first: u32,
@@ -144,6 +165,7 @@ pub(super) enum Part {
 pub(super) struct Memo {
     pub keywords: Keywords,
     pub vanished: Vanished,
+    pub moved: Moved,
 }
 
 /// Reads a page with a minor number other than the head's.
@@ -217,38 +239,86 @@ fn decode_old_head(octets: &[u8]) -> Result<AccountHeadV2, Damaged> {
     })
 }
 
-pub(super) fn encode_memo(keywords: &Keywords, vanished: &Vanished) -> Vec<u8> {
+pub(super) fn encode_memo(
+    keywords: &Keywords,
+    vanished: &Vanished,
+    moved: Option<&Moved>,
+) -> Vec<u8> {
+    let names = keywords.names().iter().map(ToString::to_string).collect();
+    let sets = keywords.sets().to_vec();
+    let floor = vanished.floor.0;
     let runs = vanished.runs.iter().map(|run| RunV1 {
         modseq: run.modseq.0,
         first: run.first.0,
         last: run.last.0,
     });
-    let memo = MemoV1 {
-        names: keywords.names().iter().map(ToString::to_string).collect(),
-        sets: keywords.sets().to_vec(),
-        floor: vanished.floor.0,
-        runs: runs.collect(),
+    let runs = runs.collect();
+    let Some(Moved { origin, uidls }) = moved else {
+        return archive::encode(VERSION, &MemoV1 { names, sets, floor, runs });
     };
-    archive::encode(VERSION, &memo)
+    let uidls = uidls.iter().map(|run| UidlRunV1 {
+        first: run.first.0,
+        last: run.last.0,
+        form: run.form.to_string(),
+    });
+    let memo = MemoV2 {
+        names,
+        sets,
+        floor,
+        runs,
+        origin_uidvalidity: origin.uidvalidity,
+        origin_next: origin.next,
+        uidls: uidls.collect(),
+    };
+    archive::encode(MEMO_VERSION, &memo)
 }
 
-fn decode_memo(octets: &[u8]) -> Result<Memo, Damaged> {
-    let archived = Archived::new(VERSION, octets)?;
-    let memo: &ArchivedMemoV1 = archived.access()?;
-    let names = memo.names.iter().map(|name| name.as_str().into()).collect();
-    let sets = memo.sets.iter().map(|set| set.to_native()).collect();
-    let run = |run: &ArchivedRunV1| Run {
+/// Reads what both versions of a memo have.
+macro_rules! memo {
+    ($memo:ident, moved: $moved:expr) => {{
+        let names = $memo.names.iter().map(|name| name.as_str().into()).collect();
+        let sets = $memo.sets.iter().map(|set| set.to_native()).collect();
+        let runs: Vec<Run> = $memo.runs.iter().map(run).collect();
+        let floor = ModSeq($memo.floor.to_native());
+        let rise = runs.is_sorted_by(|a, b| a.modseq <= b.modseq);
+        let keywords = Keywords::from_saved(names, sets).filter(|_| rise);
+        keywords.zip($moved).map(|(keywords, moved)| Memo {
+            keywords,
+            vanished: Vanished { floor, runs },
+            moved,
+        })
+    }};
+}
+
+fn run(run: &ArchivedRunV1) -> Run {
+    Run {
         modseq: ModSeq(run.modseq.to_native()),
         first: Uid(run.first.to_native()),
         last: Uid(run.last.to_native()),
-    };
-    let runs: Vec<Run> = memo.runs.iter().map(run).collect();
-    let floor = ModSeq(memo.floor.to_native());
-    let keywords = Keywords::from_saved(names, sets);
-    match keywords.filter(|_| runs.is_sorted_by(|a, b| a.modseq <= b.modseq)) {
-        Some(keywords) => Ok(Memo { keywords, vanished: Vanished { floor, runs } }),
-        None => Err(Damaged("the memo of a mailbox is not as it should be".into())),
     }
+}
+
+fn decode_memo(octets: &[u8]) -> Result<Memo, Damaged> {
+    let memo = if octets.first() == Some(&MEMO_VERSION) {
+        let archived = Archived::new(MEMO_VERSION, octets)?;
+        let memo: &ArchivedMemoV2 = archived.access()?;
+        let uidl = |run: &ArchivedUidlRunV1| UidlRun {
+            first: Uid(run.first.to_native()),
+            last: Uid(run.last.to_native()),
+            form: run.form.as_str().into(),
+        };
+        let origin = Origin {
+            uidvalidity: memo.origin_uidvalidity.to_native(),
+            next: memo.origin_next.to_native(),
+        };
+        let moved = Moved::from_saved(origin, memo.uidls.iter().map(uidl).collect());
+        memo!(memo, moved: moved)
+    } else {
+        let archived = Archived::new(VERSION, octets)?;
+        let memo: &ArchivedMemoV1 = archived.access()?;
+        memo!(memo, moved: Some(Moved::default()))
+    };
+    memo.ok_or_else(|| Damaged("the memo of a mailbox is not as it should be".into()))
 }
 
 pub(super) fn encode_chunk(chunk: &Chunk) -> Vec<u8> {
@@ -434,9 +504,9 @@ mod tests {
         );
         head.subscriptions.push("a/b".into());
         assert_eq!(decode_head(&encode_head(&head)), Ok(head));
-        let Memo { keywords, vanished } = memo();
+        let Memo { keywords, vanished, moved } = memo();
         check(
-            &encode_memo(&keywords, &vanished),
+            &encode_memo(&keywords, &vanished, None),
             &expect![[r"
             01000000 00000000 00000000 00000000 
             576f726b ffffffff 244a756e 6bffffff 
@@ -447,7 +517,38 @@ mod tests {
             c8ffffff 02000000 
         "]],
         );
-        assert_eq!(decode_memo(&encode_memo(&keywords, &vanished)), Ok(memo()));
+        assert_eq!(decode_memo(&encode_memo(&keywords, &vanished, None)), Ok(memo()));
+        assert_eq!(moved, Moved::default());
+    }
+
+    #[test]
+    fn writes_memos_of_what_moved_in_of_these_octets_for_ever() {
+        let mut memo = memo();
+        memo.moved.origin = Origin { uidvalidity: 0x5f00_0001, next: 30 };
+        let run = |first, last, form: &str| UidlRun {
+            first: Uid(first),
+            last: Uid(last),
+            form: form.into(),
+        };
+        memo.moved.uidls = vec![run(1, 7, "%08Xu%08Xv"), run(9, 9, "x")];
+        let octets = encode_memo(&memo.keywords, &memo.vanished, Some(&memo.moved));
+        check(
+            &octets,
+            &expect![[r"
+                02000000 00000000 00000000 00000000 
+                576f726b ffffffff 244a756e 6bffffff 
+                03000000 00000000 0c000000 00000000 
+                03000000 04000000 0c000000 00000000 
+                09000000 09000000 25303858 75253038 
+                58760000 01000000 07000000 8a000000 
+                ecffffff 09000000 09000000 78ffffff 
+                ffffffff 00000000 98ffffff 02000000 
+                a0ffffff 01000000 00000000 00000000 
+                98ffffff 02000000 0100005f 1e000000 
+                b4ffffff 02000000 
+            "]],
+        );
+        assert_eq!(decode_memo(&octets), Ok(memo));
     }
 
     /// Texts of more than eight octets stand elsewhere in the archive.
@@ -495,8 +596,11 @@ mod tests {
         other[0] = 9;
         decode_chunk(&other).unwrap_err();
         arbtest::arbtest(|u| {
-            let Memo { keywords, vanished } = memo();
-            let pages = [page.clone(), encode_head(&head()), encode_memo(&keywords, &vanished)];
+            let Memo { keywords, vanished, mut moved } = memo();
+            moved.uidls.push(UidlRun { first: Uid(1), last: Uid(2), form: "UID%u".into() });
+            let old = encode_memo(&keywords, &vanished, None);
+            let new = encode_memo(&keywords, &vanished, Some(&moved));
+            let pages = [page.clone(), encode_head(&head()), old, new];
             let mut page = u.choose(&pages)?.clone();
             for _ in 0..u.int_in_range(1..=4)? {
                 let at = u.choose_index(page.len())?;
@@ -518,8 +622,8 @@ mod tests {
             assert!(matches!(part, Part::Chunk(at, _) if at == number));
             assert_ne!(minor, HEAD_MINOR);
         }
-        let Memo { keywords, vanished } = memo();
-        let octets = encode_memo(&keywords, &vanished);
+        let Memo { keywords, vanished, .. } = memo();
+        let octets = encode_memo(&keywords, &vanished, None);
         let (found, part) = decode_part(memo_minor(MailboxId(7)), &octets).unwrap();
         assert!(found == MailboxId(7) && matches!(part, Part::Memo(_)));
     }

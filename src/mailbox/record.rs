@@ -9,7 +9,7 @@
 //! 18 EXPUNGE        v1  mailbox u32 | count u32 | modseq u64 | (uid u32, blob u64){count}, uids rise
 //! 19 ACCOUNT_DELETE v1  empty
 //! 20 FLAGS: see flags.rs; 21 MOVE, 22 COPY: transfer.rs; 23, 24, 26, 27: catalog.rs
-//! 25 METADATA: kept free for it
+//! 25 METADATA: kept free for it; 28, 29: origin.rs
 //! ```
 //!
 //! A DELIVER adds a reference to its blob. An EXPUNGE names each blob with its UID and takes the
@@ -18,10 +18,12 @@
 
 pub(super) mod catalog;
 pub(super) mod flags;
+pub(super) mod origin;
 pub(super) mod transfer;
 
 use self::catalog::{Catalog, MAILBOX_DELETE, MAILBOX_USE, RENAME, SUBSCRIBE};
 use self::flags::{FLAGS, FlagsRecord};
+use self::origin::{ORIGIN, OriginRecord, UIDLS, UidlsRecord};
 use self::transfer::{COPY, MOVE, Transfer};
 use super::row::{BLOB_MAX, Entry, Flags, Marks};
 use crate::bytes::codec::{Put, Reader, Short, to_u32};
@@ -74,11 +76,13 @@ pub(super) enum Change<'a> {
     Move(Transfer<'a>),
     Copy(Transfer<'a>),
     Catalog(Catalog<'a>),
+    Origin(OriginRecord),
+    Uidls(UidlsRecord),
 }
 
 impl<'a> Change<'a> {
     pub(super) fn is_known(kind: u8) -> bool {
-        matches!(kind, MAILBOX_CREATE..=SUBSCRIBE | MAILBOX_DELETE | MAILBOX_USE)
+        matches!(kind, MAILBOX_CREATE..=SUBSCRIBE | MAILBOX_DELETE..=UIDLS)
     }
 
     pub(super) fn read(record: &Record<'a>) -> Result<Change<'a>, Damaged> {
@@ -98,6 +102,8 @@ impl<'a> Change<'a> {
             RENAME | SUBSCRIBE | MAILBOX_DELETE | MAILBOX_USE => {
                 catalog::read(kind, &mut reader).map(Change::Catalog)
             }
+            ORIGIN => origin::read_origin(&mut reader).map(Change::Origin),
+            UIDLS => origin::read_uidls(&mut reader).map(Change::Uidls),
             _ => return Err(Damaged(format!("mailbox record of unknown kind {kind}"))),
         };
         match change {
@@ -216,6 +222,7 @@ pub(super) fn put_account_delete(group: &mut Group, account: AccountId) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::moved::{Origin, UidlRun};
     use super::*;
     use expect_test::{Expect, expect};
     use std::fmt::Write;
@@ -253,6 +260,26 @@ mod tests {
             Change::read(&view(&short)).unwrap_err();
         }
         want.assert_eq(&out);
+    }
+
+    /// Of a mailbox that moved in.
+    fn put_moved_in(group: &mut Group) {
+        let record = OriginRecord {
+            mailbox: MailboxId(2),
+            modseq: ModSeq(20),
+            uidvalidity: UidValidity(0x6000_0002),
+            uidnext: Uid(21),
+            origin: Origin { uidvalidity: 22, next: 23 },
+        };
+        origin::put_origin(group, AccountId(7), &record);
+        let run = |first, last, form: &str| UidlRun {
+            first: Uid(first),
+            last: Uid(last),
+            form: form.into(),
+        };
+        let runs = vec![run(1, 3, "%08Xu"), run(4, 4, "x")];
+        let record = UidlsRecord { mailbox: MailboxId(2), modseq: ModSeq(24), runs };
+        origin::put_uidls(group, AccountId(7), &record);
     }
 
     #[test]
@@ -300,6 +327,7 @@ mod tests {
         ] {
             catalog::put_catalog(&mut group, AccountId(7), &change);
         }
+        put_moved_in(&mut group);
         check(
             &group,
             &expect![[r"
@@ -314,6 +342,8 @@ mod tests {
                 24 v1 account 7: 01030000 00612f62
                 26 v1 account 7: 02000000 12000000 00000000
                 27 v1 account 7: 02000000 13000000 00000000 20
+                28 v1 account 7: 02000000 14000000 00000000 02000060 15000000 16000000 17000000
+                29 v1 account 7: 02000000 18000000 00000000 02000000 01000000 03000000 05000000 25303858 75040000 00040000 00010000 0078
             "]],
         );
     }
@@ -329,7 +359,7 @@ mod tests {
     #[test]
     fn reads_any_octets_without_panicking() {
         arbtest::arbtest(|u| {
-            let kind = u.int_in_range(15..=28)?;
+            let kind = u.int_in_range(15..=30)?;
             let len = u.int_in_range(0..=80)?;
             let body = u.bytes(len)?.to_vec();
             let record = Record { kind, version: 1, flags: 0, account: 1, body: &body };

@@ -5,6 +5,7 @@
 
 use super::chunk::Chunk;
 use super::keywords::Keywords;
+use super::moved::Moved;
 use super::row::{Entry, Row};
 use crate::bytes::codec::to_u32;
 use crate::model::id::{ModSeq, Uid, UidValidity};
@@ -68,6 +69,7 @@ pub struct View {
     facts: Facts,
     count: u32,
     keywords: Option<Rc<Keywords>>,
+    moved: Option<Rc<Moved>>,
     runs: Box<[Run]>,
 }
 
@@ -96,7 +98,19 @@ impl View {
             Run { first, chunk }
         });
         let runs = runs.collect();
-        View { facts, count, keywords, runs }
+        View { facts, count, keywords, moved: None, runs }
+    }
+
+    /// With what is known of where its messages came from.
+    pub(super) fn with_moved(mut self, moved: Option<Rc<Moved>>) -> View {
+        self.moved = moved;
+        self
+    }
+
+    /// The form of the unique id by which POP3 clients know a message from another server
+    /// ([`crate::wire::uidl`]).
+    pub fn uidl(&self, uid: Uid) -> Option<&str> {
+        self.moved.as_ref()?.uidl(uid)
     }
 
     /// Changes when UIDs start anew; 0 if there was never a mailbox.

@@ -529,6 +529,8 @@ pub const ADMIN_CLIENTS_MAX: usize = 16;
 pub const ADMIN_LINE_OCTETS_MAX: u64 = 256 << 20;
 /// Wait for the other side of the admin socket.
 pub const ADMIN_SOCKET_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long a log keeps its segments for a backup that nobody is heard of.
+pub const BACKUP_PIN_LEASE: Duration = Duration::from_mins(5);
 /// Requests of the admin socket that may wait for a shard.
 pub const ADMIN_WAITING_MAX: usize = 16;
 /// Log events that may wait for the writer; over it events are dropped and counted.
@@ -560,6 +562,13 @@ pub const MAILBOX_LEVELS_MAX: usize = 32;
 pub const EXPUNGE_MESSAGES_MAX: usize = 1 << 20;
 /// Messages that go with one commit while a whole account is removed.
 pub const ACCOUNT_DELETE_STEP_MESSAGES: usize = 4_096;
+/// Messages that move in or out at once.
+pub const MOVING_BATCH_MESSAGES_MAX: usize = 2_048;
+/// Octets of several messages that move in or out at once; a single one may have more.
+pub const MOVING_BATCH_OCTETS_MAX: u64 = 4 << 20;
+/// UIDs and UIDVALIDITYs above are not taken over from other servers, so that there are always some
+/// left to give.
+pub const UIDS_KEPT_MAX: u32 = u32::MAX - (1 << 24);
 /// Messages for other shards that one shard holds and has promised; over it 452 4.3.1.
 pub const SPOOL_PENDING_MAX: usize = 65_536;
 /// Entries of outgoing mail that one shard holds, unless the operator says so; over it 452 4.3.1.

@@ -1,9 +1,9 @@
 //! What the command line asks of the node.
 
-use super::{boot, demo, offline, shard};
+use super::{backup, boot, demo, offline, shard};
 use crate::admin::request::{Request, Response};
 use crate::auth::{self, Imported};
-use crate::cli::{Actions, AppPassword, Failure, StoreTask};
+use crate::cli::{Actions, AppPassword, Asking, BackupTask, Failure, RestoreTask, StoreTask, Told};
 use crate::config::{Config, Loaded};
 use crate::proto::sasl::Terms;
 use std::io::Write;
@@ -54,6 +54,18 @@ impl Actions for Node {
         offline::ask(config, request)
     }
 
+    fn with_stopped(
+        &self,
+        named: Option<&Path>,
+        work: &mut dyn FnMut(&mut dyn Asking) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        offline::with_store(named, work)
+    }
+
+    fn answer(&self, config: &Config) -> Result<(), Failure> {
+        offline::answer(config)
+    }
+
     fn store(
         &self,
         config: &Config,
@@ -62,6 +74,14 @@ impl Actions for Node {
         out: &mut dyn Write,
     ) -> Result<(), Failure> {
         offline::store(config, task, json, out)
+    }
+
+    fn backup(&self, config: &Config, task: &BackupTask, told: Told<'_>) -> Result<(), Failure> {
+        backup::run(config, task, told)
+    }
+
+    fn restore(&self, config: &Config, task: &RestoreTask, told: Told<'_>) -> Result<(), Failure> {
+        backup::restore(config, task, told)
     }
 }
 

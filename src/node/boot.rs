@@ -15,12 +15,14 @@ use super::shard::{Names, Plan, State, assemble, begin, cost, open_state, publis
 use super::signals::{self, Wish};
 use super::supervisor::Supervisor;
 use super::warmup::{self, Kept};
-use super::{acme, data_dir, directory, dkim, oauth, offline, privileges, published, sandbox};
+use super::{
+    acme, data_dir, directory, dkim, moving, oauth, offline, privileges, published, sandbox,
+};
 use crate::acme::Wishes;
 use crate::admin::http::{Health, Pages};
 use crate::admin::log::Log;
 use crate::admin::request::{DkimRequest, Request, Response};
-use crate::admin::socket::{Asked, Server};
+use crate::admin::socket::{Asked, Busy, Server};
 use crate::auth::Pool;
 use crate::cli::Failure;
 use crate::concierge::Concierge;
@@ -396,7 +398,7 @@ pub(super) fn start(
             held.logs
         )));
     }
-    let admin = admin_socket(&config.admin_socket())?;
+    let admin = admin_socket(&config)?;
     let (mesh, inboxes) = Mesh::with_capacity(count, config.limits.mesh_inbox);
     let concierge = Concierge::start()?;
     let certificates = Certificates::load(&config).map_err(Failure::Wrong)?;
@@ -493,11 +495,13 @@ fn tell_panic(text: &str) {
 }
 
 /// The socket's thread, and the inbox that its requests come out of.
-fn admin_socket(path: &Path) -> Result<Inbox<Asked>, Failure> {
-    let server = Server::bind(path)
-        .map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))?;
+fn admin_socket(config: &Config) -> Result<Inbox<Asked>, Failure> {
+    let path = config.admin_socket();
+    let server = Server::bind(&path)
+        .map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))?
+        .with_message_max(config.smtp.max_message_size);
     let (mesh, inboxes) = Mesh::<Asked>::with_capacity(1, ADMIN_WAITING_MAX);
-    let forward = move |asked| mesh.send(ShardId(0), asked).map_err(|full| full.0);
+    let forward = move |asked| mesh.send(ShardId(0), asked).map_err(|_| Busy);
     std::thread::Builder::new().name("admin".into()).spawn(move || server.run(forward))?;
     let inbox = inboxes.into_iter().next();
     Ok(inbox.expect("a mesh of one shard has one inbox"))
@@ -580,8 +584,8 @@ fn listen(shard: &Rc<Shard<Ring>>, ports: Vec<Port>, common: &Arc<Common>) -> Re
     Ok(())
 }
 
-/// Answers the command line: changes one after the other, what is about outgoing mail beside them, for
-/// it may have to wait for the DNS or for many commits.
+/// Answers the command line: changes one after the other, what is about outgoing mail or a backup beside
+/// them, for it may have to wait for the DNS, for many commits, or for a checkpoint.
 async fn serve_admin(
     shard: Rc<Shard<Ring>>,
     state: State<Ring>,
@@ -603,8 +607,14 @@ async fn serve_admin(
             continue;
         }
         let (state, owners) = (state.clone(), Rc::clone(&owners));
-        let is_aside =
-            matches!(asked.request, Request::Queue(_) | Request::ExplainRecipient { .. });
+        if moving::is_about(&asked.request) {
+            env.spawn(async move { moving::answer(&state, asked, &*owners).await });
+            continue;
+        }
+        let is_aside = matches!(
+            asked.request,
+            Request::Queue(_) | Request::ExplainRecipient { .. } | Request::Backup { .. }
+        );
         let answering = async move {
             let response = directory::answer(&state, asked.request.clone(), &*owners).await;
             asked.answer(response);

@@ -104,6 +104,30 @@ pub(super) fn hold_existing(data_dir: &Path, patience: Duration) -> Result<Held,
     Ok(held)
 }
 
+/// Takes a directory in which nothing lies yet, for a store that comes back out of a backup; makes it
+/// where it is not there. Until [`restored`] nobody takes what is put there for a store.
+pub(super) fn hold_empty(data_dir: &Path) -> Result<File, Failure> {
+    std::fs::create_dir_all(data_dir).map_err(at(data_dir))?;
+    for entry in std::fs::read_dir(data_dir).map_err(at(data_dir))? {
+        let name = entry.map_err(at(data_dir))?.file_name();
+        if name != super::privileges::LOST_AND_FOUND {
+            return Err(Failure::Failed(format!(
+                "{} is not empty: {} lies in it; a store comes back into an empty data_dir, so move what \
+                 is there away",
+                data_dir.display(),
+                name.to_string_lossy()
+            )));
+        }
+    }
+    lock(data_dir, Duration::ZERO)
+}
+
+/// Describes a store that is all there again.
+pub(super) fn restored(data_dir: &Path, store_id: u128, logs: u16) -> Result<(), Failure> {
+    let format = crate::store::format::FORMAT;
+    write(data_dir, &Described::new(format, format!("{store_id:032x}"), logs, true))
+}
+
 fn described(data_dir: &Path) -> PathBuf {
     data_dir.join("store.toml")
 }

@@ -17,6 +17,7 @@ use crate::mailbox::Usage;
 use crate::model::id::{AccountId, LogId};
 use crate::proto::sasl::{Keys, Terms};
 use crate::server::owner::{Question, Told};
+use crate::store::backup::Ask;
 use crate::store::{AppendError, Log};
 use std::fmt;
 use std::sync::Arc;
@@ -35,6 +36,20 @@ pub async fn answer<E: Env>(state: &State<E>, request: Request, owners: &impl Ow
         Request::Directory(request) => directory(state, request, owners).await,
         Request::Queue(request) => queue::answer(state.log.env(), *request, owners).await,
         Request::ExplainRecipient { address } => queue::explain(state, &address, owners).await,
+        Request::Moving { .. } => Response::Refused("mail moves in and out by itself".into()),
+        Request::Backup { log, ask } => backup(owners, log, ask).await,
+    }
+}
+
+/// A log's part of a backup.
+async fn backup(owners: &impl Owners, log: u16, ask: Ask) -> Response {
+    if log >= owners.logs() {
+        return Response::Wrong(format!("there is no log {log}"));
+    }
+    match owners.ask(LogId(log), Question::Backup(ask)).await {
+        Ok(Told::Backup(reply)) => Response::Backup(reply),
+        Ok(Told::Failed(why)) | Err(why) => Response::Refused(why),
+        Ok(_) => Response::Refused("the log answered something else".into()),
     }
 }
 

@@ -3,11 +3,12 @@
 //! [`shard`] opens what one shard owns, on any machine, so that the simulation runs the same
 //! code; [`boot`] runs shards on the ring; [`directory`] answers the operator's requests, and
 //! [`owners`] is whom it asks about accounts and mail, `queue` what it says of outgoing mail;
-//! [`actions`] is what the command line calls;
+//! [`actions`] is what the command line calls, `backup` copies the store away and brings it back;
 //! `privileges` and `sandbox` are what the process may not do any more, `supervisor` hears how it is.
 
 mod acme;
 pub mod actions;
+mod backup;
 pub mod boot;
 mod certificates;
 mod data_dir;
@@ -15,6 +16,7 @@ pub mod demo;
 pub mod directory;
 mod dkim;
 mod interfaces;
+mod moving;
 mod oauth;
 mod offline;
 pub mod owners;

@@ -3,20 +3,27 @@
 use super::data_dir::{self, Held, LOCK_PATIENCE};
 use super::owners::OfLogs;
 use super::shard::{Plan, State, cost, open_state};
-use super::{directory, dkim, privileges};
+use super::{directory, dkim, moving, privileges};
 use crate::admin::request::{CompactRow, Compacting, Request, Response};
+use crate::admin::socket::{Answer, Asked, Busy, Session, serve_alone};
 use crate::auth::Pool;
-use crate::cli::{Compaction, Failure, StoreTask};
+use crate::cli::{Asking, Compaction, Failure, StoreTask};
 use crate::config::{Config, Shards};
 use crate::env::Env as _;
 use crate::env::ring::{self, Ring};
-use crate::model::id::LogId;
+use crate::mesh::{Inbox, Mesh};
+use crate::model::id::{LogId, ShardId};
+use crate::model::limits::ADMIN_WAITING_MAX;
+use crate::store::backup::{Ask, Base, Cut, Reply};
 use crate::store::verify::Findings;
 use crossbeam::channel::{Sender, bounded, unbounded};
 use std::future::Future;
-use std::io::Write;
+use std::io::{self, Write};
 use std::num::NonZeroU16;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command};
 use std::time::Duration;
 
 /// Runs `work` on one shard of its own and hands its result out.
@@ -67,6 +74,29 @@ where
     }
 }
 
+/// What a backup needs of a log that nobody else writes to.
+pub(super) fn backup(
+    config: &Config,
+    held: &Held,
+    log: LogId,
+    token: u64,
+) -> Result<(Base, Cut), Failure> {
+    let plan = plan(config, held);
+    on_a_shard(move |ring| {
+        let plan = plan.clone();
+        async move {
+            let state = open_log(ring, &plan, log).await?;
+            let begun = state.log.backup(Ask::Begin { token }).await?;
+            let cut = state.log.backup(Ask::Cut { token }).await?;
+            state.log.close().await.map_err(|error| format!("log {}: {error}", log.0))?;
+            match (begun, cut) {
+                (Reply::Base(base), Reply::Cut(cut)) => Ok((base, cut)),
+                _ => Err(format!("log {} answered something else", log.0)),
+            }
+        }
+    })
+}
+
 fn plan(config: &Config, held: &Held) -> Plan {
     let pool = Pool::inline(cost(config));
     Plan::new(config.clone(), held.store_id, held.logs, pool, [0; 32])
@@ -85,7 +115,7 @@ pub(super) fn hold(config: &Config, logs: u16, patience: Duration) -> Result<Hel
             on_a_shard(move |ring| {
                 let plan = plan.clone();
                 async move {
-                    let state = open(ring, &plan, log).await?;
+                    let state = open_log(ring, &plan, log).await?;
                     state.log.close().await.map_err(|error| format!("log {}: {error}", log.0))
                 }
             })?;
@@ -95,23 +125,133 @@ pub(super) fn hold(config: &Config, logs: u16, patience: Duration) -> Result<Hel
     Ok(held)
 }
 
-async fn open(ring: Ring, plan: &Plan, log: LogId) -> Result<State<Ring>, String> {
+async fn open_log(ring: Ring, plan: &Plan, log: LogId) -> Result<State<Ring>, String> {
     let opened = open_state(ring, plan, log).await;
     opened.map(|(state, _)| state).map_err(|error| format!("log {}: {error}", log.0))
+}
+
+/// How many logs a store has that is made now.
+fn logs(config: &Config) -> Result<u16, Failure> {
+    match config.shards {
+        Shards::Count(count) => Ok(count.get()),
+        Shards::Cores => {
+            let cpus = ring::cpus()?.len();
+            let count = u16::try_from(cpus).ok().and_then(NonZeroU16::new);
+            Ok(count.unwrap_or(NonZeroU16::MIN).get())
+        }
+    }
+}
+
+/// Another process that has the store open and answers many requests: as the owner of the store, while this
+/// one stays who it is and reads files that are not the owner's.
+struct Helper {
+    session: Session,
+    child: Child,
+}
+
+impl Helper {
+    fn start(named: Option<&Path>) -> io::Result<Helper> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let mut command = Command::new(std::env::current_exe()?);
+        if let Some(path) = named {
+            command.arg("--config").arg(path);
+        }
+        let child = command.args(["store", "answer"]).stdin(OwnedFd::from(theirs)).spawn()?;
+        Ok(Helper { session: Session::over(ours), child })
+    }
+}
+
+impl Asking for Helper {
+    fn ask(&mut self, request: Request, octets: Vec<u8>) -> Result<Answer, Failure> {
+        let answer = self.session.ask(&request, &octets);
+        answer.map_err(|error| Failure::Failed(format!("the process at the store: {error}")))
+    }
+}
+
+/// Has another process open the store, and `work` ask it.
+pub(super) fn with_store(
+    named: Option<&Path>,
+    work: &mut dyn FnMut(&mut dyn Asking) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut helper = Helper::start(named)?;
+    let done = match helper.session.hear() {
+        Ok(Response::Done) => work(&mut helper),
+        // Said by the other process.
+        Ok(_) | Err(_) => Err(Failure::Failed(String::new())),
+    };
+    let Helper { session, mut child } = helper;
+    // It ends when it hears nothing more.
+    drop(session);
+    let ended = child.wait()?;
+    if ended.success() || done.is_err() {
+        return done;
+    }
+    Err(Failure::Failed("the store was not closed as it should be".into()))
+}
+
+/// Opens the store alone, tells that on standard input, which has to be a socket, and answers requests from
+/// there until there are no more.
+pub(super) fn answer(config: &Config) -> Result<(), Failure> {
+    let stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    privileges::command(config)?;
+    let held = hold(config, logs(config)?, LOCK_PATIENCE)?;
+    let plan = plan(config, &held);
+    let (requests, inboxes) = Mesh::<Option<Asked>>::with_capacity(1, ADMIN_WAITING_MAX);
+    let (give, given) = bounded(1);
+    // One inbox, one place.
+    if let Some(inbox) = inboxes.into_iter().next() {
+        drop(give.try_send(inbox));
+    }
+    let (tell, told) = bounded(1);
+    let (end, ended) = bounded(1);
+    let shards = ring::start(1, ring::Settings::default(), move |ring| {
+        let (plan, given, tell, end) = (plan.clone(), given.clone(), tell.clone(), end.clone());
+        async move {
+            let Ok(mut inbox) = given.try_recv() else { return };
+            let served = Box::pin(serve(ring, plan, &mut inbox, &tell)).await;
+            // Heard only where the store did not open.
+            let _ = tell.try_send(false);
+            drop(end.try_send(served));
+        }
+    });
+    let shards = shards.map_err(|refusal| Failure::Failed(refusal.0))?;
+    let message_max = config.smtp.max_message_size;
+    let forward = |asked| requests.send(ShardId(0), Some(asked)).map_err(|_| Busy);
+    let heard = match told.recv() {
+        Ok(true) => serve_alone(&stream, &forward, message_max),
+        _ => Ok(()),
+    };
+    drop(requests.send(ShardId(0), None));
+    shards.wait();
+    match ended.try_recv() {
+        Ok(ended) => ended.map_err(Failure::Failed)?,
+        Err(_) => return Err(Failure::Failed("the shard ended without a result".into())),
+    }
+    Ok(heard?)
+}
+
+/// Answers requests until there are no more; tells once the store is open.
+async fn serve(
+    ring: Ring,
+    plan: Plan,
+    inbox: &mut Inbox<Option<Asked>>,
+    tell: &Sender<bool>,
+) -> Result<(), String> {
+    let state = open_log(ring.clone(), &plan, LogId(0)).await?;
+    let owners = OfLogs::new(ring, &plan, &state);
+    let _ = tell.try_send(true);
+    while let Some(asked) = inbox.recv().await {
+        moving::answer(&state, asked, &owners).await;
+    }
+    owners.close().await?;
+    state.log.close().await.map_err(|error| error.to_string())
 }
 
 /// Answers a request out of log 0, and out of the others where it is about accounts. A store that
 /// does not exist yet is made, so that an operator may set up the directory before the first start.
 pub(super) fn ask(config: &Config, request: &Request) -> Result<Response, Failure> {
     privileges::command(config)?;
-    let logs = match config.shards {
-        Shards::Count(count) => count,
-        Shards::Cores => {
-            let cpus = ring::cpus()?.len();
-            u16::try_from(cpus).ok().and_then(NonZeroU16::new).unwrap_or(NonZeroU16::MIN)
-        }
-    };
-    let held = hold(config, logs.get(), LOCK_PATIENCE)?;
+    let held = hold(config, logs(config)?, LOCK_PATIENCE)?;
     if let Request::Dkim(request) = request {
         let (config, request) = (config.clone(), request.clone());
         return on_a_shard(move |ring| {
@@ -124,9 +264,10 @@ pub(super) fn ask(config: &Config, request: &Request) -> Result<Response, Failur
     on_a_shard(move |ring| {
         let (plan, request) = (plan.clone(), request.clone());
         async move {
-            let state = open(ring.clone(), &plan, LogId(0)).await?;
-            let owners = OfLogs { env: ring, plan: &plan, state: &state };
+            let state = open_log(ring.clone(), &plan, LogId(0)).await?;
+            let owners = OfLogs::new(ring, &plan, &state);
             let response = directory::answer(&state, request, &owners).await;
+            owners.close().await?;
             state.log.close().await.map_err(|error| error.to_string())?;
             Ok(response)
         }
@@ -229,8 +370,8 @@ async fn compact_log(
     log: u16,
     tell: &Sender<CompactRow>,
 ) -> Result<(), String> {
-    let state = open(ring.clone(), plan, LogId(log)).await?;
-    let owners = OfLogs { env: ring, plan, state: &state };
+    let state = open_log(ring.clone(), plan, LogId(log)).await?;
+    let owners = OfLogs::new(ring, plan, &state);
     let mut cursor = Some(Compacting { log, before: None });
     let mut done = Ok(());
     while cursor.is_some_and(|cursor| cursor.log == log) {
@@ -257,7 +398,7 @@ fn verify_log(plan: &Plan, log: LogId) -> Result<Findings, Failure> {
     on_a_shard(move |ring| {
         let plan = plan.clone();
         async move {
-            let state = match open(ring, &plan, log).await {
+            let state = match open_log(ring, &plan, log).await {
                 Ok(state) => state,
                 Err(why) => return Ok(Findings { faults: vec![why], ..Findings::default() }),
             };
@@ -276,7 +417,7 @@ fn dump(plan: &Plan, log: LogId, out: &mut dyn Write) -> Result<(), Failure> {
     let lines = on_a_shard(move |ring| {
         let plan = plan.clone();
         async move {
-            let state = open(ring, &plan, log).await?;
+            let state = open_log(ring, &plan, log).await?;
             let mut lines = Vec::new();
             state.log.dump(|line| lines.push(line)).await;
             state.log.close().await.map_err(|error| error.to_string())?;

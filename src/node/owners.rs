@@ -10,6 +10,7 @@ use super::relay;
 use super::shard::{Plan, State, open_state, publish_directory};
 use crate::directory::Ledger;
 use crate::env::Env;
+use crate::mailbox;
 use crate::mesh::{self, Full};
 use crate::model::id::{AccountId, LogId, ShardId};
 use crate::model::limits::{QUEUE_PART_MAX, QUEUE_PART_STOPPED_MAX};
@@ -18,6 +19,7 @@ use crate::mta::route::Relay;
 use crate::probe::event::{Level, event};
 use crate::server::owner::{self, Question, Told};
 use crate::server::shard::{Call, Settings, Shard};
+use std::cell::RefCell;
 use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
@@ -96,11 +98,40 @@ impl<E: Env> Owners for OfShards<E> {
     }
 }
 
-/// The logs of a server that is stopped. Log 0 is open already.
+/// The logs of a server that is stopped. Log 0 is open already; of the others the one that was asked
+/// last stays open.
 pub struct OfLogs<'a, E: Env> {
     pub env: E,
     pub plan: &'a Plan,
     pub state: &'a State<E>,
+    other: RefCell<Option<(LogId, State<E>)>>,
+}
+
+impl<'a, E: Env> OfLogs<'a, E> {
+    pub fn new(env: E, plan: &'a Plan, state: &'a State<E>) -> OfLogs<'a, E> {
+        OfLogs { env, plan, state, other: RefCell::new(None) }
+    }
+
+    /// The state of another log than the first one.
+    async fn open(&self, owner: LogId) -> Result<State<E>, String> {
+        let told = |why: String| format!("log {owner}: {why}");
+        if let Some((log, state)) = &*self.other.borrow()
+            && *log == owner
+        {
+            return Ok(state.clone());
+        }
+        self.close().await?;
+        let opened = open_state(self.env.clone(), self.plan, owner).await;
+        let (state, _) = opened.map_err(|error| told(error.to_string()))?;
+        *self.other.borrow_mut() = Some((owner, state.clone()));
+        Ok(state)
+    }
+
+    /// Closes what is open beside log 0.
+    pub async fn close(&self) -> Result<(), String> {
+        let Some((owner, state)) = self.other.borrow_mut().take() else { return Ok(()) };
+        state.log.close().await.map_err(|error| format!("log {owner}: {error}"))
+    }
 }
 
 impl<E: Env> Owners for OfLogs<'_, E> {
@@ -112,12 +143,7 @@ impl<E: Env> Owners for OfLogs<'_, E> {
         if owner == self.state.log.id() {
             return Ok(answer(self.state, question).await);
         }
-        let told = |why: String| format!("log {owner}: {why}");
-        let opened = open_state(self.env.clone(), self.plan, owner).await;
-        let (state, _) = opened.map_err(|error| told(error.to_string()))?;
-        let answer = answer(&state, question).await;
-        state.log.close().await.map_err(|error| told(error.to_string()))?;
-        Ok(answer)
+        Ok(answer(&self.open(owner).await?, question).await)
     }
 
     /// There are no sessions.
@@ -148,7 +174,9 @@ impl<E: Env> Owners for OfLogs<'_, E> {
 async fn answer<E: Env>(state: &State<E>, question: Question) -> Told {
     let State { log, accounts, outgoing, .. } = state;
     let queue = Desk::alone(log.clone(), Rc::clone(outgoing));
-    owner::answer(log.clone(), Rc::clone(accounts), queue, question).await
+    // Nobody else is at this log: a desk of its own sees every turn.
+    let mailboxes = mailbox::Desk::new(log.clone(), Rc::clone(accounts));
+    owner::answer(log.clone(), Rc::clone(accounts), mailboxes, queue, question).await
 }
 
 /// Removes an account whose user was deleted.

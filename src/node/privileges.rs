@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 /// How deep below `data_dir` owners are looked at: logs and certificates lie one directory down.
 const OWNERS_DEPTH: u32 = 2;
 /// What a new file system has in its root.
-const LOST_AND_FOUND: &str = "lost+found";
+pub(super) const LOST_AND_FOUND: &str = "lost+found";
 
 /// A user of the machine, with all groups that the machine gives it.
 #[derive(Clone, Debug)]

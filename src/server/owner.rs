@@ -5,11 +5,12 @@
 
 use super::shard::MeshPeers;
 use crate::env::Env;
-use crate::mailbox::{Accounts, ExpungeError, Usage, delete_account};
+use crate::mailbox::moving::ask;
+use crate::mailbox::{self, Accounts, ExpungeError, Message, Usage, delete_account};
 use crate::model::id::AccountId;
 use crate::mta::relay::Desk;
 use crate::mta::relay::desk::ask::{Ask, Reply};
-use crate::store::{Cleaned, Log};
+use crate::store::{Cleaned, Log, backup};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -38,6 +39,11 @@ pub enum Question {
     Compact(Option<u64>),
     /// About outgoing mail. Answered by [`Told::Queue`].
     Queue(Ask),
+    /// About mail that moves in or out, with the messages that come along. Answered by
+    /// [`Told::Moving`].
+    Moving(AccountId, Box<ask::Ask>, Vec<Message>),
+    /// By whoever makes a backup. Answered by [`Told::Backup`].
+    Backup(backup::Ask),
 }
 
 /// What the owner says.
@@ -54,6 +60,9 @@ pub enum Told {
     Figures(Vec<(&'static str, u64)>),
     Compacted(Compacted),
     Queue(Reply),
+    /// With the octets that follow.
+    Moving(ask::Reply, Vec<u8>),
+    Backup(Box<backup::Reply>),
 }
 
 /// How cleaning went on.
@@ -71,6 +80,7 @@ pub struct Compacted {
 pub async fn answer<E: Env>(
     log: Log<E>,
     accounts: Rc<RefCell<Accounts>>,
+    mailboxes: mailbox::Desk<E>,
     queue: Desk<E, MeshPeers<E::Conn>>,
     question: Question,
 ) -> Told {
@@ -88,6 +98,14 @@ pub async fn answer<E: Env>(
         Question::Figures => Told::Figures(figures(&log, &accounts.borrow())),
         Question::Compact(before) => compact(&log, before).await,
         Question::Queue(ask) => Told::Queue(queue.answer(ask).await),
+        Question::Moving(account, ask, brought) => {
+            let (reply, octets) = mailboxes.moving(account, *ask, brought).await;
+            Told::Moving(reply, octets)
+        }
+        Question::Backup(ask) => match log.backup(ask).await {
+            Ok(reply) => Told::Backup(Box::new(reply)),
+            Err(why) => Told::Failed(why),
+        },
     }
 }
 

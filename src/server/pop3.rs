@@ -23,6 +23,7 @@ use crate::proto::pop3::{
 use crate::proto::sasl::Outcome;
 use crate::store::{AppendError, ReadError};
 use crate::tls::{Facts, Stream};
+use crate::wire::uidl;
 use futures_lite::future::or;
 use std::fmt::Write as _;
 use std::io;
@@ -55,8 +56,13 @@ impl Maildrop for Open {
     }
 
     fn put_unique_id(&self, index: u32, out: &mut Chain) {
-        let uid = self.entry(index).map_or(0, |entry| entry.uid.0);
-        write!(out, "{}.{uid}", self.view.uidvalidity()).expect("a chain takes all text");
+        let uid = self.entry(index).map_or(Uid(0), |entry| entry.uid);
+        let uidvalidity = self.view.uidvalidity();
+        let put = match self.view.uidl(uid) {
+            Some(form) => uidl::put(form, uid.0, uidvalidity.0, out),
+            None => write!(out, "{uidvalidity}.{uid}"),
+        };
+        put.expect("a chain takes all text");
     }
 
     fn needs_utf8(&self, index: u32) -> bool {

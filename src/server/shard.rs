@@ -419,7 +419,8 @@ impl<E: Env> Shard<E> {
                 Call::Operator(question, reply) => {
                     let (log, accounts) = (self.log.clone(), Rc::clone(&self.accounts));
                     let queue = relay::Desk::of(self.relay.clone());
-                    let answering = owner::answer(log, accounts, queue, question);
+                    let answering =
+                        owner::answer(log, accounts, self.desk.clone(), queue, question);
                     self.env.spawn(async move { reply.send(answering.await) });
                 }
                 Call::Settings(make) => self.take_settings(make()),

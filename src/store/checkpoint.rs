@@ -581,9 +581,12 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         Ok((root, table))
     }
 
-    /// Segments without a living octet that replay does not need either.
+    /// Segments without a living octet that replay does not need either; none while a backup reads.
     fn reuse_dead_segments(&self, start: Position) {
         let shared = &self.shared;
+        if self.is_pinned() {
+            return;
+        }
         let table = shared.table.borrow();
         let tail = shared.tail.get();
         let size = shared.segments.segment_octets();
@@ -598,7 +601,9 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
             needed
         });
         // Replay may meet records that name these still; what they moved there is gone behind them.
-        for slot in shared.cold.borrow_mut().take_dead(|slot| table.is_dead(slot)) {
+        let mut cold = shared.cold.borrow_mut();
+        let written = cold.written(shared.cleaner.is_writing());
+        for slot in cold.take_dead(written, |slot| table.is_dead(slot)) {
             shared.segments.retire(slot);
             shared.stats.reclaimed_octets.add(size);
         }

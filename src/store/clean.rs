@@ -84,12 +84,22 @@ pub(super) struct Cleaner {
     pub due: Signal,
     /// Somebody cleans.
     busy: Cell<bool>,
+    /// Nobody knows whether the last RELOCATE is durable: what it names must stay.
+    uncertain: Cell<bool>,
     /// The segment that replay starts in as the last checkpoint of this life has it; 0 without one.
     pub replay_from: Cell<u64>,
     /// Segments with a blob that could not be read.
     stuck: RefCell<BTreeSet<u64>>,
     /// The wait for the last commit that took too long.
     pause: Cell<Duration>,
+}
+
+impl Cleaner {
+    /// Whether a start may find blobs in the cold segment that is written to of which nothing is known
+    /// here: they are being moved, or the record that says so may have got to the disk all the same.
+    pub(super) fn is_writing(&self) -> bool {
+        self.busy.get() || self.uncertain.get()
+    }
 }
 
 /// How one batch of survivors went.
@@ -278,7 +288,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         let size = shared.segments.segment_octets();
         let begun = shared.cold.borrow().writer.map_or(0, |writer| size - writer.offset);
         let slots = (to_u64(shared.segments.free_slots()) + shared.segments.growth())
-            .saturating_sub(to_u64(self.reserve_of_records()));
+            .saturating_sub(to_u64(self.reserve_of_cleaner()));
         // Of each the header, and what its last batch leaves over.
         let usable = size - size / 16 - to_u64(BLOCK_OCTETS);
         slots.saturating_mul(usable).saturating_add(begun - begun / 16)
@@ -390,9 +400,11 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         }
         let mut group = Group::new();
         group.record(kind::RELOCATE, Relocation::VERSION, 0, relocation.encode());
-        // Whatever comes back but Ok: the blobs are in their old places, as far as anybody knows,
-        // and what was just written is nobody's.
-        self.append(group).await?;
+        // Whatever comes back but Ok: the blobs are in their old places, as far as anybody knows, and
+        // what was just written is nobody's, unless the next start finds the record.
+        let appended = self.append(group).await;
+        shared.cleaner.uncertain.set(appended.is_err());
+        appended?;
         Ok(moved)
     }
 
@@ -466,7 +478,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         {
             return Ok(writer);
         }
-        if !self.has_slot_beyond(self.reserve_of_records()).await {
+        if !self.has_slot_beyond(self.reserve_of_cleaner()).await {
             return Err(AppendError::Full);
         }
         let segment = shared.next_segment.get();

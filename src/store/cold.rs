@@ -19,8 +19,9 @@
 //! A blob whose last reference goes while it is moved is gone: the record finds it in no place and
 //! leaves it so. Numbers of blobs are never used again, so that it cannot be taken for another.
 //!
-//! A segment of the cold stream that is written to is not freed although nothing in it may be alive
-//! yet. Only the last one is: a batch is begun when the blobs of the one before it have moved.
+//! A segment of the cold stream that is written to is not freed while somebody cleans, although nothing
+//! in it may be alive yet. Only the last one is: a batch is begun when the blobs of the one before it
+//! have moved. Nor is it when the record could not be written: it may be there after a start.
 
 use super::Damaged;
 use super::batch::BlobLine;
@@ -123,15 +124,24 @@ impl Cold {
         });
     }
 
-    /// Forgets the segments that `is_dead` names, but for the one that is written to; their slots.
-    pub(super) fn take_dead(&mut self, is_dead: impl Fn(u32) -> bool) -> Vec<u32> {
-        let written = self.writer.map(|writer| writer.slot);
+    /// The slot that is written to, while somebody `is_writing`.
+    pub(super) fn written(&self, is_writing: bool) -> Option<u32> {
+        self.writer.filter(|_| is_writing).map(|writer| writer.slot)
+    }
+
+    /// Forgets the segments that `is_dead` names, but for the one that is `written` to; their slots.
+    pub(super) fn take_dead(
+        &mut self,
+        written: Option<u32>,
+        is_dead: impl Fn(u32) -> bool,
+    ) -> Vec<u32> {
         let dead = |slot: u32| Some(slot) != written && is_dead(slot);
         let freed: Vec<u32> = self.segments.keys().copied().filter(|&slot| dead(slot)).collect();
         for slot in &freed {
             self.segments.remove(slot);
             self.dirty = true;
         }
+        self.writer = self.writer.filter(|writer| !freed.contains(&writer.slot));
         freed
     }
 
@@ -364,7 +374,12 @@ mod tests {
         let mut cold = Cold::default();
         cold.begin(1, 10, 0);
         cold.begin(2, 11, 0);
-        assert_eq!(cold.take_dead(|_| true), [1]);
+        let written = cold.written(true);
+        assert_eq!(cold.take_dead(written, |_| true), [1]);
         assert_eq!(cold.segment_in(2), Some(11));
+        // Nobody cleans.
+        let written = cold.written(false);
+        assert_eq!(cold.take_dead(written, |_| true), [2]);
+        assert!(cold.writer.is_none() && cold.len() == 0);
     }
 }

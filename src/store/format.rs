@@ -69,7 +69,18 @@ fn open_block(block: &[u8], seed: u64) -> Option<Reader<'_>> {
 }
 
 /// Where a record stands in the index stream: enough to read and check it by itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 pub struct PageAt {
     pub slot: u32,
     /// The batch's place in its segment, in blocks.
@@ -178,7 +189,8 @@ impl Superblock {
 }
 
 /// What a segment is written for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Stream {
     /// Commits, in the order they were answered.
     Hot,

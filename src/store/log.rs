@@ -16,6 +16,7 @@
 //!     segment's header leaves them out for good (store.md 3.11)
 //!   - no slot is written again after a write or sync in it failed
 
+use super::backup::Pin;
 use super::batch::{self, BlobLine, Place};
 use super::cache::Cache;
 use super::clean::Cleaner;
@@ -244,6 +245,7 @@ pub(super) struct Inner<E: Env, S: SegmentStore> {
     pub checkpointing: Cell<bool>,
     /// The next checkpoint writes every page there is.
     pub renewing: Cell<bool>,
+    pub pin: Cell<Option<Pin>>,
     pub told_room: Cell<Told>,
     pub stopping: Cell<bool>,
     pub stopped: Signal,
@@ -313,6 +315,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
                 stopping: Cell::new(false),
                 stopped: Signal::default(),
                 queue: RefCell::default(),
+                pin: Cell::new(None),
                 told_room: Cell::default(),
                 queued_octets: Cell::new(0),
                 in_flight: RefCell::default(),

@@ -18,6 +18,7 @@
 //! Illegal: to show anybody what was not applied yet.
 
 mod apply;
+pub mod backup;
 mod batch;
 pub mod blob;
 mod cache;
@@ -34,6 +35,7 @@ mod reader;
 pub mod record;
 pub mod recovery;
 mod reserve;
+pub mod restore;
 pub mod segments;
 pub mod stats;
 mod table;

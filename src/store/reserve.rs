@@ -73,8 +73,15 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         self.reserve_of_records() + CLEANER_SLOTS
     }
 
-    /// Free slots that the cleaner may not take either.
-    pub(super) fn reserve_of_records(&self) -> usize {
+    /// Free slots that the cleaner leaves: one for the segment that its record may begin, and those
+    /// for the pages of the checkpoint behind it, which gives more back than it took. Records may
+    /// have taken one of theirs before it came to work.
+    pub(super) fn reserve_of_cleaner(&self) -> usize {
+        self.reserve_of_records() - 1
+    }
+
+    /// Free slots that are for records alone.
+    fn reserve_of_records(&self) -> usize {
         let shared = &self.shared;
         let pages = 2 * shared.index_octets.get() / shared.segments.segment_octets();
         RESERVE_SLOTS + to_usize(pages)
@@ -160,7 +167,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         let shared = &self.shared;
         let (table, applied) = (shared.table.borrow(), shared.applied.get());
         let (hot, cold) = (shared.hot.borrow(), shared.cold.borrow());
-        let written = cold.writer.map(|writer| writer.slot);
+        let written = cold.written(shared.cleaner.is_writing());
         hot.iter().any(|one| one.segment < applied.segment && table.is_dead(one.slot))
             || cold.iter().any(|(slot, _)| Some(slot) != written && table.is_dead(slot))
     }

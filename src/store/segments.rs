@@ -78,7 +78,7 @@ pub struct Local<E: Env> {
 }
 
 /// The name of a slot's file.
-fn slot_name(slot: u32) -> String {
+pub fn slot_name(slot: u32) -> String {
     format!("seg-{slot:06}")
 }
 

@@ -15,6 +15,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+mod backup;
 mod clean;
 mod damage;
 mod full;

@@ -71,7 +71,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
     }
 
     /// Where the last page or root of each index slot ends: what follows is nobody's.
-    fn index_ends(&self) -> Sorted<u32, u64> {
+    pub(super) fn index_ends(&self) -> Sorted<u32, u64> {
         let index = self.shared.index.borrow();
         let mut ends: Sorted<u32, u64> = Sorted::new();
         let parts = index.table.iter().chain(std::iter::once(&index.root));

@@ -40,6 +40,25 @@ pub fn take_line(input: &[u8], max: usize) -> Result<Option<Split<'_>>, LineErro
     }
 }
 
+/// Octets with CRLF for each lone LF: so lines end in the store, and otherwise on disks.
+pub fn with_crlf(octets: Vec<u8>) -> Vec<u8> {
+    let mut lone = memchr_iter(b'\n', &octets)
+        .filter(|&at| at.checked_sub(1).is_none_or(|before| octets[before] != b'\r'))
+        .peekable();
+    if lone.peek().is_none() {
+        return octets;
+    }
+    let mut out = Vec::with_capacity(octets.len() + octets.len() / 32);
+    let mut done = 0;
+    for at in lone {
+        out.extend_from_slice(&octets[done..at]);
+        out.extend_from_slice(b"\r\n");
+        done = at + 1;
+    }
+    out.extend_from_slice(&octets[done..]);
+    out
+}
+
 /// What stands at the front of the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Front<'a> {

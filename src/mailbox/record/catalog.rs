@@ -8,7 +8,8 @@
 //! ```
 //!
 //! A MAILBOX_DELETE takes the name away at once; the messages go by EXPUNGE, at once or in steps,
-//! and the mailbox is forgotten with the last one. Its number and its UIDVALIDITY never come back.
+//! and the mailbox is forgotten with the last one. Its number and its UIDVALIDITY never come back, but
+//! by a mailbox of another server that moves in anew (origin.rs).
 
 use crate::bytes::codec::{Put, Reader, Short};
 use crate::model::id::{AccountId, MailboxId, ModSeq};

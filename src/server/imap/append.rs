@@ -7,19 +7,17 @@ use super::change::split;
 use super::mask::HIDDEN;
 use super::{Done, Driver, Verdict, refused};
 use crate::env::Env;
-use crate::mailbox::summary::summarize;
-use crate::mailbox::{Brought, ChangeError, Entry, Flags, Marks, Message, Quota};
+use crate::mailbox::{Brought, ChangeError, Entry, Flags, Message, Quota};
 use crate::model::id::{MailboxId, Uid};
 use crate::server::draft::Draft;
 use crate::tls::Stream;
-use crate::wire::dot::has_dot_line;
 use crate::wire::imap::capability::Capabilities;
 use crate::wire::imap::command::append::{self, Replaced};
 use crate::wire::imap::command::split_tag;
 use crate::wire::imap::frame::Literal;
 use crate::wire::imap::reply::status::{Code, Kind, Status, Word};
 use crate::wire::imap::set::{Bound, Span, runs};
-use crate::wire::message::fields::header_len;
+use crate::wire::line::with_crlf;
 use std::io;
 
 /// Messages of one APPEND.
@@ -212,11 +210,11 @@ impl<E: Env> Driver<E> {
             let Some(octets) = draft.end() else {
                 return Ok(Done::No(Some(Word::Unavailable), "no room now, try again later"));
             };
-            let octets = if is_binary { octets } else { with_line_ends(octets) };
+            let octets = if is_binary { octets } else { with_crlf(octets) };
             if !is_binary && memchr::memchr(0, &octets).is_some() {
                 return Ok(Done::No(Some(Word::Cannot), "NUL takes a binary literal"));
             }
-            let message = make(octets, date.unwrap_or(now));
+            let message = Message::brought(octets, date.unwrap_or(now));
             brought.push(Brought { message, flags, keywords: Vec::new() });
             keywords.push(names);
         }
@@ -284,41 +282,4 @@ impl Replacing {
     fn new(entry: &Entry) -> Replacing {
         Replacing { uid: entry.uid, octets: entry.size.into() }
     }
-}
-
-/// Lines end with CRLF in the store; some programs append what they have on their disk.
-fn with_line_ends(octets: Vec<u8>) -> Vec<u8> {
-    let mut lone = memchr::memchr_iter(b'\n', &octets)
-        .filter(|&at| at.checked_sub(1).is_none_or(|before| octets[before] != b'\r'))
-        .peekable();
-    if lone.peek().is_none() {
-        return octets;
-    }
-    let mut out = Vec::with_capacity(octets.len() + octets.len() / 32);
-    let mut done = 0;
-    for at in lone {
-        out.extend_from_slice(&octets[done..at]);
-        out.extend_from_slice(b"\r\n");
-        done = at + 1;
-    }
-    out.extend_from_slice(&octets[done..]);
-    out
-}
-
-fn make(octets: Vec<u8>, internal_date: u32) -> Message {
-    let mut marks = Marks::default();
-    if has_dot_line(&octets) {
-        marks = marks.with(Marks::DOT_LINES);
-    }
-    if !octets[..header_len(&octets)].is_ascii() {
-        marks = marks.with(Marks::UTF8_HEADER);
-    }
-    let lone_cr = memchr::memchr_iter(b'\r', &octets).any(|at| octets.get(at + 1) != Some(&b'\n'));
-    if lone_cr || memchr::memchr(0, &octets).is_some() {
-        marks = marks.with(Marks::BINARY);
-    }
-    if !octets.ends_with(b"\r\n") {
-        marks = marks.with(Marks::OPEN_END);
-    }
-    Message { summary: summarize(&octets), parts: vec![octets], marks, internal_date }
 }
