@@ -1,9 +1,9 @@
 //! What may be typed. The doc comments are the help that `--help` shows.
 
-use crate::admin::calendar::parse_rfc3339;
 use crate::config::units;
 use crate::model::time::Wall;
 use crate::wire::mbox::Quoting;
+use crate::wire::rfc3339;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::num::NonZeroU32;
@@ -563,6 +563,6 @@ fn seconds(text: &str) -> Result<u32, String> {
 }
 
 fn moment(text: &str) -> Result<Wall, String> {
-    parse_rfc3339(text)
+    rfc3339::parse(text)
         .ok_or_else(|| "a moment with its zone, such as 2026-11-29T17:30:00Z (RFC 3339)".into())
 }

@@ -28,9 +28,13 @@ impl Compaction {
 
     /// How far it is, in a line.
     pub fn progress(&self, log: u16) -> String {
+        format!("log {log}: {}", self.words())
+    }
+
+    fn words(&self) -> String {
         let CompactRow { segments, moved, moved_octets, reclaimed_octets, .. } = self.sum;
         format!(
-            "log {log}: {segments} segments cleaned, {moved} messages moved ({}), {} free again",
+            "{segments} segments cleaned, {moved} messages moved ({}), {} free again",
             show_size(moved_octets),
             show_size(reclaimed_octets)
         )
@@ -41,14 +45,7 @@ impl Compaction {
         if json {
             show::json(self, out)?;
         } else {
-            let CompactRow { segments, moved, moved_octets, reclaimed_octets, .. } = self.sum;
-            writeln!(
-                out,
-                "{} logs: {segments} segments cleaned, {moved} messages moved ({}), {} free again",
-                self.logs,
-                show_size(moved_octets),
-                show_size(reclaimed_octets)
-            )?;
+            writeln!(out, "{} logs: {}", self.logs, self.words())?;
         }
         match self.sum.damaged {
             0 => Ok(()),

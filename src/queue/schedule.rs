@@ -89,6 +89,8 @@ pub struct Worker {
     /// Rung when its place is wanted while it idles.
     call: Rc<Bell>,
     is_called: bool,
+    /// Its number among those that idle.
+    idle: Option<u64>,
 }
 
 impl Worker {
@@ -171,7 +173,8 @@ impl Schedule {
             // Behind the others, if it wants another one.
             self.want(&domain);
             let call = Rc::default();
-            return Some(Worker { domain, is_hungry: true, is_urged, call, is_called: false });
+            let is_called = false;
+            return Some(Worker { domain, is_hungry: true, is_urged, call, is_called, idle: None });
         }
         None
     }
@@ -219,17 +222,19 @@ impl Schedule {
         !self.wanting.is_empty()
     }
 
-    /// A worker idles from here on: whoever wants its place rings [`Worker::call`]. Its number, for
-    /// [`Schedule::end_idle`].
-    pub fn idle(&mut self, worker: &Worker) -> u64 {
+    /// A worker idles from here on, up to [`Schedule::end_idle`]: whoever wants its place rings
+    /// [`Worker::call`].
+    pub fn idle(&mut self, worker: &mut Worker) {
         self.idle_number += 1;
         self.idle.insert(self.idle_number, Rc::clone(&worker.call));
-        self.idle_number
+        worker.idle = Some(self.idle_number);
     }
 
     /// A worker idles no longer. Whether it was called, and has to end.
-    pub fn end_idle(&mut self, worker: &mut Worker, number: u64) -> bool {
-        worker.is_called |= self.idle.remove(&number).is_none();
+    pub fn end_idle(&mut self, worker: &mut Worker) -> bool {
+        if let Some(number) = worker.idle.take() {
+            worker.is_called |= self.idle.remove(&number).is_none();
+        }
         worker.is_called
     }
 
@@ -248,8 +253,9 @@ impl Schedule {
         self.lanes.values().filter(|lane| lane.hungry > 0).for_each(|lane| lane.bell.ring());
     }
 
-    /// A worker has ended.
-    pub fn end(&mut self, worker: Worker) {
+    /// A worker has ended, whatever it was at.
+    pub fn end(&mut self, mut worker: Worker) {
+        self.end_idle(&mut worker);
         let Worker { domain, is_hungry, is_called, .. } = worker;
         self.workers -= 1;
         self.called -= usize::from(is_called);
@@ -466,22 +472,21 @@ mod tests {
             schedule.push(name, QueueId(queue), 0, "s");
             let mut worker = schedule.begin(at(0), false).unwrap();
             assert!(schedule.take(&mut worker).is_some() && !schedule.has_ready(&mut worker));
-            let number = schedule.idle(&worker);
-            idle.push((worker, number));
+            schedule.idle(&mut worker);
+            idle.push(worker);
         }
         // Nobody wants a place.
         schedule.call_idle();
-        let (mut last, number) = idle.pop().unwrap();
-        assert!(!schedule.end_idle(&mut last, number));
+        let mut last = idle.pop().unwrap();
+        assert!(!schedule.end_idle(&mut last));
         // One lane does: it gets that of who idled longest, and asking again calls nobody else.
         schedule.push(&lane("d.example"), QueueId(4), 0, "s");
         schedule.call_idle();
         schedule.call_idle();
-        let called: Vec<bool> =
-            idle.iter_mut().map(|(worker, number)| schedule.end_idle(worker, *number)).collect();
-        assert_eq!(called, [true, false]);
-        assert_eq!(idle[0].0.call().rung(), 1);
-        for (worker, _) in idle {
+        assert_eq!([&idle[0], &idle[1]].map(|worker| worker.call().rung()), [1, 0]);
+        assert!(schedule.end_idle(&mut idle[0]));
+        // One that ends while it idles is none of those that idle.
+        for worker in idle {
             schedule.end(worker);
         }
         schedule.end(last);

@@ -151,6 +151,8 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
             Ask::End { token } => {
                 self.hold_backup(token)?;
                 self.shared.pin.set(None);
+                // It held back meanwhile.
+                self.shared.cleaner.due.set();
                 Ok(Reply::Done)
             }
         }

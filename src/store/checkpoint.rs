@@ -499,19 +499,28 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         if to_u64(len + BLOCK_OCTETS) > size {
             return Err(AppendError::TooLarge);
         }
+        let created = shared.env.wall().0 / 1_000_000;
+        let begun = self.begin_unchained(Stream::Index, created).await;
+        let writer = begun.map_err(|error| failed(&error))?;
+        draft.segments.push((writer.slot, writer.segment));
+        Ok(writer)
+    }
+
+    /// Begins a segment of a stream in which none follows on another: the index, or the cold one.
+    pub(super) async fn begin_unchained(&self, stream: Stream, created: u64) -> io::Result<Writer> {
+        let shared = &self.shared;
         let segment = shared.next_segment.get();
         shared.next_segment.set(segment + 1);
         let header = SegmentHeader {
-            stream: Stream::Index,
+            stream,
             epoch: shared.epoch,
             segment,
             previous: 0,
             previous_valid: Lsn(0),
             previous_check: 0,
-            created: shared.env.wall().0 / 1_000_000,
+            created,
         };
-        let slot = shared.segments.create(header).await.map_err(|error| failed(&error))?;
-        draft.segments.push((slot, segment));
+        let slot = shared.segments.create(header).await?;
         Ok(Writer { slot, segment, offset: to_u64(BLOCK_OCTETS) })
     }
 

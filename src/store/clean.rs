@@ -17,7 +17,7 @@
 
 use super::batch;
 use super::cold::{self, ColdPlace, Relocation, Survivor};
-use super::format::{BLOB_HEADER_OCTETS, BlobHeader, SegmentHeader, Stream};
+use super::format::{BLOB_HEADER_OCTETS, BlobHeader, Stream};
 use super::log::{AppendError, Health, Log, Signal};
 use super::reader::Found;
 use super::record::{Group, kind};
@@ -145,9 +145,13 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         !self.shared.stopping.get() && *self.shared.health.borrow() == Health::Good
     }
 
-    /// Whether little is free, or mail is, or is about to be, refused.
+    /// Whether little is free, or mail is, or is about to be, refused. While a backup reads nothing would
+    /// be freed.
     fn wants_cleaning(&self) -> bool {
         let shared = &self.shared;
+        if self.is_pinned() {
+            return false;
+        }
         let slots = to_u64(shared.segments.free_slots()) + shared.segments.growth();
         slots <= to_u64(self.reserve()) + 1
             || self.space().is_short(shared.settings.cleaning.free_percent)
@@ -481,26 +485,14 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         if !self.has_slot_beyond(self.reserve_of_cleaner()).await {
             return Err(AppendError::Full);
         }
-        let segment = shared.next_segment.get();
-        shared.next_segment.set(segment + 1);
-        let header = SegmentHeader {
-            stream: Stream::Cold,
-            epoch: shared.epoch,
-            segment,
-            previous: 0,
-            previous_valid: Lsn(0),
-            previous_check: 0,
-            created,
-        };
-        let slot = shared.segments.create(header).await.map_err(|error| match error.kind() {
+        let begun = self.begin_unchained(Stream::Cold, created).await;
+        let writer = begun.map_err(|error| match error.kind() {
             io::ErrorKind::StorageFull => AppendError::Full,
             _ => AppendError::Failed(error.to_string()),
         })?;
-        let mut cold = shared.cold.borrow_mut();
-        cold.begin(slot, segment, created);
-        drop(cold);
+        shared.cold.borrow_mut().begin(writer, created);
         self.prepare_spare();
-        Ok(Writer { slot, segment, offset: to_u64(BLOCK_OCTETS) })
+        Ok(writer)
     }
 
     /// Leaves the disk to others for as long as is due after `worked`.

@@ -81,10 +81,10 @@ impl Cold {
     }
 
     /// A segment was begun.
-    pub(super) fn begin(&mut self, slot: u32, segment: u64, created: u64) {
-        let end = to_u64(BLOCK_OCTETS);
-        self.segments.insert(slot, ColdSegment { segment, end, created });
-        self.writer = Some(Writer { slot, segment, offset: end });
+    pub(super) fn begin(&mut self, writer: Writer, created: u64) {
+        let Writer { slot, segment, offset } = writer;
+        self.segments.insert(slot, ColdSegment { segment, end: offset, created });
+        self.writer = Some(writer);
         self.dirty = true;
     }
 
@@ -372,8 +372,8 @@ mod tests {
     #[test]
     fn keeps_the_segment_that_is_written_to() {
         let mut cold = Cold::default();
-        cold.begin(1, 10, 0);
-        cold.begin(2, 11, 0);
+        cold.begin(Writer { slot: 1, segment: 10, offset: 4_096 }, 0);
+        cold.begin(Writer { slot: 2, segment: 11, offset: 4_096 }, 0);
         let written = cold.written(true);
         assert_eq!(cold.take_dead(written, |_| true), [1]);
         assert_eq!(cold.segment_in(2), Some(11));

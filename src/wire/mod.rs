@@ -14,6 +14,7 @@ pub mod message;
 mod policy_record;
 pub mod pop3;
 pub mod proxy;
+pub mod rfc3339;
 pub mod smtp;
 pub mod sts_policy;
 pub mod text;

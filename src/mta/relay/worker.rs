@@ -373,7 +373,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
         if self.shared.stopping.get() || has_others || is_wanted {
             return false;
         }
-        let number = self.shared.schedule.borrow_mut().idle(worker);
+        self.shared.schedule.borrow_mut().idle(worker);
         let left = settings.use_max.saturating_sub(self.env().now().since(begun));
         let bell = self.shared.schedule.borrow().bell(worker);
         let called = self.shared.yard.borrow_mut().bell(&shift.plan.site);
@@ -392,7 +392,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
         };
         let goes_on = or(or(woken, tired), place_wanted).await;
         self.shared.yard.borrow_mut().drop_bell(&shift.plan.site, &called);
-        !self.shared.schedule.borrow_mut().end_idle(worker, number) && goes_on
+        !self.shared.schedule.borrow_mut().end_idle(worker) && goes_on
     }
 
     /// Holds room for a message to a site; waits until there is some. No site gets more than a quarter of

@@ -206,8 +206,9 @@ fn assert_as_noted(history: &History, time: u64, found: &Sorted<u32, u64>, seed:
     }
 }
 
-/// Two backups beside four writers. What comes back of each, and of moments between them.
-fn round(seed: u64) {
+/// Two backups beside four writers. What comes back of each, and of moments between them; how many of
+/// these could be brought back.
+fn round(seed: u64) -> u32 {
     let sim = Sim::with_disk(seed, Faults::none(), Disk::new());
     sim.allow_leaks();
     let env = sim.env(0);
@@ -246,6 +247,7 @@ fn round(seed: u64) {
         assert_as_noted(&history, copy.cut.time, &keys, seed);
     }
     let (from, to) = (first.cut.time, second.cut.time);
+    let mut compared = 0;
     for part in 1..4 {
         let time = from + (to - from) * part / 4;
         let plan = match first.plan(Some(&second), time) {
@@ -270,14 +272,19 @@ fn round(seed: u64) {
             Err(error) => panic!("seed {seed}: {error}"),
         };
         assert_as_noted(&history, time, &keys, seed);
+        compared += 1;
     }
+    compared
 }
 
 #[test]
 fn a_backup_beside_writers_brings_back_what_was_there_at_its_moment() {
+    let mut compared = [0, 0];
     for seed in seeds(30) {
-        round(seed);
+        compared[usize::from(seed.is_multiple_of(3))] += round(seed);
     }
+    let is_one = std::env::var("SEED").is_ok();
+    assert!(is_one || compared.iter().all(|&count| count > 5), "{compared:?} moments");
 }
 
 /// One writer that waits: here the state at a moment is known to the last key.

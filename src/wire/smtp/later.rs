@@ -7,7 +7,9 @@
 //! BY        := [ "-" / "+" ] 1*9DIGIT ";" ( "N" / "R" ) [ "T" ]
 //! ```
 
-use crate::wire::date::{Day, day, days};
+use crate::model::time::Wall;
+use crate::wire::date::{Day, day};
+use crate::wire::rfc3339;
 use std::fmt;
 
 /// How long a message waits before it is sent on.
@@ -36,24 +38,9 @@ impl Hold {
     }
 
     pub(super) fn parse_until(value: &str) -> Option<Hold> {
-        let (day, clock) = value.split_once(['T', 't'])?;
-        let clock = clock.strip_suffix(['Z', 'z'])?;
-        let clock = match clock.split_once('.') {
-            Some((whole, part)) => {
-                let is_part = !part.is_empty() && part.bytes().all(|octet| octet.is_ascii_digit());
-                is_part.then_some(whole)?
-            }
-            None => clock,
-        };
-        let [year, month, day] = numbers(day, '-', [4, 2, 2])?;
-        let [hour, minute, second] = numbers(clock, ':', [2, 2, 2])?;
-        // A leap second may be meant.
-        if hour > 23 || minute > 59 || second > 60 {
-            return None;
-        }
-        let days = days(year.into(), month.into(), day.into())?;
-        let clock = u64::from(hour * 3_600 + minute * 60 + second);
-        Some(Hold::Until(u64::try_from(days).ok()? * 86_400 + clock))
+        let is_utc = value.contains(['T', 't']) && value.ends_with(['Z', 'z']);
+        let Wall(at) = is_utc.then(|| rfc3339::parse(value))??;
+        Some(Hold::Until(at / 1_000_000))
     }
 }
 
@@ -75,18 +62,6 @@ pub fn date_time(at: u32) -> String {
     let clock = at % 86_400;
     let (hour, minute, second) = (clock / 3_600, clock / 60 % 60, clock % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-}
-
-/// Numbers of so many digits each.
-fn numbers(text: &str, between: char, digits: [usize; 3]) -> Option<[u32; 3]> {
-    let mut parts = text.split(between);
-    let mut numbers = [0; 3];
-    for (number, len) in numbers.iter_mut().zip(digits) {
-        let part = parts.next()?;
-        let is_sound = part.len() == len && part.bytes().all(|octet| octet.is_ascii_digit());
-        *number = is_sound.then(|| part.parse().ok())??;
-    }
-    parts.next().is_none().then_some(numbers)
 }
 
 /// A time by which a message has to be delivered.
