@@ -21,8 +21,8 @@ use super::format::{BLOB_HEADER_OCTETS, BlobHeader, Stream};
 use super::log::{AppendError, Health, Log, Signal};
 use super::reader::Found;
 use super::record::{Group, kind};
-use super::segments::SegmentStore;
-use super::victims::{Space, Victim, choose};
+use super::segments::{SegmentStore, round_up};
+use super::victims::{BLOB_EXTRA_OCTETS, Space, Victim, choose};
 use super::{Planted, checkpoint::Writer};
 use crate::bytes::codec::{to_u64, to_usize};
 use crate::bytes::hash::Map;
@@ -90,6 +90,9 @@ pub(super) struct Cleaner {
     pub replay_from: Cell<u64>,
     /// Segments with a blob that could not be read.
     stuck: RefCell<BTreeSet<u64>>,
+    /// Segments whose blobs would have taken as much room elsewhere, and the octets that were alive in them
+    /// then: not worth it while no more of them is dead.
+    vain: RefCell<Map<u64, u64>>,
     /// The wait for the last commit that took too long.
     pause: Cell<Duration>,
 }
@@ -117,6 +120,32 @@ struct Lifted<V> {
     /// Where its octets behind the header begin.
     start: usize,
     len: usize,
+}
+
+/// How many blobs that take so many octets each go into the next batch, and what it takes: no more than the
+/// `left` octets of a segment of `size`, if any fits there. The first goes in any case.
+fn next_batch(
+    sizes: &(impl Iterator<Item = usize> + Clone),
+    size: usize,
+    left: usize,
+) -> (usize, usize) {
+    let target = CLEAN_BATCH_OCTETS.min(size / 4);
+    let empty = cold::batch_octets(std::iter::empty());
+    let fitting = |most: usize| {
+        let (mut count, mut octets) = (0, empty);
+        for each in sizes.clone() {
+            if octets + each > most {
+                break;
+            }
+            (count, octets) = (count + 1, octets + each);
+        }
+        (count, octets)
+    };
+    match (fitting(target.min(left)), fitting(target)) {
+        ((0, _), (0, _)) => (1, empty + sizes.clone().next().unwrap_or(0)),
+        // The first begins a segment.
+        ((0, _), some) | (some, _) => some,
+    }
 }
 
 impl<E: Env, S: SegmentStore> Log<E, S> {
@@ -220,11 +249,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
 
     async fn clean_unit(&self, before: u64) -> Result<Option<Cleaned>, AppendError> {
         let shared = &self.shared;
-        let victims = self.victims(before);
-        if victims.is_empty() {
-            return Ok(None);
-        }
-        let blobs = self.survivors(&victims).await;
+        let Some((victims, blobs)) = self.worthwhile(before).await else { return Ok(None) };
         let created = victims.iter().map(|one| one.created).max().unwrap_or(0);
         let mut cleaned = Cleaned { segments: to_u64(victims.len()), ..Cleaned::default() };
         let mut left = blobs.as_slice();
@@ -255,8 +280,32 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         Ok(Some(cleaned))
     }
 
-    /// The segments of one unit.
-    fn victims(&self, before: u64) -> Vec<Victim> {
+    /// The segments of one unit, and what is alive in them; `None` when there are none whose room would
+    /// not be taken again. The more there are the better what is alive in them fills others.
+    async fn worthwhile(&self, before: u64) -> Option<(Vec<Victim>, Vec<(BlobId, Found)>)> {
+        let size = to_usize(self.shared.segments.segment_octets());
+        let (mut at_least, mut tried) = (0, 0);
+        loop {
+            let victims = self.victims(before, at_least);
+            if victims.is_empty() {
+                return None;
+            }
+            let blobs = self.survivors(&victims).await;
+            if self.cold_octets(&blobs) + size / 32 <= size * victims.len() {
+                return Some((victims, blobs));
+            }
+            if victims.len() > tried {
+                tried = victims.len();
+                at_least = tried * 2;
+            } else {
+                self.note_vain(&victims);
+                (at_least, tried) = (0, 0);
+            }
+        }
+    }
+
+    /// The segments of one unit, `at_least` so many if there is room for what is alive in them.
+    fn victims(&self, before: u64, at_least: usize) -> Vec<Victim> {
         let shared = &self.shared;
         let (table, cold) = (shared.table.borrow(), shared.cold.borrow());
         let stuck = shared.cleaner.stuck.borrow();
@@ -267,7 +316,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         let hot = hot.map(|one| (one.slot, one.segment, one.created));
         let others = cold.iter().filter(|(slot, _)| Some(*slot) != written);
         let all = hot.chain(others.map(|(slot, one)| (slot, one.segment, one.created)));
-        let candidates = all
+        let candidates: Vec<Victim> = all
             .filter(|(slot, segment, _)| {
                 *segment < before && !stuck.contains(segment) && !table.is_dead(*slot)
             })
@@ -280,9 +329,29 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
             .collect();
         let size = shared.segments.segment_octets();
         let space = self.space();
-        let segments = space.capacity / size;
+        let sizes = (size, space.capacity / size);
         let now = shared.env.wall().0 / 1_000_000;
-        choose(candidates, space, (size, segments), self.cold_room(), now)
+        let vain = shared.cleaner.vain.borrow();
+        let is_vain = |one: &Victim| vain.get(&one.segment) == Some(&one.living.octets);
+        let others = candidates.iter().filter(|one| !is_vain(one)).copied().collect();
+        let chosen = choose(candidates, space, sizes, self.cold_room(), at_least, now);
+        if !chosen.iter().all(is_vain) {
+            // In other company they may be worth it.
+            return chosen;
+        }
+        choose(others, space, sizes, self.cold_room(), at_least, now)
+    }
+
+    /// Keeps in mind that these would take as much room as they leave. By their size they seemed
+    /// worth it, but large blobs leave much of a segment over.
+    fn note_vain(&self, victims: &[Victim]) {
+        let shared = &self.shared;
+        let (hot, cold) = (shared.hot.borrow(), shared.cold.borrow());
+        let hot = hot.iter().map(|one| one.segment);
+        let there: BTreeSet<u64> = hot.chain(cold.iter().map(|(_, one)| one.segment)).collect();
+        let mut vain = shared.cleaner.vain.borrow_mut();
+        vain.retain(|segment, _| there.contains(segment));
+        vain.extend(victims.iter().map(|one| (one.segment, one.living.octets)));
     }
 
     /// Octets that the cold stream may still take: what is left of its segment, and the slots beyond
@@ -338,27 +407,37 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         sorted
     }
 
-    /// How many of these blobs go into the next batch: no more than the segment has room for, if any.
+    /// How many of these blobs go into the next batch.
     fn batch_len(&self, blobs: &[(BlobId, Found)]) -> usize {
-        let shared = &self.shared;
-        let size = to_usize(shared.segments.segment_octets());
-        let target = CLEAN_BATCH_OCTETS.min(size / 4);
-        let left =
-            shared.cold.borrow().writer.map_or(size, |writer| size - to_usize(writer.offset));
-        let fitting = |most: usize| {
-            let mut octets = cold::batch_octets(std::iter::empty());
-            let few = blobs.iter().take_while(|(_, at)| {
-                let blocks = to_usize(u64::from(at.location.blocks));
-                octets += blocks * BLOCK_OCTETS + 2 * BLOB_HEADER_OCTETS;
-                octets <= most
-            });
-            few.count()
-        };
-        match fitting(target.min(left)) {
-            // The first begins a segment.
-            0 => fitting(target).max(1),
-            count => count,
+        let size = to_usize(self.shared.segments.segment_octets());
+        let writer = self.shared.cold.borrow().writer;
+        let left = writer.map_or(size, |writer| size - to_usize(writer.offset));
+        let at_most = |at: &Found| to_usize(u64::from(at.location.blocks)) * BLOCK_OCTETS;
+        let sizes = blobs.iter().map(|(_, at)| at_most(at) + 2 * BLOB_HEADER_OCTETS);
+        next_batch(&sizes, size, left).0
+    }
+
+    /// Octets of the cold stream that these blobs take, about, with what they leave over at the ends of
+    /// segments.
+    fn cold_octets(&self, blobs: &[(BlobId, Found)]) -> usize {
+        let size = to_usize(self.shared.segments.segment_octets());
+        let writer = self.shared.cold.borrow().writer;
+        let mut room = writer.map_or(0, |writer| size - to_usize(writer.offset));
+        let (mut left, mut taken) = (blobs, 0);
+        while !left.is_empty() {
+            let sizes =
+                left.iter().map(|(_, at)| to_usize(at.location.octets() + BLOB_EXTRA_OCTETS));
+            let (count, octets) = next_batch(&sizes, size, room);
+            let octets = round_up(octets);
+            if octets > room {
+                taken += room + BLOCK_OCTETS;
+                room = size - BLOCK_OCTETS;
+            }
+            taken += octets;
+            room = room.saturating_sub(octets);
+            left = &left[count..];
         }
+        taken
     }
 
     /// Moves some blobs: in the end the log says where they lie.

@@ -19,7 +19,7 @@ const UNIT_SHARE: u64 = 32;
 /// Segments that are cleaned together at least, if there are so many.
 const UNIT_SEGMENTS_MIN: usize = 2;
 /// Octets that a blob takes in the cold stream beside its own: its line, and zeros.
-const BLOB_EXTRA_OCTETS: u64 = 56;
+pub(super) const BLOB_EXTRA_OCTETS: u64 = 56;
 
 /// A segment that may be cleaned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,12 +89,13 @@ pub(super) fn is_worth(victim: &Victim, size: u64) -> bool {
 }
 
 /// The segments to clean together, of those that are worth it: no more than fit `room` octets of the
-/// cold stream. `now` in seconds since 1970.
+/// cold stream, and more than `at_least` only in a large store. `now` in seconds since 1970.
 pub(super) fn choose(
     mut candidates: Vec<Victim>,
     space: Space,
     (size, segments): (u64, u64),
     room: u64,
+    at_least: usize,
     now: u64,
 ) -> Vec<Victim> {
     candidates.retain(|one| is_worth(one, size));
@@ -109,7 +110,7 @@ pub(super) fn choose(
         candidates.sort_unstable_by_key(|one| (one.living.octets, one.segment));
     }
     let most = usize::try_from(segments / UNIT_SHARE).unwrap_or(usize::MAX);
-    let most = most.clamp(UNIT_SEGMENTS_MIN, CLEAN_SEGMENTS_MAX);
+    let most = most.max(at_least).clamp(UNIT_SEGMENTS_MIN, CLEAN_SEGMENTS_MAX);
     let (mut octets, mut blobs) = (0, 0);
     let mut chosen = Vec::new();
     for one in candidates {
@@ -141,7 +142,7 @@ mod tests {
     }
 
     fn chosen(candidates: &[Victim], space: Space, room: u64) -> Vec<u64> {
-        let chosen = choose(candidates.to_vec(), space, (SIZE, 1_000), room, 1_000);
+        let chosen = choose(candidates.to_vec(), space, (SIZE, 1_000), room, 0, 1_000);
         chosen.iter().map(|one| one.segment).collect()
     }
 
@@ -169,7 +170,7 @@ mod tests {
         };
         let crowded: Vec<Victim> = all.iter().map(crowded).collect();
         let size = 4 << 30;
-        let few = choose(crowded, space(500, 10), (size, 1_000), u64::MAX, 0);
+        let few = choose(crowded, space(500, 10), (size, 1_000), u64::MAX, 0, 0);
         assert_eq!(few.len(), 1, "the first goes in any case");
     }
 

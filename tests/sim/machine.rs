@@ -27,6 +27,10 @@ pub(crate) type Digest = (u128, u128, u128);
 const PATIENCE: Duration = Duration::from_mins(10);
 /// Cleanings that may fail before a life goes on without them: its log may be read-only, or closed.
 const CLEANING_FAILURES_MAX: u32 = 20;
+/// Microseconds at most between two cleanings, where something is written all the time,
+const CLEANING_PAUSE: u64 = 4_000;
+/// and where nothing is.
+const CLEANING_PAUSE_MAX: u64 = 600_000_000;
 
 pub(crate) fn digest(state: &State<SimEnv>) -> Digest {
     let outgoing = state.outgoing.borrow().digest();
@@ -293,9 +297,10 @@ async fn start(
     }
 }
 
-/// Cleans whatever is worth it, again and again; what fails is tried again for a while.
+/// Cleans whatever is worth it, again and again; what fails is tried again for a while. The longer nothing
+/// was written the seldomer: lives of hours would be full of it.
 async fn clean(log: Log<SimEnv>) {
-    let mut failures = 0;
+    let (mut failures, mut pause, mut seen) = (0, CLEANING_PAUSE, None);
     while failures < CLEANING_FAILURES_MAX {
         let mut before = None;
         loop {
@@ -308,7 +313,10 @@ async fn clean(log: Log<SimEnv>) {
                 }
             }
         }
-        log.env().sleep(Duration::from_micros(log.env().random() % 4_000)).await;
+        let applied = log.applied();
+        let is_quiet = seen.replace(applied) == Some(applied);
+        pause = if is_quiet { (pause * 2).min(CLEANING_PAUSE_MAX) } else { CLEANING_PAUSE };
+        log.env().sleep(Duration::from_micros(log.env().random() % pause)).await;
     }
 }
 
