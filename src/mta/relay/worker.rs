@@ -20,7 +20,7 @@ use crate::model::limits::{QUEUE_FULL_PAUSE, QUEUE_PARK_MAX, QUEUE_TURN_MESSAGES
 use crate::model::reply::Enhanced;
 use crate::model::time::{Mono, Wall};
 use crate::mta::peers::Peers;
-use crate::mta::route::{Plan, Way};
+use crate::mta::route::{Hop, Plan, Way};
 use crate::mta::session::Terms;
 use crate::queue::outgoing::{Entry, Envelope, Fate, Said};
 use crate::queue::schedule::Worker;
@@ -197,18 +197,19 @@ impl<E: Env, P: Peers> Relay<E, P> {
         let allowed =
             if self.has_planted(Planted::CrowdSite) { crowding(&allowed) } else { allowed };
         let terms = self.terms(&settings, plan.way);
-        let (permit, line) = match self.take_over(&plan) {
-            Some(Parked { line, permit, .. }) => (permit, Some(line)),
-            None => match self.shared.sites.enter(&plan.site, &allowed, self.env().wall()) {
-                Ok(permit) => (permit, None),
-                Err(denied) => {
-                    if denied == Denied::Full {
-                        self.shared.yard.borrow_mut().wait(&plan.site, &domain);
-                    }
-                    self.rest_denied(&domain, denied);
-                    return;
+        let entered = match self.take_over(&plan) {
+            Some(Parked { line, permit, .. }) => Ok((permit, Some(line))),
+            None => self.enter(&plan, &allowed).await.map(|permit| (permit, None)),
+        };
+        let (permit, line) = match entered {
+            Ok(place) => place,
+            Err(denied) => {
+                if denied == Denied::Full {
+                    self.shared.yard.borrow_mut().wait(&plan.site, &domain);
                 }
-            },
+                self.rest_denied(&domain, denied);
+                return;
+            }
         };
         let shift = Shift { domain, plan, allowed, permit, terms };
         let left = self.run_shift(worker, &shift, line).await;
@@ -217,11 +218,25 @@ impl<E: Env, P: Peers> Relay<E, P> {
 
     /// A connection that another domain of the site has left, if it goes where this one's mail may go.
     fn take_over(&self, plan: &Plan) -> Option<Parked<E>> {
+        let leads_to = |hop: &Hop| plan.hops.iter().any(|one| one.is_same_server(hop));
         let is_fit = |parked: &Parked<E>| {
             let line = &parked.line;
-            line.way == plan.way && plan.hops.contains(&line.hop) && line.session.is_open()
+            line.way == plan.way && leads_to(&line.hop) && line.session.is_open()
         };
         self.shared.yard.borrow_mut().take(&plan.site, is_fit)
+    }
+
+    /// A place at the site; that of a connection which was left there and does not fit, if there is no
+    /// other.
+    async fn enter(&self, plan: &Plan, allowed: &Allowed) -> Result<Permit, Denied> {
+        let entered = self.shared.sites.enter(&plan.site, allowed, self.env().wall());
+        if !matches!(entered, Err(Denied::Full)) {
+            return entered;
+        }
+        let left = self.shared.yard.borrow_mut().take(&plan.site, |_| true);
+        let Some(Parked { line, permit, .. }) = left else { return entered };
+        line.session.quit().await;
+        Ok(permit)
     }
 
     /// A worker has done: the next domain that waits at the site has its turn, over the same connection

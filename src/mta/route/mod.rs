@@ -43,6 +43,13 @@ pub struct Hop {
     pub secure: Secure,
 }
 
+impl Hop {
+    /// Whether both lead to the same server, known as well; whatever prefers it.
+    pub fn is_same_server(&self, other: &Hop) -> bool {
+        (&self.host, self.address, self.secure) == (&other.host, other.address, other.secure)
+    }
+}
+
 /// How far it is certain that a hop is the right one; where it has no name, that is not asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Secure {
