@@ -2,16 +2,20 @@
 //!
 //! `apply_*` are the only functions that change it, in recovery as in live.
 
-use super::folder::Folder;
-use super::page::{AccountHeadV2, HEAD_MINOR, Part, encode_head};
+use super::folder::{Before, Folder};
+use super::history::{ChunkRef, Event, FlagRun, History, RowsOf, RunsOf, UNKNOWN};
+use super::moved::UidlRun;
+use super::page::{AccountHeadV3, HEAD_MINOR, Part, encode_head};
 use super::quota::Usage;
 use super::record::catalog::Catalog;
 use super::record::flags::FlagsRecord;
+use super::record::history::{Forget, Moment, Swap};
 use super::record::origin::{OriginRecord, UidlsRecord};
 use super::record::transfer::Transfer;
 use super::record::{Create, Deliver, Expunge};
 use super::row::Entry;
 use crate::model::id::{BlobId, Lsn, MailboxId, ModSeq, Uid, UidValidity};
+use crate::model::limits::HISTORY_EVENT_ROWS;
 use crate::store::Damaged;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -35,12 +39,21 @@ pub(super) struct Account {
     /// Being deleted, or gone: takes nothing any more. Stays as a mark, so that no record of its
     /// past brings it back.
     pub closed: bool,
+    /// Whether changes go into the history.
+    pub keeps: bool,
+    /// When the last changes were made that the history knows of, and those that follow; seconds
+    /// since 1970, 0 for none.
+    pub moment: u32,
+    /// From when on the history is known: seconds since 1970, or [`UNKNOWN`].
+    pub floor: u32,
     /// Changed since it was saved.
     pub dirty: bool,
     /// Few; sorted by id.
     folders: Vec<Folder>,
     /// Names, sorted; a mailbox of the name need not be there (RFC 9051 §6.3.7).
     subscriptions: Vec<Box<str>>,
+    /// What undoes the latest changes.
+    past: History,
     /// Pages that are no more.
     gone: Vec<u64>,
 }
@@ -60,9 +73,25 @@ impl Account {
         &self.folders
     }
 
+    /// How many mailboxes have names.
+    pub(super) fn named_count(&self) -> usize {
+        self.folders.iter().filter(|folder| !folder.removed).count()
+    }
+
+    pub(super) fn past(&self) -> &History {
+        &self.past
+    }
+
+    /// Until when the oldest was that the history has.
+    pub(super) fn oldest(&self) -> Option<u32> {
+        let removed = self.folders.iter().filter(|folder| folder.removed_at != 0);
+        removed.map(|folder| folder.removed_at).chain(self.past.first_ended()).min()
+    }
+
+    /// What the user has: nothing that only the history does.
     pub(super) fn usage(&self) -> Usage {
         let mut usage = Usage::default();
-        for folder in &self.folders {
+        for folder in self.folders.iter().filter(|folder| !folder.removed) {
             usage.octets += folder.octets;
             usage.messages += u64::from(folder.count);
         }
@@ -102,8 +131,105 @@ impl Account {
         self.advance(create.modseq)?;
         self.uidvalidity_last = create.uidvalidity;
         self.mailbox_last = create.mailbox;
+        // INBOX was always there.
+        let is_first = self.folders.is_empty() && self.moment == 0;
+        if !is_first {
+            self.note(create.mailbox, None);
+        }
         self.folders.reserve_exact(1);
-        self.folders.push(Folder::new(create));
+        let mut folder = Folder::new(create);
+        folder.born = self.moment;
+        self.folders.push(folder);
+        Ok(())
+    }
+
+    /// Whether changes go into the history.
+    fn is_kept(&self) -> bool {
+        self.keeps && self.moment != 0
+    }
+
+    /// A change: into the history goes what undoes it, if anything does. Where none is kept nothing
+    /// is known any more of what was before.
+    fn note(&mut self, mailbox: MailboxId, event: Option<&Event<'_>>) {
+        if !self.is_kept() {
+            self.floor = UNKNOWN;
+        } else if let Some(event) = event {
+            self.past.push(self.moment, mailbox, event);
+        }
+    }
+
+    fn note_gone(&mut self, mailbox: MailboxId, rows: &[Entry], uidls: &[UidlRun], moves: bool) {
+        for rows in rows.chunks(HISTORY_EVENT_ROWS).map(RowsOf::Live) {
+            let event = if moves { Event::Left(rows) } else { Event::Gone(rows) };
+            self.note(mailbox, Some(&event));
+        }
+        for UidlRun { first, form, .. } in uidls {
+            self.note(mailbox, Some(&Event::Uidl { uid: *first, form }));
+        }
+    }
+
+    fn note_flags(&mut self, mailbox: MailboxId, runs: &[FlagRun]) {
+        self.note(mailbox, None);
+        for runs in runs.chunks(HISTORY_EVENT_ROWS).map(RunsOf::Live) {
+            self.note(mailbox, Some(&Event::Flags(runs)));
+        }
+    }
+
+    fn note_keywords(&mut self, mailbox: MailboxId, names: &[(u8, Box<str>)]) {
+        for &(bit, ref name) in names {
+            self.note(mailbox, Some(&Event::Keyword { bit, name }));
+        }
+    }
+
+    /// What follows is made at this second. A clock that was set back takes with it what it said
+    /// before: nothing ended later than now.
+    pub(super) fn apply_moment(&mut self, moment: Moment) {
+        let Moment { when, keeps } = moment;
+        if when < self.moment {
+            self.past.clamp(when);
+            for folder in &mut self.folders {
+                folder.born = folder.born.min(when);
+                folder.removed_at = folder.removed_at.min(when);
+            }
+            if self.floor != UNKNOWN {
+                self.floor = self.floor.min(when);
+            }
+        }
+        // Nobody made another change since the last one that is not known.
+        if keeps && self.floor == UNKNOWN {
+            self.floor = when - 1;
+        }
+        (self.moment, self.keeps) = (when, keeps);
+    }
+
+    /// The oldest of the history goes, and with it what was removed by then.
+    pub(super) fn apply_forget(&mut self, forget: &Forget<'_>) -> Result<(), Damaged> {
+        let mut floor = self.past.forget(forget.events, forget.blobs(), &mut self.gone)?;
+        if self.past.first_ended().is_none_or(|first| first > forget.until) {
+            for folder in &mut self.folders {
+                if (1..=forget.until).contains(&folder.removed_at) {
+                    floor = floor.max(Some(folder.removed_at));
+                    folder.removed_at = 0;
+                }
+            }
+        }
+        if self.floor != UNKNOWN {
+            self.floor = self.floor.max(floor.unwrap_or(0));
+        }
+        self.forget_if_done();
+        Ok(())
+    }
+
+    pub(super) fn apply_swap(&mut self, swap: Swap) -> Result<(), Damaged> {
+        let place = |id| self.folders.iter().position(|folder| folder.id == id && !folder.removed);
+        let (Some(one), Some(other)) = (place(swap.one), place(swap.other)) else {
+            return Err(Damaged(format!("mailboxes {} and {} to trade", swap.one, swap.other)));
+        };
+        self.advance(swap.modseq)?;
+        if let Ok([one, other]) = self.folders.get_disjoint_mut([one, other]) {
+            one.swap(other, swap.modseq, &mut self.gone);
+        }
+        self.note(swap.one, Some(&Event::Swapped(swap.other)));
         Ok(())
     }
 
@@ -117,25 +243,47 @@ impl Account {
     }
 
     pub(super) fn apply_expunge(&mut self, expunge: &Expunge<'_>) -> Result<(), Damaged> {
-        self.open(expunge.mailbox)?.check_rows(expunge.messages())?;
+        let id = expunge.mailbox;
+        let folder = self.open(id)?;
+        folder.check_rows(expunge.messages())?;
+        // What is left of a mailbox that was let go is known no more in any case.
+        let is_news = !folder.removed;
+        let kept = |(uid, _)| folder.entry(uid).filter(|_| expunge.kept);
+        let rows: Vec<Entry> = expunge.messages().filter_map(kept).collect();
+        if expunge.kept && !self.is_kept() {
+            return Err(Damaged(format!("mailbox {id}: messages for a history that is not kept")));
+        }
         self.advance(expunge.modseq)?;
         let uids: Vec<Uid> = expunge.messages().map(|(uid, _)| uid).collect();
-        self.remove(expunge.mailbox, &uids, expunge.modseq)?;
+        let uidls = self.remove(id, &uids, expunge.modseq)?;
+        if expunge.kept {
+            self.note_gone(id, &rows, &uidls, false);
+        } else if is_news {
+            self.floor = UNKNOWN;
+        }
         self.forget_if_done();
         Ok(())
     }
 
-    fn remove(&mut self, id: MailboxId, uids: &[Uid], modseq: ModSeq) -> Result<(), Damaged> {
+    fn remove(
+        &mut self,
+        id: MailboxId,
+        uids: &[Uid],
+        modseq: ModSeq,
+    ) -> Result<Vec<UidlRun>, Damaged> {
         let mut gone = std::mem::take(&mut self.gone);
-        self.open(id)?.remove(uids, modseq, &mut gone);
+        let uidls = self.open(id)?.remove(uids, modseq, &mut gone);
         self.gone = gone;
-        Ok(())
+        Ok(uidls)
     }
 
     pub(super) fn apply_flags(&mut self, record: &FlagsRecord<'_>) -> Result<(), Damaged> {
         self.open(record.mailbox)?;
         self.advance(record.modseq)?;
-        self.open(record.mailbox)?.change_flags(record);
+        let kept = self.is_kept();
+        let Before { runs, names } = self.open(record.mailbox)?.change_flags(record, kept);
+        self.note_flags(record.mailbox, &runs);
+        self.note_keywords(record.mailbox, &names);
         Ok(())
     }
 
@@ -155,12 +303,17 @@ impl Account {
         };
         let arriving: Vec<Entry> = transfer.items().filter_map(arrive).collect();
         let keywords = from.keywords().cloned();
+        let left = |(uid, ..): (Uid, Uid, BlobId)| from.entry(uid).filter(|_| moves);
+        let rows: Vec<Entry> = transfer.items().filter_map(left).collect();
         self.advance(transfer.modseq)?;
         if moves {
             let uids: Vec<Uid> = transfer.items().map(|(uid, ..)| uid).collect();
-            self.remove(transfer.from, &uids, transfer.modseq)?;
+            let uidls = self.remove(transfer.from, &uids, transfer.modseq)?;
+            self.note_gone(transfer.from, &rows, &uidls, true);
         }
-        self.open(transfer.to)?.take_in(arriving, keywords.as_deref())
+        let names = self.open(transfer.to)?.take_in(arriving, keywords.as_deref())?;
+        self.note_keywords(transfer.to, &names);
+        Ok(())
     }
 
     pub(super) fn apply_catalog(&mut self, change: &Catalog<'_>) -> Result<(), Damaged> {
@@ -171,25 +324,31 @@ impl Account {
                 }
                 self.open(mailbox)?;
                 self.advance(modseq)?;
-                self.open(mailbox)?.name = name.into();
+                let was = std::mem::replace(&mut self.open(mailbox)?.name, name.into());
+                self.note(mailbox, Some(&Event::Name(&was)));
             }
             Catalog::Subscribe { on, name } => {
                 match (self.subscriptions.binary_search_by(|known| (**known).cmp(name)), on) {
                     (Err(at), true) => self.subscriptions.insert(at, name.into()),
                     (Ok(at), false) => drop(self.subscriptions.remove(at)),
-                    _ => {}
+                    _ => return Ok(()),
                 }
+                self.note(MailboxId(0), Some(&Event::Subscribed { was: !on, name }));
             }
             Catalog::Delete { mailbox, modseq } => {
                 self.open(mailbox)?;
                 self.advance(modseq)?;
-                self.open(mailbox)?.removed = true;
+                let removed_at = if self.is_kept() { self.moment } else { 0 };
+                let folder = self.open(mailbox)?;
+                (folder.removed, folder.removed_at) = (true, removed_at);
+                self.note(mailbox, None);
                 self.forget_if_done();
             }
             Catalog::Use { mailbox, modseq, uses } => {
                 self.open(mailbox)?;
                 self.advance(modseq)?;
-                self.open(mailbox)?.uses = uses;
+                let was = std::mem::replace(&mut self.open(mailbox)?.uses, uses);
+                self.note(mailbox, Some(&Event::Use(was.0)));
             }
         }
         Ok(())
@@ -224,13 +383,14 @@ impl Account {
         self.forget_if_done();
     }
 
-    /// A removed mailbox is forgotten with its last message. A deleted account keeps nothing but
-    /// the mark once all are.
+    /// A removed mailbox that the history has let go is forgotten with its last message. A deleted
+    /// account keeps nothing but the mark once all are.
     fn forget_if_done(&mut self) {
-        let closed = self.closed && self.folders.iter().all(Folder::is_empty);
+        let closed =
+            self.closed && self.folders.iter().all(Folder::is_empty) && self.past.is_empty();
         let gone = &mut self.gone;
         self.folders.retain(|folder| {
-            let done = closed || (folder.removed && folder.is_empty());
+            let done = closed || (folder.removed && folder.removed_at == 0 && folder.is_empty());
             if done {
                 folder.pages(gone);
             }
@@ -242,8 +402,10 @@ impl Account {
         }
     }
 
+    /// What is there, then what was removed.
     pub(super) fn references(&self, each: &mut dyn FnMut(BlobId)) {
         self.folders.iter().for_each(|folder| folder.references(each));
+        self.past.references(each);
     }
 
     pub(super) fn save(&mut self, page: &mut dyn FnMut(u64, Option<Vec<u8>>)) {
@@ -252,12 +414,19 @@ impl Account {
             page(minor, None);
         }
         self.folders.iter_mut().for_each(|folder| folder.save(page));
-        let head = AccountHeadV2 {
+        self.past.save(page);
+        let (next_past, past) = self.past.head();
+        let head = AccountHeadV3 {
             modseq: self.modseq.0,
             uidvalidity_last: self.uidvalidity_last.0,
             mailbox_last: self.mailbox_last.0,
             subscriptions: self.subscriptions.iter().map(ToString::to_string).collect(),
             closed: self.closed,
+            keeps: self.keeps,
+            moment: self.moment,
+            floor: self.floor,
+            next_past,
+            past: past.into_iter().map(Into::into).collect(),
             mailboxes: self.folders.iter().map(Folder::head).collect(),
         };
         page(HEAD_MINOR, Some(encode_head(&head)));
@@ -266,20 +435,26 @@ impl Account {
     pub(super) fn taint(&mut self) {
         self.dirty = true;
         self.folders.iter_mut().for_each(Folder::taint);
+        self.past.taint();
     }
 
-    pub(super) fn load(head: AccountHeadV2) -> Result<Account, Damaged> {
+    pub(super) fn load(head: AccountHeadV3) -> Result<Account, Damaged> {
         let folders = head.mailboxes.into_iter().map(Folder::load);
         let folders = folders.collect::<Result<Vec<Folder>, Damaged>>()?;
         if !folders.is_sorted_by(|a, b| a.id < b.id) {
             return Err(Damaged("mailboxes out of order".into()));
         }
+        let past: Vec<ChunkRef> = head.past.into_iter().map(Into::into).collect();
         Ok(Account {
             modseq: ModSeq(head.modseq),
             assigned: ModSeq(head.modseq),
             uidvalidity_last: UidValidity(head.uidvalidity_last),
             mailbox_last: MailboxId(head.mailbox_last),
             closed: head.closed,
+            keeps: head.keeps,
+            moment: head.moment,
+            floor: head.floor,
+            past: History::load(head.next_past, &past)?,
             folders,
             subscriptions: head.subscriptions.into_iter().map(Into::into).collect(),
             ..Account::default()
@@ -287,14 +462,20 @@ impl Account {
     }
 
     pub(super) fn load_part(&mut self, mailbox: MailboxId, part: Part) {
+        let part = match part {
+            Part::Past(number, events) => return self.past.load_chunk(number, events),
+            part => part,
+        };
         let Some(folder) = self.folder_mut(mailbox) else { return };
         match part {
             Part::Chunk(number, chunk) => folder.load_chunk(number, chunk),
             Part::Memo(memo) => folder.load_memo(memo),
+            Part::Past(..) => {}
         }
     }
 
     pub(super) fn verify(&self) -> Result<(), Damaged> {
+        self.past.verify()?;
         for folder in &self.folders {
             folder.verify()?;
             if folder.modseq > self.modseq || folder.uidvalidity > self.uidvalidity_last {
@@ -313,6 +494,10 @@ impl Account {
             into.update(name.as_bytes());
             into.update(&[0]);
         }
+        into.update(&[u8::from(self.keeps)]);
+        into.update(&self.moment.to_le_bytes());
+        into.update(&self.floor.to_le_bytes());
+        self.past.digest(into);
         self.folders.iter().for_each(|folder| folder.digest(into));
     }
 
@@ -320,6 +505,7 @@ impl Account {
     pub(super) fn heap_octets(&self) -> usize {
         let folders = self.folders.iter().map(Folder::heap_octets).sum::<usize>();
         size_of::<Account>()
+            + self.past.heap_octets()
             + self.folders.capacity() * size_of::<Folder>()
             + self.gone.capacity() * size_of::<u64>()
             + self.subscriptions.iter().map(|name| name.len() + 16).sum::<usize>()

@@ -13,6 +13,8 @@
 //! the log in the order of their numbers.
 
 use super::account::{Account, INBOX, INBOX_NAME};
+use super::folder::Folder;
+use super::history::Retention;
 use super::page::{HEAD_MINOR, Part, decode_head, decode_part};
 use super::quota::{Quota, Refused, Usage};
 use super::record::catalog::Use;
@@ -71,6 +73,10 @@ pub struct Accounts {
     /// Volatile: accounts whose deletion is on its way into the log. Nothing may be queued for them
     /// behind it.
     shut: BTreeSet<AccountId>,
+    /// Volatile: whose history is being forgotten, by a record on its way into the log.
+    pub(super) forgetting: BTreeSet<AccountId>,
+    /// Volatile: how long histories are kept.
+    pub(super) retention: Retention,
     planted: Planted,
 }
 
@@ -113,7 +119,7 @@ impl Accounts {
     /// A mailbox at this moment; empty if it is not there.
     pub fn view(&self, account: AccountId, mailbox: MailboxId) -> View {
         let folder = self.by_id.get(&account).and_then(|account| account.folder(mailbox));
-        folder.map_or_else(View::empty, super::folder::Folder::view)
+        folder.map_or_else(View::empty, Folder::view)
     }
 
     /// A mailbox at this moment, if it is there and was not removed.
@@ -129,16 +135,24 @@ impl Accounts {
         (!folder.removed).then(|| folder.take_view())
     }
 
+    /// The UIDVALIDITY of a mailbox that is there and was not removed.
+    pub fn uidvalidity(&self, account: AccountId, mailbox: MailboxId) -> Option<UidValidity> {
+        let folder = self.by_id.get(&account)?.folder(mailbox)?;
+        (!folder.removed).then_some(folder.uidvalidity)
+    }
+
     /// Whether a message is about to go.
     pub(super) fn leaves(&self, account: AccountId, mailbox: MailboxId, uid: Uid) -> bool {
         !self.leaving.is_empty() && self.leaving.contains(&(account, mailbox, uid))
     }
 
-    /// Mailboxes that were removed and still hold messages: go on with [`super::Desk::empty`].
+    /// Mailboxes that were removed and still hold messages which the history has let go: go on with
+    /// [`super::Desk::empty`].
     pub fn removed(&self) -> Vec<(AccountId, MailboxId)> {
         let mut found = Vec::new();
         for (&id, account) in &self.by_id {
-            let removed = account.folders().iter().filter(|folder| folder.removed);
+            let is_let_go = |folder: &&Folder| folder.removed && folder.removed_at == 0;
+            let removed = account.folders().iter().filter(is_let_go);
             found.extend(removed.map(|folder| (id, folder.id)));
         }
         found.sort_unstable();
@@ -396,7 +410,7 @@ impl Accounts {
         Ok(())
     }
 
-    /// Names every blob that some row refers to, once for each.
+    /// Names every blob that some row, or the history, refers to, once for each.
     pub fn references(&self, each: &mut dyn FnMut(BlobId)) {
         self.by_id.values().for_each(|account| account.references(each));
     }
@@ -479,6 +493,9 @@ impl Accounts {
             Change::Catalog(change) => self.known(id)?.apply_catalog(change)?,
             Change::Origin(record) => self.known(id)?.apply_origin(record)?,
             Change::Uidls(record) => self.known(id)?.apply_uidls(record)?,
+            Change::Moment(moment) => self.known(id)?.apply_moment(*moment),
+            Change::Forget(forget) => self.known(id)?.apply_forget(forget)?,
+            Change::Swap(swap) => self.known(id)?.apply_swap(*swap)?,
         }
         let account = self.known(id)?;
         if !account.dirty {
@@ -509,7 +526,9 @@ impl Machine for Accounts {
         }
         match change {
             Change::Deliver(deliver) => blobs.retain(deliver.entry.blob),
+            Change::Expunge(expunge) if expunge.kept => {}
             Change::Expunge(expunge) => expunge.messages().for_each(|(_, b)| blobs.release(b)),
+            Change::Forget(forget) => forget.blobs().for_each(|blob| blobs.release(blob)),
             Change::Copy(transfer) => transfer.items().for_each(|(.., blob)| blobs.retain(blob)),
             _ => {}
         }

@@ -71,7 +71,7 @@ impl World {
 
     fn expunge(&mut self, account: u32, uids: &[Uid]) {
         let mut state = self.accounts.borrow_mut();
-        if let Ok(Some(leaving)) = leave(&mut state, AccountId(account), INBOX, uids) {
+        if let Ok(Some(leaving)) = leave(&mut state, AccountId(account), INBOX, uids, 1_000) {
             self.queued.push((leaving.group, None));
         }
     }
@@ -260,7 +260,8 @@ fn refuses_records_that_do_not_fit_the_state() {
     let expunge = |uid, blob, modseq| {
         let mut group = Group::new();
         let gone = [(Uid(uid), BlobId(blob))];
-        super::super::record::put_expunge(&mut group, AccountId(1), INBOX, ModSeq(modseq), &gone);
+        let modseq = ModSeq(modseq);
+        super::super::record::put_expunge(&mut group, AccountId(1), INBOX, modseq, &gone, false);
         group.records.remove(0)
     };
     let before = accounts.digest();
@@ -278,7 +279,7 @@ fn refuses_records_that_do_not_fit_the_state() {
         assert_eq!(accounts.digest(), before);
     }
     let mut change = |_, _, _| panic!("nothing may be released or retained");
-    let later = Record { kind: 30, version: 1, flags: FLAG_SKIPPABLE, account: 1, body: &[] };
+    let later = Record { kind: 33, version: 1, flags: FLAG_SKIPPABLE, account: 1, body: &[] };
     accounts.apply(Lsn(2), later, &mut Blobs::observed(Lsn(2), &mut change)).unwrap();
     let must = Record { flags: 0, ..later };
     accounts.apply(Lsn(2), must, &mut Blobs::observed(Lsn(2), &mut change)).unwrap_err();

@@ -176,6 +176,8 @@ impl<E: Env> Desk<E> {
             let known = state.account(account);
             let is_new = known.is_none_or(|known| known.mailbox_last <= INBOX);
             if is_new {
+                state.begin(&mut group, account, self.now());
+                let known = state.account(account);
                 let validity = known.map(|known| known.uidvalidity_last);
                 let validity = validity.or(inbox.map(|create| create.uidvalidity));
                 let mut last = (INBOX, validity.unwrap_or(UidValidity(0)));
@@ -227,6 +229,7 @@ impl<E: Env> Desk<E> {
             if state.named(account, name).is_some() {
                 return Err(ChangeError::Exists);
             }
+            state.begin(&mut group, account, self.now());
             let made = self.make_path(&mut state, &mut group, account, name)?;
             if uses != Use::default() {
                 let modseq = state.assign_modseq(account).expect("the account is there");
@@ -254,7 +257,7 @@ impl<E: Env> Desk<E> {
         let ends = name.match_indices(SEPARATOR).map(|(at, _)| at);
         let paths = ends.chain([name.len()]).filter_map(|end| name.get(..end));
         let missing: Vec<&str> = paths.filter(|path| known.named(path).is_none()).collect();
-        if known.folders().len() + missing.len() > MAILBOXES_MAX {
+        if known.named_count() + missing.len() > MAILBOXES_MAX {
             return Err(ChangeError::Limit("mailboxes of an account"));
         }
         let mut last = (known.mailbox_last, known.uidvalidity_last);
@@ -266,22 +269,26 @@ impl<E: Env> Desk<E> {
 
     /// Removes a mailbox; those below it stay (RFC 9051 §6.3.5).
     pub async fn delete(&self, account: AccountId, name: &str) -> Result<(), ChangeError> {
+        self.make_room_for_removed(account, 1).await?;
         let turn = self.turn(account).await?;
         let mut group = Group::new();
-        let mailbox = {
+        let (mailbox, kept) = {
             let mut state = self.accounts.borrow_mut();
             let mailbox = state.named(account, name).ok_or(ChangeError::Missing)?;
             if mailbox == INBOX {
                 return Err(ChangeError::IsInbox);
             }
+            let kept = state.begin(&mut group, account, self.now()).kept;
             let modseq = state.assign_modseq(account).expect("a mailbox was found");
             put_catalog(&mut group, account, &Catalog::Delete { mailbox, modseq });
-            mailbox
+            (mailbox, kept)
         };
         self.commit(turn, group).await?;
-        // It is gone, whatever becomes of its messages: what cannot be done now is done at the next
-        // start.
-        drop(self.empty(account, mailbox).await);
+        if !kept {
+            // It is gone, whatever becomes of its messages: what cannot be done now is done at the
+            // next start.
+            drop(self.empty(account, mailbox).await);
+        }
         Ok(())
     }
 
@@ -313,6 +320,7 @@ impl<E: Env> Desk<E> {
             if state.named(account, to).is_some() {
                 return Err(ChangeError::Exists);
             }
+            let when = state.begin(&mut group, account, self.now()).when;
             if mailbox == Some(INBOX) {
                 let made = self.make_path(&mut state, &mut group, account, to)?;
                 let view = state.view(account, INBOX);
@@ -323,8 +331,7 @@ impl<E: Env> Desk<E> {
                 if !items.is_empty() {
                     let modseq = state.assign_modseq(account).expect("INBOX is there");
                     let way = (INBOX, made);
-                    let when = (modseq, self.now());
-                    put_transfer(&mut group, MOVE, account, way, when, &items);
+                    put_transfer(&mut group, MOVE, account, way, (modseq, when), &items);
                 }
             } else {
                 self.put_renames(&mut state, &mut group, account, from, to)?;
@@ -399,6 +406,7 @@ impl<E: Env> Desk<E> {
             if name.is_empty() || name.len() > MAILBOX_NAME_OCTETS_MAX {
                 return Err(ChangeError::Limit("octets of a mailbox name"));
             }
+            state.begin(&mut group, account, self.now());
             put_catalog(&mut group, account, &Catalog::Subscribe { on, name });
         }
         Ok(self.commit(turn, group).await?)
@@ -450,6 +458,7 @@ impl<E: Env> Desk<E> {
                 return Err(ChangeError::Limit("ranges changed at once"));
             }
             if !ranges.is_empty() {
+                state.begin(&mut group, account, self.now());
                 let modseq = state.assign_modseq(account).expect("a mailbox was found");
                 put_flags(&mut group, account, mailbox, modseq, change, &ranges);
                 stored.modseq = Some(modseq);
@@ -521,9 +530,10 @@ impl<E: Env> Desk<E> {
         }
         let mut group = Group::new();
         if !items.is_empty() {
+            let when = state.begin(&mut group, account, self.now()).when;
             let modseq = state.assign_modseq(account).expect("a mailbox was found");
             let kind = if quota.is_some() { COPY } else { MOVE };
-            put_transfer(&mut group, kind, account, way, (modseq, self.now()), &items);
+            put_transfer(&mut group, kind, account, way, (modseq, when), &items);
         }
         let uids = items.iter().map(|&(uid, new, _)| (uid, new)).collect();
         Ok((group, Placed { uidvalidity: to.uidvalidity(), uids }))
@@ -553,6 +563,9 @@ impl<E: Env> Desk<E> {
                 }
             }
             check_keyword_lens(&names)?;
+            if !names.is_empty() {
+                state.begin(&mut group, account, self.now());
+            }
             let mut uids = Vec::with_capacity(messages.len());
             for (at, brought) in (1..).zip(messages) {
                 let uid = self.put_brought(&mut state, &mut group, account, mailbox, brought)?;

@@ -456,3 +456,6 @@ fn keywords_that_no_record_can_hold_are_refused_and_the_log_goes_on() {
     };
     sim.run_until(living).expect("it ends");
 }
+
+#[path = "undelete_tests.rs"]
+mod undelete;

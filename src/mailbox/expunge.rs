@@ -1,6 +1,8 @@
 //! Removal: messages leave a mailbox for good, all of one call in one commit.
 
 use super::accounts::Accounts;
+use super::desk::ChangeError;
+use super::history::forget_all;
 use super::promise::promise;
 use super::record::{put_account_delete, put_expunge};
 use crate::env::Env;
@@ -33,12 +35,13 @@ pub(super) struct Leaving {
     pub messages: Vec<(Uid, BlobId)>,
 }
 
-/// Finds the messages and marks them as leaving. `None` if none of them is there.
+/// Finds the messages and marks them as leaving, at the second `now`. `None` if none of them is there.
 pub(super) fn leave(
     accounts: &mut Accounts,
     account: AccountId,
     mailbox: MailboxId,
     uids: &[Uid],
+    now: u32,
 ) -> Result<Option<Leaving>, ExpungeError> {
     let mut uids = uids.to_vec();
     uids.sort_unstable();
@@ -56,9 +59,12 @@ pub(super) fn leave(
         return Ok(None);
     }
     taken.extend(messages.iter().map(|&(uid, _)| (account, mailbox, uid)));
-    let modseq: ModSeq = accounts.assign_modseq(account).expect("an account with messages");
     let mut group = Group::new();
-    put_expunge(&mut group, account, mailbox, modseq, &messages);
+    // What the history has let go, and the mail of an account that is deleted, goes for good.
+    let is_open = accounts.open_view(account, mailbox).is_some() && !accounts.is_closed(account);
+    let kept = is_open && accounts.begin(&mut group, account, now).kept;
+    let modseq: ModSeq = accounts.assign_modseq(account).expect("an account with messages");
+    put_expunge(&mut group, account, mailbox, modseq, &messages, kept);
     Ok(Some(Leaving { group, messages }))
 }
 
@@ -73,7 +79,8 @@ pub(super) fn expunge<E: Env>(
     mailbox: MailboxId,
     uids: &[Uid],
 ) -> impl Future<Output = Result<usize, ExpungeError>> + use<E> {
-    let leaving = leave(&mut accounts.borrow_mut(), account, mailbox, uids);
+    let now = log.env().wall().seconds();
+    let leaving = leave(&mut accounts.borrow_mut(), account, mailbox, uids, now);
     let begun = leaving.map(|leaving| {
         let Leaving { group, messages } = leaving?;
         let appended = log.append(group);
@@ -117,6 +124,12 @@ pub async fn delete_account<E: Env>(
         }
     }
     // What was queued before is applied by now, and nothing can follow.
+    match forget_all(log, accounts, account).await {
+        Err(ChangeError::Append(AppendError::Full)) => return Err(ExpungeError::Busy),
+        Err(ChangeError::Append(error)) => return Err(error.into()),
+        // Any other error is that it never had any mail.
+        Ok(()) | Err(_) => {}
+    }
     let mailboxes = accounts.borrow().mailboxes(account);
     for mailbox in mailboxes {
         let view = accounts.borrow().view(account, mailbox);

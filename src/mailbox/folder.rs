@@ -6,10 +6,11 @@
 //!   - the number of a chunk is never used again, so that a page of the past is known as such
 
 use super::chunk::{Chunk, reserve_one};
+use super::history::FlagRun;
 use super::keywords::Keywords;
-use super::moved::Moved;
+use super::moved::{Moved, UidlRun};
 use super::page::{
-    ChunkRefV1, MailboxHeadV2, Memo, chunk_minor, encode_chunk, encode_memo, memo_minor,
+    ChunkRefV1, MailboxHeadV3, Memo, chunk_minor, encode_chunk, encode_memo, memo_minor,
 };
 use super::record::Create;
 use super::record::catalog::Use;
@@ -22,6 +23,7 @@ use crate::bytes::codec::to_u32;
 use crate::model::id::{BlobId, MailboxId, ModSeq, Uid, UidValidity};
 use crate::model::limits::MAILBOX_CHUNK_ROWS;
 use crate::store::Damaged;
+use std::cell::Cell;
 use std::rc::Rc;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -35,6 +37,24 @@ struct Slot {
     dirty: bool,
     /// Without rows only while its page was not loaded yet.
     chunk: Rc<Chunk>,
+}
+
+/// What a change of flags made otherwise.
+#[derive(Debug, Default)]
+pub(super) struct Before {
+    /// What the messages had that have others now.
+    pub runs: Vec<FlagRun>,
+    /// Keywords whose places others have now.
+    pub names: Vec<(u8, Box<str>)>,
+}
+
+/// Adds a message that had these keywords and flags; it may go on with the last run if it is the
+/// next in the mailbox.
+fn note_run(runs: &mut Vec<FlagRun>, uid: Uid, (keywords, flags): (u16, Flags), goes_on: bool) {
+    match runs.last_mut() {
+        Some(run) if goes_on && (run.keywords, run.flags) == (keywords, flags) => run.last = uid,
+        _ => runs.push(FlagRun { first: uid, last: uid, keywords, flags }),
+    }
 }
 
 /// A mailbox.
@@ -54,8 +74,12 @@ pub(super) struct Folder {
     pub octets: u64,
     pub name: Box<str>,
     pub uses: Use,
-    /// Its name is free again; what is left of its messages is on the way out.
+    /// When it was made, as far as the history is to know; seconds since 1970.
+    pub born: u32,
+    /// Its name is free again.
     pub removed: bool,
+    /// When it was removed, while the history has it and its messages; 0: they are on the way out.
+    pub removed_at: u32,
     slots: Vec<Slot>,
     /// Nothing until the first keyword is used.
     keywords: Option<Rc<Keywords>>,
@@ -81,7 +105,9 @@ impl Folder {
             octets: 0,
             name: create.name.into(),
             uses: Use::default(),
+            born: 0,
             removed: false,
+            removed_at: 0,
             slots: Vec::new(),
             keywords: None,
             vanished: None,
@@ -133,7 +159,13 @@ impl Folder {
     }
 
     /// Removes messages that are there, by rising UID; adds the pages that are no more to `gone`.
-    pub(super) fn remove(&mut self, uids: &[Uid], modseq: ModSeq, gone: &mut Vec<u64>) {
+    /// The unique ids of another server that were those of these messages alone.
+    pub(super) fn remove(
+        &mut self,
+        uids: &[Uid],
+        modseq: ModSeq,
+        gone: &mut Vec<u64>,
+    ) -> Vec<UidlRun> {
         let mut rest = uids;
         for slot in &mut self.slots {
             let here = rest.partition_point(|&uid| uid <= slot.chunk.last_uid());
@@ -157,9 +189,40 @@ impl Folder {
             self.vanished.get_or_insert_default().add(modseq, uids);
             self.memo_dirty = true;
         }
-        if let Some(moved) = self.moved.as_mut().filter(|moved| !moved.uidls.is_empty()) {
-            Rc::make_mut(moved).forget(uids);
-            self.memo_dirty = true;
+        let Some(moved) = self.moved.as_mut().filter(|moved| !moved.uidls.is_empty()) else {
+            return Vec::new();
+        };
+        self.memo_dirty = true;
+        Rc::make_mut(moved).forget(uids)
+    }
+
+    /// Exchanges all that is held with another mailbox: what is left to each are number, name, use
+    /// and times. UIDNEXT gets lower in neither: a message that is on its way has its UID already.
+    pub(super) fn swap(&mut self, other: &mut Folder, modseq: ModSeq, gone: &mut Vec<u64>) {
+        let pages_of_both = |one: &Folder, other: &Folder| {
+            let mut pages = Vec::new();
+            one.pages(&mut pages);
+            other.pages(&mut pages);
+            pages
+        };
+        let before = pages_of_both(self, other);
+        let (uidnext, assign) = (self.uidnext.max(other.uidnext), self.assign.max(other.assign));
+        let next_chunk = self.next_chunk.max(other.next_chunk);
+        std::mem::swap(&mut self.uidvalidity, &mut other.uidvalidity);
+        std::mem::swap(&mut self.count, &mut other.count);
+        std::mem::swap(&mut self.octets, &mut other.octets);
+        std::mem::swap(&mut self.slots, &mut other.slots);
+        std::mem::swap(&mut self.keywords, &mut other.keywords);
+        std::mem::swap(&mut self.vanished, &mut other.vanished);
+        std::mem::swap(&mut self.moved, &mut other.moved);
+        // What both of them have a page for is written anew.
+        let mut after = pages_of_both(self, other);
+        after.sort_unstable();
+        gone.extend(before.into_iter().filter(|minor| after.binary_search(minor).is_err()));
+        for folder in [self, other] {
+            (folder.uidnext, folder.assign, folder.recent_from) = (uidnext, assign, uidnext);
+            (folder.next_chunk, folder.modseq) = (next_chunk, modseq);
+            folder.taint();
         }
     }
 
@@ -200,8 +263,9 @@ impl Folder {
         self.moved.as_deref()
     }
 
-    /// Changes flags and keywords. Messages that went meanwhile are passed over.
-    pub(super) fn change_flags(&mut self, record: &FlagsRecord<'_>) {
+    /// Changes flags and keywords. Messages that went meanwhile are passed over. What was before, if
+    /// it is to be `kept`.
+    pub(super) fn change_flags(&mut self, record: &FlagsRecord<'_>, kept: bool) -> Before {
         let change = &record.change;
         let before = self.keywords.clone().unwrap_or_default();
         let mut keywords = None;
@@ -219,15 +283,25 @@ impl Folder {
                 }
             }
         }
+        let mut runs: Vec<FlagRun> = Vec::new();
+        // Whether the row before this one is the last one of the runs.
+        let goes_on = Cell::new(false);
         let mut alter = |row: &mut Row| {
             let mask = before.mask(row.keywords);
+            let was = (row.keywords, Flags(row.flags));
             let (flags, after) = change.outcome(Flags(row.flags), mask, named);
             row.flags = flags.0;
             if after != mask {
                 row.keywords = keywords.as_mut().map_or(0, |own| own.intern(after));
             }
+            let is_other = kept && (row.keywords, Flags(row.flags)) != was;
+            if is_other {
+                note_run(&mut runs, Uid(row.uid), was, goes_on.get());
+            }
+            goes_on.set(is_other);
         };
         for (first, last) in record.ranges() {
+            goes_on.set(false);
             let from = self.slots.partition_point(|slot| slot.chunk.last_uid() < first);
             for slot in &mut self.slots[from..] {
                 if slot.chunk.first_uid() > last {
@@ -238,10 +312,9 @@ impl Folder {
                 slot.dirty = true;
             }
         }
-        if let Some(keywords) = keywords {
-            self.keep_keywords(keywords, &before);
-        }
         self.modseq = record.modseq;
+        let names = keywords.map(|keywords| self.keep_keywords(keywords, &before));
+        Before { runs, names: names.unwrap_or_default() }
     }
 
     /// Bits of keywords whose places no other may have; all, where so many more find places of
@@ -254,19 +327,26 @@ impl Folder {
         keywords.in_use(rows.map(|row| row.keywords))
     }
 
-    fn keep_keywords(&mut self, keywords: Keywords, before: &Keywords) {
-        if keywords != *before {
-            self.keywords = Some(Rc::new(keywords));
-            self.memo_dirty = true;
+    /// The names that lost their places, with these.
+    fn keep_keywords(&mut self, keywords: Keywords, before: &Keywords) -> Vec<(u8, Box<str>)> {
+        if keywords == *before {
+            return Vec::new();
         }
+        let pairs = (0..).zip(before.names().iter().zip(keywords.names()));
+        let lost = pairs.filter(|(_, (was, is))| was != is);
+        let lost = lost.map(|(bit, (was, _))| (bit, was.clone())).collect();
+        self.keywords = Some(Rc::new(keywords));
+        self.memo_dirty = true;
+        lost
     }
 
-    /// Takes in messages of another mailbox, whose keywords are `theirs`.
+    /// Takes in messages of another mailbox, whose keywords are `theirs`. The names of keywords that
+    /// lost their places here.
     pub(super) fn take_in(
         &mut self,
         entries: Vec<Entry>,
         theirs: Option<&Keywords>,
-    ) -> Result<(), Damaged> {
+    ) -> Result<Vec<(u8, Box<str>)>, Damaged> {
         let mut keywords = self.keywords.as_deref().cloned().unwrap_or_default();
         let before = keywords.clone();
         let names = theirs.map_or(&[][..], Keywords::names);
@@ -288,8 +368,7 @@ impl Folder {
             };
             self.deliver(&entry)?;
         }
-        self.keep_keywords(keywords, &before);
-        Ok(())
+        Ok(self.keep_keywords(keywords, &before))
     }
 
     pub(super) fn keywords(&self) -> Option<&Rc<Keywords>> {
@@ -368,7 +447,7 @@ impl Folder {
     }
 
     /// Every message, by rising UID.
-    fn entries(&self) -> impl Iterator<Item = Entry> {
+    pub(super) fn entries(&self) -> impl Iterator<Item = Entry> {
         let chunks = self.slots.iter().map(|slot| &slot.chunk);
         chunks.flat_map(|chunk| chunk.rows.iter().map(|row| row.unpack(chunk.base)))
     }
@@ -378,12 +457,12 @@ impl Folder {
     }
 
     /// Hands out what the head page says of this mailbox.
-    pub(super) fn head(&self) -> MailboxHeadV2 {
+    pub(super) fn head(&self) -> MailboxHeadV3 {
         let chunks = self
             .slots
             .iter()
             .map(|slot| ChunkRefV1 { number: slot.number, rows: to_u32(slot.chunk.rows.len()) });
-        MailboxHeadV2 {
+        MailboxHeadV3 {
             id: self.id.0,
             uidvalidity: self.uidvalidity.0,
             uidnext: self.uidnext.0,
@@ -391,6 +470,8 @@ impl Folder {
             modseq: self.modseq.0,
             octets: self.octets,
             count: self.count,
+            born: self.born,
+            removed_at: self.removed_at,
             uses: self.uses.0,
             removed: self.removed,
             name: self.name.to_string(),
@@ -431,7 +512,7 @@ impl Folder {
     }
 
     /// A mailbox as the head tells of it; its chunks are empty until their pages come.
-    pub(super) fn load(head: MailboxHeadV2) -> Result<Folder, Damaged> {
+    pub(super) fn load(head: MailboxHeadV3) -> Result<Folder, Damaged> {
         let slots = head.chunks.iter().map(|chunk| Slot {
             number: chunk.number,
             dirty: false,
@@ -456,7 +537,9 @@ impl Folder {
             octets: head.octets,
             name: head.name.into(),
             uses: Use(head.uses),
+            born: head.born,
             removed: head.removed,
+            removed_at: head.removed_at,
             slots,
             keywords: None,
             vanished: None,
@@ -513,6 +596,8 @@ impl Folder {
         into.update(&to_u32(self.name.len()).to_le_bytes());
         into.update(self.name.as_bytes());
         into.update(&[self.uses.0, u8::from(self.removed)]);
+        into.update(&self.born.to_le_bytes());
+        into.update(&self.removed_at.to_le_bytes());
         if let Some(keywords) = self.keywords.as_deref() {
             for name in keywords.names() {
                 into.update(&to_u32(name.len()).to_le_bytes());

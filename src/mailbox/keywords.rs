@@ -115,6 +115,13 @@ impl Keywords {
         }
     }
 
+    /// Gives a place back to the name that had it before.
+    pub(super) fn rename(&mut self, bit: u8, name: &str) {
+        if let Some(place) = self.names.get_mut(usize::from(bit)) {
+            *place = name.into();
+        }
+    }
+
     /// The number of a set. Should the numbers run out (each would have to be another
     /// combination), the message keeps the set that has most of it.
     pub(super) fn intern(&mut self, mask: u64) -> u16 {

@@ -68,11 +68,11 @@ impl Moved {
         true
     }
 
-    /// Messages went, by rising UID.
-    pub(super) fn forget(&mut self, uids: &[Uid]) {
+    /// Messages went, by rising UID; with them the ids that were theirs alone.
+    pub(super) fn forget(&mut self, uids: &[Uid]) -> Vec<UidlRun> {
         let is_gone =
-            |run: &UidlRun| run.first == run.last && uids.binary_search(&run.first).is_ok();
-        self.uidls.retain(|run| !is_gone(run));
+            |run: &mut UidlRun| run.first == run.last && uids.binary_search(&run.first).is_ok();
+        self.uidls.extract_if(.., is_gone).collect()
     }
 
     /// The form of a message's unique id, if it had one before.

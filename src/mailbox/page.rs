@@ -2,19 +2,22 @@
 //! for the keywords and removals of each mailbox that has any.
 //!
 //! ```text
-//! page  := archive (see archive.rs) of AccountHeadV2, ChunkV1 or MemoV1
+//! page  := archive (see archive.rs) of AccountHeadV3, ChunkV1 or MemoV1 | events of the history
 //! major := account
 //! minor := 0 for the head | mailbox << 32 for the memo | (mailbox << 32) + number of the chunk + 1
+//!          | number of the history's chunk + 1
 //! ```
 //!
-//! AccountHeadV1, of before there were more mailboxes than INBOX, is still read. MemoV2 is of a mailbox
-//! that moved in from another server; the others have MemoV1.
+//! AccountHeadV1, of before there were more mailboxes than INBOX, is still read, and so is
+//! AccountHeadV2, of before there was a history. MemoV2 is of a mailbox that moved in from another
+//! server; the others have MemoV1.
 //!
 //! The head has the last word: a chunk that it does not name is a page of the past and is passed
 //! over. The archived types are frozen under their names; a change makes a `V2` beside them.
 
 use super::archive::{self, Archived};
 use super::chunk::Chunk;
+use super::history::{self, ChunkRef};
 use super::keywords::Keywords;
 use super::moved::{Moved, Origin, UidlRun};
 use super::row::Row;
@@ -26,7 +29,8 @@ use crate::store::Damaged;
 use rkyv::{Archive, Serialize};
 
 const VERSION: u8 = 1;
-const HEAD_VERSION: u8 = 2;
+const OLD_HEAD_VERSION: u8 = 2;
+const HEAD_VERSION: u8 = 3;
 const MEMO_VERSION: u8 = 2;
 
 /// The minor number of the head.
@@ -34,18 +38,27 @@ pub(super) const HEAD_MINOR: u64 = 0;
 
 /// What an account holds.
 #[derive(Archive, Serialize, Debug, Default, PartialEq, Eq)]
-pub(super) struct AccountHeadV2 {
+pub(super) struct AccountHeadV3 {
     pub modseq: u64,
     pub uidvalidity_last: u32,
     /// The highest number that a mailbox ever had.
     pub mailbox_last: u32,
     pub closed: bool,
+    /// Whether changes go into the history.
+    pub keeps: bool,
+    /// When the last change was made that the history knows of; 0 for none.
+    pub moment: u32,
+    /// From when on the history is known.
+    pub floor: u32,
+    /// The number of the history's next chunk.
+    pub next_past: u32,
+    pub past: Vec<PastRefV1>,
     pub subscriptions: Vec<String>,
-    pub mailboxes: Vec<MailboxHeadV2>,
+    pub mailboxes: Vec<MailboxHeadV3>,
 }
 
 #[derive(Archive, Serialize, Debug, PartialEq, Eq)]
-pub(super) struct MailboxHeadV2 {
+pub(super) struct MailboxHeadV3 {
     pub id: u32,
     pub uidvalidity: u32,
     pub uidnext: u32,
@@ -53,11 +66,48 @@ pub(super) struct MailboxHeadV2 {
     pub modseq: u64,
     pub octets: u64,
     pub count: u32,
+    /// When it was made, as far as the history is to know.
+    pub born: u32,
+    /// When it was removed, if the history has it.
+    pub removed_at: u32,
     pub uses: u8,
-    /// Removed; its messages are on their way out.
+    /// Removed; its messages are on their way out, or the history has them.
     pub removed: bool,
     pub name: String,
     pub chunks: Vec<ChunkRefV1>,
+}
+
+/// A chunk of the history, and how many octets of events it has.
+#[derive(Archive, Serialize, Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PastRefV1 {
+    pub number: u32,
+    pub octets: u32,
+}
+
+#[derive(Archive, Serialize, Debug, Default)]
+#[cfg_attr(not(test), expect(dead_code, reason = "only read, as an archive"))]
+struct AccountHeadV2 {
+    modseq: u64,
+    uidvalidity_last: u32,
+    mailbox_last: u32,
+    closed: bool,
+    subscriptions: Vec<String>,
+    mailboxes: Vec<MailboxHeadV2>,
+}
+
+#[derive(Archive, Serialize, Debug)]
+struct MailboxHeadV2 {
+    id: u32,
+    uidvalidity: u32,
+    uidnext: u32,
+    next_chunk: u32,
+    modseq: u64,
+    octets: u64,
+    count: u32,
+    uses: u8,
+    removed: bool,
+    name: String,
+    chunks: Vec<ChunkRefV1>,
 }
 
 #[derive(Archive, Serialize, Debug, Default)]
@@ -158,6 +208,8 @@ pub(super) fn memo_minor(mailbox: MailboxId) -> u64 {
 pub(super) enum Part {
     Chunk(u32, Chunk),
     Memo(Memo),
+    /// Events of the history, of no mailbox.
+    Past(u32, Vec<u8>),
 }
 
 /// What a mailbox keeps besides its rows.
@@ -173,19 +225,23 @@ pub(super) fn decode_part(minor: u64, octets: &[u8]) -> Result<(MailboxId, Part)
     let high = |place: u64| MailboxId(u32::try_from(place >> 32).expect("32 bits are left"));
     let low = u32::try_from(minor & u64::from(u32::MAX)).expect("masked to 32 bits");
     match low.checked_sub(1) {
+        Some(number) if high(minor) == MailboxId(0) => {
+            Ok((MailboxId(0), Part::Past(number, history::decode_page(octets)?)))
+        }
         Some(number) => Ok((high(minor), Part::Chunk(number, decode_chunk(octets)?))),
         None => Ok((high(minor), Part::Memo(decode_memo(octets)?))),
     }
 }
 
-pub(super) fn encode_head(head: &AccountHeadV2) -> Vec<u8> {
+pub(super) fn encode_head(head: &AccountHeadV3) -> Vec<u8> {
     archive::encode(HEAD_VERSION, head)
 }
 
-/// Reads what both versions of a mailbox's head have; `uses` and `removed` came with the second.
+/// Reads what all versions of a mailbox's head have; `uses` and `removed` came with the second,
+/// `born` and `removed_at` with the third.
 macro_rules! mailbox_head {
-    ($one:ident, uses: $uses:expr, removed: $removed:expr) => {
-        MailboxHeadV2 {
+    ($one:ident, uses: $uses:expr, removed: $removed:expr, born: $born:expr, at: $at:expr) => {
+        MailboxHeadV3 {
             id: $one.id.to_native(),
             uidvalidity: $one.uidvalidity.to_native(),
             uidnext: $one.uidnext.to_native(),
@@ -193,6 +249,8 @@ macro_rules! mailbox_head {
             modseq: $one.modseq.to_native(),
             octets: $one.octets.to_native(),
             count: $one.count.to_native(),
+            born: $born,
+            removed_at: $at,
             uses: $uses,
             removed: $removed,
             name: $one.name.to_string(),
@@ -205,37 +263,83 @@ fn chunk_ref(one: &ArchivedChunkRefV1) -> ChunkRefV1 {
     ChunkRefV1 { number: one.number.to_native(), rows: one.rows.to_native() }
 }
 
-/// The head of an account, of this version or the one before.
-pub(super) fn decode_head(octets: &[u8]) -> Result<AccountHeadV2, Damaged> {
-    if octets.first() == Some(&VERSION) {
-        return decode_old_head(octets);
+impl From<ChunkRef> for PastRefV1 {
+    fn from(one: ChunkRef) -> PastRefV1 {
+        PastRefV1 { number: one.number, octets: one.octets }
+    }
+}
+
+impl From<PastRefV1> for ChunkRef {
+    fn from(one: PastRefV1) -> ChunkRef {
+        ChunkRef { number: one.number, octets: one.octets }
+    }
+}
+
+/// The head of an account, of this version or one before.
+pub(super) fn decode_head(octets: &[u8]) -> Result<AccountHeadV3, Damaged> {
+    match octets.first() {
+        Some(&VERSION) => return decode_first_head(octets),
+        Some(&OLD_HEAD_VERSION) => return decode_old_head(octets),
+        _ => {}
     }
     let archived = Archived::new(HEAD_VERSION, octets)?;
-    let head: &ArchivedAccountHeadV2 = archived.access()?;
-    let mailboxes = head.mailboxes.iter();
-    let mailboxes = mailboxes.map(|one| mailbox_head!(one, uses: one.uses, removed: one.removed));
-    Ok(AccountHeadV2 {
+    let head: &ArchivedAccountHeadV3 = archived.access()?;
+    let mailboxes = head.mailboxes.iter().map(|one| {
+        let (born, at) = (one.born.to_native(), one.removed_at.to_native());
+        mailbox_head!(one, uses: one.uses, removed: one.removed, born: born, at: at)
+    });
+    let past = head
+        .past
+        .iter()
+        .map(|one| PastRefV1 { number: one.number.to_native(), octets: one.octets.to_native() });
+    Ok(AccountHeadV3 {
         modseq: head.modseq.to_native(),
         uidvalidity_last: head.uidvalidity_last.to_native(),
         mailbox_last: head.mailbox_last.to_native(),
         closed: head.closed,
+        keeps: head.keeps,
+        moment: head.moment.to_native(),
+        floor: head.floor.to_native(),
+        next_past: head.next_past.to_native(),
+        past: past.collect(),
         subscriptions: head.subscriptions.iter().map(ToString::to_string).collect(),
         mailboxes: mailboxes.collect(),
     })
 }
 
-fn decode_old_head(octets: &[u8]) -> Result<AccountHeadV2, Damaged> {
+/// Of before there was a history: nothing is known of what was.
+fn decode_old_head(octets: &[u8]) -> Result<AccountHeadV3, Damaged> {
+    let archived = Archived::new(OLD_HEAD_VERSION, octets)?;
+    let head: &ArchivedAccountHeadV2 = archived.access()?;
+    let mailboxes = head.mailboxes.iter();
+    let mailboxes = mailboxes
+        .map(|one| mailbox_head!(one, uses: one.uses, removed: one.removed, born: 0, at: 0));
+    Ok(AccountHeadV3 {
+        modseq: head.modseq.to_native(),
+        uidvalidity_last: head.uidvalidity_last.to_native(),
+        mailbox_last: head.mailbox_last.to_native(),
+        closed: head.closed,
+        floor: history::UNKNOWN,
+        subscriptions: head.subscriptions.iter().map(ToString::to_string).collect(),
+        mailboxes: mailboxes.collect(),
+        ..AccountHeadV3::default()
+    })
+}
+
+fn decode_first_head(octets: &[u8]) -> Result<AccountHeadV3, Damaged> {
     let archived = Archived::new(VERSION, octets)?;
     let head: &ArchivedAccountHeadV1 = archived.access()?;
     let mailboxes = head.mailboxes.iter();
-    let mailboxes = mailboxes.map(|one| mailbox_head!(one, uses: 0, removed: false));
-    Ok(AccountHeadV2 {
+    let mailboxes =
+        mailboxes.map(|one| mailbox_head!(one, uses: 0, removed: false, born: 0, at: 0));
+    Ok(AccountHeadV3 {
         modseq: head.modseq.to_native(),
         uidvalidity_last: head.uidvalidity_last.to_native(),
         mailbox_last: head.mailboxes.iter().map(|one| one.id.to_native()).max().unwrap_or(0),
         closed: head.closed,
-        subscriptions: Vec::new(),
+        floor: history::UNKNOWN,
         mailboxes: mailboxes.collect(),
+        ..AccountHeadV3::default()
     })
 }
 
@@ -424,8 +528,9 @@ mod tests {
         archive::encode(VERSION, &head)
     }
 
-    fn head() -> AccountHeadV2 {
-        let inbox = MailboxHeadV2 {
+    /// As those of before there was a history are read.
+    fn head() -> AccountHeadV3 {
+        let inbox = MailboxHeadV3 {
             id: 1,
             uidvalidity: 2,
             uidnext: 3,
@@ -433,19 +538,48 @@ mod tests {
             modseq: 5,
             octets: 6,
             count: 7,
+            born: 0,
+            removed_at: 0,
             uses: 0,
             removed: false,
             name: "INBOX".into(),
             chunks: chunks(),
         };
-        AccountHeadV2 {
+        AccountHeadV3 {
             modseq: 10,
             uidvalidity_last: 11,
             mailbox_last: 1,
             closed: true,
-            subscriptions: Vec::new(),
+            floor: history::UNKNOWN,
             mailboxes: vec![inbox],
+            ..AccountHeadV3::default()
         }
+    }
+
+    /// The same as the release wrote it that had no history.
+    fn encode_old_head(head: &AccountHeadV3) -> Vec<u8> {
+        let mailboxes = head.mailboxes.iter().map(|one| MailboxHeadV2 {
+            id: one.id,
+            uidvalidity: one.uidvalidity,
+            uidnext: one.uidnext,
+            next_chunk: one.next_chunk,
+            modseq: one.modseq,
+            octets: one.octets,
+            count: one.count,
+            uses: one.uses,
+            removed: one.removed,
+            name: one.name.clone(),
+            chunks: one.chunks.clone(),
+        });
+        let old = AccountHeadV2 {
+            modseq: head.modseq,
+            uidvalidity_last: head.uidvalidity_last,
+            mailbox_last: head.mailbox_last,
+            closed: head.closed,
+            subscriptions: head.subscriptions.clone(),
+            mailboxes: mailboxes.collect(),
+        };
+        archive::encode(OLD_HEAD_VERSION, &old)
     }
 
     fn memo() -> Memo {
@@ -490,7 +624,7 @@ mod tests {
     fn writes_heads_and_memos_of_these_octets_for_ever() {
         let mut head = head();
         check(
-            &encode_head(&head),
+            &encode_old_head(&head),
             &expect![[r"
             02000000 00000000 00000000 00000000 
             08000000 09000000 01000000 02000000 
@@ -503,7 +637,7 @@ mod tests {
         "]],
         );
         head.subscriptions.push("a/b".into());
-        assert_eq!(decode_head(&encode_head(&head)), Ok(head));
+        assert_eq!(decode_head(&encode_old_head(&head)), Ok(head));
         let Memo { keywords, vanished, moved } = memo();
         check(
             &encode_memo(&keywords, &vanished, None),
@@ -519,6 +653,31 @@ mod tests {
         );
         assert_eq!(decode_memo(&encode_memo(&keywords, &vanished, None)), Ok(memo()));
         assert_eq!(moved, Moved::default());
+    }
+
+    #[test]
+    fn writes_heads_with_a_history_of_these_octets_for_ever() {
+        let mut head = head();
+        head.mailboxes[0].born = 12;
+        head.mailboxes[0].removed_at = 13;
+        (head.keeps, head.moment, head.floor, head.next_past) = (true, 14, 15, 17);
+        head.past = vec![PastRefV1 { number: 16, octets: 18 }];
+        check(
+            &encode_head(&head),
+            &expect![[r"
+            03000000 00000000 00000000 00000000 
+            10000000 12000000 08000000 09000000 
+            01000000 02000000 03000000 04000000 
+            05000000 00000000 06000000 00000000 
+            07000000 0c000000 0d000000 00000000 
+            494e424f 58ffffff c0ffffff 01000000 
+            0a000000 00000000 0b000000 01000000 
+            01010000 0e000000 0f000000 11000000 
+            90ffffff 01000000 90ffffff 00000000 
+            90ffffff 01000000 
+        "]],
+        );
+        assert_eq!(decode_head(&encode_head(&head)), Ok(head));
     }
 
     #[test]
@@ -557,7 +716,7 @@ mod tests {
         let mut head = head();
         head.subscriptions = vec!["INBOX".into(), "Archive/2026".into()];
         let inbox = head.mailboxes.remove(0);
-        head.mailboxes = vec![MailboxHeadV2 {
+        head.mailboxes = vec![MailboxHeadV3 {
             uses: 2,
             removed: true,
             name: "n".repeat(70),
@@ -565,7 +724,7 @@ mod tests {
             ..inbox
         }];
         check(
-            &encode_head(&head),
+            &encode_old_head(&head),
             &expect![[r"
             02000000 00000000 00000000 00000000 
             41726368 6976652f 32303236 494e424f 
@@ -583,7 +742,7 @@ mod tests {
             01000000 00000000 
         "]],
         );
-        assert_eq!(decode_head(&encode_head(&head)), Ok(head));
+        assert_eq!(decode_head(&encode_old_head(&head)), Ok(head));
     }
 
     #[test]
@@ -600,7 +759,8 @@ mod tests {
             moved.uidls.push(UidlRun { first: Uid(1), last: Uid(2), form: "UID%u".into() });
             let old = encode_memo(&keywords, &vanished, None);
             let new = encode_memo(&keywords, &vanished, Some(&moved));
-            let pages = [page.clone(), encode_head(&head()), old, new];
+            let heads = (encode_head(&head()), encode_old_head(&head()));
+            let pages = [page.clone(), heads.0, heads.1, old, new];
             let mut page = u.choose(&pages)?.clone();
             for _ in 0..u.int_in_range(1..=4)? {
                 let at = u.choose_index(page.len())?;

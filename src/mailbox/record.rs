@@ -6,23 +6,26 @@
 //! 16 MAILBOX_CREATE v1  mailbox u32 | uidvalidity u32 | modseq u64 | name: len u32, octets (UTF-8)
 //! 17 DELIVER        v1  mailbox u32 | uid u32 | modseq u64 | internal date u32 | save date u32
 //!                       | size u32 | thread u32 | blob u64 | keyword set u16 = 0 | flags u8 | marks u8
-//! 18 EXPUNGE        v1  mailbox u32 | count u32 | modseq u64 | (uid u32, blob u64){count}, uids rise
+//! 18 EXPUNGE    v1, v2  mailbox u32 | count u32 | modseq u64 | (uid u32, blob u64){count}, uids rise
 //! 19 ACCOUNT_DELETE v1  empty
 //! 20 FLAGS: see flags.rs; 21 MOVE, 22 COPY: transfer.rs; 23, 24, 26, 27: catalog.rs
-//! 25 METADATA: kept free for it; 28, 29: origin.rs
+//! 25 METADATA: kept free for it; 28, 29: origin.rs; 30 to 32: history.rs
 //! ```
 //!
 //! A DELIVER adds a reference to its blob. An EXPUNGE names each blob with its UID and takes the
-//! reference back; it counts as damage if a row does not hold the blob that is named, so that a
-//! wrong record cannot remove mail.
+//! reference back; one of version 2 leaves it to the history, which has the message from there on.
+//! It counts as damage if a row does not hold the blob that is named, so that a wrong record cannot
+//! remove mail.
 
 pub(super) mod catalog;
 pub(super) mod flags;
+pub(super) mod history;
 pub(super) mod origin;
 pub(super) mod transfer;
 
 use self::catalog::{Catalog, MAILBOX_DELETE, MAILBOX_USE, RENAME, SUBSCRIBE};
 use self::flags::{FLAGS, FlagsRecord};
+use self::history::{FORGET, Forget, MOMENT, Moment, SWAP, Swap};
 use self::origin::{ORIGIN, OriginRecord, UIDLS, UidlsRecord};
 use self::transfer::{COPY, MOVE, Transfer};
 use super::row::{BLOB_MAX, Entry, Flags, Marks};
@@ -38,6 +41,8 @@ pub const EXPUNGE: u8 = 18;
 pub const ACCOUNT_DELETE: u8 = 19;
 
 const VERSION: u8 = 1;
+/// Of an EXPUNGE whose messages the history has.
+const KEPT_VERSION: u8 = 2;
 const EXPUNGED_OCTETS: usize = 12;
 
 /// A mailbox comes into being. Several of the same content may be in the log: each delivery that
@@ -62,6 +67,8 @@ pub(super) struct Deliver {
 pub(super) struct Expunge<'a> {
     pub mailbox: MailboxId,
     pub modseq: ModSeq,
+    /// The history has them, and their references.
+    pub kept: bool,
     list: &'a [u8],
 }
 
@@ -78,23 +85,27 @@ pub(super) enum Change<'a> {
     Catalog(Catalog<'a>),
     Origin(OriginRecord),
     Uidls(UidlsRecord),
+    Moment(Moment),
+    Forget(Forget<'a>),
+    Swap(Swap),
 }
 
 impl<'a> Change<'a> {
     pub(super) fn is_known(kind: u8) -> bool {
-        matches!(kind, MAILBOX_CREATE..=SUBSCRIBE | MAILBOX_DELETE..=UIDLS)
+        matches!(kind, MAILBOX_CREATE..=SUBSCRIBE | MAILBOX_DELETE..=SWAP)
     }
 
     pub(super) fn read(record: &Record<'a>) -> Result<Change<'a>, Damaged> {
         let Record { kind, version, body, .. } = *record;
-        if version != VERSION {
+        let is_known = version == VERSION || (kind == EXPUNGE && version == KEPT_VERSION);
+        if !is_known {
             return Err(Damaged(format!("mailbox record {kind} has unknown version {version}")));
         }
         let mut reader = Reader::new(body);
         let change = match kind {
             MAILBOX_CREATE => read_create(&mut reader),
             DELIVER => read_deliver(&mut reader),
-            EXPUNGE => read_expunge(&mut reader),
+            EXPUNGE => read_expunge(&mut reader, version == KEPT_VERSION),
             ACCOUNT_DELETE => Ok(Change::AccountDelete),
             FLAGS => flags::read(&mut reader).map(Change::Flags),
             MOVE => transfer::read(&mut reader).map(Change::Move),
@@ -104,6 +115,9 @@ impl<'a> Change<'a> {
             }
             ORIGIN => origin::read_origin(&mut reader).map(Change::Origin),
             UIDLS => origin::read_uidls(&mut reader).map(Change::Uidls),
+            MOMENT => history::read_moment(&mut reader).map(Change::Moment),
+            FORGET => history::read_forget(&mut reader).map(Change::Forget),
+            SWAP => history::read_swap(&mut reader).map(Change::Swap),
             _ => return Err(Damaged(format!("mailbox record of unknown kind {kind}"))),
         };
         match change {
@@ -144,7 +158,7 @@ fn read_deliver<'a>(reader: &mut Reader<'a>) -> Result<Change<'a>, Short> {
     Ok(Change::Deliver(Deliver { mailbox, entry }))
 }
 
-fn read_expunge<'a>(reader: &mut Reader<'a>) -> Result<Change<'a>, Short> {
+fn read_expunge<'a>(reader: &mut Reader<'a>, kept: bool) -> Result<Change<'a>, Short> {
     let mailbox = MailboxId(reader.u32()?);
     let count = usize::try_from(reader.u32()?).map_err(|_| Short)?;
     let modseq = ModSeq(reader.u64()?);
@@ -152,7 +166,7 @@ fn read_expunge<'a>(reader: &mut Reader<'a>) -> Result<Change<'a>, Short> {
         return Err(Short);
     }
     let list = reader.take(count * EXPUNGED_OCTETS)?;
-    let expunge = Expunge { mailbox, modseq, list };
+    let expunge = Expunge { mailbox, modseq, kept, list };
     if !expunge.messages().is_sorted_by(|a, b| a.0 < b.0) {
         return Err(Short);
     }
@@ -197,13 +211,15 @@ pub(super) fn put_deliver(group: &mut Group, account: AccountId, deliver: &Deliv
     group.record(DELIVER, VERSION, account.0, body);
 }
 
-/// `messages` rises by UID and holds 1 to [`EXPUNGE_MESSAGES_MAX`].
+/// `messages` rises by UID and holds 1 to [`EXPUNGE_MESSAGES_MAX`]. Whether they are `kept` in the
+/// history.
 pub(super) fn put_expunge(
     group: &mut Group,
     account: AccountId,
     mailbox: MailboxId,
     modseq: ModSeq,
     messages: &[(Uid, BlobId)],
+    kept: bool,
 ) {
     let mut body = Vec::with_capacity(16 + messages.len() * EXPUNGED_OCTETS);
     body.put_u32(mailbox.0);
@@ -213,7 +229,8 @@ pub(super) fn put_expunge(
         body.put_u32(uid.0);
         body.put_u64(blob.0);
     }
-    group.record(EXPUNGE, VERSION, account.0, body);
+    let version = if kept { KEPT_VERSION } else { VERSION };
+    group.record(EXPUNGE, version, account.0, body);
 }
 
 pub(super) fn put_account_delete(group: &mut Group, account: AccountId) {
@@ -306,7 +323,7 @@ mod tests {
         };
         put_deliver(&mut group, AccountId(7), &Deliver { mailbox: MailboxId(1), entry });
         let gone = [(Uid(2), BlobId(8)), (Uid(9), BlobId(10))];
-        put_expunge(&mut group, AccountId(7), MailboxId(1), ModSeq(11), &gone);
+        put_expunge(&mut group, AccountId(7), MailboxId(1), ModSeq(11), &gone, false);
         put_account_delete(&mut group, AccountId(7));
         let change = flags::FlagChange {
             mode: flags::Mode::Replace,
@@ -349,17 +366,37 @@ mod tests {
     }
 
     #[test]
+    fn writes_records_of_the_history_of_these_octets_for_ever() {
+        let mut group = Group::new();
+        let gone = [(Uid(2), BlobId(8))];
+        put_expunge(&mut group, AccountId(7), MailboxId(1), ModSeq(11), &gone, true);
+        history::put_moment(&mut group, AccountId(7), Moment { when: 12, keeps: true });
+        history::put_forget(&mut group, AccountId(7), 13, 14, &[BlobId(8), BlobId(9)]);
+        let swap = Swap { one: MailboxId(1), other: MailboxId(2), modseq: ModSeq(15) };
+        history::put_swap(&mut group, AccountId(7), swap);
+        check(
+            &group,
+            &expect![[r"
+            18 v2 account 7: 01000000 01000000 0b000000 00000000 02000000 08000000 00000000
+            30 v1 account 7: 0c000000 01
+            31 v1 account 7: 0d000000 0e000000 02000000 08000000 00000000 09000000 00000000
+            32 v1 account 7: 01000000 02000000 0f000000 00000000
+        "]],
+        );
+    }
+
+    #[test]
     fn refuses_uids_that_do_not_rise() {
         let mut group = Group::new();
         let gone = [(Uid(2), BlobId(8)), (Uid(2), BlobId(10))];
-        put_expunge(&mut group, AccountId(7), MailboxId(1), ModSeq(11), &gone);
+        put_expunge(&mut group, AccountId(7), MailboxId(1), ModSeq(11), &gone, false);
         Change::read(&view(&group.records[0])).unwrap_err();
     }
 
     #[test]
     fn reads_any_octets_without_panicking() {
         arbtest::arbtest(|u| {
-            let kind = u.int_in_range(15..=30)?;
+            let kind = u.int_in_range(15..=33)?;
             let len = u.int_in_range(0..=80)?;
             let body = u.bytes(len)?.to_vec();
             let record = Record { kind, version: 1, flags: 0, account: 1, body: &body };

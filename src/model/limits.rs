@@ -554,7 +554,16 @@ pub const KEYWORD_SETS_MAX: usize = 1 << 16;
 pub const KEYWORD_OCTETS_MAX: usize = 255;
 /// Runs of removed UIDs that a mailbox remembers, 16 octets each.
 pub const VANISHED_RUNS_MAX: usize = 1 << 16;
-/// Mailboxes and subscriptions of one account.
+/// Octets of events in one page of the history of an account; one larger event makes a larger page.
+pub const HISTORY_CHUNK_OCTETS: usize = 16 << 10;
+/// Octets of the history of an account: what undoes its changes, some 32 for each removed message.
+/// Over it the oldest is forgotten.
+pub const HISTORY_OCTETS_MAX: usize = 64 << 20;
+/// Messages, or runs of them, in one event of a history.
+pub const HISTORY_EVENT_ROWS: usize = 256;
+/// Messages whose octets are let go with one commit while a history is forgotten.
+pub const HISTORY_STEP_MESSAGES: usize = 4_096;
+/// Mailboxes and subscriptions of one account. It remembers as many that were removed.
 pub const MAILBOXES_MAX: usize = 16_384;
 /// Levels of a mailbox name: enough for people, few enough for tools that walk them.
 pub const MAILBOX_LEVELS_MAX: usize = 32;

@@ -113,7 +113,7 @@ impl<E: Env> Desk<E> {
         if name.is_empty() || name.len() > MAILBOX_NAME_OCTETS_MAX {
             return Err(ChangeError::Limit("octets of a mailbox name"));
         }
-        if known.folders().len() >= MAILBOXES_MAX {
+        if known.named_count() >= MAILBOXES_MAX {
             return Err(ChangeError::Limit("mailboxes of an account"));
         }
         let mut last = (known.mailbox_last, known.uidvalidity_last);
@@ -132,17 +132,23 @@ impl<E: Env> Desk<E> {
                 is_taken |= one.uses.0 & wish.uses != 0;
                 is_plain &= one.name != wish.name || one.uses == Use::default();
             });
-            let mailbox = match state.named(account, &wish.name) {
+            let is_marked = wish.uses != 0 && is_plain && !is_taken;
+            let names = state.subscriptions(account);
+            let is_new_name = wish.subscribe && !names.iter().any(|name| **name == *wish.name);
+            let found = state.named(account, &wish.name);
+            if found.is_none() || is_marked || is_new_name {
+                state.begin(&mut group, account, self.now());
+            }
+            let mailbox = match found {
                 Some(mailbox) => mailbox,
                 None => self.make_one(&mut state, &mut group, account, &wish.name)?,
             };
-            if wish.uses != 0 && is_plain && !is_taken {
+            if is_marked {
                 let modseq = state.assign_modseq(account).expect("the account is there");
                 let change = Catalog::Use { mailbox, modseq, uses: Use(wish.uses) };
                 put_catalog(&mut group, account, &change);
             }
-            let names = state.subscriptions(account);
-            if wish.subscribe && !names.iter().any(|name| **name == *wish.name) {
+            if is_new_name {
                 subscribe_to(&mut group, account, &wish.name);
             }
         }
@@ -179,6 +185,7 @@ impl<E: Env> Desk<E> {
                 uids.push(uid);
             }
             let at = Place { account, mailbox };
+            state.begin(&mut group, account, self.now());
             put_forms(&mut state, &mut group, at, deposit, (&uids, keeps));
             self.put_messages(&mut state, &mut group, at, deposit, &uids, brought);
             put_sets(&mut state, &mut group, at, &deposit.messages, &names, &uids);
