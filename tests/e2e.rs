@@ -202,5 +202,8 @@ mod together;
 #[path = "e2e/tour.rs"]
 mod tour;
 #[cfg(test)]
+#[path = "e2e/undelete.rs"]
+mod undelete;
+#[cfg(test)]
 #[path = "e2e/warming.rs"]
 mod warming;

@@ -5,6 +5,7 @@
 //! is the one to judge them. Passwords never travel, only their hashes.
 
 pub use crate::mailbox::moving::ask as moving;
+pub use crate::mailbox::undelete::{Undeleted, Wanted};
 pub use crate::mta::relay::desk::ask::{
     Destination, Done, Filter, Lane, Next, Order, Paused, Recipient, Row, Servers, Site, Stats, Way,
 };
@@ -45,6 +46,11 @@ pub enum Request {
     Backup {
         log: u16,
         ask: backup::Ask,
+    },
+    /// Bring the mailboxes of a user back to how they were. Answered by [`Response::Undeleted`].
+    Undelete {
+        address: String,
+        wanted: Wanted,
     },
 }
 
@@ -256,6 +262,7 @@ pub enum Response {
         octets: u64,
     },
     Backup(Box<backup::Reply>),
+    Undeleted(Undeleted),
     /// It was not done, for this reason: exit 1.
     Refused(String),
     /// It cannot be meant, for this reason: exit 2.

@@ -118,8 +118,13 @@ pub(super) enum Command {
     ///
     /// As it was at the moment of the backup, or at any moment between it and the next one.
     Restore(Restore),
-    /// Bring back what a user deleted (not built yet).
-    Undelete(Rest),
+    /// Bring the mailboxes of a user back to how they were at any second within `undelete.retention`.
+    ///
+    /// Works while the server runs and while it is stopped. All folders, messages, flags, keywords, UIDs
+    /// and subscriptions are as they were. What is there now, mail that came since included, goes where
+    /// deleted mail goes: undelete to a second before this command undoes it. A mailbox that is otherwise
+    /// than then gets a new UIDVALIDITY, so that clients read it anew.
+    Undelete(Undelete),
     /// Say why mail goes where it goes, and where a message is.
     #[command(subcommand)]
     Explain(ExplainCommand),
@@ -536,21 +541,21 @@ pub(super) struct Restore {
     pub(super) no_verify: bool,
 }
 
-/// Whatever follows a command that does not exist yet.
 #[derive(Args, Debug)]
-pub(super) struct Rest {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
-    words: Vec<String>,
-}
-
-impl Rest {
-    /// The command with its subcommand, if one was named.
-    pub(super) fn named(&self, command: &str) -> String {
-        match self.words.first().filter(|word| !word.starts_with('-')) {
-            Some(word) => format!("{command} {word}"),
-            None => command.into(),
-        }
-    }
+pub(super) struct Undelete {
+    /// Whose mailboxes.
+    pub(super) address: String,
+    /// As they were at the end of this second, such as 2026-11-29T17:30:00Z or
+    /// 2026-11-29T18:30:00+01:00.
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(super) at: Wall,
+    /// Into new mailboxes below this name, and leave all others as they are. What comes back then counts
+    /// for the quota a second time.
+    #[arg(long, value_name = "NAME")]
+    pub(super) beside: Option<String>,
+    /// Only say what would come back.
+    #[arg(long)]
+    pub(super) dry_run: bool,
 }
 
 fn size(text: &str) -> Result<u64, String> {

@@ -25,6 +25,7 @@ mod queue;
 #[cfg(test)]
 mod queue_tests;
 mod show;
+mod undelete;
 mod words;
 
 use crate::admin::request::{DirectoryRequest, Request, Response, ScramTerms};
@@ -242,7 +243,7 @@ impl Session<'_> {
                 let told = Told { json: self.json, out, err };
                 self.actions.restore(&self.load()?.config, &backup::restoring(command), told)
             }
-            Command::Undelete(rest) => Err(not_built(&rest.named("undelete"))),
+            Command::Undelete(command) => undelete::run(self, command, out),
             Command::Explain(ExplainCommand::Rcpt { address }) => {
                 explain::recipient(self, address, out)
             }
@@ -387,10 +388,6 @@ fn hint_at_terms(request: &Request, bound: &[String], err: &mut dyn Write) -> Re
         )?;
     }
     Ok(())
-}
-
-fn not_built(what: &str) -> Failure {
-    Failure::Wrong(format!("{what}: not built yet"))
 }
 
 fn wrong(mistakes: &[Mistake]) -> Failure {

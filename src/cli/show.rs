@@ -32,7 +32,8 @@ pub(super) fn response(
         | Response::Compacted { .. }
         | Response::Explained(_)
         | Response::Moving { .. }
-        | Response::Backup(_) => Ok(()),
+        | Response::Backup(_)
+        | Response::Undeleted(_) => Ok(()),
         Response::Domains(domains) if as_json => json(domains, out),
         Response::Users(users) if as_json => json(users, out),
         Response::Aliases(aliases) if as_json => json(aliases, out),

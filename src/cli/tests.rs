@@ -585,11 +585,71 @@ fn copies_the_store_away_and_brings_it_back() {
 }
 
 #[test]
-fn says_what_is_not_built_yet() {
-    for line in ["undelete a b", "undelete a@b.example --at 2026-11-29T17:30:00Z"] {
-        let shown = typed(place().path(), line, Response::Done);
-        assert!(shown.ends_with(": not built yet\nexit 2"), "{shown}");
-    }
+fn undeletes() {
+    use crate::mailbox::undelete::{Row, Undeleted};
+    let row = |name: &str, messages, unchanged| Row { name: name.into(), messages, unchanged };
+    let mailboxes = vec![row("INBOX", 3, true), row("Work/2026", 12, false)];
+    let told = Undeleted { mailboxes, removed: vec!["later".into()] };
+    let answer = || Response::Undeleted(told.clone());
+    let line = "undelete ann@example.org --at 2026-11-29T17:30:00Z";
+    check(
+        line,
+        answer(),
+        &expect![[r#"
+        node: {"undelete":{"address":"ann@example.org","wanted":{"at":1795973400,"beside":null,"dry_run":false}}}
+        INBOX: 3 messages, as it is
+        Work/2026: 12 messages
+        later: removed, nothing had this name then
+        as at 2026-11-29T17:30:00.000000Z: 2 mailboxes, 15 messages
+        exit 0"#]],
+    );
+    check(
+        &format!("{line} --dry-run"),
+        answer(),
+        &expect![[r#"
+        node: {"undelete":{"address":"ann@example.org","wanted":{"at":1795973400,"beside":null,"dry_run":true}}}
+        INBOX: 3 messages, as it is
+        Work/2026: 12 messages
+        later: removed, nothing had this name then
+        would be as at 2026-11-29T17:30:00.000000Z: 2 mailboxes, 15 messages
+        exit 0"#]],
+    );
+    check(
+        &format!("{line} --json --beside Old"),
+        answer(),
+        &expect![[r#"
+        node: {"undelete":{"address":"ann@example.org","wanted":{"at":1795973400,"beside":"Old","dry_run":false}}}
+        {
+          "mailboxes": [
+            {
+              "name": "INBOX",
+              "messages": 3,
+              "unchanged": true
+            },
+            {
+              "name": "Work/2026",
+              "messages": 12,
+              "unchanged": false
+            }
+          ],
+          "removed": [
+            "later"
+          ]
+        }
+        exit 0"#]],
+    );
+    check(
+        "undelete ann@example.org",
+        Response::Done,
+        &expect![[r"
+        error: the following required arguments were not provided:
+          --at <TIME>
+
+        Usage: pombal undelete --at <TIME> <ADDRESS>
+
+        For more information, try '--help'.
+        exit 2"]],
+    );
 }
 
 #[test]
@@ -644,11 +704,11 @@ fn checks_the_configuration() {
     std::fs::write(dir.path().join("pombal.toml"), "[smpt]\nhostnam = 1\n").unwrap();
     expect![[r"
         pombal: the configuration is wrong
-        DIR/pombal.toml:1:2: unknown key `smpt`, did you mean `smtp`?; allowed: acme, auth, data_dir, directory, dns, hostname, imap, limits, listen, log, mta_sts, pop3, protect, proxy, queue, route, sandbox, shards, site, smtp, source, srs, store, submission, tls, tls_report, user
+        DIR/pombal.toml:1:2: unknown key `smpt`, did you mean `smtp`?; allowed: acme, auth, data_dir, directory, dns, hostname, imap, limits, listen, log, mta_sts, pop3, protect, proxy, queue, route, sandbox, shards, site, smtp, source, srs, store, submission, tls, tls_report, undelete, user
         exit 2"]].assert_eq(&typed(dir.path(), "check", Response::Done));
     expect![[r"
         pombal: the configuration is wrong
-        DIR/pombal.toml:1:2: unknown key `smpt`, did you mean `smtp`?; allowed: acme, auth, data_dir, directory, dns, hostname, imap, limits, listen, log, mta_sts, pop3, protect, proxy, queue, route, sandbox, shards, site, smtp, source, srs, store, submission, tls, tls_report, user
+        DIR/pombal.toml:1:2: unknown key `smpt`, did you mean `smtp`?; allowed: acme, auth, data_dir, directory, dns, hostname, imap, limits, listen, log, mta_sts, pop3, protect, proxy, queue, route, sandbox, shards, site, smtp, source, srs, store, submission, tls, tls_report, undelete, user
         exit 2"]].assert_eq(&typed(dir.path(), "serve", Response::Done));
 }
 

@@ -20,11 +20,13 @@ mod srs;
 mod tests;
 mod tls;
 pub mod tls_policy;
+mod undelete;
 pub mod units;
 
 pub use dns::Dns;
 pub use names::{DomainPattern, HostName, Mailbox, RelayHost};
 pub use reader::{Mistake, Setting};
+pub use undelete::{DomainRetention, Undelete};
 pub use units::Network;
 
 use crate::acme::Challenge;
@@ -76,6 +78,7 @@ pub struct Config {
     pub pop3: Pop3,
     pub imap: Imap,
     pub store: Store,
+    pub undelete: Undelete,
     pub limits: Limits,
     pub log: Log,
     pub dns: Dns,

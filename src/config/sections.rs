@@ -88,6 +88,7 @@ fn root(mut top: Section<'_, '_, '_>) -> Config {
         pop3: pop3(top.section("pop3")),
         imap: imap(top.section("imap")),
         store: store(top.section("store")),
+        undelete: super::undelete::undelete(top.section("undelete")),
         limits: process_limits(top.section("limits")),
         log: log(top.section("log")),
         dns: super::dns::dns(top.section("dns")),

@@ -103,7 +103,7 @@ relay = "relay.example"
 [[route]]
 "#,
         &expect![[r#"
-            pombal.toml:2:1: unknown key `hostnam`, did you mean `hostname`?; allowed: acme, auth, data_dir, directory, dns, hostname, imap, limits, listen, log, mta_sts, pop3, protect, proxy, queue, route, sandbox, shards, site, smtp, source, srs, store, submission, tls, tls_report, user
+            pombal.toml:2:1: unknown key `hostnam`, did you mean `hostname`?; allowed: acme, auth, data_dir, directory, dns, hostname, imap, limits, listen, log, mta_sts, pop3, protect, proxy, queue, route, sandbox, shards, site, smtp, source, srs, store, submission, tls, tls_report, undelete, user
             pombal.toml:3:10: `shards` cannot be 0; allowed: "cores" or a number from 1 to 1024
             pombal.toml:5:9: `listen.smtp`: "0.0.0.0" is no socket address; allowed: a list of "ip:port", for IPv6 "[ip]:port"
             pombal.toml:5:20: `listen.smtp`: is a number; allowed: a list of "ip:port", for IPv6 "[ip]:port"
@@ -115,7 +115,7 @@ relay = "relay.example"
             pombal.toml:12:33: `smtp.relay_networks`: "ten/8" is no network; allowed: a list of "ip/prefix"
             pombal.toml:13:8: `smtp.vrfy` cannot be "yes"; allowed: true or false
             pombal.toml:15:1: unknown key `pop3.ide_timeout`, did you mean `idle_timeout`?; allowed: idle_timeout, max_errors, max_failed_logins
-            pombal.toml:16:2: unknown key `qeueu`, did you mean `queue`?; allowed: acme, auth, data_dir, directory, dns, hostname, imap, limits, listen, log, mta_sts, pop3, protect, proxy, queue, route, sandbox, shards, site, smtp, source, srs, store, submission, tls, tls_report, user
+            pombal.toml:16:2: unknown key `qeueu`, did you mean `queue`?; allowed: acme, auth, data_dir, directory, dns, hostname, imap, limits, listen, log, mta_sts, pop3, protect, proxy, queue, route, sandbox, shards, site, smtp, source, srs, store, submission, tls, tls_report, undelete, user
             pombal.toml:18:7: a certificate without its key, or the other way round; allowed: both
             pombal.toml:23:9: `route[0].relay` cannot be "relay.example"; allowed: "host:port" or "[ip]:port"
             pombal.toml:24:1: `route[1].domain` is missing; allowed: a domain, "*.domain" or "*"

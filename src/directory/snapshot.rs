@@ -7,6 +7,7 @@ use super::Settings;
 use super::name::{Key, lookup_domain};
 use super::record::{Alias, Domain, User};
 use super::table::{Named, Table};
+use crate::model::id::AccountId;
 use std::fmt;
 use std::sync::Arc;
 
@@ -99,6 +100,15 @@ impl Snapshot {
     pub fn find(&self, address: &str) -> Option<&Entry> {
         let (local, domain) = address.rsplit_once('@')?;
         self.entry(local.as_bytes(), &lookup_domain(domain)?)
+    }
+
+    /// Names every account with the domain of its user, in lower-case A-labels.
+    pub fn each_account(&self, mut each: impl FnMut(&str, AccountId)) {
+        for entry in self.names.values() {
+            if let Entry::User(user) = entry {
+                each(user.name.domain(), user.account);
+            }
+        }
     }
 
     fn login_domain<'a>(&'a self, settings: &'a Settings) -> Option<&'a str> {

@@ -4,6 +4,7 @@
 use super::owners::{self, Owners};
 use super::queue;
 use super::shard::State;
+use super::undelete;
 use crate::admin::request::{
     AliasRow, AppPasswordRow, CompactRow, Compacting, DirectoryRequest, FigureRow, Request,
     Response, ScramTerms, UserRow,
@@ -38,6 +39,9 @@ pub async fn answer<E: Env>(state: &State<E>, request: Request, owners: &impl Ow
         Request::ExplainRecipient { address } => queue::explain(state, &address, owners).await,
         Request::Moving { .. } => Response::Refused("mail moves in and out by itself".into()),
         Request::Backup { log, ask } => backup(owners, log, ask).await,
+        Request::Undelete { address, wanted } => {
+            undelete::answer(state, &address, wanted, owners).await
+        }
     }
 }
 

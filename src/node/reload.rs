@@ -9,7 +9,7 @@ use super::shard::Plan;
 use crate::config::{Config, Loaded, Setting};
 
 /// Sections and keys that are taken over; what stands in [`STAY`] is not.
-const TAKEN: [&str; 26] = [
+const TAKEN: [&str; 27] = [
     "hostname",
     "auth.allow_plaintext",
     "auth.mechanisms",
@@ -26,6 +26,7 @@ const TAKEN: [&str; 26] = [
     "proxy.",
     "submission.",
     "srs.",
+    "undelete.",
     "queue.",
     "site",
     "source",

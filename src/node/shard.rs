@@ -2,7 +2,7 @@
 
 use super::interfaces::is_here;
 use super::owners::{OfShards, sweep};
-use super::{protect, rehash, relay};
+use super::{keeping, protect, rehash, relay};
 use crate::auth::oauth::Authority;
 use crate::auth::{self, Authenticator, Free, Pool, Recipe, Throttle};
 use crate::concierge::dns::{Failed, Found, Kind};
@@ -12,7 +12,7 @@ use crate::directory::{self, Ledger};
 use crate::dns::{self, Asked};
 use crate::env::Env;
 use crate::mailbox::promise::{Promised, promise};
-use crate::mailbox::{Accounts, Desk, Locks, Planted};
+use crate::mailbox::{Accounts, Desk, Locks, Planted, Retention};
 use crate::mesh::{self, Gone, Inbox, Mesh};
 use crate::model::id::{LogId, ShardId};
 use crate::model::limits::{IMAP_COMMAND_OCTETS_MAX, STORE_SEGMENTS_MIN, TRACE_OCTETS_MAX};
@@ -220,6 +220,8 @@ impl Plan {
                 ..relay::settings(config, self.shards)
             }),
             routing: Rc::new(relay::routing(config, is_here)),
+            retention: keeping::retention(&config.undelete),
+            retention_is_one: config.undelete.domains.is_empty(),
             may_relay: {
                 let networks = config.smtp.relay_networks.clone();
                 Rc::new(move |peer| networks.iter().any(|network| network.contains(peer)))
@@ -492,6 +494,9 @@ pub async fn open_state<E: Env>(
 ) -> Result<(State<E>, Report), OpenError> {
     let accounts = Rc::new(RefCell::new(Accounts::new()));
     accounts.borrow_mut().plant(plan.planted);
+    // Whoever serves knows the domains of the accounts too.
+    let usual = keeping::retention(&plan.config.undelete)("");
+    accounts.borrow_mut().set_retention(Retention::all(usual));
     let spool = Rc::new(RefCell::new(Spool::new()));
     let outgoing = Rc::new(RefCell::new(Outgoing::new()));
     let ledger = Ledger::new();
@@ -594,6 +599,7 @@ pub async fn begin<E: Env>(shard: &Rc<Shard<E>>, inbox: Inbox<Call<E::Conn>>, le
     let others: Vec<LogId> =
         (0..shard.mesh.shards()).map(LogId).filter(|other| other.0 != shard.id.0).collect();
     shard.intake.resume(&others);
+    keeping::set(shard);
     let removed = shard.accounts.borrow().removed();
     let desk = shard.desk.clone();
     shard.env.spawn(async move {
@@ -606,6 +612,7 @@ pub async fn begin<E: Env>(shard: &Rc<Shard<E>>, inbox: Inbox<Call<E::Conn>>, le
     // elsewhere, to whom reports go by way of this server itself.
     or(shard.informed.wait(), shard.draining.wait()).await;
     shard.env.spawn(shard.relay.clone().run());
+    shard.env.spawn(keeping::serve(Rc::clone(shard)));
 }
 
 /// Tells every shard how the directory stands; to be called on shard 0 when it changed. They hear of

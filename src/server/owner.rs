@@ -6,6 +6,7 @@
 use super::shard::MeshPeers;
 use crate::env::Env;
 use crate::mailbox::moving::ask;
+use crate::mailbox::undelete::{UndeleteError, Undeleted, Wanted};
 use crate::mailbox::{self, Accounts, ExpungeError, Message, Usage, delete_account};
 use crate::model::id::AccountId;
 use crate::mta::relay::Desk;
@@ -44,6 +45,8 @@ pub enum Question {
     Moving(AccountId, Box<ask::Ask>, Vec<Message>),
     /// By whoever makes a backup. Answered by [`Told::Backup`].
     Backup(backup::Ask),
+    /// Bring an account back to how it was. Answered by [`Told::Undeleted`].
+    Undelete(AccountId, Wanted),
 }
 
 /// What the owner says.
@@ -63,6 +66,7 @@ pub enum Told {
     /// With the octets that follow.
     Moving(ask::Reply, Vec<u8>),
     Backup(Box<backup::Reply>),
+    Undeleted(Result<Undeleted, UndeleteError>),
 }
 
 /// How cleaning went on.
@@ -106,6 +110,9 @@ pub async fn answer<E: Env>(
             Ok(reply) => Told::Backup(Box::new(reply)),
             Err(why) => Told::Failed(why),
         },
+        Question::Undelete(account, wanted) => {
+            Told::Undeleted(mailboxes.undelete(account, &wanted).await)
+        }
     }
 }
 

@@ -119,6 +119,10 @@ pub struct Settings {
     pub relay: Rc<relay::Settings>,
     /// And where to.
     pub routing: Rc<route::Settings>,
+    /// How long what users change and remove can be brought back: seconds, by their domain.
+    pub retention: Rc<dyn Fn(&str) -> u32>,
+    /// Whether that is the same for all domains.
+    pub retention_is_one: bool,
 }
 
 crate::figures! {

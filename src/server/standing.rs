@@ -20,6 +20,8 @@ pub struct Standing {
 pub enum Ended {
     Off,
     Removed,
+    /// The selected mailbox has another UIDVALIDITY.
+    Restored,
 }
 
 impl Ended {
@@ -28,6 +30,7 @@ impl Ended {
         match self {
             Ended::Off => "the account is switched off",
             Ended::Removed => "the account was removed",
+            Ended::Restored => "the mailbox was brought back to an earlier state, open it again",
         }
     }
 }

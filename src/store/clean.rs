@@ -48,6 +48,10 @@ const FAILED_PAUSE: Duration = Duration::from_secs(1);
 const COMMIT_PAUSE: Duration = Duration::from_millis(20);
 /// up to this.
 const COMMIT_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Share of a log's room that is free below which room is short, in percent.
+const ROOM_SHORT_PERCENT: u64 = 5;
+/// Share of the segments that is alive below which cleaning them wins enough, in percent.
+const CLEANING_HELPS_PERCENT: u64 = 66;
 const NOT_NOW: &str = "the log is closing, or failed";
 /// Units in a row that may bring no room before the cleaner waits for something to change.
 const VAIN_UNITS_MAX: u32 = 2;
@@ -184,6 +188,24 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         let slots = to_u64(shared.segments.free_slots()) + shared.segments.growth();
         slots <= to_u64(self.reserve()) + 1
             || self.space().is_short(shared.settings.cleaning.free_percent)
+    }
+
+    /// Whether so little is free that mail is, or is soon to be, refused, and little would be won by
+    /// cleaning: something that is alive has to go.
+    pub fn is_short_of_room(&self) -> bool {
+        let Space { capacity, free, .. } = self.space();
+        let figures = self.figures();
+        if !figures.crowded && free >= capacity / 100 * ROOM_SHORT_PERCENT {
+            return false;
+        }
+        let used = (figures.hot_segments + figures.cold_segments) * figures.segment_octets;
+        let live = figures.hot_live_octets + figures.cold_live_octets;
+        !self.shared.settings.cleaning.is_on || live >= used / 100 * CLEANING_HELPS_PERCENT
+    }
+
+    /// Has segments cleaned in which much was removed, if little is free.
+    pub fn win_room(&self) {
+        self.shared.cleaner.due.set();
     }
 
     fn space(&self) -> Space {

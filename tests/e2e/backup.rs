@@ -20,7 +20,7 @@ const USERS: [&str; 3] = ["a", "b", "busy"];
 const WATCHED: [&str; 2] = ["a", "b"];
 
 /// Everything that a user sees, line by line.
-type Seen = Vec<String>;
+pub(crate) type Seen = Vec<String>;
 
 /// A moment (RFC 3339), what was there, and which step it was behind.
 struct Entry {
@@ -133,7 +133,7 @@ fn settled(server: &Server, user: &str, lines: usize) -> Seen {
 }
 
 /// All mailboxes, their numbers, all messages with flags and octets.
-fn look(server: &Server, user: &str) -> Seen {
+pub(crate) fn look(server: &Server, user: &str) -> Seen {
     let mut imap = Imap::login(server, user).unwrap();
     let mut seen = imap.ok("LIST \"\" *").unwrap();
     let names: Vec<String> =
@@ -150,7 +150,7 @@ fn look(server: &Server, user: &str) -> Seen {
     seen
 }
 
-fn now() -> String {
+pub(crate) fn now() -> String {
     let output = Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%S.%6NZ"]).output().unwrap();
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
@@ -222,7 +222,7 @@ fn arrived(server: &Server, user: &str, count: usize) -> Seen {
     look(server, user)
 }
 
-fn send(link: &mut Link, to: &[&str], text: &str) {
+pub(crate) fn send(link: &mut Link, to: &[&str], text: &str) {
     link.command("MAIL FROM:<>", 250).unwrap();
     for user in to {
         link.command(&format!("RCPT TO:<{user}@local.example>"), 250).unwrap();

@@ -117,6 +117,10 @@ impl Case {
             sweeps: chance.coin(),
             quota: if chance.below(4) == 0 { chance.between(4 << 10, 64 << 10) } else { 0 },
         };
+        // What everybody removes at the end is to be gone then.
+        let retentions = [Duration::ZERO, Duration::from_secs(2), Duration::from_hours(168)];
+        let kept = if case.sweeps { 0 } else { usize::try_from(seed % 3).expect("small") };
+        case.plan.config.undelete.retention = retentions[kept];
         case.let_users_in(&Chance::new(seed.rotate_left(32)));
         case
     }

@@ -670,7 +670,17 @@ impl<E: Env> Driver<E> {
         if self.shard.accounts.borrow().is_closed(user.account) {
             return Some(Ended::Removed);
         }
-        self.shard.ended(&user.standing)
+        let ended = self.shard.ended(&user.standing);
+        ended.or_else(|| self.is_restored().then_some(Ended::Restored))
+    }
+
+    /// Whether the selected mailbox got another UIDVALIDITY: what the client knows of it holds no more,
+    /// and nothing of IMAP could tell it (RFC 9051 §2.3.1.1).
+    fn is_restored(&self) -> bool {
+        let Some((user, selected)) = self.user.as_ref().zip(self.selected()) else { return false };
+        let accounts = self.shard.accounts.borrow();
+        let now = accounts.uidvalidity(user.account, selected.mailbox);
+        now.is_some_and(|now| now != selected.view.uidvalidity())
     }
 
     fn selected(&self) -> Option<&Selected> {

@@ -23,6 +23,10 @@ impl<E: Env> Driver<E> {
     /// Tells what changed in the selected mailbox; messages that went only where the client
     /// expects it.
     pub(super) async fn sync(&mut self, conn: &mut Stream<E>, expunges: bool) -> io::Result<()> {
+        if self.is_restored() {
+            // It hears that next, and not of messages that would be others.
+            return Ok(());
+        }
         // Of a mailbox that somebody removed all messages are gone.
         let view = self.view_now().unwrap_or_else(View::empty);
         self.sync_to(conn, view, expunges, Own::NONE).await

@@ -62,10 +62,11 @@ impl<E: Env> Driver<E> {
         }
     }
 
-    /// The same of the selected mailbox; `None` if somebody removed it.
+    /// The same of the selected mailbox; `None` if somebody removed it, or brought it back to an
+    /// earlier state.
     pub(super) fn view_now(&self) -> Option<View> {
         let user = self.user.as_ref()?;
-        let selected = user.selected.as_ref()?;
+        let selected = user.selected.as_ref().filter(|_| !self.is_restored())?;
         self.take_view(user.account, selected.mailbox, selected.read_only)
     }
 }
