@@ -18,6 +18,7 @@ const TARGETS: &[Target] = &[
     ("downgrade", pombal::wire::message::downgrade::fuzz_downgrade),
     ("fields", pombal::wire::message::fields::fuzz_fields),
     ("html", pombal::wire::message::html::fuzz_html),
+    ("imap_answer", pombal::wire::imap::answer::fuzz_answer),
     ("imap_command", pombal::wire::imap::command::fuzz_command),
     ("imap_frame", pombal::wire::imap::frame::fuzz_frame),
     ("imap_mailbox", pombal::wire::imap::mailbox::fuzz_mailbox),

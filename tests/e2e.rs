@@ -48,6 +48,9 @@ mod dnssec;
 #[path = "e2e/dovecot.rs"]
 mod dovecot;
 #[cfg(test)]
+#[path = "e2e/dovecotd.rs"]
+mod dovecotd;
+#[cfg(test)]
 #[path = "e2e/elsewhere.rs"]
 mod elsewhere;
 #[cfg(test)]
@@ -107,6 +110,9 @@ mod logins;
 #[cfg(test)]
 #[path = "e2e/migration.rs"]
 mod migration;
+#[cfg(test)]
+#[path = "e2e/migration_imap.rs"]
+mod migration_imap;
 #[cfg(test)]
 #[path = "e2e/nasty_imap.rs"]
 mod nasty_imap;

@@ -6,6 +6,7 @@ use crate::admin::request::{DirectoryRequest, Request};
 use crate::config::Config;
 use crate::model::limits::PASSWORD_OCTETS_MAX;
 use std::io::{BufRead, Read};
+use std::path::Path;
 
 pub(super) fn domain(command: &DomainCommand) -> Request {
     Request::Directory(match command {
@@ -90,6 +91,26 @@ fn prompt() -> Result<String, Failure> {
         return Err(Failure::Failed("the two passwords differ".into()));
     }
     checked(first)
+}
+
+/// The password, or the token, that opens an account at another server: the first line of a file, of the
+/// standard input for `-`, or what is typed.
+pub(super) fn secret_of_elsewhere(file: Option<&Path>) -> Result<String, Failure> {
+    match file {
+        Some(path) if path == Path::new("-") => first_line(&mut std::io::stdin().lock()),
+        Some(path) => {
+            let file = std::fs::File::options().read(true).open(path);
+            let file =
+                file.map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))?;
+            first_line(&mut std::io::BufReader::new(file))
+        }
+        None => {
+            let typed = rpassword::prompt_password("Password there: ").map_err(|error| {
+                Failure::Failed(format!("no terminal to ask on ({error}); use --password-file"))
+            })?;
+            checked(typed)
+        }
+    }
 }
 
 /// The first line of `input` without its line end.

@@ -420,6 +420,65 @@ pub(super) enum ImportCommand {
         #[arg(long, value_name = "FORM")]
         uidl: Option<String>,
     },
+    /// The mailboxes of an IMAP server, in which nothing changes.
+    ///
+    /// Repeated, it brings what came meanwhile: stop deliveries there, import once more, done. A connection
+    /// that is lost is made again. Messages that the server does not hand out are named, and tried again
+    /// when the import is repeated.
+    ///
+    /// SERVER is imaps://LOGIN@HOST[:PORT], or imap://… with STARTTLS. LOGIN may be left out where it is
+    /// ADDR; Dovecot's masters log in as ann@example.org*master. In it %40 stands for @.
+    Imap(ImapArguments),
+}
+
+#[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
+pub(super) struct ImapArguments {
+    #[arg(value_name = "ADDR")]
+    pub(super) address: String,
+    #[arg(value_name = "SERVER")]
+    pub(super) server: String,
+    /// A file whose first line is the password there; - for the standard input. Else it is asked for.
+    #[arg(long, value_name = "FILE")]
+    pub(super) password_file: Option<PathBuf>,
+    /// What stands for the password is a token of OAuth (OAUTHBEARER, XOAUTH2).
+    #[arg(long)]
+    pub(super) token: bool,
+    /// Who logs in, with his own password, to act for LOGIN (SASL PLAIN).
+    #[arg(long, value_name = "NAME", conflicts_with = "token")]
+    pub(super) master: Option<String>,
+    /// Connections side by side.
+    #[arg(long, value_name = "COUNT", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=32))]
+    pub(super) connections: u8,
+    /// Trust the authorities in this file (PEM), instead of the system's.
+    #[arg(long, value_name = "FILE")]
+    pub(super) ca: Option<PathBuf>,
+    /// Take any certificate: whoever is on the way can read the mail, and the password.
+    #[arg(long, conflicts_with = "ca")]
+    pub(super) insecure: bool,
+    /// Do without STARTTLS: whoever is on the way can read the mail, and the password.
+    #[arg(long)]
+    pub(super) clear: bool,
+    /// Only this folder, by its name here, with those below it; may be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub(super) only: Vec<String>,
+    /// Not this folder, nor those below it; may be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub(super) exclude: Vec<String>,
+    /// Also folders that show what lies in others (\\All, \\Flagged), such as Gmail's All Mail.
+    #[arg(long)]
+    pub(super) views: bool,
+    /// Also change flags here that changed there since an earlier import, and remove here what was removed
+    /// there. For as long as nobody uses the account here: what he changes is taken back.
+    #[arg(long)]
+    pub(super) mirror: bool,
+    /// How the other server makes the unique ids of POP3, as of a Maildir; where it is a Dovecot, as it
+    /// does by default.
+    #[arg(long, value_name = "FORM")]
+    pub(super) uidl: Option<String>,
+    /// Ask for the unique ids there, by the same login: pop3s://HOST[:PORT], or pop3://….
+    #[arg(long, value_name = "SERVER")]
+    pub(super) pop3: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -28,18 +28,24 @@ mod clock {
     }
 }
 
+/// Messages of a folder, and those of them that are done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally(u64, u64);
+
 /// See the header.
 pub(super) struct Report {
     clock: Clock,
     /// What became of the messages, in a word.
     what: &'static str,
     told_at: Duration,
-    /// Messages of the folder at hand, and those of them that are done.
-    folder: (u64, u64),
+    /// The folder at hand.
+    folder: Tally,
     folders: u64,
     messages: u64,
     octets: u64,
     skipped: u64,
+    changed: u64,
+    removed: u64,
     left_out: u64,
     lost: u64,
     notes: u64,
@@ -51,11 +57,13 @@ impl Report {
             clock,
             what,
             told_at: Duration::ZERO,
-            folder: (0, 0),
+            folder: Tally::default(),
             folders: 0,
             messages: 0,
             octets: 0,
             skipped: 0,
+            changed: 0,
+            removed: 0,
             left_out: 0,
             lost: 0,
             notes: 0,
@@ -65,7 +73,32 @@ impl Report {
     /// Another folder begins, of so many messages.
     pub(super) fn folder(&mut self, messages: u64) {
         self.folders += 1;
-        self.folder = (messages, 0);
+        self.folder = Tally(messages, 0);
+    }
+
+    /// How far the folder at hand is, for [`Report::go_on`].
+    pub(super) fn tally(&self) -> Tally {
+        self.folder
+    }
+
+    /// Another folder is at hand again.
+    pub(super) fn go_on(&mut self, tally: Tally) {
+        self.folder = tally;
+    }
+
+    /// Messages were there, and got other flags.
+    pub(super) fn change(&mut self, count: u64) {
+        self.changed += count;
+    }
+
+    /// Messages were there, and went.
+    pub(super) fn remove(&mut self, count: u64) {
+        self.removed += count;
+    }
+
+    /// Messages are done, and nothing came of them.
+    pub(super) fn pass(&mut self, count: u64) {
+        self.folder.1 += count;
     }
 
     /// Messages that are there already.
@@ -88,9 +121,10 @@ impl Report {
         let age = self.clock.age();
         if age.saturating_sub(self.told_at) >= TELL_PAUSE {
             self.told_at = age;
-            let (all, done) = self.folder;
-            let rate = rate(self.messages, age);
-            writeln!(err, "{}: {done} of {all} messages, {rate} a second", show::visible(name))?;
+            let Tally(all, done) = self.folder;
+            let (rate, octets) = (rate(self.messages, age), rate(self.octets, age) >> 10);
+            let name = show::visible(name);
+            writeln!(err, "{name}: {done} of {all} messages, {rate} a second, {octets} KiB/s")?;
         }
         Ok(())
     }
@@ -141,6 +175,8 @@ impl Report {
                 "messages": self.messages,
                 "octets": self.octets,
                 "skipped": self.skipped,
+                "changed": self.changed,
+                "removed": self.removed,
                 "left_out": self.left_out,
                 "keywords_lost": self.lost,
                 "notes": self.notes,
@@ -154,6 +190,9 @@ impl Report {
                 "{} messages of {} folders {} ({rate} a second), {} were there already, {} left out",
                 self.messages, self.folders, self.what, self.skipped, self.left_out
             )?;
+            if self.changed + self.removed > 0 {
+                writeln!(out, "{} got other flags, {} were removed", self.changed, self.removed)?;
+            }
         }
         if self.left_out + self.lost > 0 { Err(Failure::Failed(String::new())) } else { Ok(()) }
     }

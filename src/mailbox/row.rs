@@ -51,6 +51,8 @@ impl Marks {
     pub const BINARY: Marks = Marks(8);
     /// Does not end in CRLF.
     pub const OPEN_END: Marks = Marks(16);
+    /// An import brought it from another server.
+    pub const MOVED_IN: Marks = Marks(32);
 
     pub const fn has(self, marks: Marks) -> bool {
         self.0 & marks.0 == marks.0

@@ -69,11 +69,19 @@ impl Dovecot {
     pub(crate) fn set_location(&self, location: &str) {
         let (dir, user) = (self.dir.path().display(), self.user);
         let text = format!(
-            "protocols = imap pop3\nbase_dir = {dir}/run\nssl = no\nmail_location = {location}\n\
+            "protocols = imap pop3\nbase_dir = {dir}/run\nssl = no\nmail_fsync = never\nmail_location = {location}\n\
              first_valid_uid = 1\nfirst_valid_gid = 0\nmail_uid = {user}\nmail_gid = {user}\n\
              log_path = {dir}/user/log\nstats_writer_socket_path =\n"
         );
         fs::write(self.dir.path().join("dovecot.conf"), text).unwrap();
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn user(&self) -> u32 {
+        self.user
     }
 
     pub(crate) fn home(&self) -> PathBuf {

@@ -9,10 +9,10 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 
-const ANN: &str = "ann@local.example";
+pub(crate) const ANN: &str = "ann@local.example";
 
 /// A message in a mailbox, of APPEND.
-fn append(name: &str, number: u32, script: &mut Vec<u8>) {
+pub(crate) fn append(name: &str, number: u32, script: &mut Vec<u8>) {
     let body = match number % 5 {
         0 => "From me to you\r\n>From you\r\n\r\nFrom a@b Thu Nov 29 22:33:52 2001\r\nx\r\n",
         1 => ".\r\n..\r\n",
@@ -35,7 +35,7 @@ fn append(name: &str, number: u32, script: &mut Vec<u8>) {
 }
 
 /// Fills mailboxes of Dovecot; `separator` is that of its names.
-fn fill(dovecot: &Dovecot, separator: char, count: u32) {
+pub(crate) fn fill(dovecot: &Dovecot, separator: char, count: u32) {
     let nested = format!("Lists{separator}Rust{separator}Entw&APw-rfe");
     let mut script = Vec::new();
     for name in ["Sent", "Drafts", &nested, "Empty"] {
@@ -66,12 +66,12 @@ fn fill(dovecot: &Dovecot, separator: char, count: u32) {
     dovecot.imap(&script);
 }
 
-fn ours(server: &Server) -> Mailboxes {
+pub(crate) fn ours(server: &Server) -> Mailboxes {
     mailboxes_at(server.imap(), ANN, PASSWORD)
 }
 
 /// What POP3 says of ANN's messages.
-fn our_uidls(server: &Server) -> Vec<String> {
+pub(crate) fn our_uidls(server: &Server) -> Vec<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", server.pop3())).unwrap();
     let script = format!("USER {ANN}\r\nPASS {PASSWORD}\r\nUIDL\r\nQUIT\r\n");
     stream.write_all(script.as_bytes()).unwrap();
@@ -82,7 +82,7 @@ fn our_uidls(server: &Server) -> Vec<String> {
 
 /// Both have the same, UID by UID; an empty mailbox of an mbox has no UIDVALIDITY that could be kept.
 #[track_caller]
-fn assert_same(theirs: &Mailboxes, ours: &Mailboxes) {
+pub(crate) fn assert_same(theirs: &Mailboxes, ours: &Mailboxes) {
     assert_eq!(theirs.keys().collect::<Vec<_>>(), ours.keys().collect::<Vec<_>>());
     for (name, theirs) in theirs {
         let ours = &ours[name];
@@ -101,7 +101,7 @@ fn assert_same(theirs: &Mailboxes, ours: &Mailboxes) {
 }
 
 /// mbsync from a server to a Maildir, with the state that it has; what it says that it did.
-fn mbsync(dir: &Path, account: &str) -> Option<String> {
+pub(crate) fn mbsync(dir: &Path, account: &str) -> Option<String> {
     fs::create_dir_all(dir.join("local")).unwrap();
     let dir = dir.display();
     let rc = format!(
@@ -123,7 +123,7 @@ fn mbsync(dir: &Path, account: &str) -> Option<String> {
 }
 
 /// Messages in the Maildirs that mbsync keeps, with their flags.
-fn kept(dir: &Path) -> Vec<String> {
+pub(crate) fn kept(dir: &Path) -> Vec<String> {
     let mut found = Vec::new();
     let mut left = vec![dir.join("local")];
     while let Some(path) = left.pop() {

@@ -1,16 +1,19 @@
 #!/usr/bin/env python3
-"""Moving in: 100,000 small messages out of a Maildir, an mbox tree and a Maildir of one folder.
+"""Moving in: 100,000 small messages out of a Maildir, an mbox tree, a Maildir of one folder, and by IMAP out of
+a Dovecot that serves the first and the last of them.
 
     cargo build --release
     python3 tests/measure/moving.py               # --messages 100000 --rounds 3 --stopped
 
 Messages have 1 to 3 KiB, in 20 folders (or one), with flags, keywords and UIDs as Dovecot keeps them.
 Printed are messages a second by the command's own clock, from its start to the last batch's
-durability, and what the process and the command cost in CPU. A second import has to bring nothing.
-It ends only what it started.
+durability, and what the process and the command cost in CPU. A second import has to bring nothing. Dovecot
+is first asked for all sizes, as it would have them of messages that it took in itself; without
+/usr/sbin/dovecot these rows are left out. It ends only what it started.
 """
 
 import argparse
+import imaplib
 import json
 import os
 import random
@@ -20,8 +23,9 @@ import signal
 import statistics
 import subprocess
 import sys
+import time
 
-from server import DOMAIN, Server, add_options
+from server import DOMAIN, PASSWORD, Server, add_options, free_port
 
 FOLDERS = 20
 FLAGS = ["", "S", "FS", "RS", "Sa", "ab"]
@@ -78,7 +82,64 @@ def cpu(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def measure(options, name, kind, root):
+class Dovecot:
+    """Debian's Dovecot with one user, whose mail is a Maildir."""
+
+    def __init__(self, options, root):
+        self.dir = os.path.join(options.dir, "moving-dovecot")
+        shutil.rmtree(self.dir, ignore_errors=True)
+        os.makedirs(self.dir)
+        self.port = free_port()
+        user = os.getuid() or 65_534
+        if os.getuid() == 0:
+            subprocess.run(["chown", "-R", f"{user}:{user}", root], check=True)
+        config = os.path.join(self.dir, "dovecot.conf")
+        with open(config, "w") as out:
+            out.write(f"""protocols = imap
+base_dir = {self.dir}/run
+listen = 127.0.0.1
+ssl = no
+disable_plaintext_auth = no
+mail_location = maildir:{root}
+first_valid_uid = 1
+first_valid_gid = 0
+log_path = {self.dir}/log
+passdb {{
+  driver = static
+  args = password={PASSWORD}
+}}
+userdb {{
+  driver = static
+  args = uid={user} gid={user} home={root}
+}}
+service imap-login {{
+  inet_listener imap {{
+    port = {self.port}
+  }}
+}}
+""")
+        self.process = subprocess.Popen(["/usr/sbin/dovecot", "-F", "-c", config])
+        while True:
+            try:
+                client = imaplib.IMAP4("127.0.0.1", self.port)
+                break
+            except OSError:
+                time.sleep(0.05)
+        client.login("ann", PASSWORD)
+        for line in client.list()[1]:
+            client.select(line.split(b' "." ')[1].decode(), readonly=True)
+            client.fetch("1:*", "(RFC822.SIZE)")
+        client.logout()
+
+    def source(self):
+        return f"imap://ann@127.0.0.1:{self.port}"
+
+    def end(self):
+        self.process.terminate()
+        self.process.wait()
+
+
+def measure(options, name, kind, root, more=()):
     rates = []
     for round in range(options.rounds):
         server = Server(options, "moving")
@@ -87,7 +148,7 @@ def measure(options, name, kind, root):
             server.start()
         before = 0 if options.stopped else cpu(server.process.pid)
         children = resource.getrusage(resource.RUSAGE_CHILDREN)
-        words = ["--json", "import", kind, f"ann@{DOMAIN}", root]
+        words = ["--json", "import", kind, f"ann@{DOMAIN}", root, *more]
         done = json.loads(server.pombal(*words))
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         command = used.ru_utime + used.ru_stime - children.ru_utime - children.ru_stime
@@ -128,6 +189,16 @@ def main():
         root = os.path.join(source, name.replace(", ", "-").replace(" ", "-"))
         (maildir if kind == "maildir" else mbox)(root, options.messages, folders)
         measure(options, name, kind, root)
+        if kind == "maildir" and os.path.exists("/usr/sbin/dovecot"):
+            dovecot = Dovecot(options, root)
+            password = os.path.join(dovecot.dir, "password")
+            with open(password, "w") as out:
+                out.write(PASSWORD)
+            for connections in ("1", "4"):
+                more = ["--password-file", password, "--connections", connections]
+                row = f"{name} by IMAP, {connections} connections"
+                measure(options, row, "imap", dovecot.source(), more)
+            dovecot.end()
         shutil.rmtree(root)
 
 

@@ -5,7 +5,7 @@
 //! keywords those of `dovecot-keywords` or `courierimapkeywords`. A message that no list names yet
 //! comes behind those that have a UID, as the server would have numbered it: by the time in its name.
 
-use super::source::{Folder, Found, Named, Place, Source};
+use super::source::{Folder, Found, Loaded, Named, OpenError, Place, Source, load_each};
 use crate::bytes::hash::Map;
 use crate::mailbox::Flags;
 use crate::model::limits::MAILBOX_LEVELS_MAX;
@@ -32,7 +32,28 @@ pub(super) struct Maildir {
 }
 
 impl Source for Maildir {
-    fn folders(&self) -> io::Result<Vec<Named>> {
+    fn folders(&self, _: &mut dyn FnMut(&str, &str)) -> Result<Vec<Named>, String> {
+        self.list().map_err(|error| format!("{}: {error}", self.root.display()))
+    }
+
+    fn open(&self, named: &Named, tell: &mut dyn FnMut(String)) -> Result<Folder, OpenError> {
+        Ok(self.look(named, tell)?)
+    }
+
+    fn load(
+        &self,
+        named: &Named,
+        folder: &Folder,
+        batch: &[u32],
+        give: &mut dyn FnMut(Loaded) -> bool,
+    ) -> Result<(), String> {
+        load_each(folder, batch, give, &|one| read(named, one));
+        Ok(())
+    }
+}
+
+impl Maildir {
+    fn list(&self) -> io::Result<Vec<Named>> {
         if !is_maildir(&self.root) {
             return Err(io::Error::new(io::ErrorKind::NotFound, "no Maildir: it has no cur"));
         }
@@ -48,14 +69,14 @@ impl Source for Maildir {
         walk(&self.root, &[], &mut found)?;
         let named = |(name, path): (Result<String, String>, PathBuf)| {
             let subscribed = name.as_ref().is_ok_and(|name| subscribed.contains(name));
-            Named { name, path, subscribed }
+            Named { name, path, subscribed, uses: None }
         };
         let mut folders: Vec<Named> = found.into_iter().map(named).collect();
         folders.get_mut(1..).unwrap_or_default().sort_by(|one, other| one.name.cmp(&other.name));
         Ok(folders)
     }
 
-    fn open(&self, named: &Named, tell: &mut dyn FnMut(String)) -> io::Result<Folder> {
+    fn look(&self, named: &Named, tell: &mut dyn FnMut(String)) -> io::Result<Folder> {
         let mut folder = Folder::default();
         let text = read_if_there(&named.path.join("dovecot-uidlist"))?;
         let is_dovecot = text.is_some();
@@ -91,20 +112,12 @@ impl Source for Maildir {
                 let base = maildir::split(name.as_bytes()).0;
                 (maildir::time(base), base.to_vec())
             }
-            Place::Part { .. } => ((0, 0), Vec::new()),
+            Place::Part { .. } | Place::Uid(_) => ((0, 0), Vec::new()),
         });
         folder.sort(tell);
         Ok(folder)
     }
 
-    fn load(&self, named: &Named, found: &Found) -> io::Result<Vec<u8>> {
-        let Place::File { is_new, name } = &found.place else { return Ok(Vec::new()) };
-        let part = if *is_new { "new" } else { "cur" };
-        Ok(with_crlf(fs::read(named.path.join(part).join(name))?))
-    }
-}
-
-impl Maildir {
     /// Names of Dovecot's and of Courier's file of subscriptions.
     fn subscriptions(&self) -> Vec<String> {
         let read = |name: &str| fs::read_to_string(self.root.join(name)).unwrap_or_default();
@@ -125,6 +138,12 @@ impl Maildir {
         }
         names
     }
+}
+
+fn read(named: &Named, found: &Found) -> io::Result<Vec<u8>> {
+    let Place::File { is_new, name } = &found.place else { return Ok(Vec::new()) };
+    let part = if *is_new { "new" } else { "cur" };
+    Ok(with_crlf(fs::read(named.path.join(part).join(name))?))
 }
 
 /// Takes a file as a message, if it is one.

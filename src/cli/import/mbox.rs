@@ -6,7 +6,7 @@
 //! behind an empty line.
 
 use super::maildir::{DOVECOT_UIDL, levels_name};
-use super::source::{Folder, Found, Named, Place, Source};
+use super::source::{Folder, Found, Loaded, Named, OpenError, Place, Source, load_each};
 use crate::mailbox::Flags;
 use crate::model::limits::MAILBOX_LEVELS_MAX;
 use crate::wire::line::with_crlf;
@@ -37,10 +37,31 @@ pub(super) struct Mbox {
 }
 
 impl Source for Mbox {
-    fn folders(&self) -> io::Result<Vec<Named>> {
+    fn folders(&self, _: &mut dyn FnMut(&str, &str)) -> Result<Vec<Named>, String> {
+        self.list().map_err(|error| format!("{}: {error}", self.root.display()))
+    }
+
+    fn open(&self, named: &Named, tell: &mut dyn FnMut(String)) -> Result<Folder, OpenError> {
+        Ok(self.look(named, tell)?)
+    }
+
+    fn load(
+        &self,
+        named: &Named,
+        folder: &Folder,
+        batch: &[u32],
+        give: &mut dyn FnMut(Loaded) -> bool,
+    ) -> Result<(), String> {
+        load_each(folder, batch, give, &|one| self.read(named, one));
+        Ok(())
+    }
+}
+
+impl Mbox {
+    fn list(&self) -> io::Result<Vec<Named>> {
         if !fs::metadata(&self.root)?.is_dir() {
             let (name, path) = (Ok(self.folder.clone()), self.root.clone());
-            return Ok(vec![Named { name, path, subscribed: false }]);
+            return Ok(vec![Named { name, path, subscribed: false, uses: None }]);
         }
         let subscribed = self.subscriptions();
         let mut found = Vec::new();
@@ -49,14 +70,14 @@ impl Source for Mbox {
             let texts: Vec<&str> = levels.iter().map(String::as_str).collect();
             let name = levels_name(&texts).ok_or_else(|| levels.join("/"));
             let subscribed = name.as_ref().is_ok_and(|name| subscribed.contains(name));
-            Named { name, path, subscribed }
+            Named { name, path, subscribed, uses: None }
         };
         let mut folders: Vec<Named> = found.into_iter().map(named).collect();
         folders.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(folders)
     }
 
-    fn open(&self, named: &Named, tell: &mut dyn FnMut(String)) -> io::Result<Folder> {
+    fn look(&self, named: &Named, tell: &mut dyn FnMut(String)) -> io::Result<Folder> {
         let file = File::options().read(true).open(&named.path)?;
         let mut scan = Scan {
             octets: file.metadata()?.len(),
@@ -76,7 +97,7 @@ impl Source for Mbox {
         Ok(folder)
     }
 
-    fn load(&self, named: &Named, found: &Found) -> io::Result<Vec<u8>> {
+    fn read(&self, named: &Named, found: &Found) -> io::Result<Vec<u8>> {
         let Place::Part { from, is_told } = found.place else { return Ok(Vec::new()) };
         let file = File::options().read(true).open(&named.path)?;
         let mut octets = vec![0; usize::try_from(found.octets).unwrap_or(usize::MAX)];
@@ -84,9 +105,7 @@ impl Source for Mbox {
         let quoting = if is_told { Quoting::None } else { self.quoting };
         Ok(with_crlf(mbox::message(&octets, quoting)))
     }
-}
 
-impl Mbox {
     fn subscriptions(&self) -> Vec<String> {
         let read = |name: &str| fs::read_to_string(self.root.join(name)).unwrap_or_default();
         let text = [read(".subscriptions"), read("subscriptions")].join("\n");

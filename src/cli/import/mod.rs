@@ -1,25 +1,31 @@
 //! Moving in: mail of another server comes into the mailboxes of a user.
 //!
 //! ```text
-//!   Source ─ folder ─> what is in already? ─> batches ─┬ thread: read files ┬─> in order ─> Asking
-//!   (maildir, mbox)                                    └ thread: …          ┘    (one group each)
+//!   Source ─ folder ─> what is in already? ─> batches ─┬ thread: read messages ┬─> in order ─> Asking
+//!   (maildir, mbox, imap)                              └ thread: …             ┘    (one group each)
 //! ```
 //!
-//! It is this process that reads the files: the server may lack the right to. Batches come in the order
-//! of the messages, each durable when it is answered, and with each the server notes how far the folder
-//! is in: so an import that was cut off, or is repeated, goes on where it ended. Messages that have no
-//! UID there are compared with those here by their octets.
+//! It is this process that reads the files, or asks the other server: ours may lack the right to. Folders
+//! are looked into, and batches read, ahead of the one that comes in. Batches come in the order of the
+//! messages, each durable when it is answered, and with each the server notes how far the folder is in:
+//! so an import that was cut off, or is repeated, goes on where it ended. Messages that have no UID there
+//! are compared with those here by their octets.
 
+mod imap;
 mod maildir;
 mod mbox;
+mod mirror;
+mod pipeline;
 mod source;
 
+use self::imap::Imap;
 use self::maildir::Maildir;
 use self::mbox::Mbox;
-use self::source::{Folder, Found, Named, Source};
+use self::pipeline::{Opened, Part, Pipeline, with_threads};
+use self::source::{Folder, Found, Loaded, Named, OpenError, Source};
 use super::args::ImportCommand;
-use super::progress::{Clock, Report};
-use super::{Asking, Failure, Session, moving};
+use super::progress::{Clock, Report, Tally};
+use super::{Asking, Failure, Session, account, moving};
 use crate::admin::request::moving::{Ask, Deposit, Entered, Parcel, Reply, Wish};
 use crate::bytes::hash::Map;
 use crate::config::Config;
@@ -28,16 +34,18 @@ use crate::model::limits::{MOVING_BATCH_MESSAGES_MAX, MOVING_BATCH_OCTETS_MAX};
 use crate::wire::imap::mailbox::{check_new, name as read_name};
 use crate::wire::mbox::offset;
 use crate::wire::uidl::is_form;
-use crossbeam::channel::{Receiver, bounded};
+use crossbeam::channel::{Receiver, TryRecvError};
+use std::collections::VecDeque;
 use std::io::Write;
-use std::num::NonZero;
-use std::thread;
+use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_128;
 
-/// Threads that read files.
-const THREADS_MAX: usize = 8;
-/// Batches that a thread has ready beside the one that it reads.
-const BATCHES_READY_MAX: usize = 1;
+/// Batches on their way, for each thread: one that it reads, and one that is ready.
+const BATCHES_PER_THREAD: usize = 2;
+/// Octets of all batches on their way, as the source tells them; a single batch may have more.
+const LOADING_OCTETS_MAX: u64 = 64 << 20;
+/// Folders that are known and not in yet.
+const FOLDERS_AHEAD_MAX: usize = 16;
 /// Names that Dovecot knows special uses by, in its example of a configuration.
 const USES: [(&str, Use); 5] = [
     ("Drafts", Use::DRAFTS),
@@ -55,7 +63,30 @@ pub(super) fn run(
     err: &mut dyn Write,
 ) -> Result<(), Failure> {
     let config = session.load()?.config;
-    let (address, source): (&str, Box<dyn Source + Sync>) = match command {
+    let (address, source) = source(command, &config)?;
+    let mut report = Report::new(Clock::begin(), "moved in");
+    let mut told = Vec::new();
+    let folders = source.folders(&mut |name, why| told.push((name.to_owned(), why.to_owned())));
+    let folders = folders.map_err(Failure::Failed)?;
+    for (name, why) in told {
+        report.note(&name, &why, err)?;
+    }
+    let threads = source.threads().max(1);
+    let is_mirror = matches!(command, ImportCommand::Imap(arguments) if arguments.mirror);
+    moving::with_store(session, &config, &mut |asking| {
+        let (config, report) = (&config, &mut report);
+        let mut import = Import { asking, threads, is_mirror, address, config, report, err };
+        with_threads(&*source, threads, |pipeline| import.lead(&folders, pipeline))
+    })?;
+    report.show(session.json, out)
+}
+
+/// Whose mail it is to be, and where it comes from.
+fn source<'a>(
+    command: &'a ImportCommand,
+    config: &Config,
+) -> Result<(&'a str, Box<dyn Source>), Failure> {
+    Ok(match command {
         ImportCommand::Maildir { address, path, uidl } => {
             let uidl = checked(uidl.as_ref())?;
             (address, Box::new(Maildir { root: path.clone(), uidl }))
@@ -75,18 +106,13 @@ pub(super) fn run(
             };
             (address, Box::new(mbox))
         }
-    };
-    let folders = source.folders().map_err(|error| {
-        let (ImportCommand::Maildir { path, .. } | ImportCommand::Mbox { path, .. }) = command;
-        Failure::Failed(format!("{}: {error}", path.display()))
-    })?;
-    let mut report = Report::new(Clock::begin(), "moved in");
-    moving::with_store(session, &config, &mut |asking| {
-        let mut import =
-            Import { asking, source: &*source, address, config: &config, report: &mut report, err };
-        folders.iter().try_for_each(|named| import.folder(named))
-    })?;
-    report.show(session.json, out)
+        ImportCommand::Imap(arguments) => {
+            let uidl = checked(arguments.uidl.as_ref())?;
+            let mut password = || account::secret_of_elsewhere(arguments.password_file.as_deref());
+            let source = Imap::new(arguments, uidl, config.smtp.max_message_size, &mut password)?;
+            (&arguments.address, Box::new(source))
+        }
+    })
 }
 
 /// A form of unique ids that the operator named.
@@ -100,7 +126,8 @@ fn checked(form: Option<&String>) -> Result<Option<String>, Failure> {
 /// An import under way.
 struct Import<'a> {
     asking: &'a mut dyn Asking,
-    source: &'a (dyn Source + Sync),
+    threads: usize,
+    is_mirror: bool,
     address: &'a str,
     config: &'a Config,
     report: &'a mut Report,
@@ -117,9 +144,29 @@ struct Way {
     /// The first UID of which the message did not come in.
     first_left: Option<u32>,
     renumbered: u32,
+    /// Messages that were removed there meanwhile.
+    gone: u32,
 }
 
-type Loaded = Vec<Result<Vec<u8>, String>>;
+/// A batch on its way.
+struct Loading {
+    /// Places in the folder of those that did not come yet.
+    batch: VecDeque<u32>,
+    octets: u64,
+    parts: Receiver<Part>,
+}
+
+/// A folder that comes in.
+struct Active<'a> {
+    named: &'a Named,
+    name: String,
+    folder: Arc<Folder>,
+    way: Way,
+    /// What nobody reads yet, as places in the folder.
+    batches: VecDeque<Vec<u32>>,
+    loading: VecDeque<Loading>,
+    tally: Tally,
+}
 
 impl Import<'_> {
     fn leave_out(&mut self, name: &str, count: u64, why: &str) -> Result<(), Failure> {
@@ -130,74 +177,142 @@ impl Import<'_> {
         moving::ask(self.asking, self.address, ask, octets)
     }
 
-    fn folder(&mut self, named: &Named) -> Result<(), Failure> {
+    /// Brings all folders in, in order, while threads look into those behind.
+    fn lead<'f>(&mut self, folders: &'f [Named], pipeline: &Pipeline<'f>) -> Result<(), Failure> {
+        let mut names = folders.iter();
+        let mut opening = VecDeque::new();
+        let mut active: VecDeque<Active<'f>> = VecDeque::new();
+        loop {
+            while opening.len() < self.threads
+                && let Some(named) = names.next()
+            {
+                opening.push_back((named, pipeline.open(named)));
+            }
+            if self.has_room(&active) {
+                if let Some(last) = active.back_mut()
+                    && let Some(batch) = last.batches.pop_front()
+                {
+                    last.load(batch, pipeline);
+                    continue;
+                }
+                if let Some(opened) = next_opened(&mut opening, &active)? {
+                    active.extend(self.begin(opened)?);
+                    continue;
+                }
+            }
+            let Some(first) = active.front_mut() else { return Ok(()) };
+            self.report.go_on(first.tally);
+            match first.loading.front_mut() {
+                Some(loading) => self.take(loading, &first.folder, &mut first.way, &first.name)?,
+                None => self.end(first)?,
+            }
+            first.tally = self.report.tally();
+            match first.loading.front() {
+                Some(loading) if loading.batch.is_empty() => drop(first.loading.pop_front()),
+                Some(_) => {}
+                None => drop(active.pop_front()),
+            }
+        }
+    }
+
+    fn has_room(&self, active: &VecDeque<Active<'_>>) -> bool {
+        let loading = || active.iter().flat_map(|one| &one.loading);
+        let octets: u64 = loading().map(|one| one.octets).sum();
+        let count = loading().count();
+        count == 0 || count < self.threads * BATCHES_PER_THREAD && octets < LOADING_OCTETS_MAX
+    }
+
+    /// Makes the mailbox ready, and says which messages are wanted.
+    fn begin<'f>(&mut self, (named, opened): Looked<'f>) -> Result<Option<Active<'f>>, Failure> {
         let shown = named.name.as_ref().unwrap_or_else(|odd| odd).clone();
-        let mut odd = Vec::new();
-        let folder = match self.source.open(named, &mut |what| odd.push(what)) {
-            Ok(folder) => folder,
-            Err(error) => return self.leave_out(&shown, 1, &error.to_string()),
+        let Opened { folder, odd } = match opened {
+            Ok(opened) => opened,
+            Err(OpenError::Left(why)) => {
+                self.leave_out(&shown, 1, &why)?;
+                return Ok(None);
+            }
+            Err(OpenError::Gone(why)) => {
+                let why = format!("{shown}: {why}; repeat the import to go on from here");
+                return Err(Failure::Failed(why));
+            }
         };
         for what in odd {
             self.report.note(&shown, &what, self.err)?;
         }
         let count = folder.messages.len() as u64;
         let name = match &named.name {
-            Ok(name) if name == "INBOX" || check_new(name).is_ok() => name,
+            Ok(name) if name == "INBOX" || check_new(name).is_ok() => name.clone(),
             _ => {
-                return self.leave_out(
-                    &shown,
-                    count.max(1),
-                    "no name that a mailbox may have here",
-                );
+                let why = "no name that a mailbox may have here";
+                self.leave_out(&shown, count.max(1), why)?;
+                return Ok(None);
             }
         };
         let lowest = folder.messages.first().map_or(1, |one| one.uid);
-        let uses = USES.iter().find(|(known, _)| known == name).map_or(0, |(_, uses)| uses.0);
+        let known = USES.iter().find(|(known, _)| *known == name).map_or(0, |(_, uses)| uses.0);
         let wish = Wish {
             name: name.clone(),
-            uses,
+            uses: named.uses.unwrap_or(known),
             subscribe: named.subscribed,
             uidvalidity: folder.uidvalidity,
             first: if lowest == 0 { 1 } else { lowest },
         };
         match self.ask(Ask::Enter(wish), Vec::new())? {
-            (Reply::Entered(entered), _) => self.enter(named, &folder, entered, name),
-            (Reply::Failed(why), _) => self.leave_out(name, count.max(1), &why),
+            (Reply::Entered(entered), _) => self.enter(named, folder, entered, name).map(Some),
+            (Reply::Failed(why), _) => {
+                self.leave_out(&name, count.max(1), &why)?;
+                Ok(None)
+            }
             _ => Err(moving::strange()),
         }
     }
 
-    fn enter(
+    fn enter<'f>(
         &mut self,
-        named: &Named,
-        folder: &Folder,
+        named: &'f Named,
+        folder: Folder,
         entered: Entered,
-        name: &str,
-    ) -> Result<(), Failure> {
+        name: String,
+    ) -> Result<Active<'f>, Failure> {
         let mut way = Way {
             entered,
             uidvalidity: folder.uidvalidity,
             digests: Map::default(),
             first_left: None,
             renumbered: 0,
+            gone: 0,
         };
         self.report.folder(folder.messages.len() as u64);
+        for what in &folder.lost {
+            self.report.lose(&name, &format!("{what} cannot be kept"), self.err)?;
+        }
+        if folder.missing > 0 {
+            let why = format!("{} messages of which the server tells nothing", folder.missing);
+            self.leave_out(&name, folder.missing, &why)?;
+        }
         let is_here = entered.origin.uidvalidity == way.uidvalidity && way.uidvalidity != 0;
         let message_max = self.config.smtp.max_message_size;
-        let mut wanted: Vec<&Found> = Vec::with_capacity(folder.messages.len());
-        for one in &folder.messages {
+        let mut wanted: Vec<u32> = Vec::with_capacity(folder.messages.len());
+        for (at, one) in (0..).zip(&folder.messages) {
             if is_here && one.uid != 0 && one.uid < entered.origin.next {
                 self.report.skip(1);
             } else if one.octets > message_max {
-                self.leave_one(name, &mut way, one, "larger than smtp.max_message_size")?;
+                self.leave_one(&name, &mut way, one, "larger than smtp.max_message_size")?;
             } else {
-                wanted.push(one);
+                wanted.push(at);
             }
         }
         if entered.messages > 0 && !wanted.is_empty() {
             way.digests = self.digests(entered.mailbox)?;
         }
-        self.pump(named, folder, &wanted, &mut way, name)?;
+        let batches = batches(&folder, &wanted).into();
+        let (folder, loading) = (Arc::new(folder), VecDeque::new());
+        Ok(Active { named, name, folder, way, batches, loading, tally: self.report.tally() })
+    }
+
+    /// All messages of a folder are in.
+    fn end(&mut self, active: &Active<'_>) -> Result<(), Failure> {
+        let Active { way, name, folder, .. } = active;
         if way.renumbered > 0 {
             let what = format!(
                 "{} messages got new UIDs: there is other mail in the mailbox, or they are in use",
@@ -205,11 +320,42 @@ impl Import<'_> {
             );
             self.report.note(name, &what, self.err)?;
         }
-        if entered.keeps && folder.uidnext > 0 {
-            let settle = Ask::Settle { mailbox: entered.mailbox, uidnext: folder.uidnext };
-            moving::done(self.ask(settle, Vec::new())?.0)?;
+        if way.gone > 0 {
+            let what = format!("{} messages were removed there meanwhile", way.gone);
+            self.report.note(name, &what, self.err)?;
         }
-        Ok(())
+        if way.entered.keeps && folder.uidnext > 0 {
+            let (mailbox, uidnext) = (way.entered.mailbox, folder.uidnext);
+            moving::done(self.ask(Ask::Settle { mailbox, uidnext }, Vec::new())?.0)?;
+        }
+        if self.is_mirror { self.mirror(active) } else { Ok(()) }
+    }
+
+    /// Brings in what came of a batch.
+    fn take(
+        &mut self,
+        loading: &mut Loading,
+        folder: &Folder,
+        way: &mut Way,
+        name: &str,
+    ) -> Result<(), Failure> {
+        let again = |why: &str| {
+            Failure::Failed(format!("{name}: {why}; repeat the import to go on from here"))
+        };
+        let part = loading.parts.recv();
+        let Part { loaded, end } = part.map_err(|_| again("a thread that reads has ended"))?;
+        let mut brought = Vec::with_capacity(loaded.len());
+        for loaded in loaded {
+            let at = loading.batch.pop_front().and_then(|at| usize::try_from(at).ok());
+            let found = at.and_then(|at| folder.messages.get(at));
+            brought.extend(found.map(|found| (found, loaded)));
+        }
+        self.deposit(folder, brought, way, name)?;
+        match end {
+            Some(Err(why)) => Err(again(&why)),
+            Some(Ok(())) if !loading.batch.is_empty() => Err(again("messages are missing")),
+            _ => Ok(()),
+        }
     }
 
     /// How far a folder is in ends before the first message that is not: a repeated import tries it
@@ -241,52 +387,10 @@ impl Import<'_> {
         Ok(digests)
     }
 
-    /// Brings messages in, in batches, in order.
-    fn pump(
-        &mut self,
-        named: &Named,
-        folder: &Folder,
-        wanted: &[&Found],
-        way: &mut Way,
-        name: &str,
-    ) -> Result<(), Failure> {
-        let batches = batches(wanted);
-        let source = self.source;
-        let load = |batch: &[&Found]| -> Loaded {
-            let read = |one: &&Found| source.load(named, one).map_err(|error| error.to_string());
-            batch.iter().map(read).collect()
-        };
-        let cores = thread::available_parallelism().map_or(1, NonZero::get);
-        let threads = cores.min(THREADS_MAX).min(batches.len());
-        thread::scope(|scope| {
-            let mut ready: Vec<Receiver<Loaded>> = Vec::new();
-            for first in 0..threads {
-                let (send, receive) = bounded(BATCHES_READY_MAX);
-                let (batches, load) = (&batches, &load);
-                thread::Builder::new().name("import".into()).spawn_scoped(scope, move || {
-                    for batch in batches.iter().skip(first).step_by(threads) {
-                        // Nobody waits any more where the import failed.
-                        if send.send(load(batch)).is_err() {
-                            return;
-                        }
-                    }
-                })?;
-                ready.push(receive);
-            }
-            for (batch, receive) in batches.iter().zip(ready.iter().cycle()) {
-                let ended = |_| Failure::Failed("a thread that reads files has ended".into());
-                let loaded = receive.recv().map_err(ended)?;
-                self.deposit(folder, batch, loaded, way, name)?;
-            }
-            Ok(())
-        })
-    }
-
     fn deposit(
         &mut self,
         folder: &Folder,
-        batch: &[&Found],
-        loaded: Loaded,
+        brought: Vec<(&Found, Loaded)>,
         way: &mut Way,
         name: &str,
     ) -> Result<(), Failure> {
@@ -297,11 +401,16 @@ impl Import<'_> {
             ..Deposit::default()
         };
         let mut octets = Vec::new();
-        for (one, loaded) in batch.iter().zip(loaded) {
+        for (one, loaded) in brought {
             let message = match loaded {
-                Ok(message) => message,
-                Err(why) => {
+                Loaded::Message(message) => message,
+                Loaded::Odd(why) => {
                     self.leave_one(name, way, one, &why)?;
+                    continue;
+                }
+                Loaded::Gone => {
+                    way.gone += 1;
+                    self.report.pass(1);
                     continue;
                 }
             };
@@ -397,20 +506,72 @@ impl Way {
     }
 }
 
-/// Parts of the messages that are not too many, and not too large, to be brought at once.
-fn batches<'a>(wanted: &'a [&'a Found]) -> Vec<&'a [&'a Found]> {
-    let mut batches = Vec::new();
-    let mut rest = wanted;
-    while !rest.is_empty() {
-        let mut octets = 0;
-        let fits = |one: &&&Found| {
-            octets += one.octets;
-            octets <= MOVING_BATCH_OCTETS_MAX
+impl<'a> Active<'a> {
+    /// Has a batch read.
+    fn load(&mut self, batch: Vec<u32>, pipeline: &Pipeline<'a>) {
+        let size = |at: &u32| {
+            let found = usize::try_from(*at).ok().and_then(|at| self.folder.messages.get(at));
+            found.map_or(0, |found| found.octets)
         };
-        let count = rest.iter().take_while(fits).take(MOVING_BATCH_MESSAGES_MAX).count().max(1);
-        let (batch, behind) = rest.split_at(count);
-        batches.push(batch);
-        rest = behind;
+        let octets = batch.iter().map(size).sum();
+        let waiting = batch.iter().copied().collect();
+        let parts = pipeline.load(self.named, &self.folder, batch);
+        self.loading.push_back(Loading { batch: waiting, octets, parts });
+    }
+}
+
+/// A folder that was looked into.
+type Looked<'a> = (&'a Named, Result<Opened, OpenError>);
+
+/// A folder that is being looked into.
+type Opening<'a> = (&'a Named, Receiver<Result<Opened, OpenError>>);
+
+/// The next folder, if it may come in beside those that do; waits for it only where there is nothing else to
+/// do.
+fn next_opened<'a>(
+    opening: &mut VecDeque<Opening<'a>>,
+    active: &VecDeque<Active<'a>>,
+) -> Result<Option<Looked<'a>>, Failure> {
+    let Some((named, opened)) = opening.front() else { return Ok(None) };
+    // Two folders of one name come in one behind the other.
+    let is_under_way = active.iter().any(|one| Some(&one.name) == named.name.as_ref().ok());
+    if is_under_way || active.len() >= FOLDERS_AHEAD_MAX {
+        return Ok(None);
+    }
+    let ended = || Failure::Failed("a thread that reads has ended".into());
+    let result = if active.is_empty() {
+        opened.recv().map_err(|_| ended())?
+    } else {
+        match opened.try_recv() {
+            Ok(result) => result,
+            Err(TryRecvError::Empty) => return Ok(None),
+            Err(TryRecvError::Disconnected) => return Err(ended()),
+        }
+    };
+    let named = *named;
+    opening.pop_front();
+    Ok(Some((named, result)))
+}
+
+/// Parts of the messages that are not too many, and not too large, to be brought at once.
+fn batches(folder: &Folder, wanted: &[u32]) -> Vec<Vec<u32>> {
+    let mut batches: Vec<Vec<u32>> = Vec::new();
+    let mut octets = 0;
+    for &at in wanted {
+        let found = usize::try_from(at).ok().and_then(|at| folder.messages.get(at));
+        let size = found.map_or(0, |found| found.octets);
+        octets += size;
+        match batches.last_mut() {
+            Some(batch)
+                if batch.len() < MOVING_BATCH_MESSAGES_MAX && octets <= MOVING_BATCH_OCTETS_MAX =>
+            {
+                batch.push(at);
+            }
+            _ => {
+                batches.push(vec![at]);
+                octets = size;
+            }
+        }
     }
     batches
 }

@@ -3,15 +3,23 @@
 use crate::mailbox::Flags;
 use std::ffi::OsString;
 use std::io;
+use std::num::NonZero;
 use std::path::PathBuf;
+use std::thread;
+
+/// Threads that read files.
+const FILE_THREADS_MAX: usize = 8;
 
 /// A folder that is there, not looked into yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Named {
     /// UTF-8, `/` between levels; what stands there if it is none.
     pub(super) name: Result<String, String>,
+    /// Where it lies; for IMAP what the other server calls it, octet by octet.
     pub(super) path: PathBuf,
     pub(super) subscribed: bool,
+    /// What it is for ([`crate::mailbox::Use`]); `None` where the source knows nothing of that.
+    pub(super) uses: Option<u8>,
 }
 
 /// A folder with all that is known of its messages but their octets.
@@ -25,6 +33,10 @@ pub(super) struct Folder {
     pub(super) uidl: Option<String>,
     /// By rising UID, behind them those that have none, as they came.
     pub(super) messages: Vec<Found>,
+    /// Messages that are there, and of which nothing could be learnt.
+    pub(super) missing: u64,
+    /// What cannot be kept.
+    pub(super) lost: Vec<String>,
 }
 
 /// A message of a folder.
@@ -50,6 +62,43 @@ pub(super) enum Place {
     File { is_new: bool, name: OsString },
     /// In an mbox, from there on; whether its length was told, so that nothing is quoted in it.
     Part { from: u64, is_told: bool },
+    /// On a server that knows it by this UID.
+    Uid(u32),
+}
+
+/// What came of reading a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Loaded {
+    /// Its octets as the store has them, with CRLF line ends.
+    Message(Vec<u8>),
+    /// It cannot be read, and why.
+    Odd(String),
+    /// It was removed there meanwhile.
+    Gone,
+}
+
+/// Why a folder was not looked into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum OpenError {
+    /// The others can be.
+    Left(String),
+    /// Nothing can be read any more.
+    Gone(String),
+}
+
+impl From<io::Error> for OpenError {
+    fn from(error: io::Error) -> OpenError {
+        OpenError::Left(error.to_string())
+    }
+}
+
+impl Loaded {
+    pub(super) fn octets(&self) -> usize {
+        match self {
+            Loaded::Message(octets) => octets.len(),
+            Loaded::Odd(_) | Loaded::Gone => 0,
+        }
+    }
 }
 
 impl Place {
@@ -58,18 +107,52 @@ impl Place {
         match self {
             Place::File { name, .. } => name.to_string_lossy().into_owned(),
             Place::Part { from, .. } => format!("the message at octet {from}"),
+            Place::Uid(uid) => format!("UID {uid}"),
         }
     }
 }
 
-/// Where folders come from.
-pub(super) trait Source {
-    /// All folders, those above others first.
-    fn folders(&self) -> io::Result<Vec<Named>>;
+/// Where folders come from. All but [`Source::folders`] is called by several threads.
+pub(super) trait Source: Sync {
+    /// All folders, those above others first; what is left aside goes to `tell`, a name and why.
+    fn folders(&self, tell: &mut dyn FnMut(&str, &str)) -> Result<Vec<Named>, String>;
     /// Looks into one; complaints of what is odd go to `tell`.
-    fn open(&self, named: &Named, tell: &mut dyn FnMut(String)) -> io::Result<Folder>;
-    /// Reads a message as the store has it, with CRLF line ends. Called by several threads.
-    fn load(&self, named: &Named, found: &Found) -> io::Result<Vec<u8>>;
+    fn open(&self, named: &Named, tell: &mut dyn FnMut(String)) -> Result<Folder, OpenError>;
+    /// Reads messages, by their places in the folder, and gives them in this order, each of them, for
+    /// as long as `give` says that it takes more. Fails where nothing can be read any more.
+    fn load(
+        &self,
+        named: &Named,
+        folder: &Folder,
+        batch: &[u32],
+        give: &mut dyn FnMut(Loaded) -> bool,
+    ) -> Result<(), String>;
+    /// How many threads are of use.
+    fn threads(&self) -> usize {
+        thread::available_parallelism().map_or(1, NonZero::get).min(FILE_THREADS_MAX)
+    }
+    /// Nothing more will be asked: who waits for something ends.
+    fn stop(&self) {}
+}
+
+/// Reads messages one by one.
+pub(super) fn load_each(
+    folder: &Folder,
+    batch: &[u32],
+    give: &mut dyn FnMut(Loaded) -> bool,
+    read: &dyn Fn(&Found) -> io::Result<Vec<u8>>,
+) {
+    for &at in batch {
+        let found = usize::try_from(at).ok().and_then(|at| folder.messages.get(at));
+        let loaded = match found.map(read) {
+            Some(Ok(octets)) => Loaded::Message(octets),
+            Some(Err(error)) => Loaded::Odd(error.to_string()),
+            None => Loaded::Gone,
+        };
+        if !give(loaded) {
+            return;
+        }
+    }
 }
 
 impl Folder {

@@ -28,6 +28,14 @@ pub enum Ask {
     Settle { mailbox: u32, uidnext: u32 },
     /// Answered by [`Reply::Done`].
     Subscribe { name: String },
+    /// Messages that were moved in, from a UID on. Answered by [`Reply::Messages`], without octets.
+    Rows { mailbox: u32, from: u32 },
+    /// Messages, up to [`MOVING_BATCH_MESSAGES_MAX`], have these flags and keywords now, and no others.
+    /// Answered by [`Reply::Done`].
+    Reflag { mailbox: u32, uids: Vec<u32>, flags: u8, keywords: Vec<String> },
+    /// Messages, as many, were removed there; those of them that were moved in go. Answered by
+    /// [`Reply::Done`].
+    Unbring { mailbox: u32, uids: Vec<u32> },
     /// Digests (xxh3-128) of messages from a UID on, 16 octets each, little-endian, in order. Answered by
     /// [`Reply::Part`].
     Digests { mailbox: u32, from: u32 },

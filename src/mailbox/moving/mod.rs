@@ -5,6 +5,7 @@
 //!   enter ─> UIDVALIDITY of the other mailbox, if this one is empty ─> ORIGIN
 //!   deposit ─> UIDLS, DELIVER…, FLAGS of each set of keywords, ORIGIN ─> one group
 //!   settle ─> UIDNEXT of the other mailbox ─> ORIGIN
+//!   rows, reflag, unbring ─> what changed there since (`mirror`) ─> FLAGS, EXPUNGE
 //! ```
 //!
 //! An ORIGIN in the group of the messages says how far the other mailbox has moved in: who begins
@@ -14,6 +15,7 @@
 //! Quotas do not count: it is the operator who brings the mail.
 
 pub mod ask;
+mod mirror;
 mod out;
 
 use self::ask::{Ask, Deposit, Entered, Parcel, Reply, Wish};
@@ -25,7 +27,7 @@ use super::record::catalog::{Catalog, Use, put_catalog};
 use super::record::flags::{FlagChange, Mode, put_flags};
 use super::record::origin::{OriginRecord, UidlsRecord, put_origin, put_uidls};
 use super::record::{Deliver, put_deliver};
-use super::row::{Entry, Flags};
+use super::row::{Entry, Flags, Marks};
 use super::view::View;
 use crate::env::Env;
 use crate::model::id::{AccountId, MailboxId, Uid, UidValidity};
@@ -53,6 +55,14 @@ impl<E: Env> Desk<E> {
             Ask::Deposit(deposit) => self.deposit(account, &deposit, brought).await,
             Ask::Settle { mailbox, uidnext } => {
                 self.settle(account, MailboxId(mailbox), Uid(uidnext)).await.map(|()| Reply::Done)
+            }
+            Ask::Rows { mailbox, from } => Ok(self.rows(account, MailboxId(mailbox), Uid(from))),
+            Ask::Reflag { mailbox, uids, flags, keywords } => {
+                let change = (flags, keywords.as_slice());
+                self.reflag(account, MailboxId(mailbox), &uids, change).await
+            }
+            Ask::Unbring { mailbox, uids } => {
+                self.unbring(account, MailboxId(mailbox), &uids).await
             }
             Ask::Subscribe { name } => {
                 self.subscribe(account, &name, true).await.map(|()| Reply::Done)
@@ -225,7 +235,7 @@ impl<E: Env> Desk<E> {
                 blob,
                 keywords: 0,
                 flags: Flags(parcel.flags & FLAGS_ALL),
-                marks: message.marks,
+                marks: message.marks.with(Marks::MOVED_IN),
             };
             put_deliver(group, at.account, &Deliver { mailbox: at.mailbox, entry });
             let Message { parts, summary, .. } = message;

@@ -108,12 +108,12 @@ impl<E: Env> Desk<E> {
     }
 }
 
-fn entries_from(view: &View, from: Uid) -> impl Iterator<Item = Entry> {
+pub(super) fn entries_from(view: &View, from: Uid) -> impl Iterator<Item = Entry> {
     view.iter().filter(move |entry| entry.uid >= from)
 }
 
 /// The places of a set's names.
-fn places(keywords: &Keywords, set: u16) -> Vec<u16> {
+pub(super) fn places(keywords: &Keywords, set: u16) -> Vec<u16> {
     let mask = keywords.mask(set);
     (0..64).filter(|bit| mask >> bit & 1 == 1).collect()
 }

@@ -235,6 +235,41 @@ fn takes_no_numbers_that_leave_none_to_give() {
     sim.run_until(living).expect("it ends");
 }
 
+/// Flags and removals of the other server touch only what came from there.
+#[test]
+fn what_moved_in_follows_the_other_server_and_nothing_else_does() {
+    let sim = Sim::with_disk(4, Faults::none(), Disk::new());
+    sim.allow_leaks();
+    let env = sim.env(0);
+    let living = async {
+        let (desk, accounts, _) = open(env).await;
+        let mailbox = enter(&desk, "Sent").await.mailbox;
+        let (ask, brought) = deposit(mailbox, &[3, 4, 5]);
+        desk.moving(WHO, ask, brought).await;
+        let message = Message::brought(b"Subject: own\r\n\r\n".to_vec(), 9);
+        let own = Brought { message, flags: Flags::SEEN, keywords: Vec::new() };
+        desk.append(WHO, MailboxId(mailbox), vec![own], Quota::NONE).await.expect("appended");
+        let rows = async || {
+            let (reply, _) = desk.moving(WHO, Ask::Rows { mailbox, from: 1 }, Vec::new()).await;
+            let Reply::Messages { messages, next: 0, .. } = reply else { panic!("{reply:?}") };
+            messages.iter().map(|one| (one.uid, one.flags)).collect::<Vec<(u32, u8)>>()
+        };
+        assert_eq!(rows().await, [(3, 3), (4, 4), (5, 5)]);
+        let keywords = vec!["New".to_owned()];
+        let ask = Ask::Reflag { mailbox, uids: vec![5, 3, 99], flags: 255, keywords };
+        assert_eq!(desk.moving(WHO, ask, Vec::new()).await.0, Reply::Done);
+        let ask = Ask::Unbring { mailbox, uids: vec![6, 4, 99] };
+        assert_eq!(desk.moving(WHO, ask, Vec::new()).await.0, Reply::Done);
+        assert_eq!(rows().await, [(3, 31), (5, 31)]);
+        let view = accounts.borrow().view(WHO, MailboxId(mailbox));
+        let left: Vec<u32> = view.iter().map(|entry| entry.uid.0).collect();
+        assert_eq!(left, [3, 5, 6], "what came in here stays");
+        let many = Ask::Unbring { mailbox, uids: (0..3_000).collect() };
+        assert!(matches!(desk.moving(WHO, many, Vec::new()).await.0, Reply::Failed(_)));
+    };
+    sim.run_until(living).expect("it ends");
+}
+
 #[test]
 fn messages_are_as_many_octets_as_their_parcels_say() {
     let (ask, _) = deposit(1, &[3]);

@@ -1,5 +1,7 @@
-//! IMAP on the wire: commands out of a stream of octets, sets, names of mailboxes, replies.
+//! IMAP on the wire: commands out of a stream of octets, sets, names of mailboxes, replies, and what
+//! other servers answer.
 
+pub mod answer;
 pub mod capability;
 pub mod command;
 pub mod date;
