@@ -177,6 +177,9 @@ mod reload;
 #[path = "e2e/route.rs"]
 mod route;
 #[cfg(test)]
+#[path = "e2e/salvage.rs"]
+mod salvage;
+#[cfg(test)]
 #[path = "e2e/scram.rs"]
 mod scram;
 #[cfg(test)]

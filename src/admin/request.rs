@@ -11,6 +11,7 @@ pub use crate::mta::relay::desk::ask::{
 };
 pub use crate::queue::outgoing::Pause;
 pub use crate::store::backup;
+pub use crate::store::verify::Findings;
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,13 @@ pub enum Request {
     StoreCompact {
         /// `None` to begin.
         cursor: Option<Compacting>,
+    },
+    /// Check a segment at so many octets in a second, or as fast as a server must to answer in time.
+    /// Answered by [`Response::Verified`], which says where to go on.
+    StoreVerify {
+        /// `None` to begin.
+        cursor: Option<Verifying>,
+        rate: u64,
     },
     /// A certificate of the authority, now.
     CertRenew,
@@ -61,6 +69,14 @@ pub struct Compacting {
     /// Segments of this number and later ones are not meant: they were begun since. `None`: nothing of
     /// this log was cleaned yet.
     pub before: Option<u64>,
+}
+
+/// Where checking goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verifying {
+    pub log: u16,
+    /// The segment that was checked last; `None`: none of this log was.
+    pub after: Option<u64>,
 }
 
 /// What was cleaned.
@@ -239,6 +255,11 @@ pub enum Response {
         log: u16,
         done: CompactRow,
         next: Option<Compacting>,
+    },
+    Verified {
+        log: u16,
+        findings: Box<Findings>,
+        next: Option<Verifying>,
     },
     DkimKeys(Vec<DkimRow>),
     Queue {

@@ -538,7 +538,15 @@ impl From<Quoted> for Quoting {
 #[derive(Debug, Subcommand)]
 pub(super) enum StoreCommand {
     /// Read everything and check every checksum and reference; exit 1 where something is wrong.
-    Verify,
+    ///
+    /// Also while the server runs, which goes on serving: then all that lies on the disk is checked. Whether
+    /// counts agree with what they count is seen only with the server stopped.
+    Verify {
+        /// Octets that are read in a second, such as 100M; 0: as fast as it goes. By default 32M while the
+        /// server runs, else 0.
+        #[arg(long, value_name = "SIZE", value_parser = size)]
+        rate: Option<u64>,
+    },
     /// Figures: segments, octets, messages.
     Stats,
     /// Print the records in words.
@@ -553,6 +561,17 @@ pub(super) enum StoreCommand {
     /// of the disk's time than `store.clean_share_percent` says. Segments that are free again are used
     /// for what comes next: their files stay. Tells how it goes on, and what it came to at the end.
     Compact,
+    /// Make a new store of all that is whole of a damaged one, and say what is lost.
+    ///
+    /// The damaged store in `data_dir` is read and left as it is; no server may run on it. The new one
+    /// is made in a directory in which nothing lies: make it the `data_dir` when it is done. Messages
+    /// that are whole, and that nothing refers to any more, lie there in `lost-and-found`. Exit 1 where
+    /// something is lost, which is named.
+    Salvage {
+        /// Where the new store is made.
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+    },
     /// Open the store alone and answer what other commands of this program ask on standard input.
     #[command(hide = true)]
     Answer,

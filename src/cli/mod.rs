@@ -26,6 +26,7 @@ mod queue;
 mod queue_tests;
 mod show;
 mod undelete;
+mod verify;
 mod words;
 
 use crate::admin::request::{DirectoryRequest, Request, Response, ScramTerms};
@@ -42,6 +43,7 @@ use std::io::Write;
 use std::path::Path;
 
 pub use compact::Compaction;
+pub use verify::show_findings;
 
 /// Why a command did not do what it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +117,8 @@ pub trait Actions {
         json: bool,
         out: &mut dyn Write,
     ) -> Result<(), Failure>;
+    /// Makes a new store in `to` of what is whole of a damaged one. `Failed` where something is lost.
+    fn salvage(&self, config: &Config, to: &Path, told: Told<'_>) -> Result<(), Failure>;
     /// Makes, lists or checks backups of the store, which may be served meanwhile.
     fn backup(&self, config: &Config, task: &BackupTask, told: Told<'_>) -> Result<(), Failure>;
     /// Brings a backup back into a `data_dir` in which nothing lies.
@@ -139,8 +143,9 @@ pub struct AppPassword {
 /// What to do with the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreTask {
-    /// Read everything, check every checksum and reference.
-    Verify,
+    /// Read everything, check every checksum and reference, at so many octets in a second; 0: as fast as
+    /// it goes.
+    Verify { rate: u64 },
     /// Print records in words, of all logs or of one.
     Dump { log: Option<u16> },
     /// Clean every segment that is worth it.
@@ -223,9 +228,13 @@ impl Session<'_> {
             }
             Command::Alias(command) => self.show(&account::alias(command), out),
             Command::Store(StoreCommand::Stats) => self.show(&Request::StoreStats, out),
-            Command::Store(StoreCommand::Verify) => self.store(&StoreTask::Verify, out),
+            Command::Store(StoreCommand::Verify { rate }) => verify::run(self, *rate, out),
             Command::Store(StoreCommand::Dump { log }) => {
                 self.store(&StoreTask::Dump { log: *log }, out)
+            }
+            Command::Store(StoreCommand::Salvage { to }) => {
+                let told = Told { json: self.json, out, err };
+                self.actions.salvage(&self.load()?.config, to, told)
             }
             Command::Store(StoreCommand::Answer) => self.actions.answer(&self.load()?.config),
             Command::Store(StoreCommand::Compact) => compact::run(self, out, err),

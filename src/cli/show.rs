@@ -30,6 +30,7 @@ pub(super) fn response(
         | Response::QueueDone { .. }
         | Response::QueueStats { .. }
         | Response::Compacted { .. }
+        | Response::Verified { .. }
         | Response::Explained(_)
         | Response::Moving { .. }
         | Response::Backup(_)

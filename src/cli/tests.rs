@@ -86,6 +86,11 @@ impl Actions for Node {
         Ok(())
     }
 
+    fn salvage(&self, _: &Config, to: &Path, told: Told<'_>) -> Result<(), Failure> {
+        self.note(format!("salvage to={} json={}", to.display(), told.json));
+        Ok(())
+    }
+
     fn restore(&self, _: &Config, task: &RestoreTask, told: Told<'_>) -> Result<(), Failure> {
         self.note(format!("{task:?} json={}", told.json));
         Ok(())
@@ -153,7 +158,7 @@ fn hands_the_nodes_work_to_the_node() {
         "store verify --json",
         Response::Done,
         &expect![[r"
-        node: Verify json=true
+        node: Verify { rate: 0 } json=true
         exit 0"]],
     );
     check(

@@ -439,6 +439,8 @@ pub struct Store {
     pub clean_share_percent: u8,
     /// A commit that takes longer, in milliseconds, makes cleaning pause.
     pub clean_max_commit_ms: u32,
+    /// Time in which everything is read and checked once; zero: never.
+    pub scrub_interval: Duration,
 }
 
 /// What one process, or one shard, holds at most.

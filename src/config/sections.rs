@@ -605,6 +605,11 @@ fn store(mut section: Section<'_, '_, '_>) -> Store {
             limits::CLEAN_COMMIT_MS_MAX,
             1..=60_000,
         ),
+        scrub_interval: section.time(
+            "scrub_interval",
+            limits::SCRUB_INTERVAL,
+            Duration::ZERO..=365 * DAY,
+        ),
     };
     if let (false, Some(span)) =
         (store.segment_size.is_multiple_of(BLOCK_OCTETS), section.span("segment_size"))

@@ -214,6 +214,30 @@ impl<'a> Draft<'a> {
         Ok(account)
     }
 
+    /// Gives an account, whose user is lost, to a user of the domain who cannot log in: its address.
+    pub fn recover_user(
+        &mut self,
+        account: AccountId,
+        domain: &str,
+        now: Wall,
+    ) -> Result<Name, ChangeError> {
+        let name = self.free_name(&format!("recovered-{account}@{domain}"))?;
+        let user = User {
+            account,
+            name: name.clone(),
+            // Of no password.
+            hash: "{NONE}".into(),
+            apps: Box::default(),
+            quota: 0,
+            enabled: false,
+            imap_hidden: Capabilities::NONE,
+            created: now,
+        };
+        self.put_user(user)?;
+        self.highest = self.highest.max(account.0);
+        Ok(name)
+    }
+
     /// Removes a user; the number is never given again. What to do with the account's mail is the
     /// caller's matter.
     pub fn del_user(&mut self, address: &str) -> Result<AccountId, ChangeError> {

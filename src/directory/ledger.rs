@@ -41,6 +41,12 @@ impl Ledger {
         self.directory.borrow().users.contains_key(&account.0)
     }
 
+    /// The address of the user who has this account.
+    pub fn address(&self, account: AccountId) -> Option<Box<str>> {
+        let directory = self.directory.borrow();
+        directory.users.get(&account.0).map(|user| user.name.as_str().into())
+    }
+
     /// The highest account ever given.
     pub fn highest(&self) -> AccountId {
         self.directory.borrow().highest()

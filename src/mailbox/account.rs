@@ -2,6 +2,8 @@
 //!
 //! `apply_*` are the only functions that change it, in recovery as in live.
 
+mod mend;
+
 use super::folder::{Before, Folder};
 use super::history::{ChunkRef, Event, FlagRun, History, RowsOf, RunsOf, UNKNOWN};
 use super::moved::UidlRun;

@@ -12,6 +12,8 @@
 //! Illegal: to await between [`Accounts::assign`] and the append, since records have to come into
 //! the log in the order of their numbers.
 
+mod mend;
+
 use super::account::{Account, INBOX, INBOX_NAME};
 use super::folder::Folder;
 use super::history::Retention;

@@ -384,6 +384,14 @@ impl Folder {
         }
     }
 
+    /// Removals may have been told that nothing knows of any more: whoever comes back from before is told
+    /// of every UID that is not in use.
+    pub(super) fn forget_removals(&mut self, modseq: ModSeq) {
+        self.modseq = modseq;
+        self.vanished = Some(Box::new(Vanished { floor: modseq, runs: Vec::new() }));
+        self.memo_dirty = true;
+    }
+
     /// The entry of a message, if it is there.
     pub(super) fn entry(&self, uid: Uid) -> Option<Entry> {
         let at = self.slots.partition_point(|slot| slot.chunk.last_uid() < uid);

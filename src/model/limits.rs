@@ -529,6 +529,20 @@ pub const ADMIN_CLIENTS_MAX: usize = 16;
 pub const ADMIN_LINE_OCTETS_MAX: u64 = 256 << 20;
 /// Wait for the other side of the admin socket.
 pub const ADMIN_SOCKET_TIMEOUT: Duration = Duration::from_mins(1);
+/// Time in which all of a store is read and checked once. A disk that loses what lies still does so over
+/// months; backups are kept for weeks; and of a terabyte it takes 400 KiB a second.
+pub const SCRUB_INTERVAL: Duration = Duration::from_hours(30 * 24);
+/// Octets a second that are read while a segment has its turn.
+pub const SCRUB_OCTETS_PER_SECOND: u64 = 8 << 20;
+/// How often is looked whose turn it is.
+pub const SCRUB_LOOK_MIN: Duration = Duration::from_millis(100);
+pub const SCRUB_LOOK_MAX: Duration = Duration::from_mins(10);
+/// Faults of one segment that the scrub tells one by one; all are counted.
+pub const SCRUB_FAULTS_TOLD: usize = 20;
+/// Octets a second that `store verify` reads beside a server, unless it is told otherwise.
+pub const VERIFY_OCTETS_PER_SECOND: u64 = 32 << 20;
+/// A server checks a segment within this time, and faster than it was told if need be: whoever asks waits.
+pub const VERIFY_PART_MAX: Duration = Duration::from_secs(20);
 /// How long a log keeps its segments for a backup that nobody is heard of.
 pub const BACKUP_PIN_LEASE: Duration = Duration::from_mins(5);
 /// Requests of the admin socket that may wait for a shard.

@@ -1,6 +1,6 @@
 //! What the command line asks of the node.
 
-use super::{backup, boot, demo, offline, shard};
+use super::{backup, boot, demo, offline, salvage, shard};
 use crate::admin::request::{Request, Response};
 use crate::auth::{self, Imported};
 use crate::cli::{Actions, AppPassword, Asking, BackupTask, Failure, RestoreTask, StoreTask, Told};
@@ -74,6 +74,10 @@ impl Actions for Node {
         out: &mut dyn Write,
     ) -> Result<(), Failure> {
         offline::store(config, task, json, out)
+    }
+
+    fn salvage(&self, config: &Config, to: &Path, mut told: Told<'_>) -> Result<(), Failure> {
+        salvage::run(config, to, &mut told)
     }
 
     fn backup(&self, config: &Config, task: &BackupTask, told: Told<'_>) -> Result<(), Failure> {

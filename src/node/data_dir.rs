@@ -122,6 +122,30 @@ pub(super) fn hold_empty(data_dir: &Path) -> Result<File, Failure> {
     lock(data_dir, Duration::ZERO)
 }
 
+/// Sees to it that nobody has the directory, and nobody takes it while this lives; nothing is written.
+/// `None` where there is no lock to take.
+pub(super) fn hold_as_it_is(data_dir: &Path) -> Result<Option<File>, Failure> {
+    let path = data_dir.join("lock");
+    let file = match OpenOptions::new().read(true).open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file.map_err(at(&path))?,
+    };
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => {
+            Err(Failure::Failed(format!("{} is in use by another pombal", data_dir.display())))
+        }
+        Err(TryLockError::Error(error)) => Err(at(&path)(error)),
+    }
+}
+
+/// The store's number and how many logs it has, if its description is there and whole.
+pub(super) fn described_as(data_dir: &Path) -> Option<(u128, u16)> {
+    let path = described(data_dir);
+    let found = read(&path, &std::fs::read_to_string(&path).ok()?).ok()?;
+    Some((u128::from_str_radix(&found.id, 16).ok()?, found.logs))
+}
+
 /// Describes a store that is all there again.
 pub(super) fn restored(data_dir: &Path, store_id: u128, logs: u16) -> Result<(), Failure> {
     let format = crate::store::format::FORMAT;

@@ -7,7 +7,7 @@ use super::shard::State;
 use super::undelete;
 use crate::admin::request::{
     AliasRow, AppPasswordRow, CompactRow, Compacting, DirectoryRequest, FigureRow, Request,
-    Response, ScramTerms, UserRow,
+    Response, ScramTerms, UserRow, Verifying,
 };
 use crate::bytes::hash::Map;
 use crate::directory::{
@@ -16,6 +16,7 @@ use crate::directory::{
 use crate::env::Env;
 use crate::mailbox::Usage;
 use crate::model::id::{AccountId, LogId};
+use crate::model::limits::VERIFY_PART_MAX;
 use crate::proto::sasl::{Keys, Terms};
 use crate::server::owner::{Question, Told};
 use crate::store::backup::Ask;
@@ -30,6 +31,9 @@ pub async fn answer<E: Env>(state: &State<E>, request: Request, owners: &impl Ow
         Request::Ping => Response::Done,
         Request::StoreStats => figures(owners).await,
         Request::StoreCompact { cursor } => compact(owners, cursor).await,
+        Request::StoreVerify { cursor, rate } => {
+            verify(owners, cursor, rate, state.log.figures().segment_octets).await
+        }
         Request::CertRenew => {
             Response::Refused("only a running server asks for a certificate".into())
         }
@@ -79,6 +83,32 @@ async fn figures(owners: &impl Owners) -> Response {
     let value = all.saturating_mul(1_000).checked_div(came).unwrap_or(0);
     sums.push(FigureRow { name: "write_amplification_permille".into(), value });
     Response::Figures(sums)
+}
+
+/// Checks a segment of one log, or what is not in segments.
+async fn verify(
+    owners: &impl Owners,
+    cursor: Option<Verifying>,
+    rate: u64,
+    segment_octets: u64,
+) -> Response {
+    let Verifying { log, after } = cursor.unwrap_or(Verifying { log: 0, after: None });
+    if log >= owners.logs() {
+        return Response::Wrong(format!("there is no log {log}"));
+    }
+    let rate = if rate == 0 { 0 } else { rate.max(segment_octets / VERIFY_PART_MAX.as_secs()) };
+    match owners.ask(LogId(log), Question::Verify { after, rate }).await {
+        Ok(Told::Verified(findings, done)) => {
+            let next = match done {
+                Some(segment) => Some(Verifying { log, after: Some(segment) }),
+                None => Some(Verifying { log: log + 1, after: None })
+                    .filter(|next| next.log < owners.logs()),
+            };
+            Response::Verified { log, findings, next }
+        }
+        Ok(Told::Failed(why)) | Err(why) => Response::Refused(format!("log {log}: {why}")),
+        Ok(_) => Response::Refused(format!("log {log}: no answer")),
+    }
 }
 
 /// Cleans some segments of one log.

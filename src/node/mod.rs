@@ -3,7 +3,8 @@
 //! [`shard`] opens what one shard owns, on any machine, so that the simulation runs the same
 //! code; [`boot`] runs shards on the ring; [`directory`] answers the operator's requests, and
 //! [`owners`] is whom it asks about accounts and mail, `queue` what it says of outgoing mail;
-//! [`actions`] is what the command line calls, `backup` copies the store away and brings it back;
+//! [`actions`] is what the command line calls, `backup` copies the store away and brings it back,
+//! `salvage` makes a new one of what is whole of a damaged one;
 //! `privileges` and `sandbox` are what the process may not do any more, `supervisor` hears how it is.
 
 mod acme;
@@ -28,6 +29,7 @@ mod queue;
 mod rehash;
 mod relay;
 mod reload;
+pub mod salvage;
 mod sandbox;
 pub mod shard;
 mod signals;

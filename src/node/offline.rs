@@ -7,7 +7,7 @@ use super::{directory, dkim, moving, privileges};
 use crate::admin::request::{CompactRow, Compacting, Request, Response};
 use crate::admin::socket::{Answer, Asked, Busy, Session, serve_alone};
 use crate::auth::Pool;
-use crate::cli::{Asking, Compaction, Failure, StoreTask};
+use crate::cli::{Asking, Compaction, Failure, StoreTask, show_findings};
 use crate::config::{Config, Shards};
 use crate::env::Env as _;
 use crate::env::ring::{self, Ring};
@@ -15,7 +15,7 @@ use crate::mesh::{Inbox, Mesh};
 use crate::model::id::{LogId, ShardId};
 use crate::model::limits::ADMIN_WAITING_MAX;
 use crate::store::backup::{Ask, Base, Cut, Reply};
-use crate::store::verify::Findings;
+use crate::store::verify::{Findings, Pace};
 use crossbeam::channel::{Sender, bounded, unbounded};
 use std::future::Future;
 use std::io::{self, Write};
@@ -48,13 +48,14 @@ where
 }
 
 /// The same of work that tells how it goes on.
-fn telling<P, F>(
+pub(super) fn telling<T, P, F>(
     work: impl Fn(Ring, Sender<P>) -> F + Clone + Send + 'static,
     mut told: impl FnMut(P),
-) -> Result<(), Failure>
+) -> Result<T, Failure>
 where
+    T: Send + 'static,
     P: Send + 'static,
-    F: Future<Output = Result<(), String>> + 'static,
+    F: Future<Output = Result<T, String>> + 'static,
 {
     let (tell, heard) = unbounded();
     let (send, received) = bounded(1);
@@ -98,8 +99,12 @@ pub(super) fn backup(
 }
 
 fn plan(config: &Config, held: &Held) -> Plan {
+    plan_of(config, held.store_id, held.logs)
+}
+
+pub(super) fn plan_of(config: &Config, store: u128, logs: u16) -> Plan {
     let pool = Pool::inline(cost(config));
-    Plan::new(config.clone(), held.store_id, held.logs, pool, [0; 32])
+    Plan::new(config.clone(), store, logs, pool, [0; 32])
 }
 
 /// Takes the data directory. A store that does not exist yet is made, of `logs` logs, whole:
@@ -293,7 +298,7 @@ pub(super) fn store(
     let plan = plan(config, &held);
     let logs = (0..held.logs).map(LogId);
     match *task {
-        StoreTask::Verify => verify(&plan, logs, json, out),
+        StoreTask::Verify { rate } => verify(&plan, (logs, rate), json, out),
         StoreTask::Compact => compact(plan, json, out),
         StoreTask::Dump { log } => {
             for log in logs.filter(|one| log.is_none_or(|log| log == one.0)) {
@@ -306,36 +311,15 @@ pub(super) fn store(
 
 fn verify(
     plan: &Plan,
-    logs: impl Iterator<Item = LogId>,
+    (logs, rate): (impl Iterator<Item = LogId>, u64),
     json: bool,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let mut faults = 0;
     for log in logs {
-        let findings = verify_log(plan, log)?;
+        let findings = verify_log(plan, log, rate)?;
         faults += findings.faults.len();
-        if json {
-            let row = serde_json::json!({ "log": log.0, "findings": findings });
-            writeln!(out, "{row}")?;
-            continue;
-        }
-        writeln!(
-            out,
-            "log {}: {} segments, {} batches, {} records, {} blobs, {} pages, {} references, {} \
-             octets read: {}",
-            log.0,
-            findings.segments,
-            findings.batches,
-            findings.records,
-            findings.blobs,
-            findings.pages,
-            findings.references,
-            findings.octets,
-            if findings.faults.is_empty() { "all well" } else { "DAMAGED" }
-        )?;
-        for fault in &findings.faults {
-            writeln!(out, "  {fault}")?;
-        }
+        show_findings(log.0, &findings, json, out)?;
     }
     if faults == 0 { Ok(()) } else { Err(Failure::Failed(format!("{faults} faults found"))) }
 }
@@ -393,7 +377,7 @@ async fn compact_log(
 }
 
 /// One log's findings; one that does not open is a finding too.
-fn verify_log(plan: &Plan, log: LogId) -> Result<Findings, Failure> {
+fn verify_log(plan: &Plan, log: LogId, rate: u64) -> Result<Findings, Failure> {
     let plan = plan.clone();
     on_a_shard(move |ring| {
         let plan = plan.clone();
@@ -402,7 +386,7 @@ fn verify_log(plan: &Plan, log: LogId) -> Result<Findings, Failure> {
                 Ok(state) => state,
                 Err(why) => return Ok(Findings { faults: vec![why], ..Findings::default() }),
             };
-            let mut findings = state.log.verify(|_| ()).await;
+            let mut findings = state.log.verify_at(Pace::new(rate), |_| ()).await;
             if let Err(damaged) = state.accounts.borrow().verify() {
                 findings.faults.push(damaged.0);
             }

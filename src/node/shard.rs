@@ -492,28 +492,47 @@ pub async fn open_state<E: Env>(
     plan: &Plan,
     log: LogId,
 ) -> Result<(State<E>, Report), OpenError> {
-    let accounts = Rc::new(RefCell::new(Accounts::new()));
-    accounts.borrow_mut().plant(plan.planted);
+    let machines = Machines::default();
+    machines.accounts.borrow_mut().plant(plan.planted);
     // Whoever serves knows the domains of the accounts too.
     let usual = keeping::retention(&plan.config.undelete)("");
-    accounts.borrow_mut().set_retention(Retention::all(usual));
-    let spool = Rc::new(RefCell::new(Spool::new()));
-    let outgoing = Rc::new(RefCell::new(Outgoing::new()));
-    let ledger = Ledger::new();
-    let mailboxes: Rc<RefCell<dyn Machine>> = Rc::<RefCell<Accounts>>::clone(&accounts);
-    let spooled: Rc<RefCell<dyn Machine>> = Rc::<RefCell<Spool>>::clone(&spool);
-    let queue: Rc<RefCell<dyn Machine>> = Rc::<RefCell<Outgoing>>::clone(&outgoing);
-    let directory: Rc<RefCell<dyn Machine>> = Rc::new(RefCell::new(ledger.clone()));
-    let registry: Registry = vec![
-        (kind::MAILBOX_FIRST..=kind::MAILBOX_LAST, mailboxes),
-        (kind::SPOOL_FIRST..=kind::SPOOL_LAST, spooled),
-        (kind::QUEUE_FIRST..=kind::QUEUE_LAST, queue),
-        (kind::DIRECTORY_FIRST..=kind::DIRECTORY_LAST, directory),
-    ];
+    machines.accounts.borrow_mut().set_retention(Retention::all(usual));
     let identity = Identity { store: plan.store_id, log, log_count: plan.shards };
     let dir = plan.log_dir(log);
+    let registry = machines.registry();
     let (log, report) = Log::open(env, &dir, identity, plan.store.clone(), registry).await?;
-    Ok((State { log, accounts, spool, outgoing, ledger }, report))
+    Ok((machines.with(log), report))
+}
+
+/// What the records of one log make.
+#[derive(Default)]
+pub struct Machines {
+    pub accounts: Rc<RefCell<Accounts>>,
+    pub spool: Rc<RefCell<Spool>>,
+    pub outgoing: Rc<RefCell<Outgoing>>,
+    pub ledger: Ledger,
+}
+
+impl Machines {
+    /// Who understands which kinds of records.
+    pub fn registry(&self) -> Registry {
+        let mailboxes: Rc<RefCell<dyn Machine>> = Rc::<RefCell<Accounts>>::clone(&self.accounts);
+        let spooled: Rc<RefCell<dyn Machine>> = Rc::<RefCell<Spool>>::clone(&self.spool);
+        let queue: Rc<RefCell<dyn Machine>> = Rc::<RefCell<Outgoing>>::clone(&self.outgoing);
+        let directory: Rc<RefCell<dyn Machine>> = Rc::new(RefCell::new(self.ledger.clone()));
+        vec![
+            (kind::MAILBOX_FIRST..=kind::MAILBOX_LAST, mailboxes),
+            (kind::SPOOL_FIRST..=kind::SPOOL_LAST, spooled),
+            (kind::QUEUE_FIRST..=kind::QUEUE_LAST, queue),
+            (kind::DIRECTORY_FIRST..=kind::DIRECTORY_LAST, directory),
+        ]
+    }
+
+    /// Whose log this is.
+    pub fn with<E: Env>(self, log: Log<E>) -> State<E> {
+        let Machines { accounts, spool, outgoing, ledger } = self;
+        State { log, accounts, spool, outgoing, ledger }
+    }
 }
 
 /// Puts a shard together around its log. The caller serves its inbox and its listeners.
@@ -528,6 +547,7 @@ pub fn assemble<E: Env>(
     let peers = Rc::new(MeshPeers(mesh.clone()));
     let (log, accounts) = (state.log.clone(), Rc::clone(&state.accounts));
     let (spool, outgoing) = (Rc::clone(&state.spool), Rc::clone(&state.outgoing));
+    env.spawn(log.clone().scrub(plan.config.store.scrub_interval));
     let intake = Intake::new(log.clone(), Rc::clone(&accounts), spool, outgoing, peers);
     let snapshot = state.ledger.snapshot();
     let sessions = plan.sessions();

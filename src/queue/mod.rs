@@ -9,5 +9,6 @@ pub mod schedule;
 pub mod sites;
 mod spool;
 
+pub use spool::mend::MendSpool;
 pub use spool::{IDEM_MAJORS, Pending, SPOOL_MAJORS, Spool, SpoolId};
 pub mod warmup;

@@ -20,6 +20,8 @@
 //!        | version u8 | zeros{7} | entries as in IDEM                              major 64..=127
 //! ```
 
+pub(super) mod mend;
+
 use super::record::{Change, read_key, read_pending, write_key, write_pending};
 use crate::bytes::codec::{Put, Reader};
 use crate::bytes::hash::{Set, Sorted};

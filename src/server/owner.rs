@@ -11,6 +11,7 @@ use crate::mailbox::{self, Accounts, ExpungeError, Message, Usage, delete_accoun
 use crate::model::id::AccountId;
 use crate::mta::relay::Desk;
 use crate::mta::relay::desk::ask::{Ask, Reply};
+use crate::store::verify::{Findings, Pace};
 use crate::store::{Cleaned, Log, backup};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -38,6 +39,9 @@ pub enum Question {
     /// Clean one unit of the segments before this one, or of all that there are. Answered by
     /// [`Told::Compacted`].
     Compact(Option<u64>),
+    /// Check the first segment behind the one of this number, or the first of all, at so many octets in a
+    /// second. Answered by [`Told::Verified`].
+    Verify { after: Option<u64>, rate: u64 },
     /// About outgoing mail. Answered by [`Told::Queue`].
     Queue(Ask),
     /// About mail that moves in or out, with the messages that come along. Answered by
@@ -62,6 +66,8 @@ pub enum Told {
     Failed(String),
     Figures(Vec<(&'static str, u64)>),
     Compacted(Compacted),
+    /// What was found, and the segment that it was; `None`: that was all.
+    Verified(Box<Findings>, Option<u64>),
     Queue(Reply),
     /// With the octets that follow.
     Moving(ask::Reply, Vec<u8>),
@@ -101,6 +107,11 @@ pub async fn answer<E: Env>(
         }
         Question::Figures => Told::Figures(figures(&log, &accounts.borrow())),
         Question::Compact(before) => compact(&log, before).await,
+        Question::Verify { after, rate } => {
+            let mut pace = Pace::new(rate);
+            let (findings, next) = log.verify_part(after, &mut pace).await;
+            Told::Verified(Box::new(findings), next)
+        }
         Question::Queue(ask) => Told::Queue(queue.answer(ask).await),
         Question::Moving(account, ask, brought) => {
             let (reply, octets) = mailboxes.moving(account, *ask, brought).await;
@@ -157,6 +168,9 @@ fn figures<E: Env>(log: &Log<E>, accounts: &Accounts) -> Vec<(&'static str, u64)
         ("reclaimed_octets", stats.reclaimed_octets.get()),
         ("cleaning_pauses_us", stats.clean_pauses.get()),
         ("failures", stats.failures.get()),
+        ("scrubbed_octets", stats.scrubbed_octets.get()),
+        ("scrub_faults", stats.scrub_faults.get()),
+        ("scrub_rounds", stats.scrub_rounds.get()),
         // 1 for each log that has no room.
         ("crowded", u64::from(figures.crowded)),
         ("reads", stats.reads.get()),

@@ -294,18 +294,47 @@ pub(super) fn open_blob(
     let broken = |what: &str| Damaged(format!("blob {id} in segment {segment}: {what}"));
     let header = BlobHeader::decode(octets, identity.seed(segment, offset))
         .ok_or_else(|| broken("its header is damaged"))?;
+    check_blob(octets, &header, id, identity, &broken)?;
+    Ok(header)
+}
+
+/// Checks a blob whose header was written for another place, or is damaged where it does not matter:
+/// its content is that of this blob, wherever it lies.
+pub(super) fn open_blob_anywhere(
+    octets: &[u8],
+    id: BlobId,
+    identity: &Identity,
+) -> Result<BlobHeader, Damaged> {
+    let broken = |what: &str| Damaged(format!("blob {id}: {what}"));
+    let header = BlobHeader::decode_anywhere(octets);
+    let header = header.ok_or_else(|| broken("it has no header"))?;
+    // What the check of the content says nothing of.
+    let header = BlobHeader { birth: identity.log, codec: 0, dictionary: 0, ..header };
+    if header.octets != header.stored_octets {
+        return Err(broken("its header is damaged"));
+    }
+    check_blob(octets, &header, id, identity, &broken)?;
+    Ok(header)
+}
+
+fn check_blob(
+    octets: &[u8],
+    header: &BlobHeader,
+    id: BlobId,
+    identity: &Identity,
+    broken: &dyn Fn(&str) -> Damaged,
+) -> Result<(), Damaged> {
     if header.id != id {
         return Err(broken("another blob lies in its place"));
     }
     let summary_fits = header.summary_check == 0
         || header.summary_check
-            == summary_check(summary_of(octets, &header), identity.blob_seed(id));
+            == summary_check(summary_of(octets, header), identity.blob_seed(id));
     if !summary_fits {
         return Err(broken("its summary is damaged"));
     }
-    let end = BLOB_HEADER_OCTETS
-        + to_usize(u64::from(header.summary_octets))
-        + to_usize(header.stored_octets);
+    let start = BLOB_HEADER_OCTETS + to_usize(u64::from(header.summary_octets));
+    let end = start.saturating_add(to_usize(header.stored_octets));
     let content = octets.get(BLOB_HEADER_OCTETS..end).ok_or_else(|| broken("it is cut off"))?;
     if xxh3_64_with_seed(content, identity.blob_seed(id)) != header.check {
         return Err(broken("its content is damaged"));
@@ -313,7 +342,7 @@ pub(super) fn open_blob(
     if header.codec != 0 {
         return Err(broken("it is compressed in a way that this release does not know"));
     }
-    Ok(header)
+    Ok(())
 }
 
 fn summary_of<'o>(octets: &'o [u8], header: &BlobHeader) -> &'o [u8] {

@@ -255,6 +255,15 @@ impl SegmentHeader {
         seal_block(out, identity.seed(0, u64::from(slot)))
     }
 
+    /// Whose segment it is, as it says itself; `None` where the block does not pass as such.
+    pub fn whose(block: &[u8], slot: u32) -> Option<Identity> {
+        let mut fields = Reader::new(block.get(12..32)?);
+        let log = LogId(fields.u16().ok()?);
+        fields.u16().ok()?;
+        let identity = Identity { store: fields.u128().ok()?, log, log_count: 0 };
+        SegmentHeader::decode(block, &identity, slot).map(|_| identity)
+    }
+
     /// `None`: this segment was never begun, or its beginning did not reach the disk.
     pub fn decode(block: &[u8], identity: &Identity, slot: u32) -> Option<SegmentHeader> {
         let mut fields = open_block(block, identity.seed(0, u64::from(slot)))?;
@@ -417,14 +426,22 @@ impl BlobHeader {
     }
 
     pub fn decode(octets: &[u8], seed: u64) -> Option<BlobHeader> {
-        let mut reader = Reader::new(octets.get(..BLOB_HEADER_OCTETS)?);
-        if reader.u32().ok()? != BLOB_MAGIC || reader.u32().ok()? != FORMAT {
-            return None;
-        }
+        let mut reader = Reader::new(octets.get(8..BLOB_HEADER_OCTETS)?);
         let check = reader.u64().ok()?;
         if xxh3_64_with_seed(reader.rest(), seed) != check {
             return None;
         }
+        BlobHeader::decode_anywhere(octets)
+    }
+
+    /// A header whose own check is not asked, for it is another's place that it may have been written
+    /// for: only the check of the content says whether any of it is true.
+    pub fn decode_anywhere(octets: &[u8]) -> Option<BlobHeader> {
+        let mut reader = Reader::new(octets.get(..BLOB_HEADER_OCTETS)?);
+        if reader.u32().ok()? != BLOB_MAGIC || reader.u32().ok()? != FORMAT {
+            return None;
+        }
+        reader.u64().ok()?;
         let id = BlobId(reader.u64().ok()?);
         let birth = LogId(reader.u16().ok()?);
         let codec = reader.u8().ok()?;

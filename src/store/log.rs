@@ -247,6 +247,8 @@ pub(super) struct Inner<E: Env, S: SegmentStore> {
     pub renewing: Cell<bool>,
     pub pin: Cell<Option<Pin>>,
     pub told_room: Cell<Told>,
+    /// Parts that are being checked; they end early once the log is closed.
+    pub verifying: Cell<u32>,
     pub stopping: Cell<bool>,
     pub stopped: Signal,
     queue: RefCell<VecDeque<Waiting>>,
@@ -312,6 +314,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
                 checkpoint_due: Signal::default(),
                 checkpointing: Cell::new(false),
                 renewing: Cell::new(false),
+                verifying: Cell::new(0),
                 stopping: Cell::new(false),
                 stopped: Signal::default(),
                 queue: RefCell::default(),
@@ -766,6 +769,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         shared.stopped.wait().await;
         shared.cleaner.due.set();
         self.cleaned().await;
+        self.verified().await;
         let saved = self.checkpoint().await;
         shared.checkpoint_due.set();
         self.prepared().await;

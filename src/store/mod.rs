@@ -36,6 +36,8 @@ pub mod record;
 pub mod recovery;
 mod reserve;
 pub mod restore;
+pub mod salvage;
+mod scrub;
 pub mod segments;
 pub mod stats;
 mod table;

@@ -75,6 +75,10 @@ pub struct Stats {
     pub reclaimed_octets: Counter,
     /// Microseconds that cleaning waited for commits, and because it had its share.
     pub clean_pauses: Counter,
+    /// Octets that the scrub read, what it found wrong, and how often it came to the end.
+    pub scrubbed_octets: Counter,
+    pub scrub_faults: Counter,
+    pub scrub_rounds: Counter,
     /// Writes and syncs that failed.
     pub failures: Counter,
     /// Microseconds from the write of a batch to the end of its sync, summed over all batches.

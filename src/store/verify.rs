@@ -4,6 +4,9 @@
 //! every page of the checkpoint, every blob the table names, and every reference the machines hold
 //! against the table's counts. A single turned bit in any of these is found. Runs beside a live
 //! log: what is appended meanwhile is left to the next run.
+//!
+//! Part by part it is done at a pace, by `store verify` beside a server and by the scrub
+//! ([`super::scrub`]): a segment is a part, and the superblock is the last one.
 
 use super::Damaged;
 use super::batch::{self, open_record};
@@ -16,16 +19,18 @@ use crate::bytes::codec::{to_u64, to_usize};
 use crate::bytes::hash::{Map, Sorted};
 use crate::env::{BLOCK_OCTETS, Env};
 use crate::model::id::{BlobId, Lsn};
-use serde::Serialize;
+use crate::model::time::Mono;
+use serde::{Deserialize, Serialize};
+use std::cell::Cell;
 use std::time::Duration;
 
-/// Wait for a checkpoint that may write the superblock.
+/// Wait for a checkpoint that may write the superblock, and for others who check.
 const CHECKPOINT_PAUSE: Duration = Duration::from_millis(5);
 /// Times that the superblock is read when one checkpoint after the other writes it.
 const SUPERBLOCK_TRIES: u32 = 8;
 
 /// What was read and what is wrong with it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Findings {
     pub segments: u64,
     pub batches: u64,
@@ -38,36 +43,167 @@ pub struct Findings {
     pub faults: Vec<String>,
 }
 
+/// How fast is read: so many octets in a second at most, over the time since it began.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// 0: as fast as it goes.
+    rate: u64,
+    since: Option<Mono>,
+    octets: u64,
+}
+
+impl Pace {
+    /// `rate` in octets for each second; 0: as fast as it goes.
+    pub fn new(rate: u64) -> Pace {
+        Pace { rate, since: None, octets: 0 }
+    }
+
+    /// So many octets were read. Whoever was held up does not make up for it.
+    async fn rest<E: Env>(&mut self, env: &E, octets: u64) {
+        if self.rate == 0 {
+            return env.breathe().await;
+        }
+        let since = *self.since.get_or_insert_with(|| env.now());
+        self.octets += octets;
+        let micros = u128::from(self.octets) * 1_000_000 / u128::from(self.rate);
+        let due = Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX));
+        let took = env.now().since(since);
+        if let Some(early) = due.checked_sub(took) {
+            env.sleep(early).await;
+        } else {
+            env.breathe().await;
+            *self = Pace::new(self.rate);
+        }
+    }
+}
+
+/// Counts who is at it.
+struct Reading<'c>(&'c Cell<u32>);
+
+impl<'c> Reading<'c> {
+    fn begin(count: &'c Cell<u32>) -> Reading<'c> {
+        count.set(count.get() + 1);
+        Reading(count)
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+/// Who hears how far it is, and how fast it goes.
+struct Walk<'p> {
+    progress: &'p mut dyn FnMut(u64),
+    pace: &'p mut Pace,
+}
+
+impl Findings {
+    /// Adds what was found elsewhere.
+    pub fn add(&mut self, other: Findings) {
+        self.segments += other.segments;
+        self.batches += other.batches;
+        self.records += other.records;
+        self.blobs += other.blobs;
+        self.octets += other.octets;
+        self.pages += other.pages;
+        self.references += other.references;
+        self.faults.extend(other.faults);
+    }
+}
+
 impl<E: Env, S: SegmentStore> Log<E, S> {
     /// Reads and checks everything. `progress` is told the octets read after each batch.
-    pub async fn verify(&self, mut progress: impl FnMut(u64)) -> Findings {
-        let shared = &self.shared;
+    pub async fn verify(&self, progress: impl FnMut(u64)) -> Findings {
+        self.verify_at(Pace::new(0), progress).await
+    }
+
+    /// The same at a pace.
+    pub async fn verify_at(&self, mut pace: Pace, mut progress: impl FnMut(u64)) -> Findings {
+        let mut walk = Walk { progress: &mut progress, pace: &mut pace };
         let mut findings = Findings::default();
-        let end = shared.applied.get();
-        let hot = shared.hot.borrow().clone();
-        let cold: Vec<_> = shared.cold.borrow().iter().collect();
-        let index = shared.index.borrow().segments.clone();
-        let ends = self.index_ends();
-        for (number, one) in hot.iter().enumerate() {
-            let limit = if number + 1 == hot.len() { end.lsn } else { one.last };
-            let place = (one.slot, one.segment);
-            self.verify_used(place, Some(limit), end, &mut findings, &mut progress).await;
+        let mut after = None;
+        while let Some(number) = self.verify_next(after, &mut findings, &mut walk).await {
+            after = Some(number);
         }
-        for (slot, one) in cold {
-            let (segment, offset) = (one.segment, one.end);
-            let end = Position { segment, slot, offset, ..Position::default() };
-            self.verify_used((slot, segment), None, end, &mut findings, &mut progress).await;
-        }
-        for &(slot, segment) in &index {
-            let stop = ends.get(&slot).copied().unwrap_or(0);
-            let end = Position { segment, slot, offset: stop, ..Position::default() };
-            self.verify_used((slot, segment), None, end, &mut findings, &mut progress).await;
-        }
-        self.verify_pages(&mut findings).await;
+        self.verify_pages(&mut findings, &mut walk).await;
         self.verify_superblock(&mut findings).await;
-        self.verify_blobs(&mut findings, &mut progress).await;
         self.verify_references(&mut findings);
+        self.verify_blobs(&mut findings, &mut walk).await;
         findings
+    }
+
+    /// Checks the first segment behind the one of this number, or the first of all; its number.
+    /// Behind the last one the superblock is checked, and `None` comes back. Whether pages and counts
+    /// agree with each other is not asked: that takes all of the state at one moment.
+    pub async fn verify_part(
+        &self,
+        after: Option<u64>,
+        pace: &mut Pace,
+    ) -> (Findings, Option<u64>) {
+        let _reading = Reading::begin(&self.shared.verifying);
+        let mut ignore = |_| {};
+        let mut walk = Walk { progress: &mut ignore, pace };
+        let mut findings = Findings::default();
+        let next = self.verify_next(after, &mut findings, &mut walk).await;
+        if next.is_none() {
+            self.verify_superblock(&mut findings).await;
+        }
+        (findings, next)
+    }
+
+    /// Waits until nobody checks a part any more: the log is being closed.
+    pub(super) async fn verified(&self) {
+        while self.shared.verifying.get() > 0 {
+            self.shared.env.sleep(CHECKPOINT_PAUSE).await;
+        }
+    }
+
+    /// The numbers of the segments in use, rising.
+    pub(super) fn segments_in_use(&self) -> Vec<u64> {
+        let shared = &self.shared;
+        let mut numbers: Vec<u64> = shared.hot.borrow().iter().map(|one| one.segment).collect();
+        numbers.extend(shared.cold.borrow().iter().map(|(_, one)| one.segment));
+        numbers.extend(shared.index.borrow().segments.iter().map(|&(_, segment)| segment));
+        numbers.sort_unstable();
+        numbers
+    }
+
+    async fn verify_next(
+        &self,
+        after: Option<u64>,
+        findings: &mut Findings,
+        walk: &mut Walk<'_>,
+    ) -> Option<u64> {
+        let numbers = self.segments_in_use();
+        let number =
+            numbers.into_iter().find(|&number| after.is_none_or(|after| number > after))?;
+        self.verify_number(number, findings, walk).await;
+        Some(number)
+    }
+
+    /// Checks the segment of a number, if it is in use still.
+    async fn verify_number(&self, number: u64, findings: &mut Findings, walk: &mut Walk<'_>) {
+        let shared = &self.shared;
+        let applied = shared.applied.get();
+        let hot = shared.hot.borrow().iter().find(|one| one.segment == number).copied();
+        if let Some(one) = hot {
+            let is_last = number == applied.segment;
+            let limit = if is_last { applied.lsn } else { one.last };
+            let place = (one.slot, number);
+            return self.verify_used(place, Some(limit), applied, findings, walk).await;
+        }
+        let cold = shared.cold.borrow().iter().find(|(_, one)| one.segment == number);
+        let index =
+            shared.index.borrow().segments.iter().find(|(_, segment)| *segment == number).copied();
+        let (slot, offset) = match (cold, index) {
+            (Some((slot, one)), _) => (slot, one.end),
+            (None, Some((slot, _))) => (slot, self.index_ends().get(&slot).copied().unwrap_or(0)),
+            (None, None) => return,
+        };
+        let end = Position { segment: number, slot, offset, ..Position::default() };
+        self.verify_used((slot, number), None, end, findings, walk).await;
     }
 
     /// Where the last page or root of each index slot ends: what follows is nobody's.
@@ -115,10 +251,10 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         limit: Option<Lsn>,
         end: Position,
         findings: &mut Findings,
-        progress: &mut impl FnMut(u64),
+        walk: &mut Walk<'_>,
     ) {
         let before = findings.faults.len();
-        self.verify_segment(slot, segment, limit, end, findings, progress).await;
+        self.verify_segment(slot, segment, limit, end, findings, walk).await;
         let place = (slot, segment);
         let hot = self.shared.hot.borrow().iter().any(|one| (one.slot, one.segment) == place);
         let cold = self.shared.cold.borrow().segment_in(slot) == Some(segment);
@@ -134,7 +270,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         limit: Option<Lsn>,
         end: Position,
         findings: &mut Findings,
-        progress: &mut impl FnMut(u64),
+        walk: &mut Walk<'_>,
     ) {
         findings.segments += 1;
         let Some(head) = self.verify_segment_header(slot, segment, findings).await else { return };
@@ -171,13 +307,16 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
                 }
                 Err(Damaged(why)) => findings.faults.push(why),
             }
-            progress(findings.octets);
+            (walk.progress)(findings.octets);
             at += to_u64(octets.len());
             check = Some(header_check);
             if limit.is_some_and(|limit| header.lsn >= limit) {
                 return;
             }
-            self.shared.env.breathe().await;
+            walk.pace.rest(&self.shared.env, to_u64(octets.len())).await;
+            if self.shared.stopping.get() {
+                return;
+            }
         }
     }
 
@@ -206,7 +345,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
     }
 
     /// The pages in force, one by one as the next start will read them.
-    async fn verify_pages(&self, findings: &mut Findings) {
+    async fn verify_pages(&self, findings: &mut Findings, walk: &mut Walk<'_>) {
         let places: Vec<PageAt> = {
             let index = self.shared.index.borrow();
             let root = index.root;
@@ -225,7 +364,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
             {
                 findings.faults.push(why);
             }
-            self.shared.env.breathe().await;
+            walk.pace.rest(&self.shared.env, u64::from(at.len)).await;
         }
     }
 
@@ -272,7 +411,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
     }
 
     /// Every blob that something refers to lies where the table says.
-    async fn verify_blobs(&self, findings: &mut Findings, progress: &mut impl FnMut(u64)) {
+    async fn verify_blobs(&self, findings: &mut Findings, walk: &mut Walk<'_>) {
         let shared = &self.shared;
         let all: Vec<_> = {
             let table = shared.table.borrow();
@@ -295,9 +434,10 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
             {
                 findings.faults.push(why);
             }
-            findings.octets += u64::from(at.location.blocks) * to_u64(BLOCK_OCTETS);
-            progress(findings.octets);
-            shared.env.breathe().await;
+            let octets = u64::from(at.location.blocks) * to_u64(BLOCK_OCTETS);
+            findings.octets += octets;
+            (walk.progress)(findings.octets);
+            walk.pace.rest(&shared.env, octets).await;
         }
     }
 

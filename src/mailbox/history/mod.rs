@@ -249,6 +249,11 @@ impl History {
         Ok(last)
     }
 
+    /// Forgets everything, whatever it is.
+    pub(super) fn drop_all(&mut self, gone: &mut Vec<u64>) {
+        gone.extend(self.chunks.drain(..).map(|chunk| minor(chunk.number)));
+    }
+
     pub(super) fn references(&self, each: &mut dyn FnMut(BlobId)) {
         self.forwards().for_each(|one| one.event.references(each));
     }

@@ -14,6 +14,8 @@ mod restoring;
 mod take;
 mod vault;
 
+pub(super) use take::files_beside;
+
 use super::privileges;
 use crate::admin::calendar::rfc3339;
 use crate::cli::{BackupTask, Failure, RestoreTask, Told};

@@ -68,7 +68,7 @@ pub(super) fn run(config: &Config, task: &RestoreTask, told: &mut Told<'_>) -> R
     });
     if task.verify {
         // Its lines go before ours, so that the last line tells that all is well.
-        offline::store(config, &StoreTask::Verify, told.json, told.out)?;
+        offline::store(config, &StoreTask::Verify { rate: 0 }, told.json, told.out)?;
     }
     summary(told, &text, &fields)
 }

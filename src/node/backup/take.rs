@@ -214,18 +214,7 @@ impl Taking<'_> {
 
     /// Keys and certificates: small, and copied anew where they changed.
     fn files(&mut self) -> Result<Vec<FilePart>, Failure> {
-        let mut paths: Vec<PathBuf> = FILES_BESIDE.iter().map(PathBuf::from).collect();
-        for name in DIRS_BESIDE {
-            let dir = self.data_dir.join(name);
-            let entries = match std::fs::read_dir(&dir) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                entries => entries.map_err(at(&dir))?,
-            };
-            for entry in entries {
-                paths.push(Path::new(name).join(entry.map_err(at(&dir))?.file_name()));
-            }
-        }
-        paths.sort();
+        let paths = files_beside(self.data_dir)?;
         let mut parts = Vec::new();
         for path in paths {
             let source = self.data_dir.join(&path);
@@ -252,6 +241,23 @@ impl Taking<'_> {
         }
         Ok(parts)
     }
+}
+
+/// The files beside the logs that a store is not complete without, as paths in `data_dir`, sorted.
+pub(in crate::node) fn files_beside(data_dir: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let mut paths: Vec<PathBuf> = FILES_BESIDE.iter().map(PathBuf::from).collect();
+    for name in DIRS_BESIDE {
+        let dir = data_dir.join(name);
+        let entries = match std::fs::read_dir(&dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            entries => entries.map_err(at(&dir))?,
+        };
+        for entry in entries {
+            paths.push(Path::new(name).join(entry.map_err(at(&dir))?.file_name()));
+        }
+    }
+    paths.sort();
+    Ok(paths)
 }
 
 fn make_dir(dir: &Path) -> Result<(), Failure> {

@@ -26,17 +26,17 @@ use xxhash_rust::xxh3::Xxh3;
 
 const MAJORS: u32 = 64;
 const PAGE_ENTRIES: u64 = 64;
-const HEAD_MINOR: u64 = 0;
+pub(super) const HEAD_MINOR: u64 = 0;
 const PAGE_VERSION: u8 = 1;
 const PAGE_HEAD_OCTETS: usize = 8;
 
 /// The outgoing mail of one log.
 #[derive(Default)]
 pub struct Outgoing {
-    table: Table,
+    pub(super) table: Table,
     pauses: Pauses,
     /// The highest number that was applied, for each major.
-    highest: Sorted<u32, QueueId>,
+    pub(super) highest: Sorted<u32, QueueId>,
     dirty: Sorted<u32, BTreeSet<u64>>,
     loaded: Sorted<u32, Lsn>,
     /// Volatile: the highest number given to anybody.
@@ -56,7 +56,7 @@ pub enum Walk<'w> {
     Text(&'w str),
 }
 
-fn major(queue: QueueId) -> u32 {
+pub(super) fn major(queue: QueueId) -> u32 {
     u32::try_from(queue.0 % u64::from(MAJORS)).expect("below 64")
 }
 
@@ -65,7 +65,7 @@ fn minor(queue: QueueId) -> u64 {
 }
 
 /// The numbers whose entries share a page.
-fn numbers(major: u32, minor: u64) -> impl Iterator<Item = QueueId> {
+pub(super) fn numbers(major: u32, minor: u64) -> impl Iterator<Item = QueueId> {
     let first = (minor - 1) * PAGE_ENTRIES;
     (first..first + PAGE_ENTRIES).map(move |n| QueueId(n * u64::from(MAJORS) + u64::from(major)))
 }
@@ -357,7 +357,7 @@ impl Outgoing {
         Ok(())
     }
 
-    fn head(&self, major: u32) -> Vec<u8> {
+    pub(super) fn head(&self, major: u32) -> Vec<u8> {
         let mut page = vec![0; PAGE_HEAD_OCTETS];
         page[0] = PAGE_VERSION;
         page.put_u64(self.highest.get(&major).copied().unwrap_or_default().0);
@@ -378,7 +378,7 @@ impl Outgoing {
         write_standings(page, fates.collect::<Vec<_>>().into_iter());
     }
 
-    fn page(&self, major: u32, minor: u64) -> Option<Vec<u8>> {
+    pub(super) fn page(&self, major: u32, minor: u64) -> Option<Vec<u8>> {
         let mut page = vec![0; PAGE_HEAD_OCTETS];
         page[0] = PAGE_VERSION;
         for queue in numbers(major, minor) {

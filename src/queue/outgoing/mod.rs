@@ -20,6 +20,7 @@
 
 mod entry;
 mod machine;
+mod mend;
 mod packed;
 mod pause;
 pub mod record;
@@ -29,6 +30,7 @@ mod tests;
 
 pub use entry::{Deadline, Envelope, Fate, Flags, Said, To};
 pub use machine::{Outgoing, Walk};
+pub use mend::MendOutgoing;
 pub use pause::{Pause, Pauses};
 pub use table::{Counts, DestinationId, Entry, Stage};
 

@@ -1,0 +1,159 @@
+//! Records of a log that lost some: each does as much of its work as can be done.
+
+use super::Accounts;
+use crate::mailbox::record::catalog::Catalog;
+use crate::mailbox::record::{Change, Create, Deliver, Expunge, put_expunge};
+use crate::mailbox::row::Entry;
+use crate::model::id::{AccountId, BlobId, Lsn, Uid, UidValidity};
+use crate::store::record::{FLAG_SKIPPABLE, Record};
+use crate::store::salvage::{Count, Known, LostEntry};
+use crate::store::{Damaged, Group};
+
+impl Accounts {
+    /// As [`crate::store::Machine::apply`], over gaps. An error says what was not done.
+    pub(in crate::mailbox) fn mend(
+        &mut self,
+        at: Lsn,
+        record: Record<'_>,
+        known: &Known<'_>,
+        count: &mut Count<'_>,
+    ) -> Result<(), Damaged> {
+        if record.flags & FLAG_SKIPPABLE != 0 && !Change::is_known(record.kind) {
+            return Ok(());
+        }
+        let id = AccountId(record.account);
+        let change = Change::read(&record)?;
+        match &change {
+            Change::Deliver(deliver) => count(deliver.entry.blob, 1),
+            Change::Expunge(expunge) if !expunge.kept => {
+                expunge.messages().for_each(|(_, blob)| count(blob, -1));
+            }
+            Change::Forget(forget) => forget.blobs().for_each(|blob| count(blob, -1)),
+            Change::Copy(transfer) => transfer.items().for_each(|(.., blob)| count(blob, 1)),
+            _ => {}
+        }
+        if self.by_id.get(&id).is_some_and(|account| at <= account.loaded) {
+            return Ok(());
+        }
+        // Where nothing is missing, as recovery does it.
+        if self.change(id, &change).is_ok() {
+            return Ok(());
+        }
+        if let Some(account) = self.by_id.get_mut(&id) {
+            account.forget_past();
+        }
+        let done = self.mend_change(id, &change, known);
+        done.map_err(|Damaged(why)| Damaged(format!("account {id}: {why}")))
+    }
+
+    fn mend_change(
+        &mut self,
+        id: AccountId,
+        change: &Change<'_>,
+        known: &Known<'_>,
+    ) -> Result<(), Damaged> {
+        let seconds = u32::try_from(known.time / 1_000_000).unwrap_or(u32::MAX);
+        match change {
+            Change::Create(create) => self.mend_create(id, create),
+            Change::Deliver(deliver) => {
+                self.by_id.entry(id).or_default().ensure(deliver.mailbox, seconds)?;
+                let modseq = self.known(id)?.next_modseq(deliver.entry.modseq);
+                let entry = Entry { modseq, ..deliver.entry };
+                self.change(id, &Change::Deliver(Deliver { entry, ..*deliver }))
+            }
+            Change::Expunge(expunge) => self.mend_expunge(id, expunge),
+            Change::Move(transfer) | Change::Copy(transfer) => {
+                let moves = matches!(change, Change::Move(_));
+                let account = self.by_id.entry(id).or_default();
+                account.ensure(transfer.to, seconds)?;
+                account.mend_transfer(transfer, moves, known)
+            }
+            Change::Catalog(Catalog::Rename { mailbox, modseq, name }) => {
+                let account = self.by_id.entry(id).or_default();
+                account.ensure(*mailbox, seconds)?;
+                let (mailbox, modseq) = (*mailbox, account.next_modseq(*modseq));
+                let is_own = account.named(name).is_some_and(|folder| folder.id == mailbox);
+                let free = account.free_name(name, mailbox);
+                let name = if is_own { name } else { free.as_str() };
+                self.change(id, &Change::Catalog(Catalog::Rename { mailbox, modseq, name }))
+            }
+            Change::Moment(_) | Change::Catalog(Catalog::Subscribe { .. }) => {
+                self.by_id.entry(id).or_default();
+                self.change(id, change)
+            }
+            // There is nothing left to be forgotten.
+            Change::Forget(_) => Ok(()),
+            _ => self.change(id, change),
+        }
+    }
+
+    fn mend_create(&mut self, id: AccountId, create: &Create<'_>) -> Result<(), Damaged> {
+        let account = self.by_id.entry(id).or_default();
+        if let Some(folder) = account.folder(create.mailbox) {
+            let is_same = folder.uidvalidity == create.uidvalidity;
+            let why = || Damaged(format!("mailbox {} is there already", create.mailbox));
+            return if is_same { Ok(()) } else { Err(why()) };
+        }
+        let name = account.free_name(create.name, create.mailbox);
+        let last = UidValidity(account.uidvalidity_last.0.saturating_add(1));
+        let uidvalidity = create.uidvalidity.max(last);
+        let modseq = account.next_modseq(create.modseq);
+        let create = Create { uidvalidity, modseq, name: &name, ..*create };
+        self.change(id, &Change::Create(create))
+    }
+
+    fn mend_expunge(&mut self, id: AccountId, expunge: &Expunge<'_>) -> Result<(), Damaged> {
+        let mailbox = expunge.mailbox;
+        let there: Vec<(Uid, BlobId)> = expunge
+            .messages()
+            .filter(|&(uid, blob)| self.blob(id, mailbox, uid) == Some(blob))
+            .collect();
+        if there.is_empty() {
+            return Ok(());
+        }
+        let modseq = self.known(id)?.next_modseq(expunge.modseq);
+        let mut group = Group::new();
+        put_expunge(&mut group, id, mailbox, modseq, &there, false);
+        for owned in &group.records {
+            let record = Record {
+                kind: owned.kind,
+                version: owned.version,
+                flags: owned.flags,
+                account: owned.account,
+                body: &owned.body,
+            };
+            self.change(id, &Change::read(&record)?)?;
+        }
+        Ok(())
+    }
+
+    /// Removes every message without a whole blob.
+    pub(in crate::mailbox) fn drop_lost(
+        &mut self,
+        known: &Known<'_>,
+        lost: &mut dyn FnMut(LostEntry),
+    ) {
+        let mut ids: Vec<AccountId> = self.by_id.keys().copied().collect();
+        ids.sort_unstable();
+        for id in ids {
+            if let Some(account) = self.by_id.get_mut(&id) {
+                // It fails for mailboxes that are not there, and these are.
+                drop(account.drop_lost(id.0, known, lost));
+            }
+        }
+    }
+
+    pub(in crate::mailbox) fn pass_over_numbers(&mut self) {
+        self.by_id.values_mut().for_each(|account| account.pass_over_numbers());
+    }
+
+    /// All pages of one account, and the account forgotten.
+    pub(in crate::mailbox) fn take_pages(&mut self, id: AccountId) -> Vec<(u64, Vec<u8>)> {
+        let mut pages = Vec::new();
+        if let Some(mut account) = self.by_id.remove(&id) {
+            account.taint();
+            account.save(&mut |minor, octets| pages.extend(octets.map(|octets| (minor, octets))));
+        }
+        pages
+    }
+}

@@ -1,0 +1,135 @@
+//! Accounts out of a damaged log.
+//!
+//! An account whose pages are all whole stands where the checkpoint has it, and records behind it
+//! are applied one by one, as far as each can be. Of one that lost pages all records that are left
+//! are applied to another account of the same number, from the first one on, up to where the
+//! checkpoint stands; then the pages that are whole, older versions of the lost ones, and that other
+//! account are put together ([`merge`]).
+
+mod merge;
+
+use super::accounts::Accounts;
+use crate::bytes::hash::Sorted;
+use crate::model::id::{AccountId, BlobId, Lsn};
+use crate::store::record::Record;
+use crate::store::salvage::{Count, Known, LostEntry, Mender};
+use crate::store::{Damaged, Machine};
+use merge::Pages;
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// See the module.
+pub struct MendAccounts {
+    accounts: Rc<RefCell<Accounts>>,
+    mending: Sorted<u32, Mending>,
+    /// Accounts that lost pages, as their records make them.
+    shadow: Accounts,
+    notes: Vec<String>,
+}
+
+/// An account that lost pages.
+#[derive(Default)]
+struct Mending {
+    /// The position of the checkpoint's pages.
+    at: Lsn,
+    lost: Vec<u64>,
+    whole: Pages,
+    older: Pages,
+}
+
+impl MendAccounts {
+    /// Fills `accounts`, which are none yet.
+    pub fn new(accounts: Rc<RefCell<Accounts>>) -> MendAccounts {
+        MendAccounts {
+            accounts,
+            mending: Sorted::new(),
+            shadow: Accounts::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    fn put_together(&mut self, major: u32, known: &Known<'_>) -> Result<(), Damaged> {
+        let Some(mending) = self.mending.remove(&major) else { return Ok(()) };
+        let Mending { at, lost, whole, older } = mending;
+        let shadow = self.shadow.take_pages(AccountId(major));
+        let is_dead = |id: BlobId| known.was_dead(id);
+        let notes = &mut self.notes;
+        let mut note = |what: String| notes.push(format!("account {major}: {what}"));
+        let parts = [whole, older, shadow];
+        let merged = merge::merge(&lost, &parts, &is_dead, &mut note);
+        let mut accounts = self.accounts.borrow_mut();
+        for (minor, octets) in merged {
+            accounts.load(major, minor, at, &octets)?;
+        }
+        Ok(())
+    }
+}
+
+impl Mender for MendAccounts {
+    fn lost(&mut self, major: u32, minor: u64, at: Lsn) {
+        let mending = self.mending.entry(major).or_default();
+        mending.at = mending.at.max(at);
+        mending.lost.push(minor);
+    }
+
+    fn load(&mut self, major: u32, minor: u64, at: Lsn, octets: &[u8]) -> Result<(), Damaged> {
+        if let Some(mending) = self.mending.get_mut(&major) {
+            mending.at = mending.at.max(at);
+            mending.whole.push((minor, octets.to_vec()));
+            return Ok(());
+        }
+        self.accounts.borrow_mut().load(major, minor, at, octets)
+    }
+
+    fn load_older(&mut self, major: u32, minor: u64, _: Lsn, octets: &[u8]) -> Result<(), Damaged> {
+        self.mending.entry(major).or_default().older.push((minor, octets.to_vec()));
+        Ok(())
+    }
+
+    fn apply(
+        &mut self,
+        at: Lsn,
+        record: Record<'_>,
+        known: &Known<'_>,
+        count: &mut Count<'_>,
+    ) -> Result<(), Damaged> {
+        match self.mending.get(&record.account) {
+            // What these could not do is no news: most of them are of long ago.
+            Some(mending) if at <= mending.at => {
+                drop(self.shadow.mend(at, record, known, count));
+                return Ok(());
+            }
+            Some(_) => self.put_together(record.account, known)?,
+            None => {}
+        }
+        self.accounts.borrow_mut().mend(at, record, known, count)
+    }
+
+    fn reached(&mut self, _: Lsn, _: &mut dyn FnMut(String)) -> Result<(), Damaged> {
+        Ok(())
+    }
+
+    fn let_go(
+        &mut self,
+        known: &Known<'_>,
+        lost: &mut dyn FnMut(LostEntry),
+        note: &mut dyn FnMut(String),
+    ) {
+        let majors: Vec<u32> = self.mending.keys().copied().collect();
+        for major in majors {
+            if let Err(Damaged(why)) = self.put_together(major, known) {
+                note(format!("account {major}: {why}"));
+            }
+        }
+        std::mem::take(&mut self.notes).into_iter().for_each(&mut *note);
+        self.accounts.borrow_mut().drop_lost(known, lost);
+    }
+
+    fn pass_over_numbers(&mut self) {
+        self.accounts.borrow_mut().pass_over_numbers();
+    }
+
+    fn references(&self, each: &mut dyn FnMut(BlobId)) {
+        self.accounts.borrow().references(each);
+    }
+}

@@ -1,0 +1,225 @@
+//! `pombal store salvage`: a new data directory with all that is whole of a damaged one.
+//!
+//! ```text
+//!   which store? (store.toml, a superblock, a segment) ─> logs 1, 2, … ─> log 0, with the directory
+//!      ─> accounts that lost their users get some ─> files beside the logs ─> store.toml, last
+//! ```
+//!
+//! The damaged directory is read and never written, not even to open it. Until the last step nobody
+//! takes the new one for a store; one that was cut off is removed and begun again.
+
+mod files;
+mod report;
+pub mod rescue;
+
+use super::offline::{plan_of, telling};
+use super::shard::{Plan, log_dir};
+use super::{data_dir, privileges};
+use crate::bytes::codec::to_u64;
+use crate::cli::{Failure, Told};
+use crate::config::Config;
+use crate::env::BLOCK_OCTETS;
+use crate::env::ring::Ring;
+use crate::model::id::{AccountId, LogId};
+use crate::store::format::{Identity, SegmentHeader, Superblock};
+use crate::store::salvage::Source as _;
+use files::Files;
+use report::{OfLog, Report};
+use rescue::{Rescued, check, find_users, rescue};
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+/// Where whole messages go that nothing refers to, in the new directory.
+const FOUND: &str = "lost-and-found";
+/// The directory's kinds of records and pages.
+const DIRECTORY_OWNER: u8 = crate::store::record::kind::DIRECTORY_FIRST;
+/// Octets between two words of how far it is.
+const PROGRESS_OCTETS: u64 = 1 << 30;
+
+/// Which store lies in a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Which {
+    store: u128,
+    logs: u16,
+}
+
+fn failed(path: &Path) -> impl Fn(io::Error) -> Failure + '_ {
+    move |error| Failure::Failed(format!("{}: {error}", path.display()))
+}
+
+/// Salvages the store in `data_dir` into `to`, in which nothing may lie.
+pub(in crate::node) fn run(config: &Config, to: &Path, told: &mut Told<'_>) -> Result<(), Failure> {
+    privileges::command(config)?;
+    let from = config.data_dir.clone();
+    let to = std::path::absolute(to).map_err(failed(to))?;
+    if to.starts_with(std::path::absolute(&from).map_err(failed(&from))?) {
+        let why = format!("{} lies in the store that is to be left as it is", to.display());
+        return Err(Failure::Failed(why));
+    }
+    let _lock = data_dir::hold_as_it_is(&from)?;
+    let which = which(&from)?;
+    let held = data_dir::hold_empty(&to)?;
+    let report = salvage(config, which, &from, &to, told)?;
+    drop(held);
+    report.show(told)
+}
+
+fn salvage(
+    config: &Config,
+    which: Which,
+    from: &Path,
+    to: &Path,
+    told: &mut Told<'_>,
+) -> Result<Report, Failure> {
+    let plan = plan_of(config, which.store, which.logs);
+    let (source, target) = (from.to_owned(), to.to_owned());
+    let work = move |ring: Ring, tell| {
+        let (plan, source, target) = (plan.clone(), source.clone(), target.clone());
+        async move { all_logs(ring, &plan, which, &source, &target, &tell).await }
+    };
+    let mut report = telling(work, |line: String| {
+        // Who does not see it is served as well.
+        drop(writeln!(told.err, "{line}"));
+    })?;
+    report.files = copy_files(from, to)?;
+    data_dir::restored(to, which.store, which.logs)?;
+    Ok(report)
+}
+
+/// Copies keys and certificates as they are; those that cannot be.
+fn copy_files(from: &Path, to: &Path) -> Result<Vec<String>, Failure> {
+    let mut missing = Vec::new();
+    for path in super::backup::files_beside(from)? {
+        let (source, target) = (from.join(&path), to.join(&path));
+        if !source.is_file() {
+            continue;
+        }
+        if let Some(dir) = target.parent() {
+            DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed(dir))?;
+        }
+        let copied = std::fs::read(&source).and_then(|octets| {
+            let mut file =
+                OpenOptions::new().create_new(true).write(true).mode(0o600).open(&target)?;
+            file.write_all(&octets)?;
+            file.sync_all()
+        });
+        if let Err(error) = copied {
+            missing.push(format!("{}: {error}", path.display()));
+        }
+    }
+    Ok(missing)
+}
+
+/// Log 0 comes last: what it has of users is held against the accounts of all.
+async fn all_logs(
+    ring: Ring,
+    plan: &Plan,
+    which: Which,
+    from: &Path,
+    to: &Path,
+    tell: &crossbeam::channel::Sender<String>,
+) -> Result<Report, String> {
+    let mut report = Report::default();
+    let mut accounts: Vec<AccountId> = Vec::new();
+    for log in (1..which.logs).chain([0]).map(LogId) {
+        let source =
+            Files::open(&log_dir(from, log)).map_err(|error| format!("log {}: {error}", log.0))?;
+        let identity = Identity { store: which.store, log, log_count: which.logs };
+        let dir = log_dir(to, log);
+        let mut heard = ("", 0);
+        let mut progress = |what: &'static str, octets: u64| {
+            if heard.0 != what || octets >= heard.1 + PROGRESS_OCTETS {
+                heard = (what, octets);
+                // Whoever listens does so until this ends.
+                drop(tell.send(format!("log {}: {} MiB {what}", log.0, octets >> 20)));
+            }
+        };
+        let rescued =
+            rescue(ring.clone(), &source, identity, &dir, plan.store.clone(), &mut progress)
+                .await?;
+        let Rescued { state, rebuilt } = rescued;
+        let mut one = OfLog {
+            log: log.0,
+            octets: rebuilt.octets,
+            saved: to_u64(rebuilt.saved()),
+            losses: rebuilt.losses.clone(),
+            found: Vec::new(),
+        };
+        for &id in &rebuilt.orphans {
+            if let Ok((_, message)) = rebuilt.read(&source, id) {
+                one.found.push(keep_found(to, log, id.0, &message)?);
+            }
+        }
+        check(&state).await?;
+        accounts.extend(state.accounts.borrow().living());
+        if log.0 == 0 {
+            accounts.sort_unstable();
+            let of_users = one.losses.pages.iter().any(|page| page.owner == DIRECTORY_OWNER);
+            if of_users || !one.losses.batches.is_empty() {
+                let users = find_users(&state, &accounts).await?;
+                report.users = users.into_iter().map(|(account, name)| (account.0, name)).collect();
+            }
+        }
+        report.logs.push(one);
+        if log.0 == 0 {
+            report.addresses = addresses(&report, &state.ledger);
+        }
+        state.log.close().await.map_err(|error| format!("log {}: {error}", log.0))?;
+    }
+    report.logs.sort_by_key(|one| one.log);
+    Ok(report)
+}
+
+/// The addresses of accounts that lost messages.
+fn addresses(report: &Report, ledger: &crate::directory::Ledger) -> Vec<(u32, String)> {
+    let entries = report.logs.iter().flat_map(|one| &one.losses.entries);
+    let mut accounts: Vec<u32> = entries.map(|entry| entry.account).filter(|&id| id > 0).collect();
+    accounts.sort_unstable();
+    accounts.dedup();
+    let named = |id: u32| Some((id, ledger.address(AccountId(id))?.into()));
+    accounts.into_iter().filter_map(named).collect()
+}
+
+/// Writes a message that nothing refers to; its name in the new directory.
+fn keep_found(to: &Path, log: LogId, blob: u64, message: &[u8]) -> Result<String, String> {
+    let dir = to.join(FOUND);
+    let name = format!("log-{:03}-{blob}.eml", log.0);
+    let path = dir.join(&name);
+    let write = || -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path)?;
+        file.write_all(message)?;
+        file.sync_all()
+    };
+    write().map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(format!("{FOUND}/{name}"))
+}
+
+/// Which store it is: as its description says, else as any superblock or segment does.
+fn which(dir: &Path) -> Result<Which, Failure> {
+    if let Some((store, logs)) = data_dir::described_as(dir) {
+        return Ok(Which { store, logs });
+    }
+    let mut found: Option<Identity> = None;
+    let mut logs = 0;
+    for log in (0..=u16::MAX).map(LogId).take_while(|&log| log_dir(dir, log).exists()) {
+        logs = log.0 + 1;
+        let source = Files::open(&log_dir(dir, log)).map_err(failed(dir))?;
+        let copies = source.superblock();
+        let copies = copies.chunks(BLOCK_OCTETS).filter_map(|copy| Superblock::decode(copy).ok());
+        let slots = source.slots().into_iter().filter_map(|(slot, _)| {
+            SegmentHeader::whose(&source.read(slot, 0, BLOCK_OCTETS).ok()?, slot)
+        });
+        let known = copies.map(|one| one.identity).chain(slots).next();
+        found = found.or(known);
+    }
+    match found {
+        Some(identity) => Ok(Which { store: identity.store, logs: identity.log_count.max(logs) }),
+        None => Err(Failure::Failed(format!(
+            "nothing in {} tells which store this is: neither store.toml, nor a superblock, nor a segment",
+            dir.display()
+        ))),
+    }
+}
