@@ -393,7 +393,7 @@ impl Accounts {
     }
 
     /// The blob of a message.
-    pub(super) fn blob(&self, account: AccountId, mailbox: MailboxId, uid: Uid) -> Option<BlobId> {
+    pub fn blob(&self, account: AccountId, mailbox: MailboxId, uid: Uid) -> Option<BlobId> {
         self.by_id.get(&account)?.folder(mailbox)?.blob(uid)
     }
 

@@ -21,7 +21,7 @@ use crate::proto::pop3::{
     Maildrop, Sending, Session, Step, Verdict, ended, octets_sent, removed, unavailable,
 };
 use crate::proto::sasl::Outcome;
-use crate::store::{AppendError, ReadError};
+use crate::store::AppendError;
 use crate::tls::{Facts, Stream};
 use crate::wire::uidl;
 use futures_lite::future::or;
@@ -393,12 +393,14 @@ impl<E: Env> Driver<E> {
             unavailable(&mut self.out);
             return Ok(());
         };
-        let blob = match self.shard.log.read(entry.blob).await {
+        let read = self.shard.log.read(entry.blob).await;
+        // The history of the account may have the octets still.
+        if !self.still_holds(&entry) {
+            removed(&mut self.out);
+            return Ok(());
+        }
+        let blob = match read {
             Ok(blob) => blob,
-            Err(ReadError::Unknown) if !self.still_holds(entry.uid) => {
-                removed(&mut self.out);
-                return Ok(());
-            }
             Err(error) => {
                 let account = self.login.as_ref().map_or(AccountId(0), |login| login.account);
                 self.shard.tell_unreadable(account, &entry, &error);
@@ -421,9 +423,9 @@ impl<E: Env> Driver<E> {
     }
 
     /// Whether the maildrop, as it is now and not as it was opened, has the message.
-    fn still_holds(&self, uid: Uid) -> bool {
+    fn still_holds(&self, entry: &Entry) -> bool {
         let Some(Login { account, .. }) = &self.login else { return false };
-        self.shard.accounts.borrow().view(*account, INBOX).find(uid).is_some()
+        self.shard.accounts.borrow().blob(*account, INBOX, entry.uid) == Some(entry.blob)
     }
 
     /// Removes what is marked, as one commit (RFC 1939 §6). An error: nobody knows whether that

@@ -110,6 +110,11 @@ fn haproxy_names_its_clients() {
             assert!(line.starts_with("+OK"), "{line}");
         }
         server.await_log(&["event=login ", "protocol=pop3", &format!("peer={source} "), "tls=TLS"]);
+        // The next one wants the same maildrop.
+        session.get_mut().write_all(b"QUIT\r\n").unwrap();
+        let mut line = String::new();
+        session.read_line(&mut line).unwrap();
+        assert!(line.starts_with("+OK"), "{line}");
     }
     drop(running);
     server.stop();
