@@ -384,6 +384,11 @@ impl Folder {
         }
     }
 
+    /// Of the last message; 0 if there is none.
+    pub(super) fn last_uid(&self) -> Uid {
+        self.slots.last().map_or(Uid(0), |slot| slot.chunk.last_uid())
+    }
+
     /// Removals may have been told that nothing knows of any more: whoever comes back from before is told
     /// of every UID that is not in use.
     pub(super) fn forget_removals(&mut self, modseq: ModSeq) {

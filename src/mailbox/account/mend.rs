@@ -51,6 +51,14 @@ impl Account {
         Ok(())
     }
 
+    /// Where pages are of several checkpoints a mailbox may have messages that its head knows nothing of.
+    pub(in crate::mailbox) fn raise_uidnext(&mut self) {
+        for folder in &mut self.folders {
+            folder.uidnext = folder.uidnext.max(Uid(folder.last_uid().0.saturating_add(1)));
+            folder.assign = folder.assign.max(folder.uidnext);
+        }
+    }
+
     /// Counters that were given out of turn, since records between are lost, rise all the same.
     pub(in crate::mailbox) fn next_modseq(&self, wanted: ModSeq) -> ModSeq {
         wanted.max(ModSeq(self.modseq.0 + 1))

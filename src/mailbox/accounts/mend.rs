@@ -35,6 +35,9 @@ impl Accounts {
         if self.by_id.get(&id).is_some_and(|account| at <= account.loaded) {
             return Ok(());
         }
+        if let Some(account) = self.by_id.get_mut(&id) {
+            account.raise_uidnext();
+        }
         // Where nothing is missing, as recovery does it.
         if self.change(id, &change).is_ok() {
             return Ok(());
@@ -56,9 +59,19 @@ impl Accounts {
         match change {
             Change::Create(create) => self.mend_create(id, create),
             Change::Deliver(deliver) => {
-                self.by_id.entry(id).or_default().ensure(deliver.mailbox, seconds)?;
-                let modseq = self.known(id)?.next_modseq(deliver.entry.modseq);
-                let entry = Entry { modseq, ..deliver.entry };
+                let account = self.by_id.entry(id).or_default();
+                account.ensure(deliver.mailbox, seconds)?;
+                let modseq = account.next_modseq(deliver.entry.modseq);
+                let folder = account.folder(deliver.mailbox);
+                if folder.and_then(|folder| folder.blob(deliver.entry.uid))
+                    == Some(deliver.entry.blob)
+                {
+                    // A page is newer than the others.
+                    return Ok(());
+                }
+                let uidnext = folder.map_or(Uid(1), |folder| folder.uidnext);
+                let uid = deliver.entry.uid.max(uidnext);
+                let entry = Entry { uid, modseq, ..deliver.entry };
                 self.change(id, &Change::Deliver(Deliver { entry, ..*deliver }))
             }
             Change::Expunge(expunge) => self.mend_expunge(id, expunge),

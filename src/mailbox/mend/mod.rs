@@ -9,6 +9,7 @@
 mod merge;
 
 use super::accounts::Accounts;
+use super::page::HEAD_MINOR;
 use crate::bytes::hash::Sorted;
 use crate::model::id::{AccountId, BlobId, Lsn};
 use crate::store::record::Record;
@@ -25,6 +26,8 @@ pub struct MendAccounts {
     /// Accounts that lost pages, as their records make them.
     shadow: Accounts,
     notes: Vec<String>,
+    /// The account whose head came last, and the position of that.
+    head: Option<(u32, Lsn)>,
 }
 
 /// An account that lost pages.
@@ -45,7 +48,20 @@ impl MendAccounts {
             mending: Sorted::new(),
             shadow: Accounts::new(),
             notes: Vec::new(),
+            head: None,
         }
+    }
+
+    /// The head of an account is saved with every page of it: one that is older than another page is
+    /// not the last one, which is lost.
+    fn take_back_older(&mut self, major: u32, at: Lsn) {
+        let is_older = self.head.is_some_and(|(of, head)| of == major && head < at);
+        if !is_older || self.mending.contains_key(&major) {
+            return;
+        }
+        let pages = self.accounts.borrow_mut().take_pages(AccountId(major));
+        let (older, whole) = pages.into_iter().partition(|(minor, _)| *minor == HEAD_MINOR);
+        self.mending.insert(major, Mending { at, lost: vec![HEAD_MINOR], whole, older });
     }
 
     fn put_together(&mut self, major: u32, known: &Known<'_>) -> Result<(), Damaged> {
@@ -73,6 +89,11 @@ impl Mender for MendAccounts {
     }
 
     fn load(&mut self, major: u32, minor: u64, at: Lsn, octets: &[u8]) -> Result<(), Damaged> {
+        if minor == HEAD_MINOR {
+            self.head = Some((major, at));
+        } else {
+            self.take_back_older(major, at);
+        }
         if let Some(mending) = self.mending.get_mut(&major) {
             mending.at = mending.at.max(at);
             mending.whole.push((minor, octets.to_vec()));
