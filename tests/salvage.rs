@@ -8,8 +8,8 @@ use pombal::bytes::hash::Sorted;
 use pombal::env::Env as _;
 use pombal::env::sim::{Chance, Disk, Faults, Sim, SimEnv};
 use pombal::mailbox::{
-    Brought, Desk, FlagChange, Flags, INBOX, Judge, Message, Mode, Picked, Quota, Recipient, Use,
-    deliver::deliver,
+    Brought, Desk, FlagChange, Flags, INBOX, Judge, Message, Mode, Picked, Quota, Recipient,
+    Retention, Use, deliver::deliver,
 };
 use pombal::model::address::Address;
 use pombal::model::id::{AccountId, BlobId, LogId, Uid};
@@ -321,6 +321,9 @@ fn made(seed: u64) -> (Disk, Content) {
     let steps = 150 + chance.below(250);
     let work = async {
         let state = open(sim.env(0), true).await.unwrap();
+        // Every second store keeps histories.
+        let retention = if seed.is_multiple_of(2) { 3_600 } else { 0 };
+        state.accounts.borrow_mut().set_retention(Retention::all(retention));
         let desk = Desk::new(state.log.clone(), std::rc::Rc::clone(&state.accounts));
         let mut working = Working { state: &state, desk, chance: &chance, number: 0 };
         working.begin().await;

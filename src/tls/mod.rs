@@ -45,7 +45,7 @@ pub use facts::Facts;
 pub use handshake::{Aside, Failure, Step, Terms, Worked};
 pub use identity::{Fault, Identity};
 pub use names::{For, Names};
-pub use server::{Distrust, Proven, Server};
+pub use server::{Distrust, Holder, Proven, Server};
 pub use stream::{Detached, Stream};
 #[cfg(test)]
 mod tests;

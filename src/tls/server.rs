@@ -274,12 +274,13 @@ fn is_same(presented: &str, domain: &str) -> bool {
     }
 }
 
-/// What rustls asks during a handshake: whether the server holds the key of what it shows.
+/// What rustls asks during a handshake: whether the server holds the key of what it shows, whoever it is.
 #[derive(Debug)]
-pub(super) struct Holder(WebPkiSupportedAlgorithms);
+pub struct Holder(WebPkiSupportedAlgorithms);
 
 impl Holder {
-    pub(super) fn new() -> Arc<Holder> {
+    /// Shared, as rustls takes it.
+    pub fn new() -> Arc<Holder> {
         Arc::new(Holder(algorithms()))
     }
 

@@ -114,15 +114,13 @@ impl Account {
         known: &Known<'_>,
         lost: &mut dyn FnMut(LostEntry),
     ) -> Result<(), Damaged> {
-        let mut is_past_whole = true;
-        self.past.references(&mut |blob| is_past_whole &= known.is_whole(blob));
-        let removed = self.folders.iter().filter(|folder| folder.removed);
-        for folder in removed {
-            folder.references(&mut |blob| is_past_whole &= known.is_whole(blob));
+        let mut is_whole = true;
+        self.references(&mut |blob| is_whole &= known.is_whole(blob));
+        if is_whole {
+            self.forget_if_done();
+            return Ok(());
         }
-        if !is_past_whole {
-            self.forget_past();
-        }
+        self.forget_past();
         let ids: Vec<MailboxId> = self.folders.iter().map(|folder| folder.id).collect();
         for id in ids {
             let folder = self.open(id)?;
@@ -142,7 +140,6 @@ impl Account {
                     about: String::new(),
                 });
             }
-            self.forget_past();
             let uids: Vec<Uid> = gone.iter().map(|entry| entry.uid).collect();
             let modseq = ModSeq(self.modseq.0 + 1);
             self.advance(modseq)?;
