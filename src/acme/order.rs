@@ -13,6 +13,8 @@ use std::time::Duration;
 /// How long the authority may take for one step: looking at the proofs, making the certificate.
 const STEP_PATIENCE: Duration = Duration::from_mins(2);
 const POLL_PAUSE: Duration = Duration::from_secs(1);
+/// Failed proofs that are told one by one; a certificate may have a hundred domains with one cause.
+const TOLD_MAX: usize = 3;
 
 /// Why there is no certificate, and what mends it; for the operator.
 #[derive(Debug)]
@@ -111,6 +113,22 @@ pub(super) async fn issue(
 
 /// Shows the proofs, asks the authority to look, waits until it has.
 async fn prove(order: &mut Order, settings: &Settings, board: &Board) -> Result<(), Refused> {
+    if let Err(refused) = show(order, settings, board).await {
+        // The authority looks while the other proofs are being shown. Where one fails meanwhile the order is
+        // lost, and whatever else is asked of it is refused: not that is what the operator must hear.
+        let lost = order.refresh().await.is_ok_and(|state| state.status == OrderStatus::Invalid);
+        return Err(if lost { not_proved(order, settings).await } else { refused });
+    }
+    let policy = RetryPolicy::new().initial_delay(POLL_PAUSE).timeout(STEP_PATIENCE);
+    match order.poll_ready(&policy).await {
+        Ok(OrderStatus::Ready) => Ok(()),
+        Err(error) if !matches!(error, Error::Api(_)) => Err(told(&error, settings)),
+        _ => Err(not_proved(order, settings).await),
+    }
+}
+
+/// Shows the proof of each domain, and says so to the authority.
+async fn show(order: &mut Order, settings: &Settings, board: &Board) -> Result<(), Refused> {
     let kind = match settings.challenge {
         Challenge::Http01 => ChallengeType::Http01,
         Challenge::TlsAlpn01 => ChallengeType::TlsAlpn01,
@@ -140,28 +158,30 @@ async fn prove(order: &mut Order, settings: &Settings, board: &Board) -> Result<
         }
         challenge.set_ready().await.map_err(|error| told(&error, settings))?;
     }
-    let policy = RetryPolicy::new().initial_delay(POLL_PAUSE).timeout(STEP_PATIENCE);
-    match order.poll_ready(&policy).await {
-        Ok(OrderStatus::Ready) => Ok(()),
-        Err(error) if !matches!(error, Error::Api(_)) => Err(told(&error, settings)),
-        _ => Err(not_proved(order, settings).await),
-    }
+    Ok(())
 }
 
 /// What the authority says against each proof, and where it looked.
 async fn not_proved(order: &mut Order, settings: &Settings) -> Refused {
     let mut why = String::from("the authority did not find the proof");
     let mut is_rate_limit = false;
+    let mut told = 0;
     let mut authorizations = order.authorizations();
     while let Some(Ok(mut authorization)) = authorizations.next().await {
         drop(authorization.refresh().await);
         let name = authorization.identifier().to_string();
         for problem in authorization.challenges.iter().filter_map(|one| one.error.as_ref()) {
-            let detail = problem.detail.as_deref().unwrap_or("it says no more");
-            // A string takes all that is written.
-            let _ = write!(why, "; {name}: {detail}");
             is_rate_limit |= is_rate(problem.r#type.as_deref());
+            told += 1;
+            if told <= TOLD_MAX {
+                let detail = problem.detail.as_deref().unwrap_or("it says no more");
+                // A string takes all that is written.
+                let _ = write!(why, "; {name}: {detail}");
+            }
         }
+    }
+    if told > TOLD_MAX {
+        let _ = write!(why, "; and {} more", told - TOLD_MAX);
     }
     let (port, what) = match settings.challenge {
         Challenge::Http01 => (80, "in clear"),

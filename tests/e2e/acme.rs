@@ -258,9 +258,13 @@ fn a_proof_that_is_not_found_is_told_with_what_to_do_and_asked_for_later() {
     let Some(authority) = Authority::start("") else { return };
     let elsewhere = Port::find().release();
     let mut server = Server::set_up(&authority.settings("http-01", elsewhere, ""));
+    // So many that the first proof has failed before the last one is shown.
+    let names: Vec<String> = (0..48).map(|n| format!("\"n{n}.local.example\"")).collect();
+    let names = format!("\"local.example\", {}]", names.join(", "));
+    server.edit("\"local.example\"]", |_| names.clone());
     server.start();
     let log = server.await_log(&["event=acme_failed"]);
-    for word in ["mx.local.example", "port 80 of every address", "failures=1", "again_in="] {
+    for word in ["local.example: ", "port 80 of every address", "failures=1", "again_in="] {
         assert!(log.contains(word), "{word}: {log}");
     }
     let listed = server.pombal(&["cert", "list"], "");
