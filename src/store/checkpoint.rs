@@ -274,6 +274,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
             return outcome;
         }
         shared.renewing.set(false);
+        shared.index_octets.set(shared.index.borrow().live_octets());
         shared.cleaner.replay_from.set(start.segment);
         self.reuse_dead_segments(start);
         self.prepare_spare();
@@ -302,18 +303,20 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
 
     /// More replaced pages than living ones: write them all anew, then the old segments are free.
     fn renew_index_if_worn(&self) {
+        if self.is_index_worn() {
+            self.taint();
+        }
+    }
+
+    /// Whether the next checkpoint gives back segments of pages that were replaced.
+    pub(super) fn is_index_worn(&self) -> bool {
         let shared = &self.shared;
         let size = shared.segments.segment_octets();
         let index = shared.index.borrow();
         let (used, living) = (to_u64(index.segments.len()) * size, index.live_octets());
-        shared.index_octets.set(living);
         // On a full disk the reserve has fewer slots to lend.
         let slack = if shared.crowded.get() { size } else { 2 * size };
-        let worn = used > 2 * living + slack;
-        drop(index);
-        if worn {
-            self.taint();
-        }
+        used > 2 * living + slack
     }
 
     async fn write_checkpoint(

@@ -53,6 +53,9 @@ const ROOM_SHORT_PERCENT: u64 = 5;
 /// Share of the segments that is alive below which cleaning them wins enough, in percent.
 const CLEANING_HELPS_PERCENT: u64 = 66;
 const NOT_NOW: &str = "the log is closing, or failed";
+/// Slots that are kept when the cleaner has no other: for the pages of the checkpoint that gives back
+/// what it took.
+const LAST_KEPT: usize = 1;
 /// Units in a row that may bring no room before the cleaner waits for something to change.
 const VAIN_UNITS_MAX: u32 = 2;
 
@@ -110,7 +113,7 @@ impl Cleaner {
 }
 
 /// How one batch of survivors went.
-#[derive(Default)]
+#[derive(Default, PartialEq, Eq)]
 struct Moved {
     blobs: u64,
     octets: u64,
@@ -159,9 +162,9 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
             shared.cleaner.due.wait().await;
             let mut vain = 0;
             while vain < VAIN_UNITS_MAX && self.may_clean() && self.wants_cleaning() {
-                let before = self.space().free;
+                let before = self.room();
                 match self.compact(Some(u64::MAX)).await.map(|(_, cleaned)| cleaned) {
-                    Ok(Some(_)) if self.space().free > before => vain = 0,
+                    Ok(Some(_)) if self.room() > before => vain = 0,
                     Ok(Some(_)) => vain += 1,
                     // Looked at again when something changes: each second while room is short.
                     Ok(None) | Err(AppendError::Full) => break,
@@ -223,6 +226,18 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         }
     }
 
+    /// Octets that are free, or left in the cold segment that is written to: a unit that frees as many
+    /// segments as it took has won what it left in the last one.
+    fn room(&self) -> u64 {
+        self.space().free + self.begun_room()
+    }
+
+    /// What is left of the cold segment that is written to.
+    fn begun_room(&self) -> u64 {
+        let size = self.shared.segments.segment_octets();
+        self.shared.cold.borrow().writer.map_or(0, |writer| size - writer.offset)
+    }
+
     /// Cleans one unit of the segments whose number is below `before`, however much is free; which
     /// that was, and `None` when none of them is worth it. A first call, without `before`, means all
     /// that there are, and saves what they said.
@@ -271,8 +286,14 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
 
     async fn clean_unit(&self, before: u64) -> Result<Option<Cleaned>, AppendError> {
         let shared = &self.shared;
-        let Some((victims, blobs)) = self.worthwhile(before).await else { return Ok(None) };
+        let Some((victims, blobs)) = self.worthwhile(before).await else {
+            if self.is_index_worn() {
+                self.checkpoint().await?;
+            }
+            return Ok(None);
+        };
         let created = victims.iter().map(|one| one.created).max().unwrap_or(0);
+        let mut kept = if self.cold_slots() == 0 { LAST_KEPT } else { self.reserve_of_cleaner() };
         let mut cleaned = Cleaned { segments: to_u64(victims.len()), ..Cleaned::default() };
         let mut left = blobs.as_slice();
         while !left.is_empty() {
@@ -282,7 +303,15 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
             let (some, later) = left.split_at(self.batch_len(left));
             left = later;
             let begun = shared.env.now();
-            let moved = self.move_blobs(some, created).await?;
+            let mut moved = self.move_blobs(some, created, kept).await;
+            if moved == Err(AppendError::Full) {
+                // Records took slots meanwhile, and give them back. What was begun has to be ended: half
+                // of a unit frees nothing.
+                self.checkpoint().await?;
+                kept = LAST_KEPT;
+                moved = self.move_blobs(some, created, kept).await;
+            }
+            let moved = moved?;
             cleaned.blobs += moved.blobs;
             cleaned.octets += moved.octets;
             cleaned.damaged += to_u64(moved.damaged.len());
@@ -377,16 +406,28 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
     }
 
     /// Octets that the cold stream may still take: what is left of its segment, and the slots beyond
-    /// those that are kept for records.
+    /// those that are kept for records, but for one: how much room blobs take is known about, and a unit
+    /// that has to stop half-way has used a slot and freed none.
     fn cold_room(&self) -> u64 {
         let shared = &self.shared;
         let size = shared.segments.segment_octets();
-        let begun = shared.cold.borrow().writer.map_or(0, |writer| size - writer.offset);
-        let slots = (to_u64(shared.segments.free_slots()) + shared.segments.growth())
-            .saturating_sub(to_u64(self.reserve_of_cleaner()));
+        let begun = self.begun_room();
+        let slots = self.cold_slots();
         // Of each the header, and what its last batch leaves over.
         let usable = size - size / 16 - to_u64(BLOCK_OCTETS);
-        slots.saturating_mul(usable).saturating_add(begun - begun / 16)
+        let room = slots.saturating_mul(usable).saturating_add(begun - begun / 16);
+        // The last way out of a log in which nothing can be moved any more: what fits for certain.
+        if slots == 0 && shared.segments.free_slots() > LAST_KEPT {
+            room.max(usable / 4)
+        } else {
+            room
+        }
+    }
+
+    fn cold_slots(&self) -> u64 {
+        let segments = &self.shared.segments;
+        let free = to_u64(segments.free_slots()) + segments.growth();
+        free.saturating_sub(to_u64(self.reserve_of_cleaner()) + 1)
     }
 
     /// What is alive in the victims, in the order in which its owners read it; what nobody reads in
@@ -462,11 +503,13 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         taken
     }
 
-    /// Moves some blobs: in the end the log says where they lie.
+    /// Moves some blobs: in the end the log says where they lie. [`AppendError::Full`] if that takes a slot
+    /// and no more than `kept` are free.
     async fn move_blobs(
         &self,
         blobs: &[(BlobId, Found)],
         created: u64,
+        kept: usize,
     ) -> Result<Moved, AppendError> {
         let shared = &self.shared;
         let mut moved = Moved::default();
@@ -492,7 +535,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         if lifted.is_empty() {
             return Ok(moved);
         }
-        let relocation = self.write_cold(&lifted, created).await?;
+        let relocation = self.write_cold(&lifted, created, kept).await?;
         moved.blobs = to_u64(relocation.blobs.len());
         moved.octets = relocation.blobs.iter().map(|line| to_u64(line.octets)).sum();
         if shared.settings.planted == Planted::ReuseBeforeMoved {
@@ -536,10 +579,11 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         &self,
         lifted: &[Lifted<S::View>],
         created: u64,
+        kept: usize,
     ) -> Result<Relocation, AppendError> {
         let shared = &self.shared;
         let len = cold::batch_octets(lifted.iter().map(|one| one.len));
-        let writer = self.cold_writer(len, created).await?;
+        let writer = self.cold_writer(len, created, kept).await?;
         let survivors: Vec<Survivor<'_>> = lifted
             .iter()
             .map(|one| Survivor {
@@ -574,8 +618,13 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         Ok(Relocation { slot: writer.slot, segment: writer.segment, end, blobs })
     }
 
-    /// Where a batch of `len` octets goes: on in this segment, or in the next.
-    async fn cold_writer(&self, len: usize, created: u64) -> Result<Writer, AppendError> {
+    /// Where a batch of `len` octets goes: on in this segment, or in the next, which leaves `kept` slots.
+    async fn cold_writer(
+        &self,
+        len: usize,
+        created: u64,
+        kept: usize,
+    ) -> Result<Writer, AppendError> {
         let shared = &self.shared;
         let size = shared.segments.segment_octets();
         if let Some(writer) = shared.cold.borrow().writer
@@ -583,7 +632,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         {
             return Ok(writer);
         }
-        if !self.has_slot_beyond(self.reserve_of_cleaner()).await {
+        if !self.has_slot_beyond(kept).await {
             return Err(AppendError::Full);
         }
         let begun = self.begin_unchained(Stream::Cold, created).await;

@@ -10,8 +10,10 @@
 //!    (the spare)   └ refused └──────────────┴─ checkpoint: R1 is free ┘
 //! ```
 //!
-//! The cleaner has one more, for what it moves before the segments are free that it came from: with
-//! that it can win back room in a store that takes no mail any more (`clean.rs`).
+//! The cleaner has two more, for what it moves before the segments are free that it came from: with
+//! them it can win back room in a store that takes no mail any more (`clean.rs`). It takes on what fits one
+//! of them, as far as it knows; the other is for what did not fit after all, so that whatever it began it
+//! ends, and gives back more than it took.
 //!
 //! Records take two slots, and one for the pages of checkpoints while those that live fill less than
 //! half a segment; beyond that two more for each segment of them. A segment with blobs is free again
@@ -27,8 +29,10 @@ use crate::probe::event::{Level, event};
 use std::io;
 use std::time::Duration;
 
-/// Slots of the reserve beside it that the cleaner may take.
-const CLEANER_SLOTS: usize = 1;
+/// Slots beside those for records that the cleaner may take.
+const CLEANER_SLOTS: usize = 2;
+/// The pages of checkpoints may take more by the next one, and with them the slots for them.
+const GROWTH_SLOTS: usize = 1;
 /// Slots of the reserve for records while the pages of checkpoints are few.
 const RESERVE_SLOTS: usize = 3;
 /// Wait before a full disk is asked for room again.
@@ -70,7 +74,7 @@ impl Told {
 impl<E: Env, S: SegmentStore> Log<E, S> {
     /// Free slots that no blob may take that comes new.
     pub(super) fn reserve(&self) -> usize {
-        self.reserve_of_records() + CLEANER_SLOTS
+        self.reserve_of_records() + CLEANER_SLOTS + GROWTH_SLOTS
     }
 
     /// Free slots that the cleaner leaves: one for the segment that its record may begin, and those

@@ -1,8 +1,12 @@
 //! Cleaning: what is alive moves, whatever fails and whenever the power goes.
 
+use super::full::{bring, take_off};
 use super::*;
+use crate::bytes::codec::{to_u64, to_usize};
+use crate::env::together::together;
 use crate::model::limits::CLEAN_SEGMENTS_MAX;
 use crate::store::Cleaned;
+use std::cell::Cell;
 
 fn small(planted: Planted) -> Settings {
     Settings { segment_octets: 64 << 10, checkpoint_octets: 24 << 10, ..settings(planted) }
@@ -120,7 +124,7 @@ fn what_cannot_be_read_stays_and_so_does_its_segment() {
 
 #[test]
 fn wins_room_back_by_itself() {
-    let settings = Settings { segments_max: 24, ..small(Planted::Nothing) };
+    let settings = Settings { segments_max: 26, ..small(Planted::Nothing) };
     let (sim, log, shelf, model) = half_dead(5, settings, 1);
     let chance = sim.chance();
     let mut waits = 0;
@@ -139,7 +143,7 @@ fn wins_room_back_by_itself() {
         }
     };
     sim.run_until(turning).expect("turning ends");
-    // Nine of its 24 segments are alive, five are kept, and the pages take as many: there is little to
+    // Nine of its 26 segments are alive, seven are kept, and the pages take as many: there is little to
     // win at a time, but it is won.
     assert!(waits < 1_500, "it waited {waits} times for room");
     assert!(log.stats().victims.get() > 20, "{:?}", log.stats());
@@ -173,6 +177,66 @@ fn a_full_log_takes_mail_again_although_no_segment_is_dead() {
         assert!(log.has_room(9_000), "{:?}", log.figures());
     }
     sim.run_until(check(&log, &shelf, &model)).expect("checking ends");
+}
+
+/// Writers that never wait for each other put as fast as they can, and remove anything as soon as
+/// `full` percent of the log's room is alive.
+fn turn_over(seed: u64, full: u64) -> (Log<SimEnv>, u64) {
+    const BLOB_OCTETS: usize = 9_000;
+    let settings = Settings {
+        segment_octets: 256 << 10,
+        segments_max: 48,
+        checkpoint_octets: 1 << 20,
+        ..settings(Planted::Nothing)
+    };
+    let fits = 48 * settings.segment_octets / to_u64(BLOB_OCTETS + 100);
+    let (sim, log, ..) = half_dead(seed, settings, 1);
+    let most = to_usize(fits * full / 100);
+    let there: RefCell<Vec<(u32, u64)>> = RefCell::default();
+    let (puts, waits) = (Cell::new(0), Cell::new(0));
+    let write = |chance: Chance| {
+        let (log, there, puts, waits) = (&log, &there, &puts, &waits);
+        async move {
+            while puts.get() < 4 * fits {
+                puts.set(puts.get() + 1);
+                let came = loop {
+                    match bring(log, BLOB_OCTETS).await {
+                        Ok(came) => break came,
+                        Err(error) => assert_eq!(error, AppendError::Full),
+                    }
+                    waits.set(waits.get() + 1);
+                    assert!(waits.get() < 100_000, "seed {seed}, {full} %: {:?}", log.figures());
+                    log.env().sleep(Duration::from_millis(20)).await;
+                };
+                let gone = {
+                    let mut there = there.borrow_mut();
+                    there.push(came);
+                    let at = to_usize(chance.below(to_u64(there.len())));
+                    (there.len() > most).then(|| there.swap_remove(at))
+                };
+                if let Some(one) = gone {
+                    take_off(log, one).await.expect("removals are always taken");
+                }
+            }
+        }
+    };
+    let writing = together((0..8).map(|writer| write(Chance::new(seed * 100 + writer))));
+    sim.run_until(writing).expect("turning ends");
+    let findings = sim.run_until(log.verify(|_| ())).expect("it ends");
+    assert_eq!(findings.faults, Vec::<String>::new());
+    (log, waits.get())
+}
+
+/// Where the cleaner had a slot, and what it moved into that did not fit after all, nothing was free any
+/// more, and mail was refused for ever.
+#[test]
+fn a_log_turns_over_while_mail_waits_for_room() {
+    for seed in seeds(3) {
+        for full in [40, 50, 60] {
+            let (log, waits) = turn_over(seed, full);
+            assert!(waits > 0 && log.stats().victims.get() > 100, "{waits}: {:?}", log.stats());
+        }
+    }
 }
 
 /// The power goes at each step of a cleaning, and then of the one that follows.

@@ -17,7 +17,7 @@ fn start_with(settings: Settings) -> Opened {
     (sim, log, shelf)
 }
 
-async fn bring(log: &Log<SimEnv>, octets: usize) -> Result<(u32, u64), AppendError> {
+pub(super) async fn bring(log: &Log<SimEnv>, octets: usize) -> Result<(u32, u64), AppendError> {
     let id = log.reserve_blob();
     let key = u32::try_from(id.0).expect("few");
     let mut group = Group::new();
@@ -26,7 +26,10 @@ async fn bring(log: &Log<SimEnv>, octets: usize) -> Result<(u32, u64), AppendErr
     log.append(group).await.map(|_| (key, id.0))
 }
 
-async fn take_off(log: &Log<SimEnv>, (key, blob): (u32, u64)) -> Result<Lsn, AppendError> {
+pub(super) async fn take_off(
+    log: &Log<SimEnv>,
+    (key, blob): (u32, u64),
+) -> Result<Lsn, AppendError> {
     let mut group = Group::new();
     group.record(DROP, 1, key, blob.to_le_bytes().to_vec());
     log.append(group).await
