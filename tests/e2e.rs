@@ -105,6 +105,9 @@ mod knot;
 #[path = "e2e/limits.rs"]
 mod limits;
 #[cfg(test)]
+#[path = "e2e/lists.rs"]
+mod lists;
+#[cfg(test)]
 #[path = "e2e/logins.rs"]
 mod logins;
 #[cfg(test)]

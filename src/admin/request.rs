@@ -228,6 +228,12 @@ pub enum DirectoryRequest {
     AliasAdd {
         address: String,
         targets: Vec<String>,
+        /// Makes it a list of this owner.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        owner: Option<String>,
+        /// It has no owner any more.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        no_owner: bool,
     },
     /// Without targets the whole alias.
     AliasDel {
@@ -312,6 +318,9 @@ pub struct UserRow {
 pub struct AliasRow {
     pub address: String,
     pub targets: Vec<String>,
+    /// Whom reports on what goes to the targets are for; without one the sender.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

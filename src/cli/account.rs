@@ -18,9 +18,12 @@ pub(super) fn domain(command: &DomainCommand) -> Request {
 
 pub(super) fn alias(command: &AliasCommand) -> Request {
     Request::Directory(match command {
-        AliasCommand::Add { address, targets } => {
-            DirectoryRequest::AliasAdd { address: address.clone(), targets: targets.clone() }
-        }
+        AliasCommand::Add { address, targets, owner, no_owner } => DirectoryRequest::AliasAdd {
+            address: address.clone(),
+            targets: targets.clone(),
+            owner: owner.clone(),
+            no_owner: *no_owner,
+        },
         AliasCommand::Del { address, targets } => {
             DirectoryRequest::AliasDel { address: address.clone(), targets: targets.clone() }
         }

@@ -221,8 +221,14 @@ pub(super) enum AliasCommand {
     Add {
         #[arg(value_name = "ADDR")]
         address: String,
-        #[arg(value_name = "TARGET", required = true)]
+        #[arg(value_name = "TARGET", required_unless_present_any = ["owner", "no_owner"])]
         targets: Vec<String>,
+        /// Make it a list: what goes to its targets has this sender, who hears what became of it.
+        #[arg(long, value_name = "ADDR", conflicts_with = "no_owner")]
+        owner: Option<String>,
+        /// Make it an alias again, which keeps the sender.
+        #[arg(long)]
+        no_owner: bool,
     },
     /// Remove targets of an alias, or all of it.
     Del {

@@ -8,6 +8,8 @@
 //! Results go to `out`, complaints to `err`; nothing else is written anywhere.
 
 mod account;
+#[cfg(test)]
+mod alias_tests;
 mod args;
 mod backup;
 mod cert;

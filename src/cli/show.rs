@@ -54,8 +54,17 @@ pub(super) fn response(
             out,
         ),
         Response::Aliases(aliases) => {
-            let rows = aliases.iter().map(|row| vec![row.address.clone(), row.targets.join(" ")]);
-            table(&["address", "targets"], rows, out)
+            // Most have no lists.
+            let has_owner = aliases.iter().any(|row| row.owner.is_some());
+            let rows = aliases.iter().map(|row| {
+                let owner = has_owner.then(|| row.owner.clone().unwrap_or_default());
+                let (address, targets) = (row.address.clone(), row.targets.join(" "));
+                [Some(address), owner, Some(targets)].into_iter().flatten().collect()
+            });
+            let all = ["address", "owner", "targets"];
+            let named: Vec<&str> =
+                all.into_iter().filter(|name| has_owner || *name != "owner").collect();
+            table(&named, rows, out)
         }
         Response::AppPasswords(apps) => {
             let day = |row: &AppPasswordRow| {

@@ -1,9 +1,7 @@
 //! What is printed and which status is left, command by command.
 
 use super::*;
-use crate::admin::request::{
-    AliasRow, AppPasswordRow, DirectoryRequest, DkimRow, FigureRow, UserRow,
-};
+use crate::admin::request::{AppPasswordRow, DirectoryRequest, DkimRow, FigureRow, UserRow};
 use crate::admin::socket::{self, Asked};
 use expect_test::{Expect, expect};
 use std::cell::RefCell;
@@ -187,26 +185,6 @@ fn asks_the_stopped_server_through_the_node() {
             domain
             example.org
             e\u{1b}[31m.example
-            exit 0"#]],
-    );
-    check(
-        "alias add @example.org ann@example.org bob@example.net",
-        Response::Refused("no such domain: example.org".into()),
-        &expect![[r#"
-            node: {"directory":{"alias_add":{"address":"@example.org","targets":["ann@example.org","bob@example.net"]}}}
-            pombal: no such domain: example.org
-            exit 1"#]],
-    );
-    check(
-        "alias list example.org",
-        Response::Aliases(vec![AliasRow {
-            address: "@example.org".into(),
-            targets: vec!["ann@example.org".into(), "bob@example.net".into()],
-        }]),
-        &expect![[r#"
-            node: {"directory":{"alias_list":{"domain":"example.org"}}}
-            address       targets
-            @example.org  ann@example.org bob@example.net
             exit 0"#]],
     );
     check(

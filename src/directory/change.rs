@@ -354,6 +354,16 @@ impl<'a> Draft<'a> {
 
     /// Adds an alias, or with `@domain` a catch-all.
     pub fn add_alias(&mut self, address: &str, targets: &[&str]) -> Result<Name, ChangeError> {
+        self.add_list(address, targets, None)
+    }
+
+    /// The same with an owner: a list.
+    pub fn add_list(
+        &mut self,
+        address: &str,
+        targets: &[&str],
+        owner: Option<&str>,
+    ) -> Result<Name, ChangeError> {
         let name = self.free_name(address)?;
         if targets.is_empty() {
             return Err(ChangeError::NoTargets(name));
@@ -361,14 +371,16 @@ impl<'a> Draft<'a> {
         if targets.len() > ALIAS_TARGETS_MAX {
             return Err(ChangeError::TooManyTargets(name));
         }
+        let read = |text: &str| target(text).map_err(|bad| ChangeError::Bad(text.into(), bad));
+        let owner = owner.map(read).transpose()?;
         let mut checked: Vec<Box<str>> = Vec::with_capacity(targets.len());
         for text in targets {
-            let target = target(text).map_err(|bad| ChangeError::Bad((*text).into(), bad))?;
+            let target = read(text)?;
             if !checked.contains(&target) {
                 checked.push(target);
             }
         }
-        let alias = Arc::new(Alias { name: name.clone(), targets: checked.into() });
+        let alias = Arc::new(Alias { name: name.clone(), targets: checked.into(), owner });
         let before = self.names.insert(name.clone(), Some(Entry::Alias(Arc::clone(&alias))));
         let written =
             self.check_targets(&alias).and_then(|()| self.write(record::PUT_ALIAS, alias.encode()));
@@ -452,11 +464,11 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Every target of ours exists, and no way leads back; the alias itself is drafted already. Tags
+    /// Every target of ours and the owner exist, and no way leads back; the alias itself is drafted already. Tags
     /// are looked at as if `+` were the separator: lookups end on loops by themselves, so that this
     /// need not be exact.
     fn check_targets(&self, alias: &Alias) -> Result<(), ChangeError> {
-        for target in &alias.targets {
+        for target in alias.targets.iter().chain(&alias.owner) {
             let here = target.rsplit_once('@').is_some_and(|(_, domain)| self.has_domain(domain));
             if here && self.leads(target).is_none() {
                 return Err(ChangeError::NoSuchTarget(target.clone()));

@@ -48,7 +48,7 @@ pub fn explain(
             Resolution::Aliased(aliased) => {
                 let locals = aliased.locals.iter().map(|one| &*one.via);
                 let all: Vec<&str> =
-                    locals.chain(aliased.remotes.iter().map(|one| &**one)).collect();
+                    locals.chain(aliased.remotes.iter().map(|one| &*one.address)).collect();
                 steps.push(format!("{first}: has to be answered, and goes to {}", all.join(", ")));
             }
             _ => {}
@@ -87,7 +87,9 @@ fn step<'s>(resolver: &Resolver<'s>, local: &[u8], domain: &str) -> (String, &'s
             (format!("{by}user {name}, account {}{off}", user.account), &[])
         }
         Some(Entry::Alias(alias)) => {
-            (format!("{by}alias for {}", alias.targets.join(", ")), &alias.targets)
+            let owner = alias.owner.as_ref().map(|owner| format!(", a list of {owner}"));
+            let owner = owner.unwrap_or_default();
+            (format!("{by}alias for {}{owner}", alias.targets.join(", ")), &alias.targets)
         }
         None => ("there is no such user or alias, and no catch-all".into(), &[]),
     }

@@ -47,8 +47,27 @@ pub enum Resolution {
 pub struct Aliased {
     /// Each account once.
     pub locals: Vec<Local>,
-    /// Each address once, fit for an envelope.
-    pub remotes: Vec<Box<str>>,
+    /// Each address once.
+    pub remotes: Vec<Remote>,
+}
+
+impl Aliased {
+    /// The owner of the lists that lead to all of them, where it is one.
+    pub fn list_owner(&self) -> Option<&str> {
+        let locals = self.locals.iter().map(|local| local.owner.as_deref());
+        let mut all = locals.chain(self.remotes.iter().map(|remote| remote.owner.as_deref()));
+        let first = all.next()??;
+        all.all(|owner| owner == Some(first)).then_some(first)
+    }
+}
+
+/// An address elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remote {
+    /// Fit for an envelope.
+    pub address: Box<str>,
+    /// Whom reports on it are for, where a list led there: the owner of the last one that has one.
+    pub owner: Option<Box<str>>,
 }
 
 /// An account, and the address by which it was reached (for Delivered-To and rules).
@@ -58,6 +77,8 @@ pub struct Local {
     /// Octets of mail it may keep; 0 for no bound.
     pub quota: u64,
     pub via: Box<str>,
+    /// As of a [`Remote`].
+    pub owner: Option<Box<str>>,
 }
 
 /// Why an address that is served leads nowhere.
@@ -165,8 +186,11 @@ impl<'s> Resolver<'s> {
     /// Who is named for the whole server; may be an address elsewhere.
     fn configured(&self) -> Option<Resolution> {
         let address = self.settings.postmaster.as_deref()?;
-        let configured =
-            Alias { name: super::name::Name::stored("@")?, targets: Box::new([address.into()]) };
+        let configured = Alias {
+            name: super::name::Name::stored("@")?,
+            targets: Box::new([address.into()]),
+            owner: None,
+        };
         match self.follow(&configured) {
             found @ Resolution::Aliased(_) => Some(found),
             _ => None,
@@ -189,10 +213,11 @@ impl<'s> Resolver<'s> {
         let mut accounts: BTreeSet<AccountId> = BTreeSet::new();
         let mut aliased = Aliased::default();
         let (mut is_disabled, mut is_loop) = (false, false);
-        let mut waiting: VecDeque<(Box<str>, usize)> =
-            alias.targets.iter().map(|target| (target.clone(), 1)).collect();
+        let own = alias.owner.as_deref();
+        let mut waiting: VecDeque<(Box<str>, usize, Option<&str>)> =
+            alias.targets.iter().map(|target| (target.clone(), 1, own)).collect();
         let mut count = 0;
-        while let Some((address, depth)) = waiting.pop_front() {
+        while let Some((address, depth, owner)) = waiting.pop_front() {
             count += 1;
             if count > ALIAS_EXPANSION_MAX {
                 return Resolution::Broken(Fault::Many);
@@ -208,6 +233,7 @@ impl<'s> Resolver<'s> {
                             account: user.account,
                             quota: user.quota,
                             via: address,
+                            owner: owner.map(Box::from),
                         });
                     }
                 }
@@ -219,11 +245,15 @@ impl<'s> Resolver<'s> {
                     if depth >= ALIAS_DEPTH_MAX {
                         return Resolution::Broken(Fault::Deep);
                     }
-                    waiting.extend(next.targets.iter().map(|target| (target.clone(), depth + 1)));
+                    // RFC 5321 §3.9.2: a list without an owner of its own leaves it to who led there.
+                    let owner = next.owner.as_deref().or(owner);
+                    let behind = next.targets.iter().map(|to| (to.clone(), depth + 1, owner));
+                    waiting.extend(behind);
                 }
                 Found::Foreign => {
                     if seen.insert(address.clone()) {
-                        aliased.remotes.push(address);
+                        let owner = owner.map(Box::from);
+                        aliased.remotes.push(Remote { address, owner });
                     }
                 }
                 Found::Nobody => {}

@@ -29,7 +29,7 @@ pub use change::{ChangeError, Draft};
 pub use explain::{Explanation, explain};
 pub use ledger::{Directory, Ledger, Turn};
 pub use list::{Page, Query, Row};
-pub use lookup::{Aliased, Fault, Local, Resolution, resolve};
+pub use lookup::{Aliased, Fault, Local, Remote, Resolution, resolve};
 pub use name::{BadName, Name, domain_name};
 pub use record::{Alias, AppPassword, Domain, User};
 pub use snapshot::{Entry, Snapshot};

@@ -10,7 +10,7 @@
 //! | 65 | domain removed | `name text` |
 //! | 66 | user added or changed | `account u32`, `flags u32` (1: enabled, 2: hidden capabilities are there, 4: application passwords are there, 8: they have keys of SCRAM), `created u64`, `quota u64` octets, 0 for none, `name text`, `hash text`: the password's hash, then keys of SCRAM (RFC 5803), a space between two; with 2 `text` names of hidden IMAP capabilities, a space between two; with 4 `count u32`, and of each application password `created u64`, `name text`, `digest` its SHA-256 behind its length, and with 8 `text` its keys of SCRAM, a space between two |
 //! | 67 | user removed | `account u32` |
-//! | 68 | alias added or changed | `count u32`, `name text`, `target text`{count} |
+//! | 68 | alias added or changed | `count u32`, `name text`, `target text`{count}, and, where it has one, `owner text` |
 //! | 69 | alias removed | `name text` |
 //!
 //! | major | page (minor 0) |
@@ -148,6 +148,9 @@ pub struct Alias {
     pub name: Name,
     /// Addresses here or elsewhere; the domain in A-labels, the local part as it was given.
     pub targets: Box<[Box<str>]>,
+    /// Whom reports on what goes to the targets are for (RFC 5321 §3.9.2), as a target is written. With
+    /// one the alias is a list; without, reports are its sender's.
+    pub owner: Option<Box<str>>,
 }
 
 /// Something that has a page of its own kind.
@@ -228,7 +231,7 @@ impl Stored for Alias {
         let mut body = Vec::new();
         body.put_u32(to_u32(self.targets.len()));
         body.put_slice(self.name.as_str().as_bytes());
-        for target in &self.targets {
+        for target in self.targets.iter().chain(&self.owner) {
             body.put_slice(target.as_bytes());
         }
         body
@@ -239,8 +242,10 @@ impl Stored for Alias {
         let count = fields.u32()?;
         let name = fields.name()?;
         let targets = (0..count).map(|_| fields.text().map(Box::from)).collect::<Result<_, _>>()?;
+        let owner = (!fields.0.rest().is_empty()).then(|| fields.text().map(Box::from));
+        let owner = owner.transpose()?;
         fields.end()?;
-        Ok(Alias { name, targets })
+        Ok(Alias { name, targets, owner })
     }
 }
 

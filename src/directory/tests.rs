@@ -43,6 +43,9 @@ impl World {
             ["user", name] => draft.add_user(name, HASH, 0, now).map(|id| id.to_string()),
             ["unuser", name] => draft.del_user(name).map(|id| id.to_string()),
             ["off", name] => draft.set_enabled(name, false).map(|id| id.to_string()),
+            ["list", name, owner, ref targets @ ..] => {
+                draft.add_list(name, targets, Some(owner)).map(|name| name.to_string())
+            }
             ["alias", name, ref targets @ ..] => {
                 draft.add_alias(name, targets).map(|name| name.to_string())
             }
@@ -63,11 +66,17 @@ impl World {
         match resolve(&self.ledger.snapshot(), local.as_bytes(), domain, &self.settings) {
             Resolution::Aliased(aliased) => {
                 let mut text = String::from("aliased");
-                for Local { account, via, .. } in &aliased.locals {
-                    write!(text, " {account}={via}").unwrap();
+                let of = |owner: &Option<Box<str>>| {
+                    owner.as_ref().map(|owner| format!(" of {owner}")).unwrap_or_default()
+                };
+                for Local { account, via, owner, .. } in &aliased.locals {
+                    write!(text, " {account}={via}{}", of(owner)).unwrap();
                 }
-                for remote in &aliased.remotes {
-                    write!(text, " {remote}").unwrap();
+                for Remote { address, owner } in &aliased.remotes {
+                    write!(text, " {address}{}", of(owner)).unwrap();
+                }
+                if let Some(owner) = aliased.list_owner() {
+                    write!(text, ", all of {owner}").unwrap();
                 }
                 text
             }
@@ -660,6 +669,62 @@ fn refuses_records_that_are_damaged_or_from_the_future() {
         assert!(ledger.apply(Lsn(1), record, &mut Blobs::observed(Lsn(1), &mut change)).is_ok());
     }
     assert_eq!(ledger.snapshot().version(), 0);
+}
+
+/// RFC 5321 §3.9.2: the last list on the way that has an owner counts; an owner exists, or is elsewhere.
+#[test]
+fn leads_from_lists_to_their_owners() {
+    check(
+        "domain a.example
+         user ann@a.example
+         user bob@a.example
+         list all@a.example no@a.example ann@a.example
+         list all@a.example Boss@Else.example ann@a.example x@b.example
+         ? all@a.example
+         alias plain@a.example all@a.example y@b.example
+         ? plain@a.example
+         list outer@a.example ann@a.example all@a.example
+         ? outer@a.example
+         list behind@a.example bob@a.example plain@a.example
+         ? behind@a.example
+         unalias all@a.example
+         list all@a.example @a.example bob@a.example",
+        &expect![[r#"
+            domain a.example -> a.example
+            user ann@a.example -> 1
+            user bob@a.example -> 2
+            list all@a.example no@a.example ann@a.example -> there is no user or alias no@a.example in a domain that is served here
+            list all@a.example Boss@Else.example ann@a.example x@b.example -> all@a.example
+            ? all@a.example -> aliased 1=ann@a.example of Boss@else.example x@b.example of Boss@else.example, all of Boss@else.example
+            alias plain@a.example all@a.example y@b.example -> plain@a.example
+            ? plain@a.example -> aliased 1=ann@a.example of Boss@else.example y@b.example x@b.example of Boss@else.example
+            list outer@a.example ann@a.example all@a.example -> outer@a.example
+            ? outer@a.example -> aliased 1=ann@a.example of Boss@else.example x@b.example of Boss@else.example, all of Boss@else.example
+            list behind@a.example bob@a.example plain@a.example -> behind@a.example
+            ? behind@a.example -> aliased 1=ann@a.example of Boss@else.example y@b.example of bob@a.example x@b.example of Boss@else.example
+            unalias all@a.example -> ok
+            list all@a.example @a.example bob@a.example -> "@a.example": not an address: user@domain is wanted
+        "#]],
+    );
+}
+
+/// What a list has more than an alias comes behind it: records of before there were lists are as they were.
+#[test]
+fn writes_an_owner_behind_the_targets() {
+    let mut world = world("domain a.example");
+    world.run("list l@a.example o@b.example x@b.example");
+    let mut out = String::new();
+    hexadecimal(&mut out, &world.log[1].body);
+    let want = "01000000 0b000000 6c40612e 6578616d 706c650b 00000078 \
+                40622e65 78616d70 6c650b00 00006f40 622e6578 616d706c 65";
+    assert_eq!(out.trim(), want);
+    let mut again = Ledger::default();
+    for (record, at) in world.log.iter().zip(1..) {
+        replay(&mut again, Lsn(at), record);
+    }
+    let snapshot = again.snapshot();
+    let Some(Entry::Alias(alias)) = snapshot.find("l@a.example") else { panic!("it is there") };
+    assert_eq!(alias.owner.as_deref(), Some("o@b.example"));
 }
 
 fn hexadecimal(out: &mut String, octets: &[u8]) {

@@ -30,8 +30,14 @@ pub struct Places {
     pub accounts: Vec<Rcpt>,
     /// The address itself, or those that an alias names, on other servers.
     pub elsewhere: Vec<Address>,
+    /// Whom reports are for, of each that is elsewhere: the owner of the list that led there, or its
+    /// sender. Empty where no list led anywhere.
+    pub owners: Vec<Option<Address>>,
     /// An alias brought it elsewhere: it is forwarded, not sent there by its sender.
     pub is_forwarded: bool,
+    /// The address is a list of this owner: whoever is behind it is reached by it alone. What it is told
+    /// by its sender ends here (RFC 3461 §5.2.7.1).
+    pub list: Option<Address>,
 }
 
 impl Places {

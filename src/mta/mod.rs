@@ -33,6 +33,7 @@ pub mod srs;
 pub mod sts;
 pub mod tls_policy;
 pub mod tls_report;
+mod ways;
 
 pub use away::Away;
 pub use intake::{Accepting, Intake};
@@ -41,3 +42,4 @@ pub use options::{MailOptions, RcptOptions};
 pub use owner::Answering;
 pub use peers::{Answer, Peers, Request, Unreachable};
 pub use sender::Figures;
+pub use ways::Ways;

@@ -25,6 +25,14 @@ pub struct MailOptions {
     pub tls_optional: bool,
 }
 
+impl MailOptions {
+    /// Leaves out what its sender wants to hear, and by when it has to be there: a list is where his
+    /// message ends, and sends on one of its own (RFC 3461 §5.2.7.1 b).
+    pub(super) fn forget_reports(&mut self) {
+        (self.ret, self.envid, self.by) = (None, None, None);
+    }
+}
+
 impl From<&MailParams<'_>> for MailOptions {
     fn from(params: &MailParams<'_>) -> MailOptions {
         MailOptions {

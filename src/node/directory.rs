@@ -195,8 +195,8 @@ async fn directory<E: Env>(
             })
             .await,
         ),
-        DirectoryRequest::AliasAdd { address, targets } => {
-            add_alias(state, owners, &address, targets).await
+        DirectoryRequest::AliasAdd { address, targets, owner, no_owner } => {
+            add_alias(state, owners, &address, targets, (owner, no_owner)).await
         }
         DirectoryRequest::AliasDel { address, targets } => {
             del_alias(state, owners, &address, &targets).await
@@ -302,12 +302,12 @@ async fn switch<E: Env>(
     }
 }
 
-/// What an alias points to now.
-fn targets_of<E: Env>(state: &State<E>, address: &str) -> Option<Vec<String>> {
+/// An alias as it is now.
+fn alias_of<E: Env>(state: &State<E>, address: &str) -> Option<AliasRow> {
     match aliases(state, None) {
         Response::Aliases(rows) => {
             let same = |row: &AliasRow| row.address.eq_ignore_ascii_case(address);
-            rows.into_iter().find(same).map(|row| row.targets)
+            rows.into_iter().find(same)
         }
         _ => None,
     }
@@ -318,9 +318,12 @@ async fn add_alias<E: Env>(
     owners: &impl Owners,
     address: &str,
     targets: Vec<String>,
+    (owner, no_owner): (Option<String>, bool),
 ) -> Response {
-    let mut all = targets_of(state, address).unwrap_or_default();
-    let had = !all.is_empty();
+    let known = alias_of(state, address);
+    let had = known.is_some();
+    let (mut all, kept) = known.map(|row| (row.targets, row.owner)).unwrap_or_default();
+    let owner = owner.or(kept.filter(|_| !no_owner));
     for target in targets {
         if !all.iter().any(|known| known.eq_ignore_ascii_case(&target)) {
             all.push(target);
@@ -331,7 +334,7 @@ async fn add_alias<E: Env>(
         if had {
             draft.del_alias(address)?;
         }
-        draft.add_alias(address, &all)
+        draft.add_list(address, &all, owner.as_deref())
     });
     done(changed.await)
 }
@@ -342,20 +345,24 @@ async fn del_alias<E: Env>(
     address: &str,
     gone: &[String],
 ) -> Response {
-    let kept: Vec<String> = if gone.is_empty() {
-        Vec::new()
+    let (kept, owner): (Vec<String>, _) = if gone.is_empty() {
+        (Vec::new(), None)
     } else {
-        let all = targets_of(state, address).unwrap_or_default();
+        let known = alias_of(state, address);
+        let (all, owner) = known.map(|row| (row.targets, row.owner)).unwrap_or_default();
         let is_gone = |one: &String| gone.iter().any(|gone| gone.eq_ignore_ascii_case(one));
         if !all.iter().any(&is_gone) {
             return Response::Refused(format!("{address} has no such target"));
         }
-        all.into_iter().filter(|one| !is_gone(one)).collect()
+        (all.into_iter().filter(|one| !is_gone(one)).collect(), owner)
     };
     let kept: Vec<&str> = kept.iter().map(String::as_str).collect();
     let changed = change(&state.log, &state.ledger, owners, |draft| {
         draft.del_alias(address)?;
-        if kept.is_empty() { Ok(()) } else { draft.add_alias(address, &kept).map(|_| ()) }
+        if kept.is_empty() {
+            return Ok(());
+        }
+        draft.add_list(address, &kept, owner.as_deref()).map(|_| ())
     });
     done(changed.await)
 }
@@ -446,6 +453,7 @@ fn aliases<E: Env>(state: &State<E>, domain: Option<&str>) -> Response {
         Row::Alias(alias) => Some(AliasRow {
             address: alias.name.to_string(),
             targets: alias.targets.iter().map(ToString::to_string).collect(),
+            owner: alias.owner.as_ref().map(ToString::to_string),
         }),
         Row::User(_) => None,
     });

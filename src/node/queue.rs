@@ -205,7 +205,8 @@ pub(super) async fn explain<E: Env>(
         (outcome, None) => match outcome {
             Resolution::Account { .. } => ("account", Vec::new()),
             Resolution::Aliased(aliased) => {
-                let parsed = aliased.remotes.iter().filter_map(|text| parse_mailbox(text).ok());
+                let parsed =
+                    aliased.remotes.iter().filter_map(|one| parse_mailbox(&one.address).ok());
                 ("aliased", parsed.map(|path| path.to_address()).collect())
             }
             Resolution::UnknownDomain => ("elsewhere", vec![address.clone()]),

@@ -37,10 +37,16 @@ pub(super) fn find<E: Env>(
         Resolution::Aliased(aliased) => {
             let locals = aliased.locals.iter();
             places.accounts = locals.map(|local| to(local.account, local.quota)).collect();
+            let read = |text: &str| parse_mailbox(text).map(|path| path.to_address());
             for remote in &aliased.remotes {
-                let path = parse_mailbox(remote).map_err(|_| BROKEN)?;
-                places.elsewhere.push(path.to_address());
+                places.elsewhere.push(read(&remote.address).map_err(|_| BROKEN)?);
             }
+            if aliased.remotes.iter().any(|remote| remote.owner.is_some()) {
+                let owners = aliased.remotes.iter().map(|remote| remote.owner.as_deref());
+                let owners = owners.map(|owner| owner.map(read).transpose());
+                places.owners = owners.collect::<Result<_, _>>().map_err(|_| BROKEN)?;
+            }
+            places.list = aliased.list_owner().map(read).transpose().map_err(|_| BROKEN)?;
             places.is_forwarded = !places.elsewhere.is_empty();
         }
         Resolution::UnknownDomain if may_relay => places.elsewhere.push(address.clone()),

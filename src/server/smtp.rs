@@ -48,7 +48,7 @@ use crate::model::id::AccountId;
 use crate::model::limits::SMTP_ANSWER_TIME_MAX;
 use crate::model::time::Mono;
 use crate::mta::{
-    Accepting, Away, Envelope, MailOptions, Outcome, Places, Rcpt, RcptOptions, Rooms,
+    Accepting, Away, Envelope, MailOptions, Outcome, Places, Rcpt, RcptOptions, Rooms, Ways,
 };
 use crate::proto::sasl::Move;
 use crate::proto::smtp::{Session, Settings, Step, Verdict};
@@ -56,7 +56,6 @@ use crate::queue::outgoing::To;
 use crate::tls::{Facts, Stream};
 use crate::wire::address::ForwardPath;
 use crate::wire::smtp::command::{Recipient, Sender};
-use crate::wire::smtp::param::Notify;
 use crate::wire::smtp::reply::Reply;
 use crate::wire::trace::{Received, put_listed, put_received, put_return_path};
 use futures_lite::future::or;
@@ -108,6 +107,17 @@ struct Transaction {
     version: u64,
     /// The message under way, and its name in the logs.
     draft: Option<(String, Draft)>,
+}
+
+impl Transaction {
+    /// Whom the Return-Path names: its sender, or the owner of the list that all of it is for
+    /// (RFC 5321 §3.9.2). The message is stored once, so that where others get it too it is his.
+    fn return_path(&self) -> Option<&Address> {
+        let sender = self.sender.as_ref()?;
+        let mut lists = self.accepted.iter().map(|one| one.places.list.as_ref());
+        let owner = lists.next().flatten().filter(|owner| lists.all(|list| list == Some(owner)));
+        Some(owner.unwrap_or(sender))
+    }
 }
 
 /// A commit under way, and what is written behind its reply.
@@ -577,7 +587,7 @@ impl<E: Env> Driver<E> {
         };
         let mark = self.guest.mark(&self.shard);
         let draft = Draft::begin(&self.shard.drafts, transaction.size, |out| {
-            put_return_path(transaction.sender.as_ref(), out);
+            put_return_path(transaction.return_path(), out);
             put_received(&hop, out);
             if let Some(listed) = &mark {
                 put_listed(listed.score, &listed.zones, out);
@@ -642,7 +652,7 @@ impl<E: Env> Driver<E> {
     fn shares(&self, transaction: &Transaction, id: &str) -> Shared {
         let is_new = self.shard.directory().version() != transaction.version;
         let mut shared = Shared::default();
-        let mut elsewhere: [Vec<To>; 3] = Default::default();
+        let mut ways = Ways::default();
         for one in &transaction.accepted {
             let address = &one.address;
             let parts = (address.local(), address.domain());
@@ -656,53 +666,36 @@ impl<E: Env> Driver<E> {
                     continue;
                 }
             };
-            let RcptOptions { notify, ref orcpt } = one.options;
-            let to = |address: &Address, notify| To {
-                address: address.clone(),
-                notify,
-                orcpt: orcpt.clone(),
+            let to = || {
+                let RcptOptions { notify, orcpt } = one.options.clone();
+                To { address: address.clone(), notify, orcpt }
             };
-            let is_told_here = places.is_shared_elsewhere();
-            if transaction.is_held && (is_told_here || !places.accounts.is_empty()) {
+            let is_several = places.is_shared_elsewhere();
+            if transaction.is_held && (is_several || !places.accounts.is_empty()) {
                 shared.shares.push(Share::Places { accounts: 0, is_away: true });
-                let [_, _, here] = &mut elsewhere;
-                if !here.iter().any(|other| other.address == *address) {
-                    here.push(to(address, notify));
-                }
+                ways.put_here(to());
                 continue;
             }
             shared.recipients.extend_from_slice(&places.accounts);
             let (accounts, is_away) = (places.accounts.len(), !places.elsewhere.is_empty());
             shared.shares.push(Share::Places { accounts, is_away });
-            let way = &mut elsewhere[usize::from(places.is_forwarded)];
-            let notify =
-                notify.map(|wanted| Notify { success: wanted.success && !is_told_here, ..wanted });
-            for address in &places.elsewhere {
-                // Two ways may lead to one mailbox.
-                if !way.iter().any(|other| other.address == *address) {
-                    way.push(to(address, notify));
-                }
+            if is_away {
+                ways.put_elsewhere(&to(), places);
             }
         }
-        let [sent, forwarded, here] = elsewhere;
-        let sender = transaction.sender.as_ref();
-        let passed_on = sender.map(|one| places::passed_on(&self.shard, one));
-        let ways = [
-            (sent, sender.cloned(), false),
-            (forwarded, passed_on, false),
-            (here, sender.cloned(), true),
-        ];
-        let ways = ways.into_iter().filter(|(to, _, _)| !to.is_empty());
-        let away = ways.map(|(recipients, sender, is_here)| Away {
+        if ways.is_empty() {
+            return shared;
+        }
+        let message = Away {
             name: id.into(),
-            sender,
+            sender: transaction.sender.clone(),
             options: transaction.options.clone(),
-            recipients,
+            recipients: Vec::new(),
             utf8: transaction.utf8,
-            is_here,
+            is_here: false,
             before: None,
-        });
-        shared.away = away.collect();
+        };
+        shared.away = ways.into_away(&message, |one| places::passed_on(&self.shard, one));
         shared
     }
 

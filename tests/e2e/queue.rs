@@ -4,9 +4,10 @@ use crate::client::{Maildrop, find, smtp, stuff};
 use crate::harness::Server;
 use std::io;
 
-const OPEN: &str = "[smtp]\nmax_message_size = \"4M\"\nrelay_networks = [\"127.0.0.0/8\"]\n";
+pub(crate) const OPEN: &str =
+    "[smtp]\nmax_message_size = \"4M\"\nrelay_networks = [\"127.0.0.0/8\"]\n";
 
-fn route(domain: &str, port: u16) -> String {
+pub(crate) fn route(domain: &str, port: u16) -> String {
     format!("[[route]]\ndomain = \"{domain}\"\nrelay = \"127.0.0.1:{port}\"\n")
 }
 

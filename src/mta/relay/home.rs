@@ -24,18 +24,18 @@ use crate::mta::message::{Envelope as Going, Outcome, Places, Rcpt};
 use crate::mta::options::MailOptions;
 use crate::mta::peers::Peers;
 use crate::mta::report;
+use crate::mta::ways::Ways;
 use crate::queue::outgoing::{Entry, Envelope, Fate, Flags, QueueId, Said, To};
 use crate::store::Group;
 use crate::wire::smtp::later::By;
-use crate::wire::smtp::param::{Notify, Ret};
+use crate::wire::smtp::param::Ret;
 
 /// What goes where, and what becomes of each recipient.
 #[derive(Default)]
 struct Sorted {
     ends: Vec<End>,
     accounts: Vec<Rcpt>,
-    /// Sent on by its sender, and by an alias.
-    elsewhere: [Vec<To>; 2],
+    ways: Ways,
 }
 
 impl Sorted {
@@ -47,29 +47,21 @@ impl Sorted {
                 return self.ends.push(End::new(place, fate, Some(said)));
             }
         };
-        let is_shared = places.is_shared_elsewhere();
-        let Places { accounts, elsewhere, is_forwarded } = places;
-        let told = match (is_shared, elsewhere.is_empty()) {
-            (true, _) => Some(report::Fate::Expanded),
-            (false, true) => Some(report::Fate::Delivered),
+        let told = match places.is_shared_elsewhere() {
+            _ if places.elsewhere.is_empty() || places.list.is_some() => {
+                Some(report::Fate::Delivered)
+            }
+            true => Some(report::Fate::Expanded),
             // Who reports on it is told by the queue, or does it himself.
-            (false, false) => None,
+            false => None,
         };
         self.ends.push(End { to: place, fate: Fate::Delivered, said: None, told });
-        let notify =
-            to.notify.map(|wanted| Notify { success: wanted.success && !is_shared, ..wanted });
-        self.accounts.extend(accounts);
-        let way = &mut self.elsewhere[usize::from(is_forwarded)];
-        for address in elsewhere {
-            // Two ways may lead to one mailbox.
-            if !way.iter().any(|other| other.address == address) {
-                way.push(To { address, notify, ..to.clone() });
-            }
-        }
+        self.ways.put_elsewhere(to, &places);
+        self.accounts.extend(places.accounts);
     }
 
     fn is_nobody(&self) -> bool {
-        self.accounts.is_empty() && self.elsewhere.iter().all(Vec::is_empty)
+        self.accounts.is_empty() && self.ways.is_empty()
     }
 }
 
@@ -171,7 +163,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
             let message = Message::new(octets, report.is_utf8, true, self.now());
             self.queue_report(&mut group, entry, sender, (name, message, report.is_utf8));
         }
-        let away = self.ways(entry, envelope, std::mem::take(&mut sorted.elsewhere));
+        let away = self.away(entry, envelope, std::mem::take(&mut sorted.ways));
         let recipients = std::mem::take(&mut sorted.accounts);
         let going = Going { recipients, away, judge: Judge::Judged };
         let outcomes = self.shared.intake.accept_with(&going, message, group).await;
@@ -208,7 +200,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
 
     /// The ways of those who are elsewhere now. To its sender it is still the message that came here: what
     /// he asked for counts from then, and what he was told he is not told again.
-    fn ways(&self, entry: &Entry, envelope: &Envelope, elsewhere: [Vec<To>; 2]) -> Vec<Away> {
+    fn away(&self, entry: &Entry, envelope: &Envelope, ways: Ways) -> Vec<Away> {
         let has = |flag| entry.flags.has(flag);
         let headers = has(Flags::RET_HEADERS).then_some(Ret::Headers);
         let options = MailOptions {
@@ -226,20 +218,15 @@ impl<E: Env, P: Peers> Relay<E, P> {
         };
         let before =
             Before { came: entry.arrived, warned: has(Flags::WARNED).then_some(entry.warn) };
-        let [sent, forwarded] = elsewhere;
-        let sender = envelope.sender.as_ref();
-        let passed_on = sender.map(|one| self.shared.host.passed_on(one));
-        let ways = [(sent, sender.cloned()), (forwarded, passed_on)];
-        let ways = ways.into_iter().filter(|(to, _)| !to.is_empty());
-        ways.map(|(recipients, sender)| Away {
+        let message = Away {
             name: envelope.name.clone(),
-            sender,
-            options: options.clone(),
-            recipients,
+            sender: envelope.sender.clone(),
+            options,
+            recipients: Vec::new(),
             utf8: has(Flags::UTF8),
             is_here: false,
             before: Some(before),
-        })
-        .collect()
+        };
+        ways.into_away(&message, |one| self.shared.host.passed_on(one))
     }
 }

@@ -53,6 +53,6 @@ impl<E: Env> Driver<E> {
 /// The members of an alias, as EXPN tells them.
 fn members(aliased: &Aliased) -> Vec<Address> {
     let locals = aliased.locals.iter().map(|local| &*local.via);
-    let all = locals.chain(aliased.remotes.iter().map(|remote| &**remote));
+    let all = locals.chain(aliased.remotes.iter().map(|remote| &*remote.address));
     all.filter_map(|text| parse_mailbox(text).ok().map(|path| path.to_address())).collect()
 }

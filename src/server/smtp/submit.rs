@@ -211,7 +211,7 @@ impl<E: Env> Driver<E> {
         }
         let mut wanted = transaction.accepted.iter().enumerate().filter_map(|(place, one)| {
             let fate = match &one.places {
-                places if places.elsewhere.is_empty() => Fate::Delivered,
+                places if places.elsewhere.is_empty() || places.list.is_some() => Fate::Delivered,
                 places if places.is_shared_elsewhere() => Fate::Expanded,
                 // Who reports on it is told by the queue, or does it himself.
                 _ => return None,

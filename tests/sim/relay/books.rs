@@ -51,6 +51,8 @@ pub(crate) struct Target {
     /// It is another node of ours that brings it to its ends.
     pub(crate) is_far: bool,
     pub(crate) ends: Vec<End>,
+    /// It is a list of this owner.
+    pub(crate) owner: Option<Mailbox>,
     /// RCPT was answered with 250.
     pub(crate) is_taken: bool,
 }
@@ -93,6 +95,13 @@ impl Mail {
     /// When it may go, in seconds since the first life began.
     pub(crate) fn release(&self) -> u64 {
         seconds(self.sent) + self.hold
+    }
+
+    /// The owner of the list that leads to one of these.
+    pub(crate) fn owner_of(&self, recipients: &[String]) -> Option<Mailbox> {
+        let is_one = |end: &End| matches!(end, End::Elsewhere(one) if recipients.contains(one));
+        let leads = |target: &&Target| target.owner.is_some() && target.ends.iter().any(is_one);
+        self.targets.iter().find(leads)?.owner
     }
 
     /// Whether a text is what was sent; what has 8 bits is made into less for who takes no more.
@@ -146,6 +155,9 @@ struct Said {
     delayed: usize,
     relayed: usize,
     expanded: usize,
+    delivered: usize,
+    /// In whose hands they are.
+    readers: BTreeSet<String>,
     /// There is one that does not say which message it is about: that could not be read then.
     is_vague: bool,
 }
@@ -281,7 +293,7 @@ impl Books {
 
     fn said(&self, number: usize, addresses: &[&str]) -> Said {
         let mut said = Said::default();
-        for report in self.reports.values() {
+        for ((reader, _), report) in &self.reports {
             for told in report.told.iter().filter(|one| addresses.contains(&&*one.recipient)) {
                 match report.about.or_else(|| number_in(&told.recipient)) {
                     Some(about) if about == number => {}
@@ -291,11 +303,13 @@ impl Books {
                         continue;
                     }
                 }
+                said.readers.insert(reader.clone());
                 match &*told.action {
                     "failed" => said.failed.push((told.class, report.at)),
                     "delayed" => said.delayed += 1,
                     "relayed" => said.relayed += 1,
                     "expanded" => said.expanded += 1,
+                    "delivered" => said.delivered += 1,
                     _ => {}
                 }
             }
@@ -397,16 +411,20 @@ impl Rules<'_> {
         };
         let said = self.books.said(self.mail.number, &[&target.address]);
         let wants = self.wants(target, |notify| notify.success, false);
-        let most = usize::from(wants && target.ends.len() > 1);
+        // To a list it is delivered (RFC 3461 §5.2.7.1).
+        let is_listed = target.owner.is_some();
+        let most = usize::from(wants && (is_listed || target.ends.len() > 1));
         let is_user = matches!(self.mail.sender, Sender::User(_));
         let is_certain = self.is_unbroken && is_user && self.mail.fate == Fate::Promised;
         let least = if is_certain && !target.is_far { most } else { 0 };
-        let is_right = (least..=most).contains(&said.expanded);
+        let (told, others) =
+            if is_listed { (said.delivered, said.expanded) } else { (said.expanded, 0) };
+        let is_right = (least..=most).contains(&told) && others == 0;
         // What another node of ours said it may have said again behind a crash.
         if is_right || said.is_vague || (target.is_far && !self.is_unbroken) {
             return Ok(());
         }
-        Err(self.wrong("R4", end, &format!("{} reports that it leads to several", said.expanded)))
+        Err(self.wrong("R4", end, &format!("{told} reports that it was passed on, not {most}")))
     }
 
     fn deliveries(&self, address: &str) -> &[Rc<Delivery>] {
@@ -456,6 +474,52 @@ impl Rules<'_> {
         !one.is_confirmed.get() && (one.is_doubtful || went_down)
     }
 
+    /// R1, R3, R4 for who is reached by a list: whatever its sender wanted, the owner hears what became of
+    /// it, and nobody else does, unless the sender is the null one.
+    fn hold_listed(
+        &self,
+        target: &Target,
+        end: &End,
+        address: &str,
+        expires: u64,
+        now: u64,
+    ) -> Result<(), String> {
+        let mail = self.mail;
+        let wrong = |rule: &str, what: &str| Err(self.wrong(rule, end, what));
+        let taken = self.deliveries(address);
+        let said = self.books.said(mail.number, &[address]);
+        let owner = target.owner.map(|(node, user)| format!("u{user}@{node}"));
+        if mail.sender == Sender::Null && !said.readers.is_empty() {
+            return wrong("R4", &format!("{:?} hear of it", said.readers));
+        }
+        if said.readers.iter().any(|reader| Some(reader) != owner.as_ref()) {
+            return wrong("R4", &format!("{:?} hear of it, not {owner:?}", said.readers));
+        }
+        if said.relayed + said.expanded + said.delivered > 0 || said.delayed > 1 {
+            return wrong("R4", "more is told than the owner wants to hear");
+        }
+        // What waited here may have come back to its sender instead.
+        let waited = mail.hold > 0 && mail.returns;
+        match said.failed.first() {
+            Some(('4', at)) if *at < expires => {
+                wrong("R3", &format!("expired at {at}, before {expires}"))
+            }
+            Some(('5', _)) if !self.is_refused(address) => {
+                wrong("R3", "failed, and nobody refused it")
+            }
+            Some(_) if !taken.iter().all(|one| self.is_doubtful(one)) => {
+                wrong("R3", &format!("failed, and was delivered: {taken:?}"))
+            }
+            None if !taken.is_empty() || mail.fate == Fate::Unknown => Ok(()),
+            None if said.is_vague || waited => Ok(()),
+            None if mail.sender != Sender::Null => wrong("R1", "is lost"),
+            None if !self.is_refused(address) && now < expires => {
+                wrong("R1", "is lost, and nobody refused it")
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn hold_elsewhere(
         &self,
         target: &Target,
@@ -478,6 +542,9 @@ impl Rules<'_> {
         }
         if said.failed.len() > 1 {
             return wrong("R3", &format!("failed {:?}", said.failed));
+        }
+        if target.owner.is_some() {
+            return self.hold_listed(target, end, address, mail.release() + lifetime, now);
         }
         let wants_failure = self.wants(target, |notify| notify.failure, true);
         let expires = mail.release() + lifetime;

@@ -1,6 +1,6 @@
 //! What a seed decides of the servers of ours.
 
-use super::books::{End, Sender};
+use super::books::{End, Mailbox, Sender};
 use super::places::Places;
 use crate::case::Bug;
 use crate::machine::Host;
@@ -33,6 +33,8 @@ const MINUTE: Duration = Duration::from_mins(1);
 pub(crate) struct Alias {
     pub(crate) name: &'static str,
     pub(crate) ends: Vec<End>,
+    /// Who hears of what it sends on, if not its sender.
+    pub(crate) owner: Option<Mailbox>,
 }
 
 /// A server of ours.
@@ -83,7 +85,15 @@ impl Case {
         let count = 1 + usize::from(chance.below(3) == 0);
         let places = Rc::new(Places::new(&chance, count));
         let is_calm = chance.below(4) == 0;
-        let nodes = (0..count).map(|number| node(&chance, number, &places, bug)).collect();
+        let mut nodes: Vec<Node> =
+            (0..count).map(|number| node(&chance, number, &places, bug)).collect();
+        let users: Vec<usize> = nodes.iter().map(|node| node.users).collect();
+        for number in 0..count {
+            let owner = chance.index(count);
+            let owner = (owner, chance.index(users[owner]));
+            let owned = owned(&chance, number, users[number], &places, owner);
+            nodes[number].aliases.push(owned);
+        }
         Case {
             seed,
             nodes,
@@ -98,9 +108,13 @@ impl Case {
     pub(crate) fn path_of(&self, sender: &Sender) -> String {
         match sender {
             Sender::Null => String::new(),
-            Sender::User((node, user)) => format!("u{user}@{}", self.nodes[*node].domain),
+            Sender::User(mailbox) => self.name_of(*mailbox),
             Sender::Stranger(name) => name.clone(),
         }
+    }
+
+    pub(crate) fn name_of(&self, (node, user): Mailbox) -> String {
+        format!("u{user}@{}", self.nodes[node].domain)
     }
 
     /// How bad the next life is.
@@ -171,17 +185,28 @@ fn node(chance: &Chance, number: usize, places: &Places, bug: Bug) -> Node {
     }
 }
 
+/// Somebody elsewhere who is behind an alias of this node.
+fn named(chance: &Chance, node: usize, places: &Places, local: &str) -> End {
+    let is_name = |name: &&String| !name.starts_with('[');
+    let names = places.domains.iter().map(|domain| &domain.name).filter(is_name);
+    let names: Vec<&String> = names.collect();
+    End::Elsewhere(format!("{local}.{node}@{}", names[chance.index(names.len())]))
+}
+
+/// A list with an owner, who may be of another node.
+fn owned(chance: &Chance, node: usize, users: usize, places: &Places, owner: Mailbox) -> Alias {
+    let first = (0..users).take(chance.index(2)).map(|user| End::Mailbox((node, user)));
+    let others = ["xo", "xp", "noq"].into_iter().take(1 + chance.index(3));
+    let others = others.map(|local| named(chance, node, places, local));
+    Alias { name: "owned", ends: first.chain(others).collect(), owner: Some(owner) }
+}
+
 fn aliases(chance: &Chance, node: usize, users: usize, places: &Places) -> Vec<Alias> {
-    let named = |local: &str| {
-        let is_name = |name: &&String| !name.starts_with('[');
-        let names = places.domains.iter().map(|domain| &domain.name).filter(is_name);
-        let names: Vec<&String> = names.collect();
-        End::Elsewhere(format!("{local}.{node}@{}", names[chance.index(names.len())]))
-    };
+    let named = |local: &str| named(chance, node, places, local);
     let all = (0..users).map(|user| End::Mailbox((node, user)));
     vec![
-        Alias { name: "list", ends: all.chain([named("xl"), named("xm")]).collect() },
-        Alias { name: "away", ends: vec![named("xa")] },
+        Alias { name: "list", ends: all.chain([named("xl"), named("xm")]).collect(), owner: None },
+        Alias { name: "away", ends: vec![named("xa")], owner: None },
     ]
 }
 

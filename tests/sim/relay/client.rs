@@ -247,7 +247,8 @@ impl Client {
         let aliases = &self.case.nodes[node].aliases;
         let alias = &aliases[self.chance.index(aliases.len())];
         let address = format!("{}@{}", alias.name, self.case.nodes[node].domain);
-        self.target(address, node != self.node, alias.ends.clone())
+        let target = self.target(address, node != self.node, alias.ends.clone());
+        Target { owner: alias.owner, ..target }
     }
 
     /// Somebody of another node, or nobody there.
@@ -278,7 +279,7 @@ impl Client {
             4 => notify(false, false, true),
             _ => None,
         };
-        Target { address, notify, is_far, ends, is_taken: false }
+        Target { address, notify, is_far, ends, owner: None, is_taken: false }
     }
 
     fn octets(&self, number: usize, from: &str, is_eight_bit: bool) -> Vec<u8> {

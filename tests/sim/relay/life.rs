@@ -208,7 +208,9 @@ impl Run {
                     })
                     .collect();
                 let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
-                draft.add_alias(&format!("{}@{}", alias.name, case.domain), &targets)?;
+                let owner = alias.owner.map(|owner| self.case.name_of(owner));
+                let name = format!("{}@{}", alias.name, case.domain);
+                draft.add_list(&name, &targets, owner.as_deref())?;
             }
             Ok(())
         });

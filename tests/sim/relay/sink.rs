@@ -1,6 +1,6 @@
 //! A server of others: takes mail, well or as badly as its temper has it.
 
-use super::books::{Delivery, seconds};
+use super::books::{Delivery, Sender, seconds};
 use super::case::{Case, SINK_SHARD, address_of};
 use super::life::World;
 use super::places::{Door, Mood, Server};
@@ -429,9 +429,15 @@ impl Session {
         let text = String::from_utf8_lossy(octets);
         let mut books = world.books.borrow_mut();
         let mail = number_of(&text).and_then(|number| books.mails.get(number));
-        let sender =
-            mail.filter(|_| !is_report(&text)).map(|mail| self.sink.case.path_of(&mail.sender));
-        if let Err(what) = hold_envelope(sender.as_deref(), &self.commands) {
+        let mail = mail.filter(|_| !is_report(&text));
+        let owner = mail.and_then(|mail| mail.owner_of(&self.recipients));
+        let is_listed = owner.is_some();
+        let sender = mail.map(|mail| match (&mail.sender, owner) {
+            // The null sender stays.
+            (Sender::Null, _) | (_, None) => self.sink.case.path_of(&mail.sender),
+            (_, Some(owner)) => self.sink.case.name_of(owner),
+        });
+        if let Err(what) = hold_envelope(sender.as_deref(), is_listed, &self.commands) {
             world.journal.fail(what);
         }
         let offers = self.sink.server().offers;
@@ -455,11 +461,17 @@ impl Session {
 }
 
 /// R4: a report has no sender and asks for none of its kind (RFC 3461 §6.1); all other mail has the sender
-/// that it came with, or one that stands for him (RFC 5321 §4.5.5).
-fn hold_envelope(sender: Option<&str>, commands: &[String]) -> Result<(), String> {
+/// that it came with, or one that stands for him (RFC 5321 §4.5.5); what a list sends on, that of its owner,
+/// and asks for nothing (RFC 3461 §5.2.7.1).
+fn hold_envelope(sender: Option<&str>, is_listed: bool, commands: &[String]) -> Result<(), String> {
     let [mail, rcpts @ ..] = commands else { return Err("R4: a message without MAIL".into()) };
     let asks = |rcpt: &String| rcpt.contains(" NOTIFY=") && !rcpt.contains(" NOTIFY=NEVER");
     let given = path(mail);
+    let parameters = [" NOTIFY=", " ORCPT=", " RET=", " ENVID="];
+    let asks_any = |line: &String| parameters.iter().any(|parameter| line.contains(parameter));
+    if is_listed && commands.iter().any(asks_any) {
+        return Err(format!("R4: a list sends on what was asked of it: {commands:?}"));
+    }
     let is_right = match sender {
         None => given.is_empty() && !mail.contains(" RET=") && !rcpts.iter().any(asks),
         Some("") => given.is_empty(),
