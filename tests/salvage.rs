@@ -280,6 +280,7 @@ impl Working<'_> {
                 envid: None,
                 by: None,
                 hold: None,
+                via: None,
                 recipients: vec![To {
                     address: Address::from_parts("someone", "far.example"),
                     notify: None,

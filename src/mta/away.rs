@@ -26,6 +26,8 @@ pub struct Away {
     pub utf8: bool,
     /// The recipients are here: they get it when its time has come (RFC 4865).
     pub is_here: bool,
+    /// The address of ours that led it there: Delivered-To.
+    pub via: Option<Address>,
     /// None: it comes now.
     pub before: Option<Before>,
 }
@@ -137,6 +139,7 @@ impl Away {
                         envid: self.options.envid.clone(),
                         by,
                         hold: self.options.hold,
+                        via: self.via.clone(),
                         recipients,
                     },
                 };
@@ -195,6 +198,7 @@ mod tests {
             recipients: recipients.iter().map(|text| to(text)).collect(),
             utf8: false,
             is_here: false,
+            via: None,
             before: None,
         }
     }

@@ -81,6 +81,8 @@ impl Outcome {
         Outcome::Transient(Enhanced(3, 1), "system is full, try again later");
     /// Something of ours is out of order: 451 4.3.0.
     pub const BROKEN: Outcome = Outcome::Transient(Enhanced(3, 0), "temporary failure");
+    /// 550 5.4.6: a message that an address of ours would lead in a circle (RFC 9228 §4).
+    pub const LOOP: Outcome = Outcome::Permanent(Enhanced(4, 6), "mail forwarding loop");
     /// 552 5.3.4.
     pub const TOO_LARGE: Outcome =
         Outcome::Permanent(Enhanced(3, 4), "message is too large for this system");

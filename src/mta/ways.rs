@@ -8,6 +8,10 @@
 //!   a list led there             its owner        nothing is passed on (RFC 3461 §5.2.7.1)
 //! ```
 //! The null sender stays null on each: nobody reports on a report.
+//!
+//! What an address of ours leads out has that address put in front as Delivered-To, and is not led out by it
+//! again (RFC 9228 §4): such a message goes round in a circle of servers. Each address has its own way, so
+//! that nobody sees by which other one somebody else got it (RFC 9228 §6).
 
 use super::away::{Away, Before};
 use super::message::Places;
@@ -19,8 +23,11 @@ use crate::wire::smtp::param::Notify;
 #[derive(Debug, PartialEq, Eq)]
 enum Kind {
     Sent,
-    /// An alias led there, or a list of this owner.
-    Forwarded(Option<Address>),
+    /// This address of ours led there, which may be a list of this owner.
+    Forwarded {
+        via: Address,
+        owner: Option<Address>,
+    },
     /// To recipients here, when its time has come.
     Here,
 }
@@ -51,19 +58,28 @@ impl Ways {
                 Some(_) => To { address, notify: None, orcpt: None },
                 None => To { address, notify: to.notify.map(passed), orcpt: orcpt.clone() },
             };
-            let kind = if places.is_forwarded { Kind::Forwarded(owner) } else { Kind::Sent };
+            let forwarded = || Kind::Forwarded { via: to.address.clone(), owner };
+            let kind = if places.is_forwarded { forwarded() } else { Kind::Sent };
             self.put(kind, to_one);
         }
     }
 
     fn put(&mut self, kind: Kind, to: To) {
+        // Two addresses of ours may lead to one mailbox.
+        let is_forwarded = matches!(kind, Kind::Forwarded { .. });
+        let is_same = |(other, all): &(Kind, Vec<To>)| {
+            matches!(other, Kind::Forwarded { .. })
+                && all.iter().any(|one| one.address == to.address)
+        };
+        if is_forwarded && self.0.iter().any(is_same) {
+            return;
+        }
         let place = self.0.iter().position(|(other, _)| *other == kind);
         let place = place.unwrap_or_else(|| {
             self.0.push((kind, Vec::new()));
             self.0.len() - 1
         });
         let (_, all) = &mut self.0[place];
-        // Two addresses may lead to one mailbox.
         if !all.iter().any(|other| other.address == to.address) {
             all.push(to);
         }
@@ -75,15 +91,18 @@ impl Ways {
         let ways = self.0.into_iter();
         ways.map(|(kind, recipients)| {
             let mut away = Away { recipients, ..message.clone() };
-            match (kind, &message.sender) {
-                (Kind::Here, _) => away.is_here = true,
-                (Kind::Sent, _) | (Kind::Forwarded(None), None) => {}
-                (Kind::Forwarded(None), Some(sender)) => away.sender = Some(passed_on(sender)),
-                (Kind::Forwarded(Some(owner)), sender) => {
-                    away.sender = sender.as_ref().map(|_| passed_on(&owner));
-                    away.options.forget_reports();
-                    // Nobody has told the owner of it.
-                    away.before = message.before.map(|before| Before { warned: None, ..before });
+            match kind {
+                Kind::Here => away.is_here = true,
+                Kind::Sent => {}
+                Kind::Forwarded { via, owner } => {
+                    let sender = message.sender.as_ref();
+                    away.sender = sender.map(|sender| passed_on(owner.as_ref().unwrap_or(sender)));
+                    away.via = Some(via);
+                    if owner.is_some() {
+                        away.options.forget_reports();
+                        // Nobody has told the owner of it.
+                        away.before = message.before.map(|one| Before { warned: None, ..one });
+                    }
                 }
             }
             away
@@ -152,6 +171,7 @@ mod tests {
             recipients: Vec::new(),
             utf8: false,
             is_here: false,
+            via: None,
             before: Some(Before { came: 5, warned: Some(7) }),
         };
         let mut text = String::new();
@@ -160,7 +180,9 @@ mod tests {
             let MailOptions { ret, envid, by, require_tls, .. } = away.options;
             let has = [ret.is_some(), envid.is_some(), by.is_some(), require_tls];
             let warned = away.before.and_then(|before| before.warned);
-            writeln!(text, "<{sender}> {has:?} here {} {warned:?}", away.is_here).unwrap();
+            let via = away.via.map(|via| via.to_string()).unwrap_or_default();
+            writeln!(text, "<{sender}> {has:?} by <{via}> here {} {warned:?}", away.is_here)
+                .unwrap();
             for to in &away.recipients {
                 let success = to.notify.map(|notify| notify.success);
                 writeln!(text, "  {} {success:?} {:?}", to.address, to.orcpt).unwrap();
@@ -186,16 +208,18 @@ mod tests {
             Some("s@s.example"),
             &all,
             &expect![[r#"
-                <s@s.example> [true, true, true, true] here false Some(7)
+                <s@s.example> [true, true, true, true] by <> here false Some(7)
                   x@a.example Some(true) Some("rfc822;o")
-                <srs-s@s.example> [true, true, true, true] here false Some(7)
+                <srs-s@s.example> [true, true, true, true] by <r1@here.example> here false Some(7)
                   y@a.example Some(true) Some("rfc822;o")
+                <srs-s@s.example> [true, true, true, true] by <r2@here.example> here false Some(7)
                   z@b.example Some(false) Some("rfc822;o")
-                  n@c.example Some(false) Some("rfc822;o")
-                <srs-own@o.example> [false, false, false, true] here false None
+                <srs-own@o.example> [false, false, false, true] by <r3@here.example> here false None
                   l@a.example None None
                   m@b.example None None
-                <s@s.example> [true, true, true, true] here true Some(7)
+                <srs-s@s.example> [true, true, true, true] by <r3@here.example> here false Some(7)
+                  n@c.example Some(false) Some("rfc822;o")
+                <s@s.example> [true, true, true, true] by <> here true Some(7)
                   r4@here.example Some(true) Some("rfc822;o")
             "#]],
         );
@@ -203,10 +227,10 @@ mod tests {
             None,
             &all[3..4],
             &expect![[r#"
-                <> [false, false, false, true] here false None
+                <> [false, false, false, true] by <r0@here.example> here false None
                   l@a.example None None
                   m@b.example None None
-                <> [true, true, true, true] here false Some(7)
+                <> [true, true, true, true] by <r0@here.example> here false Some(7)
                   n@c.example Some(false) Some("rfc822;o")
             "#]],
         );

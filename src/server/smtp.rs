@@ -55,6 +55,7 @@ use crate::proto::smtp::{Session, Settings, Step, Verdict};
 use crate::queue::outgoing::To;
 use crate::tls::{Facts, Stream};
 use crate::wire::address::ForwardPath;
+use crate::wire::message::delivered::was_delivered_to;
 use crate::wire::smtp::command::{Recipient, Sender};
 use crate::wire::smtp::reply::Reply;
 use crate::wire::trace::{Received, put_listed, put_received, put_return_path};
@@ -607,7 +608,8 @@ impl<E: Env> Driver<E> {
         self.count_down(&mut transaction);
         let mut message = draft.end();
         let octets = message.as_ref().map_or(0, Vec::len);
-        let Shared { recipients, away, shares } = self.shares(&transaction, &id);
+        let Shared { recipients, away, shares } =
+            self.shares(&transaction, &id, message.as_deref().unwrap_or_default());
         let refused = if self.settings.is_lmtp() { None } else { refused_for_all(&shares) };
         let completed = match (&mut message, refused.or(terms::comes_late(&transaction))) {
             (None, _) => Err(Outcome::CROWDED),
@@ -648,11 +650,12 @@ impl<E: Env> Driver<E> {
 
     /// Where mail for the accepted recipients goes now. Where the directory has changed since they were
     /// accepted they are looked up again: a user may be gone. Mail that is held for those who are here
-    /// waits as that for others does.
-    fn shares(&self, transaction: &Transaction, id: &str) -> Shared {
+    /// waits as that for others does. What an alias would lead in a circle is refused; where others get
+    /// the message it waits too, and comes back from there at once (RFC 9228 §4).
+    fn shares(&self, transaction: &Transaction, id: &str, message: &[u8]) -> Shared {
         let is_new = self.shard.directory().version() != transaction.version;
         let mut shared = Shared::default();
-        let mut ways = Ways::default();
+        let (mut ways, mut rounds) = (Ways::default(), Vec::new());
         for one in &transaction.accepted {
             let address = &one.address;
             let parts = (address.local(), address.domain());
@@ -670,6 +673,11 @@ impl<E: Env> Driver<E> {
                 let RcptOptions { notify, orcpt } = one.options.clone();
                 To { address: address.clone(), notify, orcpt }
             };
+            if places.is_forwarded && was_delivered_to(message, address) {
+                rounds.push((shared.shares.len(), to()));
+                shared.shares.push(Share::Gone(Outcome::LOOP));
+                continue;
+            }
             let is_several = places.is_shared_elsewhere();
             if transaction.is_held && (is_several || !places.accounts.is_empty()) {
                 shared.shares.push(Share::Places { accounts: 0, is_away: true });
@@ -683,6 +691,13 @@ impl<E: Env> Driver<E> {
                 ways.put_elsewhere(&to(), places);
             }
         }
+        // By SMTP there is one answer for all.
+        if !self.settings.is_lmtp() && rounds.len() < shared.shares.len() {
+            for (place, to) in rounds {
+                shared.shares[place] = Share::Places { accounts: 0, is_away: true };
+                ways.put_here(to);
+            }
+        }
         if ways.is_empty() {
             return shared;
         }
@@ -693,6 +708,7 @@ impl<E: Env> Driver<E> {
             recipients: Vec::new(),
             utf8: transaction.utf8,
             is_here: false,
+            via: None,
             before: None,
         };
         shared.away = ways.into_away(&message, |one| places::passed_on(&self.shard, one));

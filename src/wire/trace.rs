@@ -90,6 +90,14 @@ pub fn put_return_path(sender: Option<&Address>, out: &mut Vec<u8>) {
     out.extend_from_slice(b">\r\n");
 }
 
+/// Writes `Delivered-To: address` (RFC 9228 §4); nothing for one that is not of ASCII alone, since not every
+/// server takes its header.
+pub fn put_delivered_to(address: &Address, out: &mut Vec<u8>) {
+    if address.is_ascii() {
+        out.extend_from_slice(format!("Delivered-To: {address}\r\n").as_bytes());
+    }
+}
+
 /// How long the Return-Path is that a stored message begins with; 0 where there is none. It is for who
 /// delivers a message for good: on the way to another server it is left out (RFC 5321 §4.4).
 pub fn return_path_len(message: &[u8]) -> usize {
@@ -333,6 +341,15 @@ mod tests {
             	third.example.net, d.example
         "]]
         .assert_eq(&String::from_utf8(out).unwrap().replace("\r\n", "\n"));
+    }
+
+    #[test]
+    fn writes_where_it_was_delivered() {
+        let mut out = Vec::new();
+        for local in ["a b", "ü"] {
+            put_delivered_to(&Address::from_parts(local, "b.example"), &mut out);
+        }
+        assert_eq!(out, b"Delivered-To: \"a b\"@b.example\r\n");
     }
 
     #[test]

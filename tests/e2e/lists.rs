@@ -1,4 +1,5 @@
-//! Lists: aliases with an owner, who is the sender of what they send on, and hears what became of it.
+//! Lists: aliases with an owner, who is the sender of what they send on, and hears what became of it; and
+//! aliases that lead in a circle of servers.
 
 use crate::client::{Maildrop, find, smtp, stuff};
 use crate::harness::Server;
@@ -107,4 +108,51 @@ fn an_alias_becomes_a_list_and_an_alias_again() {
     here.pombal(&["alias", "add", list, "--no-owner"], "");
     assert!(!shown(&here).contains("bob@local.example"), "{}", shown(&here));
     here.stop();
+}
+
+/// RFC 9228 §4: an address that leads out is put in front as Delivered-To, and refuses what has been there.
+#[test]
+fn mail_that_goes_round_comes_back_at_once() {
+    let mut there = Server::with_users(&format!("{OPEN}{}", route("here.example", 1)), &["eve"]);
+    let settings = format!("{OPEN}{}", route("there.example", there.smtp()));
+    let mut here = Server::with_users(&settings, &["eve", "bob"]);
+    for (server, domain, alias, target) in [
+        (&here, "here.example", "a@here.example", "b@there.example"),
+        (&there, "there.example", "b@there.example", "a@here.example"),
+    ] {
+        server.pombal(&["domain", "add", domain], "");
+        server.pombal(&["alias", "add", alias, target], "");
+    }
+    there.reload("127.0.0.1:1\"", &format!("127.0.0.1:{}\"", here.smtp()));
+    let mail = "MAIL FROM:<eve@local.example>";
+    send(&here, mail, &["RCPT TO:<A@here.example>"], "round");
+    // There it came from the one, and went to the other, which had it before.
+    there.await_log(&["event=report", "recipient=eve@local.example", "outcome=stored"]);
+    let report = &mail_of(&there, "eve", 1)[0];
+    let failed = "Final-Recipient: rfc822; a@here.example\r\nAction: failed\r\nStatus: 5.4.6\r\n";
+    holds(report, &[failed, "Delivered-To: A@here.example\r\n", "550 5.4.6 mail forwarding loop"]);
+    // Who is not in the circle gets it; the sender hears of who is.
+    let mut link = smtp(here.smtp(), "EHLO").unwrap();
+    for command in [mail, "RCPT TO:<a@here.example>", "RCPT TO:<bob@local.example>"] {
+        link.command(command, 250).unwrap();
+    }
+    link.command("DATA", 354).unwrap();
+    let text = b"Subject: both\r\nDelivered-To: a@here.example\r\n\r\ntext\r\n";
+    link.send(stuff(text)).unwrap();
+    link.expect(250).unwrap();
+    holds(&mail_of(&here, "bob", 1)[0], &["Subject: both"]);
+    let report = &mail_of(&here, "eve", 1)[0];
+    holds(report, &[failed, "mail forwarding loop"]);
+    // By LMTP each has his own answer.
+    let mut link = smtp(here.lmtp(), "LHLO").unwrap();
+    for command in [mail, "RCPT TO:<a@here.example>", "RCPT TO:<bob@local.example>"] {
+        link.command(command, 250).unwrap();
+    }
+    link.command("DATA", 354).unwrap();
+    link.send(stuff(text)).unwrap();
+    link.expect(550).unwrap();
+    link.expect(250).unwrap();
+    assert_eq!((mail_of(&here, "bob", 2).len(), mail_of(&here, "eve", 1).len()), (2, 1));
+    here.stop();
+    there.stop();
 }

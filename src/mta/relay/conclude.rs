@@ -294,6 +294,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
             recipients: elsewhere.into_iter().map(to).collect(),
             utf8: is_utf8,
             is_here: false,
+            via: None,
             before: None,
         });
         let away = away.into_iter().collect();

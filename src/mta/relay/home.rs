@@ -27,6 +27,7 @@ use crate::mta::report;
 use crate::mta::ways::Ways;
 use crate::queue::outgoing::{Entry, Envelope, Fate, Flags, QueueId, Said, To};
 use crate::store::Group;
+use crate::wire::message::delivered::was_delivered_to;
 use crate::wire::smtp::later::By;
 use crate::wire::smtp::param::Ret;
 
@@ -94,6 +95,12 @@ impl<E: Env, P: Peers> Relay<E, P> {
                 Some(said) => Err(said),
                 None => self.shared.host.find(&to.address, envelope.sender.is_none()),
             };
+            let goes_round = |places: &Places| {
+                places.is_forwarded && was_delivered_to(view.octets(), &to.address)
+            };
+            let found = found.and_then(|places| {
+                if goes_round(&places) { Err(said(Outcome::LOOP)) } else { Ok(places) }
+            });
             sorted.put(place, to, found);
         }
         let is_text = !Marks(entry.marks).has(Marks::BINARY);
@@ -193,6 +200,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
             recipients: vec![To { address: reader.clone(), notify: None, orcpt: None }],
             utf8: is_utf8,
             is_here: true,
+            via: None,
             before: None,
         };
         self.shared.intake.put_beside(group, &[away], message);
@@ -225,6 +233,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
             recipients: Vec::new(),
             utf8: has(Flags::UTF8),
             is_here: false,
+            via: None,
             before: Some(before),
         };
         ways.into_away(&message, |one| self.shared.host.passed_on(one))

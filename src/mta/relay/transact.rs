@@ -28,7 +28,7 @@ use crate::wire::message::nature::Nature;
 use crate::wire::smtp::later::By;
 use crate::wire::smtp::offers::Keywords;
 use crate::wire::smtp::param::{MailParams, RcptParams, Ret};
-use crate::wire::trace::return_path_len;
+use crate::wire::trace::{put_delivered_to, return_path_len};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -89,7 +89,11 @@ impl<E: Env, P: Peers> Relay<E, P> {
         let (owner, mut range) = view.message();
         range.start += return_path_len(view.octets());
         let nature = Nature::of(&owner[range.clone()]);
-        let body = Body { front: b"", owner: Rc::clone(owner), range, nature };
+        let mut front = Vec::new();
+        if let Some(via) = &envelope.via {
+            put_delivered_to(via, &mut front);
+        }
+        let body = Body { front: &front, owner: Rc::clone(owner), range, nature };
         let letter = Letter { entry, envelope, body: &body, wanted };
         if self.has_planted(Planted::RecordEarly) {
             let said = Said::ours(250, Enhanced(0, 0), "OK");

@@ -2,13 +2,15 @@
 //! checkpoint. In memory it is packed (`packed.rs`).
 //!
 //! ```text
-//! envelope := name str | sender | envid str | by u32 | terms u8 [| hold u64] | count u16 | to{count}
+//! envelope := name str | sender | envid str | by u32 | terms u8 [| hold u64] [| via] | count u16 | to{count}
+//! via      := local str | domain str                the address here that led it there
 //! sender   := local str | domain str                both empty for the null sender
 //! to       := notify u8 | local str | orcpt str
 //! str      := length u16 | octets, UTF-8; empty for none
 //! ```
 //!
-//! Terms: 1 comes back when it is late, 2 traces, 4 held for so many seconds, 8 held until then.
+//! Terms: 1 comes back when it is late, 2 traces, 4 held for so many seconds, 8 held until then, 16 an
+//! address here led it there.
 //! Notify is 0 where it was not said, else 128 and one bit each: success 1, failure 2, delay 4.
 
 use crate::bytes::codec::{Put, Reader, Short};
@@ -96,6 +98,8 @@ pub struct Envelope {
     pub by: Option<Deadline>,
     /// When its sender wanted it to go, as he said it (RFC 4865 §3).
     pub hold: Option<Hold>,
+    /// The address of ours that leads to these, if one does.
+    pub via: Option<Address>,
     /// At least one; all of one domain.
     pub recipients: Vec<To>,
 }
@@ -104,6 +108,7 @@ const BY_RETURNS: u8 = 1;
 const BY_TRACES: u8 = 2;
 const HOLD_FOR: u8 = 4;
 const HOLD_UNTIL: u8 = 8;
+const VIA: u8 = 16;
 const NOTIFY_SAID: u8 = 128;
 
 /// Writes a text of at most 64 KiB, which the bounds of a command line keep.
@@ -138,9 +143,13 @@ impl Envelope {
             Some(Hold::For(seconds)) => (HOLD_FOR, Some(seconds.into())),
             Some(Hold::Until(at)) => (HOLD_UNTIL, Some(at)),
         };
-        out.put_u8(by | held);
+        out.put_u8(by | held | flag(self.via.is_some(), VIA));
         if let Some(hold) = hold {
             out.put_u64(hold);
+        }
+        if let Some(via) = &self.via {
+            put_text(&mut out, via.local());
+            put_text(&mut out, via.domain());
         }
         out.put_u16(u16::try_from(self.recipients.len()).expect("bounded by a transaction"));
         for to in &self.recipients {
@@ -163,12 +172,7 @@ impl Envelope {
         }
         let mut reader = Reader::new(octets);
         let name = text(&mut reader)?.into();
-        let (local, host) = (text(&mut reader)?, text(&mut reader)?);
-        let sender = match (local.is_empty(), host.is_empty()) {
-            (true, true) => None,
-            (false, false) if host.is_ascii() => Some(Address::from_parts(local, host)),
-            _ => return Err(Short),
-        };
+        let sender = address(&mut reader)?;
         let envid = optional(&mut reader)?;
         let (at, how) = (reader.u32()?, reader.u8()?);
         let hold = match how & (HOLD_FOR | HOLD_UNTIL) {
@@ -177,6 +181,7 @@ impl Envelope {
             HOLD_UNTIL => Some(Hold::Until(reader.u64()?)),
             _ => return Err(Short),
         };
+        let via = if how & VIA == 0 { None } else { Some(address(&mut reader)?.ok_or(Short)?) };
         let by = (at > 0).then_some(Deadline {
             at,
             returns: how & BY_RETURNS != 0,
@@ -188,7 +193,17 @@ impl Envelope {
         if recipients.is_empty() || !reader.rest().is_empty() {
             return Err(Short);
         }
-        Ok(Envelope { name, sender, envid, by, hold, recipients })
+        Ok(Envelope { name, sender, envid, by, hold, via, recipients })
+    }
+}
+
+/// Both parts, or none of them.
+fn address(reader: &mut Reader<'_>) -> Result<Option<Address>, Short> {
+    let (local, domain) = (text(reader)?, text(reader)?);
+    match (local.is_empty(), domain.is_empty()) {
+        (true, true) => Ok(None),
+        (false, false) if domain.is_ascii() => Ok(Some(Address::from_parts(local, domain))),
+        _ => Err(Short),
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! packed := has u8 | name text | [sender: local text, domain text] | [envid text] | [by at u32]
-//!           | [hold u64] | [count number] | to{count}
+//!           | [hold u64] | [count number] | to{count} | [via: local text, domain text]
 //! to     := has u8 | local text | [orcpt text]
 //! text   := length number | octets, UTF-8
 //! number := seven bits an octet, the lowest first, 128 where more follow
@@ -70,7 +70,7 @@ fn text<'a>(reader: &mut Reader<'a>) -> Result<&'a str, Short> {
 
 /// What [`unpack`] reads again.
 pub(super) fn pack(envelope: &Envelope) -> Box<[u8]> {
-    let Envelope { name, sender, envid, by, hold, recipients } = envelope;
+    let Envelope { name, sender, envid, by, hold, via, recipients } = envelope;
     let (held, hold) = match *hold {
         None => (0, None),
         Some(Hold::For(seconds)) => (HOLD_FOR, Some(seconds.into())),
@@ -117,6 +117,10 @@ pub(super) fn pack(envelope: &Envelope) -> Box<[u8]> {
             put_text(&mut out, orcpt);
         }
     }
+    if let Some(via) = via {
+        put_text(&mut out, via.local());
+        put_text(&mut out, via.domain());
+    }
     out.into()
 }
 
@@ -145,7 +149,13 @@ pub(super) fn unpack(octets: &[u8], domain: &str) -> Result<Envelope, Short> {
     };
     let count = if has & COUNT == 0 { 1 } else { number(&mut reader)? };
     let recipients = (0..count).map(|_| to(&mut reader, domain)).collect::<Result<Vec<_>, _>>()?;
-    Ok(Envelope { name, sender, envid, by, hold, recipients })
+    let via = if reader.rest().is_empty() {
+        None
+    } else {
+        let local = text(&mut reader)?;
+        Some(Address::from_parts(local, text(&mut reader)?))
+    };
+    Ok(Envelope { name, sender, envid, by, hold, via, recipients })
 }
 
 fn to(reader: &mut Reader<'_>, domain: &str) -> Result<To, Short> {
@@ -179,6 +189,7 @@ mod tests {
             envid: None,
             by: None,
             hold: None,
+            via: None,
             recipients: vec![to("bob", None, None)],
         };
         assert_eq!(pack(&plain).len(), 1 + 18 + 4 + 10 + 1 + 4);
@@ -187,6 +198,7 @@ mod tests {
             envid: Some("id+3D".into()),
             by: Some(Deadline { at: 1, returns: true, traces: false }),
             hold: Some(Hold::For(u32::MAX)),
+            via: Some(Address::from_parts("all", "here.example")),
             recipients: vec![
                 to("ü", notify(false, false, false), Some("utf-8;ü")),
                 to(&long, notify(true, false, true), None),

@@ -566,6 +566,7 @@ mod tests {
             envid: None,
             by: None,
             hold: None,
+            via: None,
             recipients: vec![To {
                 address: Address::from_parts("bob.jones", "example.net"),
                 notify: None,
@@ -598,6 +599,7 @@ mod tests {
                 envid: None,
                 by: None,
                 hold: None,
+                via: None,
                 recipients,
             };
             let add = Add {

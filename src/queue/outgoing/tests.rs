@@ -45,6 +45,7 @@ fn add(queue: u64, domain: &str, count: usize) -> Add {
                 2 => Some(Hold::Until(170)),
                 _ => None,
             },
+            via: queue.is_multiple_of(11).then(|| Address::from_parts("All", "here.example")),
             recipients: (0..count).map(to).collect(),
         },
     }

@@ -256,6 +256,7 @@ impl<E: Env> Driver<E> {
                     recipients: elsewhere.into_iter().map(to).collect(),
                     utf8: report.is_utf8,
                     is_here: false,
+                    via: None,
                     before: None,
                 });
                 let away = away.into_iter().collect();

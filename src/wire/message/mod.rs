@@ -4,6 +4,7 @@ pub mod authors;
 pub mod casemap;
 pub mod charset;
 pub mod decode;
+pub mod delivered;
 pub mod downgrade;
 pub mod encode;
 pub mod envelope;

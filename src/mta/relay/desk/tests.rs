@@ -135,6 +135,7 @@ fn away(name: &str, sender: &str, recipients: &[&str]) -> Away {
         recipients: recipients.iter().map(to).collect(),
         utf8: false,
         is_here: false,
+        via: None,
         before: None,
     }
 }
@@ -417,6 +418,7 @@ fn many(entries: u64) -> Outgoing {
                 envid: None,
                 by: None,
                 hold: None,
+                via: None,
                 recipients,
             },
         };
