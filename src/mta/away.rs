@@ -26,6 +26,8 @@ pub struct Away {
     pub utf8: bool,
     /// The recipients are here: they get it when its time has come (RFC 4865).
     pub is_here: bool,
+    /// It has signatures of this server.
+    pub is_signed: bool,
     /// The address of ours that led it there: Delivered-To.
     pub via: Option<Address>,
     /// None: it comes now.
@@ -100,6 +102,7 @@ impl Away {
             .set(Flags::WARNED, self.before.is_some_and(|before| before.warned.is_some()))
             .set(Flags::UTF8, self.utf8)
             .set(Flags::HERE, self.is_here)
+            .set(Flags::SIGNED, self.is_signed)
     }
 
     /// Adds the entries to `group`, which brings the blob too, or comes behind it.
@@ -198,6 +201,7 @@ mod tests {
             recipients: recipients.iter().map(|text| to(text)).collect(),
             utf8: false,
             is_here: false,
+            is_signed: false,
             via: None,
             before: None,
         }

@@ -28,7 +28,7 @@ use crate::proto::smtp::client::{
     Wait,
 };
 use crate::tls::{Aside, Call, CallFailure, Caller, Demand, Facts, Level, Stream};
-use crate::wire::message::downgrade::{Cannot, Plan};
+use crate::wire::message::downgrade::{Cannot, Plan, to_vec};
 use crate::wire::message::nature::Nature;
 use crate::wire::smtp::offers::{Keywords, Offers};
 use crate::wire::smtp::param::{self, MailParams};
@@ -245,6 +245,14 @@ impl<E: Env> Session<E> {
         // Who answers to a message that has not gone out does not want the rest.
         *is_over |= delivery.trouble.is_some() || wire.has_unsent();
         delivery
+    }
+
+    /// The message as it goes to this server, where that is not as it is.
+    pub fn converted(&self, body: &Body<'_>) -> Option<Vec<u8>> {
+        match form(body, self.client.offers(), self.client.is_lmtp()) {
+            Ok(Form::SevenBit(plan)) => Some(to_vec(body.octets(), &plan)),
+            _ => None,
+        }
     }
 
     /// Says goodbye, unless the session is over, and hangs up.

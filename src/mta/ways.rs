@@ -171,6 +171,7 @@ mod tests {
             recipients: Vec::new(),
             utf8: false,
             is_here: false,
+            is_signed: false,
             via: None,
             before: Some(Before { came: 5, warned: Some(7) }),
         };

@@ -152,6 +152,7 @@ async fn send<E: Env>(shard: &Rc<Shard<E>>, mail: Mail) -> bool {
         recipients: elsewhere.into_iter().map(to).collect(),
         utf8: false,
         is_here: false,
+        is_signed: true,
         via: None,
         before: None,
     });

@@ -708,6 +708,7 @@ impl<E: Env> Driver<E> {
             recipients: Vec::new(),
             utf8: transaction.utf8,
             is_here: false,
+            is_signed: false,
             via: None,
             before: None,
         };
@@ -724,12 +725,17 @@ impl<E: Env> Driver<E> {
             let message = Message::new(octets, utf8, is_text, at);
             return self.shard.intake.accept(&envelope, message);
         };
+        let before = octets.len();
         let signing = self.shard.sign(octets, &domain);
         let (promise, promised) = promise();
         let shard = Rc::clone(&self.shard);
         self.shard.env.spawn(async move {
+            let mut envelope = envelope;
             promise.keep(match signing.await {
                 Ok(octets) => {
+                    // Of a form that nobody can sign it came back as it was.
+                    let is_signed = octets.len() > before;
+                    envelope.away.iter_mut().for_each(|away| away.is_signed = is_signed);
                     let message = Message::new(octets, utf8, is_text, at);
                     shard.intake.accept(&envelope, message).await
                 }

@@ -6,12 +6,15 @@
 
 use crate::client::{Link, Maildrop, smtp, stuff};
 use crate::clients::required;
-use crate::harness::{PASSWORD, Server};
+use crate::harness::{PASSWORD, PATIENCE, Server};
 use crate::knot::Knot;
+use crossbeam::channel::{Receiver, Sender, unbounded};
 use std::fs;
-use std::io::Write as _;
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread::Builder;
 
 const NO_DNS: &str = "127.0.0.53:1";
 
@@ -162,6 +165,80 @@ fn reports_on_mail_that_left_are_signed() {
     }
     server.stop();
     there.stop();
+}
+
+/// A server that knows no extension, on a port of its own; the messages that it takes, dots undone.
+fn plain_server() -> (u16, Receiver<Vec<u8>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (tell, taken) = unbounded();
+    let serve = move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            // The client may hang up when it likes.
+            drop(take(&stream, &tell));
+        }
+    };
+    Builder::new().spawn(serve).unwrap();
+    (port, taken)
+}
+
+fn take(mut stream: &TcpStream, tell: &Sender<Vec<u8>>) -> io::Result<()> {
+    stream.write_all(b"220 plain.example\r\n")?;
+    let mut message: Option<Vec<u8>> = None;
+    for line in BufReader::new(stream).split(b'\n') {
+        let line = [&line?[..], b"\n"].concat();
+        let answer: &[u8] = match message.take() {
+            Some(whole) if line == b".\r\n" => {
+                tell.send(whole).map_err(io::Error::other)?;
+                b"250 taken\r\n"
+            }
+            Some(mut part) => {
+                part.extend_from_slice(line.strip_prefix(b".").unwrap_or(&line));
+                message = Some(part);
+                continue;
+            }
+            None if line.starts_with(b"DATA") => {
+                message = Some(Vec::new());
+                b"354 go\r\n"
+            }
+            None => b"250 yes\r\n",
+        };
+        stream.write_all(answer)?;
+    }
+    Ok(())
+}
+
+/// RFC 6376 §5.3: a server that takes 7 bits alone gets a message that is signed as it goes to it. What
+/// somebody sends along with a signature that looks like ours gets none.
+#[test]
+fn what_is_made_into_seven_bits_is_signed_as_it_goes_out() {
+    let (port, taken) = plain_server();
+    let settings = format!(
+        "[smtp]\nmax_message_size = \"4M\"\nrelay_networks = [\"127.0.0.0/8\"]\n[[route]]\ndomain = \"there.example\"\n\
+         relay = \"127.0.0.1:{port}\"\n"
+    );
+    let Some((mut server, _knot, records)) = signing(&settings) else { return };
+    let message = MESSAGE.replace("spaces", "späces");
+    let mut link = log_in(&server);
+    send(&mut link, "x@there.example", &message);
+    let went = String::from_utf8(taken.recv_timeout(PATIENCE).unwrap()).unwrap();
+    assert!(went.is_ascii() && went.contains("sp=C3=A4ces"), "{went}");
+    let told = verify(&went, &records);
+    let is_good =
+        |line: &String| line.contains(" good ") && line.contains(":content-transfer-encoding");
+    assert!(told.len() == 2 && told.iter().all(is_good), "{told:?}\n{went}");
+    // What needs nothing goes as it was signed at first.
+    send(&mut link, "x@there.example", MESSAGE);
+    let went = String::from_utf8(taken.recv_timeout(PATIENCE).unwrap()).unwrap();
+    let told = verify(&went, &records);
+    assert!(told.len() == 2 && told.iter().all(|line| line.contains(" good ")), "{told:?}\n{went}");
+    let mut stranger = smtp(server.smtp(), "EHLO").unwrap();
+    let forged = format!("DKIM-Signature: v=1; d=local.example; s=s-rsa; b=x\r\n{message}");
+    send(&mut stranger, "x@there.example", &forged);
+    let went = String::from_utf8(taken.recv_timeout(PATIENCE).unwrap()).unwrap();
+    assert_eq!(went.matches("DKIM-Signature").count(), 1, "{went}");
+    assert!(went.is_ascii() && went.contains("s=s-rsa; b=x\r\n"), "{went}");
+    server.stop();
 }
 
 #[test]

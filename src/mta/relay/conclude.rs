@@ -260,12 +260,17 @@ impl<E: Env, P: Peers> Relay<E, P> {
         }
     }
 
-    /// A report with its signatures. Who signs is soon done with what he has.
+    /// A report with its signatures.
     pub(super) async fn signed(&self, octets: Vec<u8>) -> Vec<u8> {
+        let settings = self.shared.host.settings();
+        self.signed_for(octets, &settings.hello).await
+    }
+
+    /// A message with the signatures of `domain`. Who signs is soon done with what he has.
+    pub(super) async fn signed_for(&self, octets: Vec<u8>, domain: &str) -> Vec<u8> {
         let mut pause = QUEUE_RECORD_PAUSE_MIN;
         loop {
-            let settings = self.shared.host.settings();
-            if let Some(signed) = self.shared.host.sign(octets.clone(), &settings.hello).await {
+            if let Some(signed) = self.shared.host.sign(octets.clone(), domain).await {
                 return signed;
             }
             self.env().sleep(pause).await;
@@ -294,6 +299,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
             recipients: elsewhere.into_iter().map(to).collect(),
             utf8: is_utf8,
             is_here: false,
+            is_signed: true,
             via: None,
             before: None,
         });

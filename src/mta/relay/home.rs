@@ -200,6 +200,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
             recipients: vec![To { address: reader.clone(), notify: None, orcpt: None }],
             utf8: is_utf8,
             is_here: true,
+            is_signed: true,
             via: None,
             before: None,
         };
@@ -233,6 +234,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
             recipients: Vec::new(),
             utf8: has(Flags::UTF8),
             is_here: false,
+            is_signed: has(Flags::SIGNED),
             via: None,
             before: Some(before),
         };

@@ -17,6 +17,7 @@
 //!
 //! Illegal: to hold mail that has no next event.
 
+mod anew;
 mod approach;
 mod conclude;
 pub mod desk;

@@ -137,7 +137,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
     ) -> Outcome {
         let begun = self.env().now();
         let requires_tls = self.requires_tls(shift, line, letter).await;
-        let outcome = self.transact(line, letter, to, requires_tls).await;
+        let outcome = self.transact(shift, line, letter, to, requires_tls).await;
         let all = [&*outcome.noted, &*outcome.ends].concat();
         self.judge(shift, &all, outcome.trouble.as_ref());
         self.tell_outcome(shift, line, letter, &all, self.env().now().since(begun));
@@ -228,12 +228,16 @@ impl<E: Env, P: Peers> Relay<E, P> {
     /// Transactions until every recipient of `left` has had its turn.
     async fn transact(
         &self,
+        shift: &Shift,
         line: &mut Line<E>,
         letter: &Letter<'_>,
         mut left: Vec<u16>,
         require_tls: bool,
     ) -> Outcome {
         let Letter { entry, envelope, body, .. } = *letter;
+        let anew = self.signed_anew(line, entry, body).await;
+        let _held = self.hold_more(&shift.plan.site, Self::octets_of(anew.as_ref()));
+        let body = anew.as_ref().unwrap_or(body);
         let (mut noted, mut ends) = (Vec::new(), Vec::new());
         let mut unfit: Vec<(u16, Said)> = Vec::new();
         let mut trouble: Option<Trouble> = None;

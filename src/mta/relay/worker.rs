@@ -410,6 +410,13 @@ impl<E: Env, P: Peers> Relay<E, P> {
         !self.shared.schedule.borrow_mut().end_idle(worker) && goes_on
     }
 
+    /// Holds more for who holds some already: he does not wait for it, or he might for ever.
+    pub(super) fn hold_more<'r>(&'r self, site: &'r str, octets: u64) -> Held<'r, E, P> {
+        self.shared.held.set(self.shared.held.get() + octets);
+        *self.shared.held_by.borrow_mut().entry(site.into()).or_default() += octets;
+        Held(self, site, octets)
+    }
+
     /// Holds room for a message to a site; waits until there is some. No site gets more than a quarter of
     /// it, so that slow ones leave room for others; one message may be larger than all it may have.
     pub(super) async fn hold<'r>(&'r self, site: &'r str, octets: u64) -> Held<'r, E, P> {
@@ -420,9 +427,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
             let fits_all = held == 0 || held + octets <= max;
             let fits_site = mine == 0 || mine + octets <= max / 4;
             if fits_all && fits_site {
-                self.shared.held.set(held + octets);
-                *self.shared.held_by.borrow_mut().entry(site.into()).or_default() += octets;
-                return Held(self, site, octets);
+                return self.hold_more(site, octets);
             }
             let heard = self.shared.freed.rung();
             self.shared.freed.past(heard).await;

@@ -14,10 +14,12 @@
 mod canon;
 mod fields;
 mod keys;
+mod own;
 mod record;
 mod sign;
 
 pub use keys::{Algorithm, BadKey, Key, Keys, is_selector};
+pub use own::without_own;
 pub use record::{Verdict, judge, record, zone_line};
 pub use sign::{Unsigned, sign};
 

@@ -43,6 +43,8 @@ impl Flags {
     pub const UTF8: Flags = Flags(128);
     /// Its recipients are here: no other server is asked (RFC 4865).
     pub const HERE: Flags = Flags(256);
+    /// This server has put its own signatures into it (RFC 6376).
+    pub const SIGNED: Flags = Flags(512);
 
     pub const fn has(self, flags: Flags) -> bool {
         self.0 & flags.0 == flags.0

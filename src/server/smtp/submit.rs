@@ -256,6 +256,7 @@ impl<E: Env> Driver<E> {
                     recipients: elsewhere.into_iter().map(to).collect(),
                     utf8: report.is_utf8,
                     is_here: false,
+                    is_signed: true,
                     via: None,
                     before: None,
                 });

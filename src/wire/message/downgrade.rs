@@ -408,7 +408,7 @@ fn fold(line: &[u8], out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-/// The whole new message, for tests and tools.
+/// The whole new message.
 pub fn to_vec(message: &[u8], plan: &Plan) -> Vec<u8> {
     let mut out = Vec::with_capacity(message.len());
     for piece in &plan.pieces {

@@ -12,10 +12,11 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 /// Flags as operators read them.
-const FLAGS: [(Flags, &str); 9] = [
+const FLAGS: [(Flags, &str); 10] = [
     (Flags::HELD, "held"),
     (Flags::WARNED, "warned"),
     (Flags::RELEASED_LATER, "released_later"),
+    (Flags::SIGNED, "signed"),
     (Flags::HERE, "here"),
     (Flags::REQUIRE_TLS, "require_tls"),
     (Flags::TLS_OPTIONAL, "tls_optional"),

@@ -135,6 +135,7 @@ fn away(name: &str, sender: &str, recipients: &[&str]) -> Away {
         recipients: recipients.iter().map(to).collect(),
         utf8: false,
         is_here: false,
+        is_signed: false,
         via: None,
         before: None,
     }
