@@ -217,5 +217,8 @@ mod tour;
 #[path = "e2e/undelete.rs"]
 mod undelete;
 #[cfg(test)]
+#[path = "e2e/vacation.rs"]
+mod vacation;
+#[cfg(test)]
 #[path = "e2e/warming.rs"]
 mod warming;

@@ -224,6 +224,11 @@ pub enum DirectoryRequest {
     UserShow {
         address: String,
     },
+    /// About what is answered while a user is away.
+    Vacation {
+        address: String,
+        order: VacationOrder,
+    },
     /// `address` may be `@domain`, the catch-all. Adds to what the alias has already.
     AliasAdd {
         address: String,
@@ -253,6 +258,8 @@ pub enum Response {
     Domains(Vec<String>),
     Users(Vec<UserRow>),
     Aliases(Vec<AliasRow>),
+    /// None: nothing is answered.
+    Vacation(Option<Vacation>),
     AppPasswords(Vec<AppPasswordRow>),
     ScramTerms(ScramTerms),
     Figures(Vec<FigureRow>),
@@ -321,6 +328,32 @@ pub struct AliasRow {
     /// Whom reports on what goes to the targets are for; without one the sender.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
+}
+
+/// What to do about what is answered while a user is away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VacationOrder {
+    Set(Vacation),
+    /// Nothing is answered any more.
+    Off,
+    Show,
+}
+
+/// What is answered while a user is away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vacation {
+    /// `None`: that of the message.
+    pub subject: Option<String>,
+    pub text: String,
+    /// Seconds since 1970; `None` for always.
+    pub from: Option<u32>,
+    /// Seconds since 1970; `None` for ever.
+    pub until: Option<u32>,
+    /// A sender is answered once in so many days.
+    pub days: u16,
+    /// Other addresses that are the user's.
+    pub addresses: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

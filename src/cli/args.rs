@@ -79,6 +79,12 @@ pub(super) enum Command {
     /// Other addresses of users, lists, and catch-alls.
     #[command(subcommand)]
     Alias(AliasCommand),
+    /// Answers to mail for a user who is away.
+    ///
+    /// Works while the server runs and while it is stopped. Each sender who writes to an address of the user
+    /// has one answer in so many days; lists, programs and reports have none.
+    #[command(subcommand)]
+    Vacation(VacationCommand),
     /// Certificates: what they are for, how long they hold, and how an authority is asked for them.
     #[command(subcommand)]
     Cert(CertCommand),
@@ -239,6 +245,60 @@ pub(super) enum AliasCommand {
     },
     /// All aliases, or those of one domain.
     List { domain: Option<String> },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum VacationCommand {
+    /// Have mail for ADDR answered with a text, which is read from the standard input or a file.
+    Set(VacationSet),
+    /// What is answered, and when.
+    Show {
+        #[arg(value_name = "ADDR")]
+        address: String,
+    },
+    /// Answer nothing any more.
+    Off {
+        #[arg(value_name = "ADDR")]
+        address: String,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(super) struct VacationSet {
+    #[arg(value_name = "ADDR")]
+    pub(super) address: String,
+    /// The subject of the answer; by default `Auto: ` and that of the message.
+    #[arg(long, value_name = "TEXT")]
+    pub(super) subject: Option<String>,
+    /// The text of the answer, UTF-8; by default it is read from the standard input.
+    #[arg(long, value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
+    /// From when on: 2026-12-24, which begins at 00:00 UTC, or 2026-12-24T12:00:00+01:00. By default at once.
+    #[arg(long, value_name = "TIME", value_parser = first_moment)]
+    pub(super) from: Option<u32>,
+    /// Until when: the end of such a day, or such a moment. By default until `off`.
+    #[arg(long, value_name = "TIME", value_parser = last_moment)]
+    pub(super) until: Option<u32>,
+    /// A sender is answered once in so many days, 1 to 365.
+    #[arg(long, value_name = "DAYS", default_value_t = 7)]
+    pub(super) days: u16,
+    /// Another address that is the user's, and that this server does not know to be; may be repeated.
+    #[arg(long = "address", value_name = "ADDR")]
+    pub(super) addresses: Vec<String>,
+}
+
+/// The moment that a time or a day begins, in seconds since 1970.
+fn first_moment(text: &str) -> Result<u32, String> {
+    let is_day = !text.contains(['T', 't', ' ']);
+    let whole = if is_day { format!("{text}T00:00:00Z") } else { text.to_owned() };
+    let moment = rfc3339::parse(&whole).map(Wall::seconds);
+    moment.ok_or_else(|| "a day such as 2026-12-24, or a time such as 2026-12-24T12:00:00Z".into())
+}
+
+/// The moment that a time, or the end of a day is.
+fn last_moment(text: &str) -> Result<u32, String> {
+    let is_day = !text.contains(['T', 't', ' ']);
+    first_moment(text).map(|at| if is_day { at.saturating_add(86_400) } else { at })
 }
 
 #[derive(Debug, Subcommand)]

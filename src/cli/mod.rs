@@ -28,6 +28,7 @@ mod queue;
 mod queue_tests;
 mod show;
 mod undelete;
+mod vacation;
 mod verify;
 mod words;
 
@@ -229,6 +230,7 @@ impl Session<'_> {
                 self.show_with(&config, &request, out)
             }
             Command::Alias(command) => self.show(&account::alias(command), out),
+            Command::Vacation(command) => self.show(&vacation::request(command)?, out),
             Command::Store(StoreCommand::Stats) => self.show(&Request::StoreStats, out),
             Command::Store(StoreCommand::Verify { rate }) => verify::run(self, *rate, out),
             Command::Store(StoreCommand::Dump { log }) => {

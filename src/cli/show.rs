@@ -1,6 +1,6 @@
 //! Shows answers: as a table for people, as JSON for scripts.
 
-use super::Failure;
+use super::{Failure, vacation};
 use crate::admin::calendar::rfc3339;
 use crate::admin::request::{AppPasswordRow, DkimRow, Response, UserRow};
 use crate::config::units::show_size;
@@ -38,6 +38,8 @@ pub(super) fn response(
         Response::Domains(domains) if as_json => json(domains, out),
         Response::Users(users) if as_json => json(users, out),
         Response::Aliases(aliases) if as_json => json(aliases, out),
+        Response::Vacation(vacation) if as_json => json(vacation, out),
+        Response::Vacation(one) => vacation::words(one.as_ref(), out),
         Response::AppPasswords(apps) if as_json => json(apps, out),
         Response::DkimKeys(keys) if as_json => json(keys, out),
         Response::Figures(figures) if as_json => {

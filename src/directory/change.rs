@@ -8,6 +8,7 @@ use super::ledger::Directory;
 use super::name::{BadName, Name, domain_name, target};
 use super::record::{self, Alias, AppPassword, Domain, Stored, User};
 use super::snapshot::Entry;
+use super::vacation::Vacation;
 use crate::bytes::hash::Sorted;
 use crate::model::id::AccountId;
 use crate::model::limits::{
@@ -55,6 +56,8 @@ pub enum ChangeError {
     PasswordChanged(Name),
     /// More than [`APP_PASSWORDS_MAX`].
     TooManyAppPasswords(Name),
+    /// What is wrong with it.
+    BadVacation(&'static str),
     /// Of IMAP, or one that cannot be hidden.
     NoSuchCapability(Box<str>),
     /// All account numbers are given.
@@ -67,13 +70,15 @@ impl ChangeError {
     /// Whether it cannot be meant, whatever the directory holds.
     pub fn is_usage(&self) -> bool {
         use ChangeError::{
-            Bad, BadAppPassword, BadHash, CatchAllUser, NoSuchCapability, NoTargets, TooManyTargets,
+            Bad, BadAppPassword, BadHash, BadVacation, CatchAllUser, NoSuchCapability, NoTargets,
+            TooManyTargets,
         };
         matches!(
             self,
             Bad(..)
                 | BadHash(_)
                 | BadAppPassword(_)
+                | BadVacation(_)
                 | CatchAllUser(_)
                 | NoSuchCapability(_)
                 | NoTargets(_)
@@ -124,6 +129,9 @@ impl fmt::Display for ChangeError {
             }
             ChangeError::PasswordChanged(name) => {
                 write!(out, "the password of {name} was changed meanwhile")
+            }
+            ChangeError::BadVacation(fault) => {
+                write!(out, "nothing is answered like that: {fault}")
             }
             ChangeError::NoSuchCapability(name) => {
                 let all = Capabilities::all_names();
@@ -207,6 +215,7 @@ impl<'a> Draft<'a> {
             quota,
             enabled: true,
             imap_hidden: Capabilities::NONE,
+            vacation: None,
             created: now,
         };
         self.put_user(user)?;
@@ -231,6 +240,7 @@ impl<'a> Draft<'a> {
             quota: 0,
             enabled: false,
             imap_hidden: Capabilities::NONE,
+            vacation: None,
             created: now,
         };
         self.put_user(user)?;
@@ -350,6 +360,28 @@ impl<'a> Draft<'a> {
     pub fn set_enabled(&mut self, address: &str, enabled: bool) -> Result<AccountId, ChangeError> {
         let user = self.user(address)?;
         self.put_user(User { enabled, ..User::clone(&user) })
+    }
+
+    /// Has a user's mail answered while he is away, or no more.
+    pub fn set_vacation(
+        &mut self,
+        address: &str,
+        vacation: Option<Vacation>,
+    ) -> Result<AccountId, ChangeError> {
+        let user = self.user(address)?;
+        let read = |text: &str| target(text).map_err(|bad| ChangeError::Bad(text.into(), bad));
+        let vacation = match vacation {
+            None => None,
+            Some(one) => {
+                if let Some(fault) = one.fault() {
+                    return Err(ChangeError::BadVacation(fault));
+                }
+                let addresses = one.addresses.iter().map(|text| read(text));
+                let addresses = addresses.collect::<Result<_, _>>()?;
+                Some(Arc::new(Vacation { addresses, ..one }))
+            }
+        };
+        self.put_user(User { vacation, ..User::clone(&user) })
     }
 
     /// Adds an alias, or with `@domain` a catch-all.

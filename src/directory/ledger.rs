@@ -289,6 +289,7 @@ impl Directory {
         }
         self.names.entry(user.name.clone()).or_default().users.push(Arc::clone(&user));
         self.users.insert(account, Arc::clone(&user));
+        Arc::make_mut(&mut self.snapshot).set_away(user.account, Some(&user));
         self.publish_name(&user.name);
         self.publish_first(&domain);
     }
@@ -302,6 +303,7 @@ impl Directory {
         if let Some(holders) = self.names.get_mut(&user.name) {
             holders.users.retain(|holder| holder.account != account);
         }
+        Arc::make_mut(&mut self.snapshot).set_away(account, None);
         self.publish_name(&user.name);
         self.publish_first(&domain);
     }

@@ -24,6 +24,7 @@ mod name;
 mod record;
 mod snapshot;
 mod table;
+mod vacation;
 
 pub use change::{ChangeError, Draft};
 pub use explain::{Explanation, explain};
@@ -33,6 +34,7 @@ pub use lookup::{Aliased, Fault, Local, Remote, Resolution, resolve};
 pub use name::{BadName, Name, domain_name};
 pub use record::{Alias, AppPassword, Domain, User};
 pub use snapshot::{Entry, Snapshot};
+pub use vacation::Vacation;
 
 /// What the operator decides about addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | 64 | domain added or changed | `created u64` µs since 1970, `name text` |
 //! | 65 | domain removed | `name text` |
-//! | 66 | user added or changed | `account u32`, `flags u32` (1: enabled, 2: hidden capabilities are there, 4: application passwords are there, 8: they have keys of SCRAM), `created u64`, `quota u64` octets, 0 for none, `name text`, `hash text`: the password's hash, then keys of SCRAM (RFC 5803), a space between two; with 2 `text` names of hidden IMAP capabilities, a space between two; with 4 `count u32`, and of each application password `created u64`, `name text`, `digest` its SHA-256 behind its length, and with 8 `text` its keys of SCRAM, a space between two |
+//! | 66 | user added or changed | `account u32`, `flags u32` (1: enabled, 2: hidden capabilities are there, 4: application passwords are there, 8: they have keys of SCRAM, 16: what is answered while he is away), `created u64`, `quota u64` octets, 0 for none, `name text`, `hash text`: the password's hash, then keys of SCRAM (RFC 5803), a space between two; with 2 `text` names of hidden IMAP capabilities, a space between two; with 4 `count u32`, and of each application password `created u64`, `name text`, `digest` its SHA-256 behind its length, and with 8 `text` its keys of SCRAM, a space between two; with 16 as in `vacation.rs` |
 //! | 67 | user removed | `account u32` |
 //! | 68 | alias added or changed | `count u32`, `name text`, `target text`{count}, and, where it has one, `owner text` |
 //! | 69 | alias removed | `name text` |
@@ -24,6 +24,7 @@
 //! log, its entry here does not.
 
 use super::name::Name;
+use super::vacation::Vacation;
 use crate::bytes::codec::{Put, Reader, Short, to_u32};
 use crate::model::id::AccountId;
 use crate::model::time::Wall;
@@ -53,6 +54,7 @@ const FLAG_ENABLED: u32 = 1;
 const FLAG_HIDDEN: u32 = 2;
 const FLAG_APPS: u32 = 4;
 const FLAG_APP_KEYS: u32 = 8;
+const FLAG_VACATION: u32 = 16;
 
 /// A domain that is served here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +79,8 @@ pub struct User {
     pub enabled: bool,
     /// What IMAP neither offers nor does for this user.
     pub imap_hidden: Capabilities,
+    /// What is answered while he is away.
+    pub vacation: Option<Arc<Vacation>>,
     pub created: Wall,
 }
 
@@ -185,7 +189,8 @@ impl Stored for User {
         let has_keys = self.apps.iter().any(|app| !app.keys.is_empty());
         let keys = if has_keys { FLAG_APP_KEYS } else { 0 };
         let apps = if self.apps.is_empty() { 0 } else { FLAG_APPS | keys };
-        body.put_u32(enabled | apps | if hidden.is_empty() { 0 } else { FLAG_HIDDEN });
+        let vacation = if self.vacation.is_some() { FLAG_VACATION } else { 0 };
+        body.put_u32(enabled | apps | vacation | if hidden.is_empty() { 0 } else { FLAG_HIDDEN });
         body.put_u64(self.created.0);
         body.put_u64(self.quota);
         body.put_slice(self.name.as_str().as_bytes());
@@ -204,6 +209,9 @@ impl Stored for User {
                 }
             }
         }
+        if let Some(vacation) = &self.vacation {
+            vacation.put(&mut body);
+        }
         body
     }
 
@@ -220,9 +228,11 @@ impl Stored for User {
         let count = if flags & FLAG_APPS != 0 { fields.u32()? } else { 0 };
         let has_keys = flags & FLAG_APP_KEYS != 0;
         let apps = (0..count).map(|_| fields.app(has_keys)).collect::<Result<_, _>>()?;
+        let is_away = flags & FLAG_VACATION != 0;
+        let vacation = is_away.then(|| Vacation::read(&mut fields).map(Arc::new)).transpose()?;
         fields.end()?;
         let enabled = flags & FLAG_ENABLED != 0;
-        Ok(User { account, name, hash, apps, quota, enabled, imap_hidden, created })
+        Ok(User { account, name, hash, apps, quota, enabled, imap_hidden, vacation, created })
     }
 }
 
@@ -349,10 +359,10 @@ fn damaged() -> Damaged {
     Damaged("a directory record that is cut short or too long".into())
 }
 
-struct Fields<'a>(Reader<'a>);
+pub(super) struct Fields<'a>(pub(super) Reader<'a>);
 
 impl<'a> Fields<'a> {
-    fn u32(&mut self) -> Result<u32, Damaged> {
+    pub(super) fn u32(&mut self) -> Result<u32, Damaged> {
         self.0.u32().map_err(|Short| damaged())
     }
 
@@ -360,7 +370,7 @@ impl<'a> Fields<'a> {
         self.0.u64().map_err(|Short| damaged())
     }
 
-    fn text(&mut self) -> Result<&'a str, Damaged> {
+    pub(super) fn text(&mut self) -> Result<&'a str, Damaged> {
         let octets = self.0.slice().map_err(|Short| damaged())?;
         std::str::from_utf8(octets).map_err(|_| Damaged("a directory text is not UTF-8".into()))
     }

@@ -7,6 +7,7 @@ use super::Settings;
 use super::name::{Key, lookup_domain};
 use super::record::{Alias, Domain, User};
 use super::table::{Named, Table};
+use crate::bytes::hash::Map;
 use crate::model::id::AccountId;
 use std::fmt;
 use std::sync::Arc;
@@ -47,11 +48,13 @@ pub struct Snapshot {
     version: u64,
     names: Table<Entry>,
     domains: Table<Arc<Served>>,
+    /// Users whose mail is answered while they are away.
+    away: Arc<Map<AccountId, Arc<User>>>,
 }
 
 impl Default for Snapshot {
     fn default() -> Snapshot {
-        Snapshot { version: 0, names: Table::new(), domains: Table::new() }
+        Snapshot { version: 0, names: Table::new(), domains: Table::new(), away: Arc::default() }
     }
 }
 
@@ -108,6 +111,22 @@ impl Snapshot {
             if let Entry::User(user) = entry {
                 each(user.name.domain(), user.account);
             }
+        }
+    }
+
+    /// Users whose mail is answered while they are away, whether or not they are now.
+    pub fn away(&self) -> &Arc<Map<AccountId, Arc<User>>> {
+        &self.away
+    }
+
+    /// Brings in line whether a user's mail is answered; none: there is no such user any more.
+    pub(super) fn set_away(&mut self, account: AccountId, user: Option<&Arc<User>>) {
+        match user.filter(|user| user.vacation.is_some()) {
+            Some(user) => drop(Arc::make_mut(&mut self.away).insert(account, Arc::clone(user))),
+            None if self.away.contains_key(&account) => {
+                Arc::make_mut(&mut self.away).remove(&account);
+            }
+            None => {}
         }
     }
 

@@ -12,6 +12,7 @@ use std::fmt::Write as _;
 
 mod apps;
 mod explain;
+mod vacation;
 
 const HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaA";
 

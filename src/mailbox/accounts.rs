@@ -15,6 +15,7 @@
 mod mend;
 
 use super::account::{Account, INBOX, INBOX_NAME};
+use super::arrivals::Arrivals;
 use super::folder::Folder;
 use super::history::Retention;
 use super::page::{HEAD_MINOR, Part, decode_head, decode_part};
@@ -72,6 +73,8 @@ pub struct Accounts {
     reserved: Map<AccountId, Usage>,
     /// Volatile: who is to be told when an account changes.
     bells: Map<AccountId, Weak<Bell>>,
+    /// Volatile: whose deliveries somebody wants to hear of, and what has come for them.
+    pub(super) arrivals: Arrivals,
     /// Volatile: accounts whose deletion is on its way into the log. Nothing may be queued for them
     /// behind it.
     shut: BTreeSet<AccountId>,
@@ -205,6 +208,11 @@ impl Accounts {
             *place = Rc::downgrade(&bell);
             bell
         })
+    }
+
+    /// What comes for some accounts, for somebody to look at.
+    pub fn arrivals(&mut self) -> &mut Arrivals {
+        &mut self.arrivals
     }
 
     /// Has sessions of an account look how things stand.

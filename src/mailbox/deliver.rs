@@ -131,11 +131,17 @@ pub struct Reserved {
     accounts: Rc<RefCell<Accounts>>,
     held: Vec<AccountId>,
     size: u32,
+    /// Those of the recipients whose deliveries somebody wants to hear of.
+    watched: Vec<AccountId>,
+    blob: BlobId,
 }
 
 impl Drop for Reserved {
     fn drop(&mut self) {
         let mut accounts = self.accounts.borrow_mut();
+        for &account in &self.watched {
+            accounts.arrivals.put(account, self.blob);
+        }
         self.held.iter().for_each(|&account| accounts.unreserve(account, self.size));
     }
 }
@@ -173,7 +179,13 @@ pub fn plan(
     judge.decide(&mut verdicts, Uid(0));
     let mut planned = Planned {
         verdicts,
-        reserved: Reserved { accounts: Rc::clone(accounts), held: Vec::new(), size },
+        reserved: Reserved {
+            accounts: Rc::clone(accounts),
+            held: Vec::new(),
+            size,
+            watched: Vec::new(),
+            blob: facts.blob,
+        },
     };
     for (index, to) in recipients.iter().enumerate() {
         if let Some(twin) = recipients[..index].iter().position(|other| other.account == to.account)
@@ -188,6 +200,9 @@ pub fn plan(
         if verdict.is_ok() && to.quota != Quota::NONE {
             state.reserve(to.account, size);
             planned.reserved.held.push(to.account);
+        }
+        if verdict.is_ok() && state.arrivals.watches(to.account) {
+            planned.reserved.watched.push(to.account);
         }
         planned.verdicts[index] = verdict;
     }

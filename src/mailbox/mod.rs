@@ -17,6 +17,7 @@
 mod account;
 mod accounts;
 mod archive;
+mod arrivals;
 mod chunk;
 pub mod deliver;
 mod desk;
@@ -42,6 +43,7 @@ mod view;
 
 pub use account::INBOX;
 pub use accounts::{Accounts, Listed, Planted};
+pub use arrivals::Arrivals;
 pub use deliver::{Judge, Message, Recipient, deliver};
 pub use desk::{Brought, ChangeError, Desk, Picked, Placed, SEPARATOR, Stored};
 pub use expunge::{ExpungeError, delete_account};

@@ -364,6 +364,23 @@ pub const POP3_SKIP_OCTETS_MAX: usize = 64 << 10;
 pub const POP3_LISTING_OCTETS_TARGET: usize = 16 << 10;
 /// Aliases that may lead to one another; a longer chain counts as a loop.
 pub const ALIAS_DEPTH_MAX: usize = 16;
+/// Octets of what a user who is away has answered.
+pub const VACATION_TEXT_OCTETS_MAX: usize = 16 << 10;
+/// Octets of its subject.
+pub const VACATION_SUBJECT_OCTETS_MAX: usize = 255;
+/// Days in which a sender is answered once, at most.
+pub const VACATION_DAYS_MAX: u16 = 365;
+/// Addresses of a user who is away that are not known here.
+pub const VACATION_ADDRESSES_MAX: usize = 32;
+/// Messages to users who are away that wait for somebody to look whether to answer, of a shard; over it
+/// they are not answered.
+pub const ARRIVALS_MAX: usize = 1_000;
+/// Senders that an account has answered and that are remembered.
+pub const ANSWERED_SENDERS_MAX: usize = 1_000;
+/// The same of all accounts of a log.
+pub const ANSWERED_MAX: usize = 1_000_000;
+/// Octets of References in an answer, at most.
+pub const ANSWER_REFERENCES_OCTETS_MAX: usize = 2_000;
 /// Targets of one alias.
 pub const ALIAS_TARGETS_MAX: usize = 1_000;
 /// Addresses that one recipient may expand to, those in between counted.

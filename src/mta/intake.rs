@@ -85,6 +85,11 @@ impl<E: Env, P: Peers> Intake<E, P> {
         self.shared.entries_max.set(entries_max);
     }
 
+    /// No more outgoing mail is taken, but for reports on what is there.
+    pub fn is_full(&self) -> bool {
+        self.outgoing().borrow().len() >= self.shared.entries_max.get()
+    }
+
     pub fn outgoing(&self) -> &Rc<RefCell<Outgoing>> {
         &self.shared.outgoing
     }
@@ -128,16 +133,11 @@ impl<E: Env, P: Peers> Intake<E, P> {
 
     /// As [`Intake::accept`]; `also` are records that are in this log as soon as the message is, and
     /// only then. With them no owner is asked for room: [`Judge::Judged`] is what they go with.
-    pub(super) fn accept_with(
-        &self,
-        envelope: &Envelope,
-        message: Message,
-        also: Group,
-    ) -> Accepting {
+    pub fn accept_with(&self, envelope: &Envelope, message: Message, also: Group) -> Accepting {
         let Envelope { recipients, away, judge } = envelope;
         // What comes with records is the report on an entry that ends by them: it takes its place.
         let is_new = !away.is_empty() && also.records.is_empty();
-        if is_new && self.outgoing().borrow().len() >= self.shared.entries_max.get() {
+        if is_new && self.is_full() {
             return Box::pin(ready(vec![Outcome::CROWDED; recipients.len() + 1]));
         }
         let mut away = away.clone();

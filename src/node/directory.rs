@@ -5,6 +5,7 @@ use super::owners::{self, Owners};
 use super::queue;
 use super::shard::State;
 use super::undelete;
+use super::vacation;
 use crate::admin::request::{
     AliasRow, AppPasswordRow, CompactRow, Compacting, DirectoryRequest, FigureRow, Request,
     Response, ScramTerms, UserRow, Verifying,
@@ -195,6 +196,9 @@ async fn directory<E: Env>(
             })
             .await,
         ),
+        DirectoryRequest::Vacation { address, order } => {
+            vacation::serve(state, owners, &address, order).await
+        }
         DirectoryRequest::AliasAdd { address, targets, owner, no_owner } => {
             add_alias(state, owners, &address, targets, (owner, no_owner)).await
         }
@@ -208,7 +212,7 @@ async fn directory<E: Env>(
     }
 }
 
-fn done<T>(changed: Result<T, Unchanged>) -> Response {
+pub(super) fn done<T>(changed: Result<T, Unchanged>) -> Response {
     changed.map_or_else(Response::from, |_| Response::Done)
 }
 

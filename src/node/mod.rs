@@ -35,4 +35,5 @@ pub mod shard;
 mod signals;
 mod supervisor;
 mod undelete;
+mod vacation;
 mod warmup;

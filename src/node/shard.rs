@@ -27,6 +27,7 @@ use crate::probe::event::{Level, event};
 use crate::proto::sasl::{Hash, Keys, Mechanism, Mechanisms, Policy, Terms};
 use crate::proto::{pop3, smtp};
 use crate::queue::Spool;
+use crate::queue::answered::Answered;
 use crate::queue::outgoing::Outgoing;
 use crate::queue::sites::Sites;
 use crate::server::draft::Room;
@@ -37,7 +38,7 @@ use crate::server::places::Home;
 use crate::server::rehash::Rehashes;
 use crate::server::shard::{Call, Figures, MeshPeers, Settings, Shard};
 use crate::server::signing::Signing;
-use crate::server::{imap, secure};
+use crate::server::{imap, secure, vacation};
 use crate::store::record::kind;
 use crate::store::{Cleaning, Identity, Log, Machine, OpenError, Registry, Report};
 use crate::tls::{Aside, Asking, Caller, Context, Step};
@@ -482,6 +483,7 @@ pub struct State<E: Env> {
     pub accounts: Rc<RefCell<Accounts>>,
     pub spool: Rc<RefCell<Spool>>,
     pub outgoing: Rc<RefCell<Outgoing>>,
+    pub answered: Rc<RefCell<Answered>>,
     /// Filled in log 0 only.
     pub ledger: Ledger,
 }
@@ -510,6 +512,7 @@ pub struct Machines {
     pub accounts: Rc<RefCell<Accounts>>,
     pub spool: Rc<RefCell<Spool>>,
     pub outgoing: Rc<RefCell<Outgoing>>,
+    pub answered: Rc<RefCell<Answered>>,
     pub ledger: Ledger,
 }
 
@@ -519,19 +522,21 @@ impl Machines {
         let mailboxes: Rc<RefCell<dyn Machine>> = Rc::<RefCell<Accounts>>::clone(&self.accounts);
         let spooled: Rc<RefCell<dyn Machine>> = Rc::<RefCell<Spool>>::clone(&self.spool);
         let queue: Rc<RefCell<dyn Machine>> = Rc::<RefCell<Outgoing>>::clone(&self.outgoing);
+        let answered: Rc<RefCell<dyn Machine>> = Rc::<RefCell<Answered>>::clone(&self.answered);
         let directory: Rc<RefCell<dyn Machine>> = Rc::new(RefCell::new(self.ledger.clone()));
         vec![
             (kind::MAILBOX_FIRST..=kind::MAILBOX_LAST, mailboxes),
             (kind::SPOOL_FIRST..=kind::SPOOL_LAST, spooled),
             (kind::QUEUE_FIRST..=kind::QUEUE_LAST, queue),
             (kind::DIRECTORY_FIRST..=kind::DIRECTORY_LAST, directory),
+            (kind::ANSWERED_FIRST..=kind::ANSWERED_LAST, answered),
         ]
     }
 
     /// Whose log this is.
     pub fn with<E: Env>(self, log: Log<E>) -> State<E> {
-        let Machines { accounts, spool, outgoing, ledger } = self;
-        State { log, accounts, spool, outgoing, ledger }
+        let Machines { accounts, spool, outgoing, answered, ledger } = self;
+        State { log, accounts, spool, outgoing, answered, ledger }
     }
 }
 
@@ -577,6 +582,7 @@ pub fn assemble<E: Env>(
         id,
         log,
         accounts,
+        answered: Rc::clone(&state.answered),
         intake,
         locks: Locks::new(),
         desk: Desk::new(state.log.clone(), Rc::clone(&state.accounts)),
@@ -633,6 +639,7 @@ pub async fn begin<E: Env>(shard: &Rc<Shard<E>>, inbox: Inbox<Call<E::Conn>>, le
     or(shard.informed.wait(), shard.draining.wait()).await;
     shard.env.spawn(shard.relay.clone().run());
     shard.env.spawn(keeping::serve(Rc::clone(shard)));
+    shard.env.spawn(vacation::serve(Rc::clone(shard)));
 }
 
 /// Tells every shard how the directory stands; to be called on shard 0 when it changed. They hear of
@@ -641,8 +648,7 @@ pub fn publish_directory<E: Env>(
     shard: &Rc<Shard<E>>,
     ledger: &Ledger,
 ) -> impl Future<Output = ()> + use<E> {
-    *shard.snapshot.borrow_mut() = ledger.snapshot();
-    shard.informed.set();
+    shard.take_directory(ledger.snapshot());
     let others = (0..shard.mesh.shards()).map(ShardId).filter(|&other| other != shard.id);
     let told: Vec<Promised<()>> = others
         .map(|other| {

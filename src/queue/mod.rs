@@ -2,6 +2,7 @@
 //!
 //! The spool is mail on its way to other shards; outgoing mail is on its way to other servers.
 
+pub mod answered;
 pub mod outgoing;
 pub mod record;
 pub mod retry;

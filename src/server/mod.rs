@@ -27,5 +27,6 @@ pub mod smtp;
 pub mod standing;
 pub mod submission;
 mod token;
+pub mod vacation;
 
 pub use shard::{Call, Figures, Settings, Shard};

@@ -27,6 +27,7 @@ use crate::mta::{Answer, Intake, Peers, Request, Unreachable};
 use crate::policy::dkim::Keys;
 use crate::probe::event::{Level, Value, event};
 use crate::proto::{pop3, smtp};
+use crate::queue::answered::Answered;
 use crate::store::{Log, ReadError};
 use crate::tls::Detached;
 use std::cell::{Cell, RefCell};
@@ -182,6 +183,8 @@ crate::figures! {
         pub refused: Counter = "pombal_messages_refused_total",
         /// Messages that were signed by DKIM.
         pub signed: Counter = "pombal_dkim_signed_total",
+        /// Answers for users who are away.
+        pub vacations: Counter = "pombal_vacation_answers_total",
         /// Messages that could not be signed: no From, or more fields than a signature names.
         pub unsigned: Counter = "pombal_dkim_unsigned_total",
         /// Messages that their users may not send so, or not now.
@@ -298,6 +301,8 @@ pub struct Shard<E: Env> {
     pub id: ShardId,
     pub log: Log<E>,
     pub accounts: Rc<RefCell<Accounts>>,
+    /// Whom users who are away have answered.
+    pub answered: Rc<RefCell<Answered>>,
     pub intake: Intake<E, MeshPeers<E::Conn>>,
     /// Brings mail to other servers.
     pub relay: Relay<E, MeshPeers<E::Conn>>,
@@ -357,6 +362,15 @@ impl<E: Env> Shard<E> {
         Arc::clone(&self.snapshot.borrow())
     }
 
+    /// This is how the directory stands from now on.
+    pub fn take_directory(&self, snapshot: Arc<Snapshot>) {
+        let own = |account: &&AccountId| self.owner(**account) == self.log.id();
+        let away = snapshot.away().keys().filter(own).copied().collect();
+        self.accounts.borrow_mut().arrivals().watch(away);
+        *self.snapshot.borrow_mut() = snapshot;
+        self.informed.set();
+    }
+
     /// The log that owns an account.
     pub fn owner(&self, account: AccountId) -> LogId {
         account.log(self.log.log_count())
@@ -412,8 +426,7 @@ impl<E: Env> Shard<E> {
                     self.env.spawn(imap::adopt(Rc::clone(&self), *moving));
                 }
                 Call::Directory(snapshot, reply) => {
-                    *self.snapshot.borrow_mut() = snapshot;
-                    self.informed.set();
+                    self.take_directory(snapshot);
                     reply.send(());
                 }
                 Call::Allowance(account, recipients, reply) => {

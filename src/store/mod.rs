@@ -52,6 +52,8 @@ use crate::model::limits::{
     CLEAN_SHARE_PERCENT,
 };
 use record::Record;
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
 #[cfg(any(test, feature = "sim"))]
@@ -172,4 +174,43 @@ pub trait Machine: 'static {
     /// Everything counts as changed again: the last checkpoint came to nothing, or its pages are
     /// to be written anew.
     fn taint(&mut self);
+}
+
+/// One that several have.
+impl<M: Machine> Machine for Rc<RefCell<M>> {
+    fn apply(&mut self, at: Lsn, record: Record<'_>, blobs: &mut Blobs<'_>) -> Result<(), Damaged> {
+        self.borrow_mut().apply(at, record, blobs)
+    }
+
+    fn dirty(&self) -> Vec<u32> {
+        self.borrow().dirty()
+    }
+
+    fn save(&mut self, major: u32, at: Lsn, page: &mut dyn FnMut(u64, Option<Vec<u8>>)) {
+        self.borrow_mut().save(major, at, page);
+    }
+
+    fn load(&mut self, major: u32, minor: u64, at: Lsn, octets: &[u8]) -> Result<(), Damaged> {
+        self.borrow_mut().load(major, minor, at, octets)
+    }
+
+    fn loaded(&mut self) -> Result<(), Damaged> {
+        self.borrow_mut().loaded()
+    }
+
+    fn shelves(&self) -> Vec<u32> {
+        self.borrow().shelves()
+    }
+
+    fn shelve(&self, major: u32, each: &mut dyn FnMut(BlobId)) {
+        self.borrow().shelve(major, each);
+    }
+
+    fn references(&self, each: &mut dyn FnMut(BlobId)) {
+        self.borrow().references(each);
+    }
+
+    fn taint(&mut self) {
+        self.borrow_mut().taint();
+    }
 }

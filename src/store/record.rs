@@ -29,6 +29,9 @@ pub mod kind {
     /// 64..=79 are the directory's.
     pub const DIRECTORY_FIRST: u8 = 64;
     pub const DIRECTORY_LAST: u8 = 79;
+    /// 80..=83 are of answers that programs of this server gave.
+    pub const ANSWERED_FIRST: u8 = 80;
+    pub const ANSWERED_LAST: u8 = 83;
 }
 
 /// A reader that does not know the kind may pass over the record.

@@ -21,7 +21,7 @@ use std::time::Duration;
 type SimConn = <SimEnv as pombal::env::Env>::Conn;
 
 /// What a shard's state is, for comparison: accounts, spool and outgoing mail.
-pub(crate) type Digest = (u128, u128, u128);
+pub(crate) type Digest = (u128, u128, u128, u128);
 
 /// How long recovery and the way down may take.
 const PATIENCE: Duration = Duration::from_mins(10);
@@ -34,7 +34,8 @@ const CLEANING_PAUSE_MAX: u64 = 600_000_000;
 
 pub(crate) fn digest(state: &State<SimEnv>) -> Digest {
     let outgoing = state.outgoing.borrow().digest();
-    (state.accounts.borrow().digest(), state.spool.borrow().digest(), outgoing)
+    let answered = state.answered.borrow().digest();
+    (state.accounts.borrow().digest(), state.spool.borrow().digest(), outgoing, answered)
 }
 
 /// A host of the network, with a server of ours.

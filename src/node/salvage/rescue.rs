@@ -35,11 +35,13 @@ pub async fn rescue<E: Env>(
     let queue = MendOutgoing::new(Rc::clone(&machines.outgoing));
     let spool = MendSpool(Rc::clone(&machines.spool));
     let directory = Plain::new(machines.ledger.clone());
+    let answered = Rc::clone(&machines.answered);
     let menders: Menders = vec![
         (kind::MAILBOX_FIRST..=kind::MAILBOX_LAST, shared(mailboxes)),
         (kind::SPOOL_FIRST..=kind::SPOOL_LAST, shared(spool)),
         (kind::QUEUE_FIRST..=kind::QUEUE_LAST, shared(queue)),
         (kind::DIRECTORY_FIRST..=kind::DIRECTORY_LAST, shared(directory)),
+        (kind::ANSWERED_FIRST..=kind::ANSWERED_LAST, shared(Plain::new(answered))),
     ];
     let rebuilt = rebuild(source, identity, &menders, &mut |octets| progress("read", octets));
     drop(menders);

@@ -21,6 +21,7 @@ mod nstring;
 pub mod params;
 pub mod preview;
 pub mod quoted;
+pub mod respond;
 pub mod search;
 pub mod section;
 pub mod sent;

@@ -8,6 +8,8 @@ use super::charset::{ToUtf8, to_utf8};
 use super::decode::{Decoder, hex};
 use super::mime::Encoding;
 use crate::model::limits::ENCODED_WORD_OCTETS_MAX;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use memchr::memchr;
 use memchr::memmem;
 
@@ -50,6 +52,32 @@ pub fn decoded(value: &[u8]) -> String {
     let mut out = String::new();
     put_decoded(value, &mut out);
     out
+}
+
+/// Octets of a header line that need not be folded.
+const FIELD_LINE_OCTETS: usize = 78;
+/// Octets that one encoded word stands for: with what is around them it fits into 75 (RFC 2047 §2).
+const WORD_SOURCE_OCTETS: usize = 42;
+
+/// Appends one line of text as the value of a field, behind `used` octets of its line: as it is where it is
+/// short and plain, else as encoded words (RFC 2047 §2), folded.
+pub fn put_encoded(text: &str, used: usize, out: &mut Vec<u8>) {
+    let is_plain = text.bytes().all(|octet| matches!(octet, b' '..=b'~')) && !text.contains("=?");
+    if is_plain && used + text.len() <= FIELD_LINE_OCTETS {
+        return out.extend_from_slice(text.as_bytes());
+    }
+    let mut rest = text;
+    while !rest.is_empty() {
+        let end = rest.floor_char_boundary(WORD_SOURCE_OCTETS);
+        let (word, more) = rest.split_at(end);
+        if rest.len() < text.len() {
+            out.extend_from_slice(b"\r\n ");
+        }
+        out.extend_from_slice(b"=?utf-8?B?");
+        out.extend_from_slice(STANDARD.encode(word).as_bytes());
+        out.extend_from_slice(b"?=");
+        rest = more;
+    }
 }
 
 fn put_word(word: Option<(&[u8], Vec<u8>)>, out: &mut String) {
@@ -146,6 +174,23 @@ mod tests {
     fn check(value: &str, want: &str) {
         assert_eq!(decoded(value.as_bytes()), want);
         fuzz_words(value.as_bytes());
+    }
+
+    #[test]
+    fn writes_what_it_reads_again() {
+        let encoded = |text: &str| {
+            let mut out = Vec::new();
+            put_encoded(text, 9, &mut out);
+            assert_eq!(decoded(&out), text);
+            let out = String::from_utf8(out).unwrap();
+            assert!(out.split("\r\n").all(|line| line.len() <= 76) && out.is_ascii(), "{out}");
+            out
+        };
+        assert_eq!(encoded("Auto: lunch"), "Auto: lunch");
+        assert_eq!(encoded("grün"), "=?utf-8?B?Z3LDvG4=?=");
+        assert!(encoded("=?utf-8?q?x?=").starts_with("=?utf-8?B?"));
+        assert_eq!(encoded(&"ü€ ".repeat(50)).matches("=?").count(), 8);
+        encoded(&"long ".repeat(50));
     }
 
     #[test]
