@@ -16,6 +16,7 @@ use pombal::model::id::{AccountId, BlobId, LogId, Uid};
 use pombal::node::salvage::rescue::{Rescued, check, rescue};
 use pombal::node::shard::{Machines, State};
 use pombal::queue::Pending;
+use pombal::queue::answered::{key, put_answered};
 use pombal::queue::outgoing::record::{Add, put_add};
 use pombal::queue::outgoing::{self, Envelope, To};
 use pombal::queue::record::put_add as put_spooled;
@@ -106,6 +107,7 @@ struct Content {
     queue: Vec<(u64, u64)>,
     spool: Vec<(u64, u64)>,
     users: Vec<String>,
+    answered: u128,
     /// Octets of each message, with those of its summary.
     blobs: Sorted<u64, (usize, Vec<u8>)>,
 }
@@ -150,6 +152,7 @@ async fn content(state: &State<SimEnv>) -> (Content, Vec<u64>) {
         queue,
         spool,
         users: users.map(Into::into).collect(),
+        answered: state.answered.borrow().digest(),
         blobs: Sorted::new(),
     };
     let mut damaged = Vec::new();
@@ -334,6 +337,9 @@ fn made(seed: u64) -> (Disk, Content) {
                 state.log.compact(None).await.unwrap();
             }
         }
+        let mut group = Group::new();
+        put_answered(&mut group, AccountId(1), key("someone@far.example", "", "away"), 100, 200);
+        state.log.append(group).await.unwrap();
         let (content, damaged) = content(&state).await;
         assert_eq!(damaged, [0; 0]);
         if chance.coin() {

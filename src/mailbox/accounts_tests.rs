@@ -1,6 +1,6 @@
 //! Laws of the accounts: recovery from any checkpoint, numbers, references, memory.
 
-use super::super::deliver::{Facts, Judge, Planned, Recipient, plan};
+use super::super::deliver::{Facts, Judge, Message, Planned, Recipient, plan};
 use super::super::expunge::leave;
 use super::super::record::put_account_delete;
 use super::super::row::Marks;
@@ -425,4 +425,22 @@ fn a_million_messages_in_ten_thousand_mailboxes_cost_45_octets_each() {
     println!("{octets} octets for {messages} messages");
     assert_eq!(messages, u64::from(MAILBOXES * ROUNDS));
     assert!(octets <= 45 * messages, "{octets} octets for {messages} messages");
+}
+
+/// Deliveries to who is watched are told of, but for those that nothing may answer.
+#[test]
+fn what_a_list_sent_on_is_not_told_of() {
+    let accounts: Rc<RefCell<Accounts>> = Rc::default();
+    accounts.borrow_mut().arrivals().watch([AccountId(1)].into_iter().collect());
+    let deliver = |account: u32, blob: u64, is_listed: bool| {
+        let message = Message::brought(b"Subject: x\r\n\r\n".to_vec(), 1).listed(is_listed);
+        let (size, marks) = (message.size(), message.marks);
+        let facts = Facts { blob: BlobId(blob), size, marks, internal_date: 1, save_date: 1 };
+        let to = [Recipient { account: AccountId(account), quota: Quota::NONE }];
+        drop(plan(&accounts, &mut Group::new(), &facts, &to, Judge::Each));
+        accounts.borrow_mut().arrivals().take()
+    };
+    assert_eq!(deliver(1, 1, false), Some((AccountId(1), BlobId(1))));
+    assert_eq!(deliver(1, 2, true), None);
+    assert_eq!(deliver(2, 3, false), None);
 }

@@ -51,6 +51,13 @@ impl Message {
         Message { parts: vec![octets], summary, marks, internal_date: at }
     }
 
+    /// The same; `is_listed`: the owner of a list stands for its sender ([`Marks::LISTED`]).
+    #[must_use]
+    pub fn listed(self, is_listed: bool) -> Message {
+        let more = if is_listed { Marks::LISTED } else { Marks::default() };
+        Message { marks: self.marks.with(more), ..self }
+    }
+
     /// A message that a user or an operator brings, of which nothing is known but its octets and when
     /// it came, seconds since 1970.
     pub fn brought(octets: Vec<u8>, internal_date: u32) -> Message {
@@ -201,7 +208,8 @@ pub fn plan(
             state.reserve(to.account, size);
             planned.reserved.held.push(to.account);
         }
-        if verdict.is_ok() && state.arrivals.watches(to.account) {
+        let may_be_answered = verdict.is_ok() && !facts.marks.has(Marks::LISTED);
+        if may_be_answered && state.arrivals.watches(to.account) {
             planned.reserved.watched.push(to.account);
         }
         planned.verdicts[index] = verdict;

@@ -53,6 +53,8 @@ impl Marks {
     pub const OPEN_END: Marks = Marks(16);
     /// An import brought it from another server.
     pub const MOVED_IN: Marks = Marks(32);
+    /// The owner of a list is in its Return-Path instead of its sender: no program answers it.
+    pub const LISTED: Marks = Marks(64);
 
     pub const fn has(self, marks: Marks) -> bool {
         self.0 & marks.0 == marks.0

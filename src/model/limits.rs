@@ -377,10 +377,18 @@ pub const VACATION_ADDRESSES_MAX: usize = 32;
 pub const ARRIVALS_MAX: usize = 1_000;
 /// Senders that an account has answered and that are remembered.
 pub const ANSWERED_SENDERS_MAX: usize = 1_000;
-/// The same of all accounts of a log.
-pub const ANSWERED_MAX: usize = 1_000_000;
+/// The same of all accounts that share a page of a log, which is every 256th.
+pub const ANSWERED_PAGE_MAX: usize = 4_000;
+/// Octets of a header that are looked at for whether a program may answer it; a longer one has no answer.
+pub const ANSWER_HEADER_OCTETS_MAX: usize = 64 << 10;
+/// Recipients in a header who are looked at for whether one is the user who is away.
+pub const ANSWER_RECIPIENTS_MAX: usize = 100;
+/// Octets of a subject that an answer repeats.
+pub const ANSWER_SUBJECT_OCTETS_MAX: usize = 255;
 /// Octets of References in an answer, at most.
 pub const ANSWER_REFERENCES_OCTETS_MAX: usize = 2_000;
+/// Values of Delivered-To that are looked at for a circle: the newest of them, which stand on top.
+pub const DELIVERED_TO_MAX: usize = 100;
 /// Targets of one alias.
 pub const ALIAS_TARGETS_MAX: usize = 1_000;
 /// Addresses that one recipient may expand to, those in between counted.

@@ -46,6 +46,18 @@ impl Places {
     pub fn is_shared_elsewhere(&self) -> bool {
         !self.elsewhere.is_empty() && self.elsewhere.len() + self.accounts.len() > 1
     }
+
+    /// One person has it: no list, and nobody else.
+    pub fn is_one(&self) -> bool {
+        let is_listed = self.list.is_some() || self.owners.iter().any(Option::is_some);
+        !is_listed && self.accounts.len() + self.elsewhere.len() == 1
+    }
+
+    /// What its sender wants to hear of success is told here, when the message goes on: mail that is held
+    /// waits here for that. With one other server the queue, or that server, tells it.
+    pub fn has_news_here(&self) -> bool {
+        !self.accounts.is_empty() || self.list.is_some() || self.is_shared_elsewhere()
+    }
 }
 
 /// For whom a message is. The sender stands in the trace fields of the message itself.
@@ -146,6 +158,17 @@ mod tests {
         assert_eq!(Outcome::overall(&[never, later]), later);
         assert_eq!(Outcome::overall(&[never, never]), never);
         assert_eq!(Outcome::overall(&[]), Outcome::BROKEN);
+    }
+
+    /// RFC 3461 §5.2.7: that a list has it is told here, be it of one member elsewhere.
+    #[test]
+    fn knows_what_is_told_here() {
+        let there = Address::from_parts("x", "far.example");
+        let one = Places { elsewhere: vec![there.clone()], ..Places::default() };
+        let list = Places { list: Some(there.clone()), ..one.clone() };
+        let two = Places { elsewhere: vec![there.clone(), there], ..Places::default() };
+        assert!(!one.has_news_here() && list.has_news_here() && two.has_news_here());
+        assert!(one.is_one() && !list.is_one() && !two.is_one() && !Places::default().is_one());
     }
 
     #[test]

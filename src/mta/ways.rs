@@ -32,6 +32,12 @@ enum Kind {
     Here,
 }
 
+impl Kind {
+    fn is_listed(&self) -> bool {
+        matches!(self, Kind::Forwarded { owner: Some(_), .. })
+    }
+}
+
 /// See the header.
 #[derive(Debug, Default)]
 pub struct Ways(Vec<(Kind, Vec<To>)>);
@@ -65,14 +71,21 @@ impl Ways {
     }
 
     fn put(&mut self, kind: Kind, to: To) {
-        // Two addresses of ours may lead to one mailbox.
-        let is_forwarded = matches!(kind, Kind::Forwarded { .. });
-        let is_same = |(other, all): &(Kind, Vec<To>)| {
-            matches!(other, Kind::Forwarded { .. })
-                && all.iter().any(|one| one.address == to.address)
-        };
-        if is_forwarded && self.0.iter().any(is_same) {
-            return;
+        // Two addresses of ours may lead to one mailbox, which has the message once: by an alias rather than by
+        // a list, since its sender hears of it then.
+        if matches!(kind, Kind::Forwarded { .. }) {
+            let is_same = |one: &To| one.address == to.address;
+            if !kind.is_listed() {
+                for (_, all) in self.0.iter_mut().filter(|(other, _)| other.is_listed()) {
+                    all.retain(|one| !is_same(one));
+                }
+                self.0.retain(|(_, all)| !all.is_empty());
+            }
+            let mut forwarded =
+                self.0.iter().filter(|(other, _)| matches!(other, Kind::Forwarded { .. }));
+            if forwarded.any(|(_, all)| all.iter().any(is_same)) {
+                return;
+            }
         }
         let place = self.0.iter().position(|(other, _)| *other == kind);
         let place = place.unwrap_or_else(|| {
@@ -233,6 +246,42 @@ mod tests {
                   m@b.example None None
                 <> [true, true, true, true] by <r0@here.example> here false Some(7)
                   n@c.example Some(false) Some("rfc822;o")
+            "#]],
+        );
+    }
+
+    /// Whichever of them is named first, the message is the sender's own, and he hears of it.
+    #[test]
+    fn an_alias_goes_before_a_list() {
+        let list = places(&["x@a.example:own@o.example", "y@a.example:own@o.example"], 0, true);
+        let alias = places(&["x@a.example"], 0, true);
+        check(
+            Some("s@s.example"),
+            &[list.clone(), alias.clone()],
+            &expect![[r#"
+                <srs-own@o.example> [false, false, false, true] by <r0@here.example> here false None
+                  y@a.example None None
+                <srs-s@s.example> [true, true, true, true] by <r1@here.example> here false Some(7)
+                  x@a.example Some(true) Some("rfc822;o")
+            "#]],
+        );
+        check(
+            Some("s@s.example"),
+            &[alias.clone(), list],
+            &expect![[r#"
+                <srs-s@s.example> [true, true, true, true] by <r0@here.example> here false Some(7)
+                  x@a.example Some(true) Some("rfc822;o")
+                <srs-own@o.example> [false, false, false, true] by <r1@here.example> here false None
+                  y@a.example None None
+            "#]],
+        );
+        let list = places(&["x@a.example:own@o.example"], 0, true);
+        check(
+            Some("s@s.example"),
+            &[list, alias],
+            &expect![[r#"
+                <srs-s@s.example> [true, true, true, true] by <r1@here.example> here false Some(7)
+                  x@a.example Some(true) Some("rfc822;o")
             "#]],
         );
     }

@@ -10,7 +10,7 @@ use crate::model::address::Address;
 use crate::model::id::AccountId;
 use crate::model::reply::Enhanced;
 use crate::mta::relay::{Host, Settings, Signed};
-use crate::mta::{Outcome, Places, Rcpt};
+use crate::mta::{Places, Rcpt};
 use crate::queue::outgoing::Said;
 use crate::wire::address::parse_mailbox;
 use crate::wire::smtp::reply::Reply;
@@ -119,13 +119,13 @@ impl<E: Env> Host for Home<E> {
         if !shard.signs(domain) {
             return Box::pin(ready(Some(message)));
         }
-        let signing = shard.sign(message.clone(), domain);
+        let signing = shard.sign(message, domain);
         Box::pin(async move {
             match signing.await {
                 Ok(signed) => Some(signed),
-                Err(Outcome::CROWDED) => None,
-                // A key that signs nothing is for the operator; a sender hears of his mail all the same.
-                Err(_) => Some(message),
+                // A key that signs nothing is for the operator; a sender hears of his mail all the same. Where
+                // there is too much to sign there is no message left.
+                Err((_, message)) => message,
             }
         })
     }

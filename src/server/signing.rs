@@ -32,7 +32,7 @@ impl<E: Env> Shard<E> {
         self: &Rc<Self>,
         message: Vec<u8>,
         domain: &str,
-    ) -> impl Future<Output = Result<Vec<u8>, Outcome>> + use<E> {
+    ) -> impl Future<Output = Result<Vec<u8>, (Outcome, Option<Vec<u8>>)>> + use<E> {
         let keys = Arc::clone(&self.signing.keys.borrow());
         let at = self.env.wall().seconds();
         let begun = if keys.of(domain).is_some() {
@@ -44,7 +44,7 @@ impl<E: Env> Shard<E> {
         let shard = Rc::clone(self);
         async move {
             let answer = match begun {
-                Ok(answer) => answer.map_err(|_| Outcome::CROWDED)?,
+                Ok(answer) => answer.map_err(|_| (Outcome::CROWDED, None))?,
                 Err(unsigned) => return Ok(unsigned),
             };
             match answer.await {
@@ -57,7 +57,8 @@ impl<E: Env> Shard<E> {
                     shard.figures.unsigned.one();
                     Ok(message)
                 }
-                Ok(Err((_, Unsigned::Key))) | Err(_) => Err(Outcome::BROKEN),
+                Ok(Err((message, Unsigned::Key))) => Err((Outcome::BROKEN, Some(message))),
+                Err(_) => Err((Outcome::BROKEN, None)),
             }
         }
     }

@@ -28,7 +28,7 @@ pub(super) mod reply;
 mod submit;
 mod terms;
 
-use self::holes::{Filled, Share, Told};
+use self::holes::{Filled, Share, Told, refused_for_all};
 use super::draft::Draft;
 use super::guest::Guest;
 use super::listener::{Admitted, Protocol, smtp_settings_for};
@@ -55,11 +55,12 @@ use crate::proto::smtp::{Session, Settings, Step, Verdict};
 use crate::queue::outgoing::To;
 use crate::tls::{Facts, Stream};
 use crate::wire::address::ForwardPath;
-use crate::wire::message::delivered::was_delivered_to;
+use crate::wire::message::delivered::DeliveredTo;
 use crate::wire::smtp::command::{Recipient, Sender};
 use crate::wire::smtp::reply::Reply;
 use crate::wire::trace::{Received, put_listed, put_received, put_return_path};
 use futures_lite::future::or;
+use std::cell::LazyCell;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
@@ -608,7 +609,7 @@ impl<E: Env> Driver<E> {
         self.count_down(&mut transaction);
         let mut message = draft.end();
         let octets = message.as_ref().map_or(0, Vec::len);
-        let Shared { recipients, away, shares } =
+        let Shared { recipients, away, shares, rounds } =
             self.shares(&transaction, &id, message.as_deref().unwrap_or_default());
         let refused = if self.settings.is_lmtp() { None } else { refused_for_all(&shares) };
         let completed = match (&mut message, refused.or(terms::comes_late(&transaction))) {
@@ -616,7 +617,9 @@ impl<E: Env> Driver<E> {
             (Some(_), Some(refused)) => Err(refused),
             (Some(message), None) => self.complete(message, transaction.sender.as_ref(), &id),
         };
-        let report = message.as_ref().and_then(|octets| self.report_of(octets, &transaction, &id));
+        let report =
+            message.as_ref().and_then(|octets| self.report_of(octets, &transaction, &rounds, &id));
+        let is_listed = transaction.return_path() != transaction.sender.as_ref();
         let Transaction { sender, utf8, accepted, options, .. } = *transaction;
         let accepting: Accepting = match (message, completed) {
             (Some(message), Ok(signer)) => {
@@ -628,7 +631,10 @@ impl<E: Env> Driver<E> {
                 let is_each = self.settings.is_lmtp() && shares.iter().all(is_one);
                 let judge = if is_each { Judge::Each } else { Judge::Together };
                 let envelope = Envelope { recipients, away, judge };
-                self.accept(envelope, Incoming { octets: message, utf8, is_text, signer })
+                self.accept(
+                    envelope,
+                    Incoming { octets: message, utf8, is_text, is_listed, signer },
+                )
             }
             (_, refused) => {
                 let refused = refused.err().unwrap_or(Outcome::CROWDED);
@@ -656,6 +662,7 @@ impl<E: Env> Driver<E> {
         let is_new = self.shard.directory().version() != transaction.version;
         let mut shared = Shared::default();
         let (mut ways, mut rounds) = (Ways::default(), Vec::new());
+        let been = LazyCell::new(|| DeliveredTo::of(message));
         for one in &transaction.accepted {
             let address = &one.address;
             let parts = (address.local(), address.domain());
@@ -673,13 +680,12 @@ impl<E: Env> Driver<E> {
                 let RcptOptions { notify, orcpt } = one.options.clone();
                 To { address: address.clone(), notify, orcpt }
             };
-            if places.is_forwarded && was_delivered_to(message, address) {
+            if places.is_forwarded && been.has(address) {
                 rounds.push((shared.shares.len(), to()));
                 shared.shares.push(Share::Gone(Outcome::LOOP));
                 continue;
             }
-            let is_several = places.is_shared_elsewhere();
-            if transaction.is_held && (is_several || !places.accounts.is_empty()) {
+            if transaction.is_held && places.has_news_here() {
                 shared.shares.push(Share::Places { accounts: 0, is_away: true });
                 ways.put_here(to());
                 continue;
@@ -695,6 +701,7 @@ impl<E: Env> Driver<E> {
         if !self.settings.is_lmtp() && rounds.len() < shared.shares.len() {
             for (place, to) in rounds {
                 shared.shares[place] = Share::Places { accounts: 0, is_away: true };
+                shared.rounds.push(place);
                 ways.put_here(to);
             }
         }
@@ -719,11 +726,11 @@ impl<E: Env> Driver<E> {
     /// Sends a message on its way, behind its signatures if it is to have any. What is signed is under
     /// way whether or not anybody waits for it.
     fn accept(&self, envelope: Envelope, incoming: Incoming) -> Accepting {
-        let Incoming { octets, utf8, is_text, signer } = incoming;
+        let Incoming { octets, utf8, is_text, is_listed, signer } = incoming;
         let at = self.shard.env.wall().seconds();
+        let message = move |octets| Message::new(octets, utf8, is_text, at).listed(is_listed);
         let Some(domain) = signer else {
-            let message = Message::new(octets, utf8, is_text, at);
-            return self.shard.intake.accept(&envelope, message);
+            return self.shard.intake.accept(&envelope, message(octets));
         };
         let before = octets.len();
         let signing = self.shard.sign(octets, &domain);
@@ -736,10 +743,9 @@ impl<E: Env> Driver<E> {
                     // Of a form that nobody can sign it came back as it was.
                     let is_signed = octets.len() > before;
                     envelope.away.iter_mut().for_each(|away| away.is_signed = is_signed);
-                    let message = Message::new(octets, utf8, is_text, at);
-                    shard.intake.accept(&envelope, message).await
+                    shard.intake.accept(&envelope, message(octets)).await
                 }
-                Err(refused) => {
+                Err((refused, _)) => {
                     let away = usize::from(!envelope.away.is_empty());
                     vec![refused; envelope.recipients.len() + away]
                 }
@@ -754,6 +760,8 @@ struct Incoming {
     octets: Vec<u8>,
     utf8: bool,
     is_text: bool,
+    /// The owner of a list is in its Return-Path.
+    is_listed: bool,
     /// In whose name it is signed.
     signer: Option<Box<str>>,
 }
@@ -764,6 +772,8 @@ struct Shared {
     recipients: Vec<Rcpt>,
     away: Vec<Away>,
     shares: Vec<Share>,
+    /// The places of those who wait only to be sent back.
+    rounds: Vec<usize>,
 }
 
 /// What the loop does once all that was received is worked through.
@@ -782,16 +792,4 @@ enum Goes {
     /// By TLS from here on.
     Secure,
     Close,
-}
-
-/// The one answer to SMTP where recipients have gone since they were accepted: if all have, nobody
-/// is there; else the sender is to come back and hears at RCPT who it was.
-fn refused_for_all(shares: &[Share]) -> Option<Outcome> {
-    let mut gone = shares.iter().filter_map(|share| match share {
-        Share::Gone(outcome) => Some(*outcome),
-        Share::Places { .. } => None,
-    });
-    let first = gone.next()?;
-    let is_all = gone.count() + 1 == shares.len();
-    Some(if is_all { first } else { Outcome::from(Refused::Parted) })
 }

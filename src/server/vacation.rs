@@ -24,13 +24,13 @@ use crate::mailbox::{Judge, Message};
 use crate::model::address::Address;
 use crate::model::id::{AccountId, BlobId};
 use crate::mta::relay::Host as _;
-use crate::mta::{Away, Envelope, MailOptions, Outcome, Places};
+use crate::mta::{Away, Envelope, MailOptions, Outcome, Places, Ways};
 use crate::probe::event::{Level, Value, event};
-use crate::queue::answered::put_answered;
+use crate::queue::answered::{key, put_answered};
 use crate::queue::outgoing::To;
 use crate::store::{BlobView, Group};
 use crate::wire::address::parse_mailbox;
-use crate::wire::message::respond::{Answerable, answerable, is_program, return_path};
+use crate::wire::message::respond::{Answerable, answerable, is_program, lasting, return_path};
 use futures_lite::future::or;
 use std::rc::Rc;
 use std::time::Duration;
@@ -69,13 +69,13 @@ async fn answer<E: Env>(shard: &Rc<Shard<E>>, account: AccountId, blob: BlobId) 
     }
     let Some(about) = answerable(view.octets(), |one| own.is_own(one)) else { return };
     drop(view);
-    let to = sender.to_string();
-    if !shard.answered.borrow().may_answer(account, &to, now) {
+    let key = key(&lasting(&sender), vacation.subject.as_deref().unwrap_or(""), &vacation.text);
+    if !shard.answered.borrow().may_answer(account, key, now) {
         return;
     }
     let mut group = Group::new();
     let until = now.saturating_add(u32::from(vacation.days) * DAY_SECONDS);
-    put_answered(&mut group, account, &to, now, until);
+    put_answered(&mut group, account, key, now, until);
     let name = shard.name_message();
     let outcome = send(shard, (&user, &vacation), (&sender, &about), &name, group).await;
     let outcome = match outcome {
@@ -146,7 +146,8 @@ fn is_role(local: &[u8]) -> bool {
     local.eq_ignore_ascii_case(b"postmaster") || local.eq_ignore_ascii_case(b"abuse")
 }
 
-/// Puts an answer on its way with what is in `group`. None: nobody is there whom it is for.
+/// Puts an answer on its way with what is in `group`. None: nobody is there whom it is for,
+/// or a list or several people are.
 async fn send<E: Env>(
     shard: &Rc<Shard<E>>,
     (user, vacation): (&User, &Vacation),
@@ -154,8 +155,8 @@ async fn send<E: Env>(
     name: &str,
     group: Group,
 ) -> Option<Outcome> {
-    let Places { accounts, elsewhere, .. } = Home(Rc::downgrade(shard)).look_up(sender)?;
-    if !elsewhere.is_empty() && shard.intake.is_full() {
+    let places = Home(Rc::downgrade(shard)).look_up(sender).filter(Places::is_one)?;
+    if !places.elsewhere.is_empty() && shard.intake.is_full() {
         return Some(Outcome::CROWDED);
     }
     let now = shard.env.wall().seconds();
@@ -166,21 +167,22 @@ async fn send<E: Env>(
     let Ok(octets) = shard.sign(octets, from.domain()).await else {
         return Some(Outcome::CROWDED);
     };
-    let to = |address| To { address, notify: None, orcpt: None };
-    let away = (!elsewhere.is_empty()).then(|| Away {
+    let mut ways = Ways::default();
+    ways.put_elsewhere(&To { address: sender.clone(), notify: None, orcpt: None }, &places);
+    let message = Away {
         name: name.into(),
         sender: None,
         options: MailOptions::default(),
-        recipients: elsewhere.into_iter().map(to).collect(),
+        recipients: Vec::new(),
         utf8,
         is_here: false,
         is_signed: true,
         via: None,
         before: None,
-    });
-    let away = away.into_iter().collect();
+    };
+    let away = ways.into_away(&message, Address::clone);
     // A full mailbox takes it all the same, as it does a report.
-    let envelope = Envelope { recipients: accounts, away, judge: Judge::Judged };
+    let envelope = Envelope { recipients: places.accounts, away, judge: Judge::Judged };
     let message = Message::new(octets, utf8, true, now);
     let outcomes = shard.intake.accept_with(&envelope, message, group).await;
     Some(Outcome::overall(&outcomes))

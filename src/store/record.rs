@@ -32,6 +32,9 @@ pub mod kind {
     /// 80..=83 are of answers that programs of this server gave.
     pub const ANSWERED_FIRST: u8 = 80;
     pub const ANSWERED_LAST: u8 = 83;
+
+    /// The last one of all.
+    pub const HIGHEST: u8 = ANSWERED_LAST;
 }
 
 /// A reader that does not know the kind may pass over the record.

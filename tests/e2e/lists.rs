@@ -123,6 +123,9 @@ fn mail_that_goes_round_comes_back_at_once() {
         server.pombal(&["domain", "add", domain], "");
         server.pombal(&["alias", "add", alias, target], "");
     }
+    let owned =
+        ["alias", "add", "l@here.example", "b@there.example", "--owner", "bob@local.example"];
+    here.pombal(&owned, "");
     there.reload("127.0.0.1:1\"", &format!("127.0.0.1:{}\"", here.smtp()));
     let mail = "MAIL FROM:<eve@local.example>";
     send(&here, mail, &["RCPT TO:<A@here.example>"], "round");
@@ -143,6 +146,17 @@ fn mail_that_goes_round_comes_back_at_once() {
     holds(&mail_of(&here, "bob", 1)[0], &["Subject: both"]);
     let report = &mail_of(&here, "eve", 1)[0];
     holds(report, &[failed, "mail forwarding loop"]);
+    // Who asked hears that the list does not have it, and not that it has.
+    let mut link = smtp(here.smtp(), "EHLO").unwrap();
+    let list = "RCPT TO:<l@here.example> NOTIFY=SUCCESS,FAILURE";
+    for command in [mail, list, "RCPT TO:<bob@local.example>"] {
+        link.command(command, 250).unwrap();
+    }
+    link.command("DATA", 354).unwrap();
+    link.send(stuff(b"Subject: list\r\nDelivered-To: l@here.example\r\n\r\ntext\r\n")).unwrap();
+    link.expect(250).unwrap();
+    let failed = "Final-Recipient: rfc822; l@here.example\r\nAction: failed\r\nStatus: 5.4.6\r\n";
+    holds(&mail_of(&here, "eve", 2)[1], &[failed]);
     // By LMTP each has his own answer.
     let mut link = smtp(here.lmtp(), "LHLO").unwrap();
     for command in [mail, "RCPT TO:<a@here.example>", "RCPT TO:<bob@local.example>"] {
@@ -152,7 +166,7 @@ fn mail_that_goes_round_comes_back_at_once() {
     link.send(stuff(text)).unwrap();
     link.expect(550).unwrap();
     link.expect(250).unwrap();
-    assert_eq!((mail_of(&here, "bob", 2).len(), mail_of(&here, "eve", 1).len()), (2, 1));
+    assert_eq!((mail_of(&here, "bob", 3).len(), mail_of(&here, "eve", 2).len()), (3, 2));
     here.stop();
     there.stop();
 }

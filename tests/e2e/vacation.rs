@@ -115,6 +115,13 @@ fn what_may_not_be_answered_is_not() {
     ] {
         send(&server, from, &format!("{to}@local.example"), &format!("{header}\r\ntext\r\n"));
     }
+    // A list whose members name ann is not answered in the name of its owner, and no list has an answer.
+    let members = ["ann@local.example", "dora@local.example", "--owner", "dora@local.example"];
+    server.pombal(&[&["alias", "add", "l@local.example"], &members[..]].concat(), "");
+    send(&server, "carl@local.example", "l@local.example", to);
+    send(&server, "l@local.example", "ann@local.example", to);
+    send(&server, "team@local.example", "ann@local.example", to);
+    assert_eq!(all_of(&server, "dora", 1).len(), 1);
     // By an alias that is his alone he has it, and it is the first answer of all.
     send(&server, "carl@local.example", "a@local.example", "Cc: A@local.example\r\n\r\n");
     holds(&all_of(&server, "carl", 1)[0], &["From: <ann@local.example>\r\n"]);
@@ -130,8 +137,12 @@ fn what_may_not_be_answered_is_not() {
     }
     server.pombal(&["vacation", "set", "ann@local.example", "--until", "2099-01-01"], "now\n");
     send(&server, "dora@local.example", "ann@local.example", "To: ann@local.example\r\n\r\n");
-    holds(&all_of(&server, "dora", 1)[0], &["\r\n\r\nnow\r\n"]);
-    assert_eq!(server.figure("pombal_vacation_answers_total"), 3);
+    holds(&all_of(&server, "dora", 2)[1], &["\r\n\r\nnow\r\n"]);
+    // RFC 5230 §4.2: another text is another answer.
+    server.pombal(&["vacation", "set", "ann@local.example"], "for longer\n");
+    send(&server, "dora@local.example", "ann@local.example", to);
+    holds(&all_of(&server, "dora", 3)[2], &["\r\n\r\nfor longer\r\n"]);
+    assert_eq!(server.figure("pombal_vacation_answers_total"), 4);
     server.stop();
 }
 

@@ -6,18 +6,20 @@
 
 use super::Relay;
 use super::line::Line;
-use crate::bytes::codec::to_u64;
 use crate::env::Env;
+use crate::mailbox::Marks;
 use crate::mta::peers::Peers;
 use crate::mta::session::Body;
 use crate::policy::dkim::without_own;
 use crate::queue::outgoing::{Entry, Flags};
 use crate::wire::message::nature::Nature;
+use crate::wire::smtp::offers::Keywords;
+use std::cell::Cell;
 use std::rc::Rc;
 
 impl<E: Env, P: Peers> Relay<E, P> {
     /// The message as the server of `line` takes it, with signatures over that; none: it goes as it is, or
-    /// as it comes to be on its way, since nobody here has signed it.
+    /// as it comes to be on its way, since nobody here has signed it. Holds what [`room_anew`] says.
     pub(super) async fn signed_anew<'b>(
         &self,
         line: &Line<E>,
@@ -27,15 +29,24 @@ impl<E: Env, P: Peers> Relay<E, P> {
         if !entry.flags.has(Flags::SIGNED) {
             return None;
         }
-        let (domain, bare) = without_own(&line.session.converted(body)?)?;
-        let signed: Vec<u8> = self.signed_for(bare, &domain).await;
+        let made = || line.session.converted(body).and_then(without_own);
+        let (domain, bare) = made()?;
+        // What is at hand is signed first.
+        let bare = Cell::new(Some(bare));
+        let make = || bare.take().or_else(|| made().map(|(_, bare)| bare)).unwrap_or_default();
+        let signed: Vec<u8> = self.signed_for(make, &domain).await;
         let nature = Nature::of(&signed);
         let range = 0..signed.len();
         Some(Body { front: body.front, owner: Rc::new(signed), range, nature })
     }
+}
 
-    /// What a message takes that is made anew beside the one that is stored.
-    pub(super) fn octets_of(anew: Option<&Body<'_>>) -> u64 {
-        anew.map_or(0, |body| to_u64(body.range.len()))
-    }
+/// Octets that a message may take beside the one that is stored, until the server of `line` has it: made anew it
+/// is longer than before.
+pub(super) fn room_anew<E: Env>(line: &Line<E>, entry: &Entry) -> u64 {
+    let takes = |keywords| line.session.offers().has(keywords);
+    let is_binary = Marks(entry.marks).has(Marks::BINARY);
+    let takes_all = takes(Keywords::EIGHT_BIT_MIME) && takes(Keywords::CHUNKING);
+    let goes_as_it_is = takes_all && (!is_binary || takes(Keywords::BINARY_MIME));
+    if entry.flags.has(Flags::SIGNED) && !goes_as_it_is { 2 * u64::from(entry.size) } else { 0 }
 }

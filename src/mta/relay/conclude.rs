@@ -263,14 +263,15 @@ impl<E: Env, P: Peers> Relay<E, P> {
     /// A report with its signatures.
     pub(super) async fn signed(&self, octets: Vec<u8>) -> Vec<u8> {
         let settings = self.shared.host.settings();
-        self.signed_for(octets, &settings.hello).await
+        self.signed_for(|| octets.clone(), &settings.hello).await
     }
 
-    /// A message with the signatures of `domain`. Who signs is soon done with what he has.
-    pub(super) async fn signed_for(&self, octets: Vec<u8>, domain: &str) -> Vec<u8> {
+    /// A message with the signatures of `domain`. Who signs is soon done with what he has: what he did not
+    /// take is made once more, rather than kept beside.
+    pub(super) async fn signed_for(&self, make: impl Fn() -> Vec<u8>, domain: &str) -> Vec<u8> {
         let mut pause = QUEUE_RECORD_PAUSE_MIN;
         loop {
-            if let Some(signed) = self.shared.host.sign(octets.clone(), domain).await {
+            if let Some(signed) = self.shared.host.sign(make(), domain).await {
                 return signed;
             }
             self.env().sleep(pause).await;

@@ -27,7 +27,7 @@ use crate::mta::report;
 use crate::mta::ways::Ways;
 use crate::queue::outgoing::{Entry, Envelope, Fate, Flags, QueueId, Said, To};
 use crate::store::Group;
-use crate::wire::message::delivered::was_delivered_to;
+use crate::wire::message::delivered::DeliveredTo;
 use crate::wire::smtp::later::By;
 use crate::wire::smtp::param::Ret;
 
@@ -89,23 +89,23 @@ impl<E: Env, P: Peers> Relay<E, P> {
         };
         // Looked up once more: to ask for room takes its time.
         let mut sorted = Sorted::default();
+        let been = DeliveredTo::of(view.octets());
         for (place, refused) in refused {
             let Some(to) = envelope.recipients.get(usize::from(place)) else { continue };
             let found = match refused {
                 Some(said) => Err(said),
                 None => self.shared.host.find(&to.address, envelope.sender.is_none()),
             };
-            let goes_round = |places: &Places| {
-                places.is_forwarded && was_delivered_to(view.octets(), &to.address)
-            };
+            let goes_round = |places: &Places| places.is_forwarded && been.has(&to.address);
             let found = found.and_then(|places| {
                 if goes_round(&places) { Err(said(Outcome::LOOP)) } else { Ok(places) }
             });
             sorted.put(place, to, found);
         }
-        let is_text = !Marks(entry.marks).has(Marks::BINARY);
+        let (utf8, marks) = (entry.flags.has(Flags::UTF8), Marks(entry.marks));
         let octets = view.octets().to_vec();
-        let message = Message::new(octets, entry.flags.has(Flags::UTF8), is_text, self.now());
+        let message = Message::new(octets, utf8, !marks.has(Marks::BINARY), self.now());
+        let message = message.listed(marks.has(Marks::LISTED));
         drop(view);
         if !sorted.is_nobody() {
             match self.store(&entry, &envelope, &mut sorted, message).await {

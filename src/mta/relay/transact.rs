@@ -9,6 +9,7 @@
 //!                                                               └─ all were asked: it has failed
 //! ```
 
+use super::anew::room_anew;
 use super::conclude::{End, waiting};
 use super::line::{Line, deferred, name_of, words};
 use super::worker::Shift;
@@ -78,7 +79,8 @@ impl<E: Env, P: Peers> Relay<E, P> {
         (entry, envelope): (&Entry, &Envelope),
         wanted: Wanted,
     ) -> Option<Line<E>> {
-        let _held = self.hold(&shift.plan.site, entry.size.into()).await;
+        let room = u64::from(entry.size) + room_anew(&line, entry);
+        let _held = self.hold(&shift.plan.site, room).await;
         let Ok(view) = self.shared.intake.log().read(entry.blob).await else {
             let text = "the message cannot be read here";
             let ends = all(entry, Fate::Waiting, &Said::ours(451, Enhanced(3, 0), text));
@@ -137,7 +139,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
     ) -> Outcome {
         let begun = self.env().now();
         let requires_tls = self.requires_tls(shift, line, letter).await;
-        let outcome = self.transact(shift, line, letter, to, requires_tls).await;
+        let outcome = self.transact(line, letter, to, requires_tls).await;
         let all = [&*outcome.noted, &*outcome.ends].concat();
         self.judge(shift, &all, outcome.trouble.as_ref());
         self.tell_outcome(shift, line, letter, &all, self.env().now().since(begun));
@@ -200,6 +202,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
             match self.call(shift, &errand, hop).await {
                 Ok(mut line) => {
                     asked.push(hop);
+                    let _held = self.hold_more(&shift.plan.site, room_anew(&line, entry));
                     let to = unfit.iter().map(|(to, _)| *to).collect();
                     let outcome = self.try_at(shift, &mut line, letter, to).await;
                     line.session.quit().await;
@@ -228,7 +231,6 @@ impl<E: Env, P: Peers> Relay<E, P> {
     /// Transactions until every recipient of `left` has had its turn.
     async fn transact(
         &self,
-        shift: &Shift,
         line: &mut Line<E>,
         letter: &Letter<'_>,
         mut left: Vec<u16>,
@@ -236,7 +238,6 @@ impl<E: Env, P: Peers> Relay<E, P> {
     ) -> Outcome {
         let Letter { entry, envelope, body, .. } = *letter;
         let anew = self.signed_anew(line, entry, body).await;
-        let _held = self.hold_more(&shift.plan.site, Self::octets_of(anew.as_ref()));
         let body = anew.as_ref().unwrap_or(body);
         let (mut noted, mut ends) = (Vec::new(), Vec::new());
         let mut unfit: Vec<(u16, Said)> = Vec::new();

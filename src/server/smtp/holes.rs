@@ -1,7 +1,8 @@
 //! Commits that are under way: awaited in order, answered, told to the log.
 
-use super::{Driver, Hole, Outcome, class_name, refused_for_all, to_outcome};
+use super::{Driver, Hole, Outcome, class_name, to_outcome};
 use crate::env::Env;
+use crate::mailbox::Refused;
 use crate::model::address::Address;
 use crate::model::reply::Class;
 use crate::probe::event::{Level, Value, event};
@@ -148,4 +149,16 @@ impl<E: Env> Driver<E> {
         }
         event(Level::Info, "message", &fields);
     }
+}
+
+/// The one answer to SMTP where recipients have gone since they were accepted: if all have, nobody
+/// is there; else the sender is to come back and hears at RCPT who it was.
+pub(super) fn refused_for_all(shares: &[Share]) -> Option<Outcome> {
+    let mut gone = shares.iter().filter_map(|share| match share {
+        Share::Gone(outcome) => Some(*outcome),
+        Share::Places { .. } => None,
+    });
+    let first = gone.next()?;
+    let is_all = gone.count() + 1 == shares.len();
+    Some(if is_all { first } else { Outcome::from(Refused::Parted) })
 }

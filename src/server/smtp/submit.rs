@@ -198,11 +198,13 @@ impl<E: Env> Driver<E> {
         Ok(domain.filter(|domain| self.shard.signs(domain)))
     }
 
-    /// What its sender wants to hear when this message is delivered, if anything.
+    /// What its sender wants to hear when this message is delivered, if anything; nothing of those at
+    /// `rounds`, to whom it is not.
     pub(super) fn report_of(
         &self,
         message: &[u8],
         transaction: &Transaction,
+        rounds: &[usize],
         id: &str,
     ) -> Option<Box<Wanted>> {
         // Of what is held the queue tells.
@@ -211,6 +213,7 @@ impl<E: Env> Driver<E> {
         }
         let mut wanted = transaction.accepted.iter().enumerate().filter_map(|(place, one)| {
             let fate = match &one.places {
+                _ if rounds.contains(&place) => return None,
                 places if places.elsewhere.is_empty() || places.list.is_some() => Fate::Delivered,
                 places if places.is_shared_elsewhere() => Fate::Expanded,
                 // Who reports on it is told by the queue, or does it himself.

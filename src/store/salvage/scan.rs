@@ -498,5 +498,5 @@ fn records(octets: &[u8], from: usize, to: usize, seed: u64) -> Vec<(usize, usiz
 fn may_be_record(octets: &[u8]) -> bool {
     let len = octets.first_chunk().map_or(0, |len| to_usize(u64::from(u32::from_le_bytes(*len))));
     let fits = RECORD_HEADER_OCTETS.saturating_add(len) <= octets.len();
-    fits && octets.get(8).is_some_and(|&kind| kind > 0 && kind <= kind::DIRECTORY_LAST)
+    fits && octets.get(8).is_some_and(|&kind| kind > 0 && kind <= kind::HIGHEST)
 }

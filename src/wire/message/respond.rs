@@ -1,10 +1,13 @@
 //! What a message says to a program that would answer it: who may be answered, and what the answer refers to
 //! (RFC 3834 §2, RFC 5230 §4.5 to §4.7).
 
-use super::fields::fields;
+use super::fields::{fields, header_len};
 use super::words::decoded;
 use crate::model::address::Address;
-use crate::model::limits::ANSWER_REFERENCES_OCTETS_MAX;
+use crate::model::limits::{
+    ANSWER_HEADER_OCTETS_MAX, ANSWER_RECIPIENTS_MAX, ANSWER_REFERENCES_OCTETS_MAX,
+    ANSWER_SUBJECT_OCTETS_MAX,
+};
 use crate::wire::address::parse_mailbox;
 
 /// Senders who are programs: their names, or how these begin and end. Lower case.
@@ -12,15 +15,18 @@ const PROGRAMS: [&str; 6] =
     ["mailer-daemon", "listserv", "majordomo", "postmaster", "noreply", "no-reply"];
 const PROGRAM_STARTS: [&str; 3] = ["owner-", "bounce-", "bounces-"];
 const PROGRAM_ENDS: [&str; 4] = ["-request", "-owner", "-bounce", "-bounces"];
+/// Each on a line of its own (RFC 5322 §2.2.3).
+const BETWEEN_IDS: &str = "\r\n\t";
 
 /// What an answer needs to know of the message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answerable {
-    /// As people read it, on one line; empty for none.
+    /// As people read it, on one line, of [`ANSWER_SUBJECT_OCTETS_MAX`]; empty for none.
     pub subject: String,
     /// `<…>`.
     pub message_id: Option<String>,
-    /// All of the thread, the message last (RFC 5322 §3.6.4).
+    /// The thread, the message last (RFC 5322 §3.6.4): its first one, and of the others those that
+    /// [`ANSWER_REFERENCES_OCTETS_MAX`] leave room for.
     pub references: String,
 }
 
@@ -40,14 +46,48 @@ pub fn is_program(sender: &Address) -> bool {
         || PROGRAM_ENDS.iter().any(|end| local.ends_with(end))
 }
 
+/// A sender without what changes from one of his messages to the next, in lower case: the tags of BATV
+/// (`prvs=tag=ann@a.example`) and SRS (`SRS0=hash=day=a.example=ann@b.example`, and SRS1 around that).
+pub fn lasting(sender: &Address) -> String {
+    let plain = sender.to_string().to_lowercase();
+    let local = sender.local().to_lowercase();
+    let original = |behind: &str| {
+        let mut parts = behind.get(1..)?.splitn(4, '=').skip(2);
+        let (host, user) = (parts.next()?, parts.next()?);
+        Some(format!("{user}@{host}"))
+    };
+    let found = if let Some(signed) = local.strip_prefix("prvs=") {
+        signed.split_once('=').map(|(_, user)| format!("{user}@{}", sender.domain()))
+    } else if let Some(behind) = local.strip_prefix("srs0") {
+        original(behind)
+    } else if let Some(behind) = local.strip_prefix("srs1") {
+        // A separator and a hash, the host that made the other one, and what stands behind its SRS0.
+        behind.get(1..).and_then(|behind| behind.splitn(3, '=').nth(2)).and_then(original)
+    } else {
+        None
+    };
+    found.unwrap_or(plain)
+}
+
 /// What an answer to a message refers to; none: no program may answer it. `is_own` says which addresses are
-/// those of the user who is away: one has to be named as a recipient.
+/// those of the user who is away: one has to be named as a recipient, among the first
+/// [`ANSWER_RECIPIENTS_MAX`]. A header over [`ANSWER_HEADER_OCTETS_MAX`] has no answer.
 pub fn answerable(message: &[u8], is_own: impl Fn(&Address) -> bool) -> Option<Answerable> {
+    let header = &message[..message.len().min(ANSWER_HEADER_OCTETS_MAX)];
+    if header.len() < message.len() && header_len(header) == header.len() {
+        return None;
+    }
     let mut found = Answerable::default();
-    let (mut is_to_own, mut ids) = (false, None);
-    for field in fields(message) {
-        let name = message[field.name.clone()].to_ascii_lowercase();
-        let value = &message[field.value.clone()];
+    let (mut is_to_own, mut looked, mut ids) = (false, 0, None);
+    let mut look = |address: &Address| {
+        if !is_to_own && looked < ANSWER_RECIPIENTS_MAX {
+            looked += 1;
+            is_to_own = is_own(address);
+        }
+    };
+    for field in fields(header) {
+        let name = header[field.name.clone()].to_ascii_lowercase();
+        let value = &header[field.value.clone()];
         match &*name {
             // RFC 3834 §2: whatever it says but no.
             b"auto-submitted" if !is_word(value, &["no"]) => return None,
@@ -55,10 +95,10 @@ pub fn answerable(message: &[u8], is_own: impl Fn(&Address) -> bool) -> Option<A
             // Of some programs that know none of these (Exchange).
             b"x-auto-response-suppress" if !is_word(value, &["none"]) => return None,
             b"to" | b"cc" | b"bcc" | b"resent-to" | b"resent-cc" | b"resent-bcc" => {
-                each_address(value, &mut |address| is_to_own |= is_own(&address));
+                each_address(value, &mut look);
             }
-            b"subject" => found.subject = one_line(&decoded(value)),
-            b"message-id" => found.message_id = message_ids(value).pop(),
+            b"subject" => found.subject = subject_of(value),
+            b"message-id" => found.message_id = message_ids(value).pop().map(Into::into),
             b"references" => ids = Some(message_ids(value)),
             b"in-reply-to" if ids.is_none() => {
                 // RFC 5322 §3.6.4: only one, or nobody knows which of them it is.
@@ -70,25 +110,40 @@ pub fn answerable(message: &[u8], is_own: impl Fn(&Address) -> bool) -> Option<A
         }
     }
     let mut thread = ids.unwrap_or_default();
-    thread.extend(found.message_id.clone());
-    // The first one begins the thread; of the others the last ones are worth most.
-    while thread.iter().map(|id| id.len() + 1).sum::<usize>() > ANSWER_REFERENCES_OCTETS_MAX
-        && thread.len() > 1
-    {
-        thread.remove(usize::from(thread.len() > 2));
-    }
-    found.references = thread.join("\r\n\t");
+    thread.extend(found.message_id.as_deref());
+    found.references = references(&thread);
     is_to_own.then_some(found)
 }
 
+/// The first one begins the thread; of the others the last ones are worth most.
+fn references(thread: &[&str]) -> String {
+    let Some((first, others)) = thread.split_first() else { return String::new() };
+    let mut left = ANSWER_REFERENCES_OCTETS_MAX.saturating_sub(first.len());
+    let fits = |id: &&&str| {
+        let len = BETWEEN_IDS.len() + id.len();
+        let fits = len <= left;
+        left = left.saturating_sub(len);
+        fits
+    };
+    let count = others.iter().rev().take_while(fits).count();
+    let last = &others[others.len() - count..];
+    [&[*first], last].concat().join(BETWEEN_IDS)
+}
+
+fn subject_of(value: &[u8]) -> String {
+    let mut subject = one_line(&decoded(value));
+    subject.truncate(subject.floor_char_boundary(ANSWER_SUBJECT_OCTETS_MAX));
+    subject
+}
+
 /// Names the addresses of a list, as far as they can be read: in brackets, or by themselves.
-fn each_address(value: &[u8], each: &mut dyn FnMut(Address)) {
+fn each_address(value: &[u8], each: &mut dyn FnMut(&Address)) {
     let text = String::from_utf8_lossy(value);
     let mut spec = String::new();
     let (mut is_quoted, mut is_over, mut depth) = (false, false, 0_usize);
     let mut flush = |spec: &mut String| {
         if let Ok(path) = parse_mailbox(spec.trim()) {
-            each(path.to_address());
+            each(&path.to_address());
         }
         spec.clear();
     };
@@ -145,7 +200,7 @@ fn one_line(text: &str) -> String {
 }
 
 /// Message-IDs of a value that fit into a line.
-fn message_ids(value: &[u8]) -> Vec<String> {
+fn message_ids(value: &[u8]) -> Vec<&str> {
     let mut ids = Vec::new();
     let mut rest = value;
     while let Some(start) = memchr::memchr(b'<', rest) {
@@ -153,7 +208,7 @@ fn message_ids(value: &[u8]) -> Vec<String> {
         let Some(end) = memchr::memchr(b'>', rest) else { break };
         let id = &rest[..=end];
         if id.len() <= 250 && id.iter().all(u8::is_ascii_graphic) {
-            ids.push(String::from_utf8_lossy(id).into_owned());
+            ids.extend(std::str::from_utf8(id));
         }
         rest = &rest[end + 1..];
     }
@@ -242,8 +297,53 @@ mod tests {
         let ids: Vec<String> = (0..400).map(|number| format!(" <{number}@x.example>")).collect();
         let many = ids.join("\n");
         let found = told(&format!("Message-ID: <m@x>\nReferences:{many}"));
-        assert!(found.references.len() < 2 * ANSWER_REFERENCES_OCTETS_MAX);
+        assert!(found.references.len() <= ANSWER_REFERENCES_OCTETS_MAX);
         assert!(found.references.starts_with("<0@x.example>\r\n\t<2"));
         assert!(found.references.ends_with("<399@x.example>\r\n\t<m@x>"));
+        let long = "\u{e4}".repeat(200);
+        let found = told(&format!("Subject: {long}"));
+        assert_eq!(found.subject, "\u{e4}".repeat(ANSWER_SUBJECT_OCTETS_MAX / 2));
+    }
+
+    #[test]
+    fn looks_at_so_much_and_no_more() {
+        let padding = |octets: usize| format!("X: {}\n", "x".repeat(octets));
+        let header = |octets| format!("To: ann@a.example\n{}\ntext", padding(octets));
+        assert!(asked(&header(ANSWER_HEADER_OCTETS_MAX - 100)).is_some());
+        assert_eq!(asked(&header(ANSWER_HEADER_OCTETS_MAX)), None);
+        let looked = std::cell::Cell::new(0);
+        let counts = |recipients: &str| {
+            looked.set(0);
+            let header = format!("To: {recipients}\r\nCc: {recipients}\r\n\r\n");
+            let is_ann = |one: &Address| {
+                looked.set(looked.get() + 1);
+                one.local() == "ann"
+            };
+            (answerable(header.as_bytes(), is_ann).is_some(), looked.get())
+        };
+        assert_eq!(counts("ann@a.example, x@a.example"), (true, 1));
+        let others = "x@a.example, ".repeat(ANSWER_RECIPIENTS_MAX - 1);
+        assert_eq!(counts(&format!("{others}ann@a.example")), (true, ANSWER_RECIPIENTS_MAX));
+        let last = format!("{others}x@a.example, ann@a.example");
+        assert_eq!(counts(&last), (false, ANSWER_RECIPIENTS_MAX));
+    }
+
+    #[test]
+    fn knows_a_sender_again() {
+        let lasting = |local: &str| lasting(&Address::from_parts(local, "b.example"));
+        for (local, want) in [
+            ("Ann", "ann@b.example"),
+            ("prvs=0123abcdef=Ann", "ann@b.example"),
+            ("SRS0=hAsh=T1=a.example=ann", "ann@a.example"),
+            ("SRS0+hAsh=T1=a.example=ann=x", "ann=x@a.example"),
+            ("SRS1=hAsh=c.example==hash=t1=a.example=ann", "ann@a.example"),
+            ("SRS1=hAsh=c.example=-hash=t1=a.example=ann", "ann@a.example"),
+            ("SRS1=hAsh=c.example", "srs1=hash=c.example@b.example"),
+            ("srs0", "srs0@b.example"),
+            ("srs0\u{e4}=x", "srs0\u{e4}=x@b.example"),
+            ("prvs=ann", "prvs=ann@b.example"),
+        ] {
+            assert_eq!(lasting(local), want);
+        }
     }
 }
