@@ -52,6 +52,34 @@ impl<'a> Reader<'a> {
         self.array().map(u128::from_le_bytes)
     }
 
+    /// Seven bits an octet, the lowest first; the highest bit says that more follow.
+    pub fn varint(&mut self) -> Result<u64, Short> {
+        let mut value = 0;
+        for shift in (0..64).step_by(7) {
+            let octet = self.u8()?;
+            let bits = u64::from(octet & 0x7F);
+            if shift == 63 && bits > 1 {
+                return Err(Short);
+            }
+            value |= bits << shift;
+            if octet & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(Short)
+    }
+
+    /// A varint that has to fit in 32 bits.
+    pub fn varint_u32(&mut self) -> Result<u32, Short> {
+        u32::try_from(self.varint()?).map_err(|_| Short)
+    }
+
+    /// A slice behind its length as varint.
+    pub fn short_slice(&mut self) -> Result<&'a [u8], Short> {
+        let len = self.varint()?;
+        self.take(usize::try_from(len).map_err(|_| Short)?)
+    }
+
     /// A slice behind its length as u32.
     pub fn slice(&mut self) -> Result<&'a [u8], Short> {
         let len = self.u32()?;
@@ -66,6 +94,10 @@ pub trait Put {
     fn put_u32(&mut self, value: u32);
     fn put_u64(&mut self, value: u64);
     fn put_u128(&mut self, value: u128);
+    /// See [`Reader::varint`].
+    fn put_varint(&mut self, value: u64);
+    /// A slice behind its length as varint.
+    fn put_short_slice(&mut self, value: &[u8]);
     /// A slice behind its length as u32.
     fn put_slice(&mut self, value: &[u8]);
 }
@@ -85,6 +117,17 @@ impl Put for Vec<u8> {
     }
     fn put_u128(&mut self, value: u128) {
         self.extend_from_slice(&value.to_le_bytes());
+    }
+    fn put_varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.push(0x80 | u8::try_from(value & 0x7F).expect("masked to seven bits"));
+            value >>= 7;
+        }
+        self.push(u8::try_from(value).expect("seven bits are left"));
+    }
+    fn put_short_slice(&mut self, value: &[u8]) {
+        self.put_varint(to_u64(value.len()));
+        self.extend_from_slice(value);
     }
     fn put_slice(&mut self, value: &[u8]) {
         self.put_u32(to_u32(value.len()));

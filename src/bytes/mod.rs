@@ -3,5 +3,6 @@
 pub mod buffer;
 pub mod chain;
 pub mod codec;
+pub mod columns;
 pub mod hash;
 pub mod runs;

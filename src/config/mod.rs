@@ -456,6 +456,9 @@ pub struct Limits {
     /// Octets that IMAP commands which are not whole, and COMPRESS, hold of the whole process. Each
     /// shard has its share, and room for one longest command in any case.
     pub command_memory: u64,
+    /// Octets that accounts may take while they are awake, of the whole process. Each shard has its
+    /// share.
+    pub mailbox_memory: u64,
     /// Octets of replies that may wait for one slow reader.
     pub reply_memory: u64,
     /// How long a write may wait for a reader that takes nothing.

@@ -639,6 +639,11 @@ fn process_limits(mut section: Section<'_, '_, '_>) -> Limits {
             limits::COMMAND_OCTETS_MAX as u64,
             1 << 20..=1 << 40,
         ),
+        mailbox_memory: section.size(
+            "mailbox_memory",
+            limits::MAILBOX_OCTETS_MAX as u64,
+            0..=1 << 44,
+        ),
         reply_memory: section.size(
             "reply_memory",
             limits::REPLY_OCTETS_PENDING_MAX as u64,

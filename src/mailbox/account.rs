@@ -6,25 +6,45 @@ mod mend;
 
 use super::folder::{Before, Folder};
 use super::history::{ChunkRef, Event, FlagRun, History, RowsOf, RunsOf, UNKNOWN};
+use super::image::{Facts, Truths};
 use super::moved::UidlRun;
-use super::page::{AccountHeadV3, HEAD_MINOR, Part, encode_head};
+use super::page::{AccountHead, HEAD_MINOR, Part, PartsOut, encode_head};
 use super::quota::Usage;
 use super::record::catalog::Catalog;
 use super::record::flags::FlagsRecord;
 use super::record::history::{Forget, Moment, Swap};
 use super::record::origin::{OriginRecord, UidlsRecord};
 use super::record::transfer::Transfer;
-use super::record::{Create, Deliver, Expunge};
+use super::record::{Change, Create, Deliver, Expunge};
 use super::row::Entry;
 use crate::model::id::{BlobId, Lsn, MailboxId, ModSeq, Uid, UidValidity};
-use crate::model::limits::HISTORY_EVENT_ROWS;
+use crate::model::limits::{ACCOUNT_PAGE_OCTETS, HISTORY_EVENT_ROWS};
 use crate::store::Damaged;
+use std::cell::Cell;
 use xxhash_rust::xxh3::Xxh3;
 
 /// The mailbox that every account has.
 pub const INBOX: MailboxId = MailboxId(1);
 /// Its name (RFC 9051 §5.1).
 pub(super) const INBOX_NAME: &str = "INBOX";
+
+/// On how many pages an account was saved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// All of it is in the head's, or nothing was saved.
+    #[default]
+    Whole,
+    /// Mailboxes, and the history, have pages of their own.
+    Spread,
+}
+
+/// Where in an account a page is: see [`Account::part`].
+#[derive(Debug, Default)]
+pub(super) struct PartAt {
+    past: usize,
+    folder: usize,
+    number: usize,
+}
 
 /// An account.
 #[derive(Debug, Default)]
@@ -50,6 +70,11 @@ pub(super) struct Account {
     pub floor: u32,
     /// Changed since it was saved.
     pub dirty: bool,
+    pub layout: Layout,
+    /// Volatile: somebody asked for it since the hand passed (accounts/clock.rs).
+    pub touched: Cell<bool>,
+    /// Volatile: octets of memory, as they were last counted.
+    pub weight: Cell<usize>,
     /// Few; sorted by id.
     folders: Vec<Folder>,
     /// Names, sorted; a mailbox of the name need not be there (RFC 9051 §6.3.7).
@@ -235,6 +260,26 @@ impl Account {
         Ok(())
     }
 
+    /// Makes one record part of the account.
+    pub(super) fn apply(&mut self, change: &Change<'_>) -> Result<(), Damaged> {
+        match change {
+            Change::Deliver(deliver) => self.apply_deliver(deliver)?,
+            Change::Flags(record) => self.apply_flags(record)?,
+            Change::Move(transfer) => self.apply_transfer(transfer, true)?,
+            Change::Copy(transfer) => self.apply_transfer(transfer, false)?,
+            Change::Catalog(change) => self.apply_catalog(change)?,
+            Change::Origin(record) => self.apply_origin(record)?,
+            Change::Uidls(record) => self.apply_uidls(record)?,
+            Change::Moment(moment) => self.apply_moment(*moment),
+            Change::Forget(forget) => self.apply_forget(forget)?,
+            Change::Swap(swap) => self.apply_swap(*swap)?,
+            Change::Create(create) => self.apply_create(create)?,
+            Change::Expunge(expunge) => self.apply_expunge(expunge)?,
+            Change::AccountDelete => self.apply_delete(),
+        }
+        Ok(())
+    }
+
     pub(super) fn apply_deliver(&mut self, deliver: &Deliver) -> Result<(), Damaged> {
         if self.closed {
             return Err(Damaged("mail for an account that was deleted".into()));
@@ -410,15 +455,78 @@ impl Account {
         self.past.references(each);
     }
 
+    /// What is known of it without a look at its messages.
+    pub(super) fn facts(&self) -> Facts {
+        let is_let_go = |folder: &Folder| folder.removed && folder.removed_at == 0;
+        let lets_go = self.folders.iter().any(is_let_go);
+        let truths = Truths::new([self.closed, self.keeps, lets_go, self.folders.is_empty()]);
+        Facts { truths, usage: self.usage(), oldest: self.oldest() }
+    }
+
+    /// Whether it fits into one page.
+    pub(super) fn is_small(&self) -> bool {
+        let mut octets = self.past.octets();
+        octets += self.subscriptions.iter().map(|name| name.len() + 2).sum::<usize>();
+        self.folders.iter().all(|folder| {
+            octets += folder.page_octets();
+            octets <= ACCOUNT_PAGE_OCTETS
+        })
+    }
+
+    /// The page at a place, and the next place: all pages but the head's in the order of parts.
+    pub(super) fn part(&self, at: &mut PartAt) -> Option<(u64, Vec<u8>)> {
+        if let Some(page) = self.past.page(at.past) {
+            at.past += 1;
+            return Some(page);
+        }
+        loop {
+            if let Some(page) = self.folders.get(at.folder)?.part(at.number) {
+                at.number += 1;
+                return Some(page);
+            }
+            (at.folder, at.number) = (at.folder + 1, 0);
+        }
+    }
+
+    /// Names every page but the head's.
+    fn pages(&self) -> Vec<u64> {
+        let mut pages = Vec::new();
+        self.folders.iter().for_each(|folder| folder.pages(&mut pages));
+        let (_, past) = self.past.head();
+        pages.extend(past.iter().map(|chunk| super::history::minor(chunk.number)));
+        pages
+    }
+
     pub(super) fn save(&mut self, page: &mut dyn FnMut(u64, Option<Vec<u8>>)) {
         self.dirty = false;
         for minor in std::mem::take(&mut self.gone) {
             page(minor, None);
         }
-        self.folders.iter_mut().for_each(|folder| folder.save(page));
-        self.past.save(page);
+        let layout = if self.is_small() { Layout::Whole } else { Layout::Spread };
+        match (std::mem::replace(&mut self.layout, layout), layout) {
+            (Layout::Spread, Layout::Whole) => {
+                self.pages().into_iter().for_each(|minor| page(minor, None));
+            }
+            (Layout::Whole, Layout::Spread) => self.taint_pages(),
+            _ => {}
+        }
+        if layout == Layout::Spread {
+            self.folders.iter_mut().for_each(|folder| folder.save(page));
+            self.past.save(page);
+            return page(HEAD_MINOR, Some(encode_head(&self.head(), None)));
+        }
+        let (mut parts, mut at) = (PartsOut::default(), PartAt::default());
+        while let Some((minor, octets)) = self.part(&mut at) {
+            parts.push(minor, &octets);
+        }
+        self.folders.iter_mut().for_each(Folder::settle);
+        self.past.settle();
+        page(HEAD_MINOR, Some(encode_head(&self.head(), Some(&parts.octets))));
+    }
+
+    pub(super) fn head(&self) -> AccountHead {
         let (next_past, past) = self.past.head();
-        let head = AccountHeadV3 {
+        AccountHead {
             modseq: self.modseq.0,
             uidvalidity_last: self.uidvalidity_last.0,
             mailbox_last: self.mailbox_last.0,
@@ -430,17 +538,30 @@ impl Account {
             next_past,
             past: past.into_iter().map(Into::into).collect(),
             mailboxes: self.folders.iter().map(Folder::head).collect(),
-        };
-        page(HEAD_MINOR, Some(encode_head(&head)));
+        }
     }
 
-    pub(super) fn taint(&mut self) {
-        self.dirty = true;
+    /// See [`super::Planted::ForgetVanished`].
+    pub(super) fn forget_vanished(&mut self) {
+        self.folders.iter_mut().for_each(Folder::forget_vanished);
+    }
+
+    fn taint_pages(&mut self) {
         self.folders.iter_mut().for_each(Folder::taint);
         self.past.taint();
     }
 
-    pub(super) fn load(head: AccountHeadV3) -> Result<Account, Damaged> {
+    /// Whether all its pages have come.
+    pub(super) fn is_complete(&self) -> bool {
+        self.folders.iter().all(Folder::is_complete) && self.past.is_complete()
+    }
+
+    pub(super) fn taint(&mut self) {
+        self.dirty = true;
+        self.taint_pages();
+    }
+
+    pub(super) fn load(head: AccountHead) -> Result<Account, Damaged> {
         let folders = head.mailboxes.into_iter().map(Folder::load);
         let folders = folders.collect::<Result<Vec<Folder>, Damaged>>()?;
         if !folders.is_sorted_by(|a, b| a.id < b.id) {

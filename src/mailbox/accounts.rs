@@ -12,23 +12,28 @@
 //! Illegal: to await between [`Accounts::assign`] and the append, since records have to come into
 //! the log in the order of their numbers.
 
+mod clock;
+mod load;
 mod mend;
+mod places;
 
 use super::account::{Account, INBOX, INBOX_NAME};
 use super::arrivals::Arrivals;
 use super::folder::Folder;
 use super::history::Retention;
-use super::page::{HEAD_MINOR, Part, decode_head, decode_part};
+use super::image::Facts;
 use super::quota::{Quota, Refused, Usage};
 use super::record::catalog::Use;
-use super::record::{Change, Create, Deliver, Expunge};
-use super::vanished::Vanished;
+use super::record::{Change, Create, Expunge};
 use super::view::View;
 use crate::bytes::hash::Map;
 use crate::env::bell::Bell;
 use crate::model::id::{AccountId, BlobId, Lsn, MailboxId, ModSeq, Uid, UidValidity};
 use crate::store::record::{FLAG_SKIPPABLE, Record};
 use crate::store::{Blobs, Damaged, Machine};
+use clock::Clock;
+use load::Early;
+use places::{Look, Places};
 use std::collections::BTreeSet;
 use std::rc::{Rc, Weak};
 use xxhash_rust::xxh3::Xxh3;
@@ -61,10 +66,11 @@ pub(super) struct Assigned {
 /// The accounts of one shard.
 #[derive(Debug, Default)]
 pub struct Accounts {
-    by_id: Map<AccountId, Box<Account>>,
-    dirty: BTreeSet<AccountId>,
-    /// Pages whose head was not loaded yet.
-    early: Map<AccountId, Vec<(MailboxId, Part)>>,
+    places: Places,
+    /// Pages of the checkpoint that are not put together yet.
+    early: Map<AccountId, Early>,
+    /// Volatile: who rests.
+    clock: Clock,
     /// Volatile: see the header. No more entries than accounts that mail was tried for.
     unborn: Map<AccountId, Unborn>,
     /// Volatile: messages whose removal is on its way into the log.
@@ -108,41 +114,41 @@ impl Accounts {
 
     /// Accounts that ever got mail, deleted ones included.
     pub fn count(&self) -> usize {
-        self.by_id.len()
+        self.places.len()
     }
 
     /// Messages of all accounts.
     pub fn messages(&self) -> u64 {
-        self.by_id.values().map(|account| account.usage().messages).sum()
+        self.places.usage().messages
     }
 
     /// Octets of all accounts.
     pub fn octets(&self) -> u64 {
-        self.by_id.values().map(|account| account.usage().octets).sum()
+        self.places.usage().octets
     }
 
     /// A mailbox at this moment; empty if it is not there.
     pub fn view(&self, account: AccountId, mailbox: MailboxId) -> View {
-        let folder = self.by_id.get(&account).and_then(|account| account.folder(mailbox));
+        let folder = self.account(account).and_then(|account| account.folder(mailbox));
         folder.map_or_else(View::empty, Folder::view)
     }
 
     /// A mailbox at this moment, if it is there and was not removed.
     pub fn open_view(&self, account: AccountId, mailbox: MailboxId) -> Option<View> {
-        let folder = self.by_id.get(&account)?.folder(mailbox)?;
+        let folder = self.account(account)?.folder(mailbox)?;
         (!folder.removed).then(|| folder.view())
     }
 
     /// The same, for a session that is told of all that came: nothing of it is recent for others
     /// (RFC 3501 §2.3.2).
     pub fn take_view(&mut self, account: AccountId, mailbox: MailboxId) -> Option<View> {
-        let folder = self.by_id.get_mut(&account)?.folder_mut(mailbox)?;
+        let folder = self.places.get_mut(account)?.folder_mut(mailbox)?;
         (!folder.removed).then(|| folder.take_view())
     }
 
     /// The UIDVALIDITY of a mailbox that is there and was not removed.
     pub fn uidvalidity(&self, account: AccountId, mailbox: MailboxId) -> Option<UidValidity> {
-        let folder = self.by_id.get(&account)?.folder(mailbox)?;
+        let folder = self.account(account)?.folder(mailbox)?;
         (!folder.removed).then_some(folder.uidvalidity)
     }
 
@@ -154,25 +160,23 @@ impl Accounts {
     /// Mailboxes that were removed and still hold messages which the history has let go: go on with
     /// [`super::Desk::empty`].
     pub fn removed(&self) -> Vec<(AccountId, MailboxId)> {
-        let mut found = Vec::new();
-        for (&id, account) in &self.by_id {
-            let is_let_go = |folder: &&Folder| folder.removed && folder.removed_at == 0;
-            let removed = account.folders().iter().filter(is_let_go);
-            found.extend(removed.map(|folder| (id, folder.id)));
-        }
-        found.sort_unstable();
-        found
+        let looks = self.places.looks().filter(|(_, look)| look.facts().truths.lets_go());
+        let mut ids: Vec<AccountId> = looks.map(|(id, _)| id).collect();
+        ids.sort_unstable();
+        ids.into_iter()
+            .flat_map(|id| self.let_go(id).into_iter().map(move |one| (id, one)))
+            .collect()
     }
 
     /// The mailboxes of an account.
     pub fn mailboxes(&self, account: AccountId) -> Vec<MailboxId> {
-        let account = self.by_id.get(&account);
+        let account = self.account(account);
         account.map_or_else(Vec::new, |account| account.folders().iter().map(|f| f.id).collect())
     }
 
     /// Names every mailbox of an account that has a name, in the order in which they were made.
     pub fn each_mailbox(&self, account: AccountId, mut each: impl FnMut(Listed<'_>)) {
-        let Some(account) = self.by_id.get(&account) else { return };
+        let Some(account) = self.account(account) else { return };
         for folder in account.folders().iter().filter(|folder| !folder.removed) {
             each(Listed { id: folder.id, name: &folder.name, uses: folder.uses });
         }
@@ -180,12 +184,12 @@ impl Accounts {
 
     /// The mailbox of a name, which is compared octet by octet.
     pub fn named(&self, account: AccountId, name: &str) -> Option<MailboxId> {
-        Some(self.by_id.get(&account)?.named(name)?.id)
+        Some(self.account(account)?.named(name)?.id)
     }
 
     /// The names that an account is subscribed to, sorted.
     pub fn subscriptions(&self, account: AccountId) -> Vec<Box<str>> {
-        let account = self.by_id.get(&account);
+        let account = self.account(account);
         account.map_or_else(Vec::new, |account| account.subscriptions().to_vec())
     }
 
@@ -197,7 +201,7 @@ impl Accounts {
         mailbox: MailboxId,
         since: ModSeq,
     ) -> Option<Vec<(Uid, Uid)>> {
-        self.by_id.get(&account)?.folder(mailbox)?.vanished_since(since)
+        self.account(account)?.folder(mailbox)?.vanished_since(since)
     }
 
     /// Rings whenever something of the account changed.
@@ -227,13 +231,41 @@ impl Accounts {
         }
     }
 
+    /// An account, awake.
     pub(super) fn account(&self, id: AccountId) -> Option<&Account> {
-        self.by_id.get(&id).map(|account| &**account)
+        self.places.get(id)
+    }
+
+    /// Accounts for which something holds, seen from the outside; by number.
+    pub(super) fn all_with(&self, holds: impl Fn(AccountId, Facts) -> bool) -> Vec<AccountId> {
+        let looks = self.places.looks().filter(|&(id, look)| holds(id, look.facts()));
+        let mut found: Vec<AccountId> = looks.map(|(id, _)| id).collect();
+        found.sort_unstable();
+        found
+    }
+
+    /// The same of so many places from one on, in the order of places; and where to go on.
+    pub(super) fn some_with(
+        &self,
+        from: usize,
+        places: usize,
+        holds: impl Fn(AccountId, Facts) -> bool,
+    ) -> (Vec<AccountId>, Option<usize>) {
+        let looks = self.places.looks_from(from, places);
+        let found = looks.filter(|&(id, look)| holds(id, look.facts())).map(|(id, _)| id).collect();
+        let next = from.saturating_add(places);
+        (found, (next < self.places.end()).then_some(next))
+    }
+
+    /// The oldest that any history has, of accounts that were not deleted.
+    pub(super) fn oldest_of_all(&self) -> Option<u32> {
+        let facts = self.places.looks().map(|(_, look)| look.facts());
+        facts.filter(|facts| !facts.truths.closed()).filter_map(|facts| facts.oldest).min()
     }
 
     /// The next UID of a mailbox. The records have to be appended before the next await.
     pub(super) fn assign_uid(&mut self, id: AccountId, mailbox: MailboxId) -> Result<Uid, Refused> {
-        let folder = self.by_id.get_mut(&id).and_then(|account| account.folder_mut(mailbox));
+        let folder = self.places.get_mut(id).and_then(|account| account.folder_mut(mailbox));
         let folder = folder.ok_or(Refused::Closed)?;
         let uid = folder.assign;
         folder.assign = next(uid)?;
@@ -247,7 +279,7 @@ impl Accounts {
         mailbox: MailboxId,
         uid: Uid,
     ) -> Result<Uid, Refused> {
-        let folder = self.by_id.get_mut(&id).and_then(|account| account.folder_mut(mailbox));
+        let folder = self.places.get_mut(id).and_then(|account| account.folder_mut(mailbox));
         let folder = folder.ok_or(Refused::Closed)?;
         let uid = folder.assign.max(uid);
         folder.assign = next(uid)?;
@@ -256,18 +288,17 @@ impl Accounts {
 
     /// INBOX, if the account has none yet; to be made in the group that counts on it.
     pub(super) fn assign_inbox(&mut self, id: AccountId, now: u32) -> Option<Create<'static>> {
-        (!self.by_id.contains_key(&id)).then(|| self.create_inbox(id, now))
+        (!self.places.has(id)).then(|| self.create_inbox(id, now))
     }
 
     /// What an account keeps.
     pub fn usage(&self, account: AccountId) -> Usage {
-        self.by_id.get(&account).map_or_else(Usage::default, |account| account.usage())
+        self.places.look(account).map_or_else(Usage::default, Look::usage)
     }
 
     /// Whether the account was deleted, or is about to be.
     pub fn is_closed(&self, account: AccountId) -> bool {
-        self.shut.contains(&account)
-            || self.by_id.get(&account).is_some_and(|account| account.closed)
+        self.shut.contains(&account) || self.places.look(account).is_some_and(Look::closed)
     }
 
     /// Takes nothing for an account any more, while its deletion is on its way into the log.
@@ -283,11 +314,7 @@ impl Accounts {
 
     /// All accounts but those that were deleted and hold nothing any more, by number.
     pub fn living(&self) -> Vec<AccountId> {
-        let lives = |account: &Account| !account.closed || !account.folders().is_empty();
-        let mut found: Vec<AccountId> =
-            self.by_id.iter().filter(|(_, account)| lives(account)).map(|(&id, _)| id).collect();
-        found.sort_unstable();
-        found
+        self.all_with(|_, facts| !facts.truths.closed() || !facts.truths.is_void())
     }
 
     /// Whether the account would take a message of `size` octets now, what is on its way counted
@@ -304,10 +331,11 @@ impl Accounts {
         size: u32,
         promised: u64,
     ) -> Result<(), Refused> {
-        if self.is_closed(account) {
+        let look = self.places.look(account);
+        if self.shut.contains(&account) || look.is_some_and(Look::closed) {
             return Err(Refused::Closed);
         }
-        let mut usage = self.usage(account);
+        let mut usage = look.map_or_else(Usage::default, Look::usage);
         usage.octets = usage.octets.saturating_add(promised);
         if let Some(reserved) = self.reserved.get(&account) {
             usage.octets = usage.octets.saturating_add(reserved.octets);
@@ -354,12 +382,15 @@ impl Accounts {
     /// Numbers for one delivery into INBOX. `now`, in seconds, becomes the UIDVALIDITY if INBOX
     /// has to be made. The records have to be appended before the next await.
     pub(super) fn assign(&mut self, id: AccountId, now: u32) -> Result<Assigned, Refused> {
-        if self.is_closed(id) {
+        if self.shut.contains(&id) {
             return Err(Refused::Closed);
         }
-        let Some(account) = self.by_id.get_mut(&id) else {
+        let Some(account) = self.places.get_mut(id) else {
             return self.assign_unborn(id, now);
         };
+        if account.closed {
+            return Err(Refused::Closed);
+        }
         let modseq = ModSeq(account.assigned.0 + 1);
         let Some(folder) = account.folder_mut(INBOX) else { return Err(Refused::Closed) };
         let uid = folder.assign;
@@ -392,7 +423,7 @@ impl Accounts {
 
     /// The next change counter; `None` if the account is not there, nor about to be.
     pub(super) fn assign_modseq(&mut self, id: AccountId) -> Option<ModSeq> {
-        let assigned = match self.by_id.get_mut(&id) {
+        let assigned = match self.places.get_mut(id) {
             Some(account) => &mut account.assigned,
             None => &mut self.unborn.get_mut(&id)?.assigned,
         };
@@ -402,7 +433,7 @@ impl Accounts {
 
     /// The blob of a message.
     pub fn blob(&self, account: AccountId, mailbox: MailboxId, uid: Uid) -> Option<BlobId> {
-        self.by_id.get(&account)?.folder(mailbox)?.blob(uid)
+        self.account(account)?.folder(mailbox)?.blob(uid)
     }
 
     pub(super) fn leaving(&mut self) -> &mut BTreeSet<(AccountId, MailboxId, Uid)> {
@@ -414,31 +445,39 @@ impl Accounts {
         if let Some(account) = self.early.keys().min() {
             return Err(Damaged(format!("account {account}: rows without a head")));
         }
-        for (id, account) in &self.by_id {
-            account.verify().map_err(|error| Damaged(format!("account {id}: {}", error.0)))?;
+        for id in self.places.ids() {
+            let verified = self.places.peek(id, Account::verify).unwrap_or(Ok(Ok(())));
+            let verified = verified.and_then(|verified| verified);
+            verified.map_err(|error| Damaged(format!("account {id}: {}", error.0)))?;
         }
         Ok(())
     }
 
     /// Names every blob that some row, or the history, refers to, once for each.
     pub fn references(&self, each: &mut dyn FnMut(BlobId)) {
-        self.by_id.values().for_each(|account| account.references(each));
+        for id in self.places.ids() {
+            self.references_of(id, each);
+        }
+    }
+
+    fn references_of(&self, id: AccountId, each: &mut dyn FnMut(BlobId)) {
+        // One that cannot be unpacked is told of by `verify`.
+        drop(self.places.peek(id, |account| account.references(each)));
     }
 
     /// A digest of the state of one account; 0 if it is not there.
     pub fn digest_of(&self, account: AccountId) -> u128 {
-        let Some(account) = self.by_id.get(&account) else { return 0 };
         let mut digest = Xxh3::new();
-        account.digest(&mut digest);
-        digest.digest128()
+        match self.places.peek(account, |account| account.digest(&mut digest)) {
+            Some(Ok(())) => digest.digest128(),
+            _ => 0,
+        }
     }
 
     /// A digest of the whole state: the same after recovery as before the crash.
     pub fn digest(&self) -> u128 {
-        let mut ids: Vec<AccountId> = self.by_id.keys().copied().collect();
-        ids.sort_unstable();
         let mut digest = Xxh3::new();
-        for id in ids {
+        for id in self.places.ids() {
             digest.update(&id.0.to_le_bytes());
             digest.update(&self.digest_of(id).to_le_bytes());
         }
@@ -447,17 +486,15 @@ impl Accounts {
 
     /// Octets of memory that the accounts take, unused room of vectors and tables included.
     pub fn heap_octets(&self) -> usize {
-        // A table is 7/8 full at most, has a power of two of places, and an octet beside each.
-        let places = (self.by_id.capacity() * 8).div_ceil(7).next_power_of_two();
-        let place = size_of::<(AccountId, Box<Account>)>() + 1;
-        // A node of the tree has 11 keys and is half full at least.
-        let tree = self.dirty.len() * 16;
-        let accounts = self.by_id.values().map(|account| account.heap_octets());
-        places * place + tree + accounts.sum::<usize>()
+        self.places.heap_octets()
     }
 
-    fn apply_create(&mut self, id: AccountId, create: &Create<'_>) -> Result<(), Damaged> {
-        let account = self.by_id.entry(id).or_default();
+    fn apply_create(
+        &mut self,
+        id: AccountId,
+        create: &Create<'_>,
+    ) -> Result<&mut Account, Damaged> {
+        let account = self.places.get_or_new(id);
         account.apply_create(create)?;
         let unborn = self.unborn.remove(&id);
         let same = unborn.filter(|unborn| unborn.uidvalidity == create.uidvalidity);
@@ -465,52 +502,46 @@ impl Accounts {
             folder.assign = folder.assign.max(unborn.assign);
             account.assigned = account.assigned.max(unborn.assigned);
         }
-        Ok(())
+        Ok(account)
     }
 
-    fn apply_deliver(&mut self, id: AccountId, deliver: &Deliver) -> Result<(), Damaged> {
-        self.known(id)?.apply_deliver(deliver)
-    }
-
-    fn apply_expunge(&mut self, id: AccountId, expunge: &Expunge<'_>) -> Result<(), Damaged> {
-        self.known(id)?.apply_expunge(expunge)?;
-        if self.planted == Planted::ReuseUids
-            && let Some(folder) = self.known(id)?.folder_mut(expunge.mailbox)
-        {
+    fn apply_expunge(
+        &mut self,
+        id: AccountId,
+        expunge: &Expunge<'_>,
+    ) -> Result<&mut Account, Damaged> {
+        let reuses = self.planted == Planted::ReuseUids;
+        let account = self.known(id)?;
+        account.apply_expunge(expunge)?;
+        if reuses && let Some(folder) = account.folder_mut(expunge.mailbox) {
             folder.reuse_uids();
         }
-        Ok(())
+        Ok(account)
     }
 
     fn known(&mut self, id: AccountId) -> Result<&mut Account, Damaged> {
-        let account = self.by_id.get_mut(&id).map(|account| &mut **account);
-        account.ok_or_else(|| Damaged(format!("account {id} is not there")))
+        self.places.get_mut(id).ok_or_else(|| Damaged(format!("account {id} is not there")))
     }
 
     fn change(&mut self, id: AccountId, change: &Change<'_>) -> Result<(), Damaged> {
-        match change {
+        let account = match change {
             Change::Create(create) => self.apply_create(id, create)?,
-            Change::Deliver(deliver) => self.apply_deliver(id, deliver)?,
             Change::Expunge(expunge) => self.apply_expunge(id, expunge)?,
             Change::AccountDelete => {
                 self.unborn.remove(&id);
                 self.shut.remove(&id);
-                self.by_id.entry(id).or_default().apply_delete();
+                let account = self.places.get_or_new(id);
+                account.apply_delete();
+                account
             }
-            Change::Flags(record) => self.known(id)?.apply_flags(record)?,
-            Change::Move(transfer) => self.known(id)?.apply_transfer(transfer, true)?,
-            Change::Copy(transfer) => self.known(id)?.apply_transfer(transfer, false)?,
-            Change::Catalog(change) => self.known(id)?.apply_catalog(change)?,
-            Change::Origin(record) => self.known(id)?.apply_origin(record)?,
-            Change::Uidls(record) => self.known(id)?.apply_uidls(record)?,
-            Change::Moment(moment) => self.known(id)?.apply_moment(*moment),
-            Change::Forget(forget) => self.known(id)?.apply_forget(forget)?,
-            Change::Swap(swap) => self.known(id)?.apply_swap(*swap)?,
-        }
-        let account = self.known(id)?;
-        if !account.dirty {
-            account.dirty = true;
-            self.dirty.insert(id);
+            _ => {
+                let account = self.known(id)?;
+                account.apply(change)?;
+                account
+            }
+        };
+        if !std::mem::replace(&mut account.dirty, true) {
+            self.places.dirty.insert(id);
         }
         self.ring(id);
         Ok(())
@@ -529,7 +560,7 @@ impl Machine for Accounts {
         }
         let id = AccountId(record.account);
         let change = Change::read(&record)?;
-        let has_it = self.by_id.get(&id).is_some_and(|account| at <= account.loaded);
+        let has_it = self.places.look(id).is_some_and(|look| at <= look.loaded());
         if !has_it {
             self.change(id, &change)
                 .map_err(|error| Damaged(format!("account {id}, batch {at}: {}", error.0)))?;
@@ -546,50 +577,36 @@ impl Machine for Accounts {
     }
 
     fn dirty(&self) -> Vec<u32> {
-        self.dirty.iter().map(|account| account.0).collect()
+        self.places.dirty.iter().map(|account| account.0).collect()
     }
 
     fn save(&mut self, major: u32, _at: Lsn, page: &mut dyn FnMut(u64, Option<Vec<u8>>)) {
-        self.dirty.remove(&AccountId(major));
-        if let Some(account) = self.by_id.get_mut(&AccountId(major)) {
+        let id = AccountId(major);
+        self.places.dirty.remove(&id);
+        // Nothing of it changed since it rests but that all is to be written anew.
+        if let Some(pages) = self.places.resting_pages(id) {
+            return pages.iter().for_each(|(minor, octets)| page(*minor, Some(octets.to_vec())));
+        }
+        if let Some(account) = self.places.get_mut(id) {
             account.save(page);
         }
     }
 
     fn load(&mut self, major: u32, minor: u64, at: Lsn, octets: &[u8]) -> Result<(), Damaged> {
-        let id = AccountId(major);
-        if minor != HEAD_MINOR {
-            let (mailbox, mut part) = decode_part(minor, octets)?;
-            if let (Part::Memo(memo), Planted::ForgetVanished) = (&mut part, self.planted) {
-                memo.vanished = Vanished::default();
-            }
-            match self.by_id.get_mut(&id) {
-                Some(account) => account.load_part(mailbox, part),
-                None => self.early.entry(id).or_default().push((mailbox, part)),
-            }
-            return Ok(());
-        }
-        // The head is written with every save, so its position is that of the account.
-        let mut account = Account::load(decode_head(octets)?)?;
-        account.loaded = at;
-        for (mailbox, part) in self.early.remove(&id).unwrap_or_default() {
-            account.load_part(mailbox, part);
-        }
-        self.by_id.insert(id, Box::new(account));
-        Ok(())
+        self.take_page(AccountId(major), minor, at, octets)
+    }
+
+    fn loaded(&mut self) -> Result<(), Damaged> {
+        self.put_together_all()
     }
 
     fn shelves(&self) -> Vec<u32> {
-        let mut ids: Vec<u32> = self.by_id.keys().map(|id| id.0).collect();
-        ids.sort_unstable();
-        ids
+        self.places.ids().into_iter().map(|id| id.0).collect()
     }
 
     /// Mailbox by mailbox, by rising UID: what is copied lies where it came first.
     fn shelve(&self, major: u32, each: &mut dyn FnMut(BlobId)) {
-        if let Some(account) = self.by_id.get(&AccountId(major)) {
-            account.references(each);
-        }
+        self.references_of(AccountId(major), each);
     }
 
     fn references(&self, each: &mut dyn FnMut(BlobId)) {
@@ -597,10 +614,7 @@ impl Machine for Accounts {
     }
 
     fn taint(&mut self) {
-        for (&id, account) in &mut self.by_id {
-            account.taint();
-            self.dirty.insert(id);
-        }
+        self.places.taint();
     }
 }
 

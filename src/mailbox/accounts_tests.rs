@@ -2,6 +2,7 @@
 
 use super::super::deliver::{Facts, Judge, Message, Planned, Recipient, plan};
 use super::super::expunge::leave;
+use super::super::record::Deliver;
 use super::super::record::put_account_delete;
 use super::super::row::Marks;
 use super::*;
@@ -162,7 +163,9 @@ impl World {
             let (&(major, minor), (at, octets)) = pages.swap_remove(index);
             recovered.load(major, minor, *at, octets).unwrap();
         }
+        recovered.loaded().unwrap();
         recovered.verify().unwrap();
+        assert_eq!(recovered.awake(), 0, "nobody asked for any yet");
         let from = u.int_in_range(0..=self.replay_from)?;
         let mut counts = Counts::new();
         // References are counted from a base that the table's own pages give: here, high enough.
@@ -194,6 +197,13 @@ impl World {
 }
 
 impl Accounts {
+    /// Has all rest that may.
+    pub(in crate::mailbox) fn rest_all(&mut self) {
+        self.set_memory(0);
+        self.begin_turn();
+        while self.turn() {}
+    }
+
     /// Whether a group is the one that closes an account: the tests let it succeed, so that the
     /// model stays simple.
     fn closed_in(&self, group: &Group) -> bool {
@@ -203,6 +213,12 @@ impl Accounts {
 
 fn step(world: &mut World, u: &mut Unstructured<'_>) -> Drawn<()> {
     let account = u.int_in_range(1..=ACCOUNTS)?;
+    if u.ratio(1, 3)? {
+        let mut accounts = world.accounts.borrow_mut();
+        let digest = accounts.digest();
+        accounts.rest_all();
+        assert_eq!(accounts.digest(), digest);
+    }
     match u.int_in_range(0..=9)? {
         0..=3 => {
             let burst = *u.choose(&[1, 1, 3, 40, 300])?;
@@ -351,6 +367,7 @@ fn what_came_is_recent_until_it_is_taken_and_after_a_start_since_the_checkpoint(
             loaded.load(major, minor, at, &octets.unwrap()).unwrap();
         });
     }
+    loaded.loaded().unwrap();
     assert_eq!(recent_from(&loaded), Uid(4));
 }
 
@@ -393,7 +410,7 @@ fn counts_what_is_on_its_way_against_the_quota() {
 }
 
 #[test]
-fn a_million_messages_in_ten_thousand_mailboxes_cost_45_octets_each() {
+fn a_million_messages_in_ten_thousand_mailboxes_cost_45_octets_each_and_10_at_rest() {
     const MAILBOXES: u32 = 10_000;
     const ROUNDS: u32 = 100;
     let mut accounts = Accounts::new();
@@ -425,6 +442,128 @@ fn a_million_messages_in_ten_thousand_mailboxes_cost_45_octets_each() {
     println!("{octets} octets for {messages} messages");
     assert_eq!(messages, u64::from(MAILBOXES * ROUNDS));
     assert!(octets <= 45 * messages, "{octets} octets for {messages} messages");
+    // Each has more than one page: only what was saved may rest.
+    let digest = accounts.digest();
+    accounts.dirty().into_iter().for_each(|major| accounts.save(major, Lsn(9), &mut |_, _| {}));
+    accounts.rest_all();
+    assert_eq!((accounts.awake(), accounts.messages(), accounts.digest()), (0, messages, digest));
+    let octets = u64::try_from(accounts.heap_octets()).unwrap();
+    println!("{octets} octets for {messages} messages at rest");
+    assert!(octets <= 10 * messages, "{octets} octets for {messages} messages at rest");
+}
+
+/// Numbers that were given and not applied, and what nobody was told of.
+#[test]
+fn what_no_page_says_is_not_lost_in_sleep() {
+    let mut world = World::default();
+    let mut u = Unstructured::new(&[]);
+    world.deliver(&[1], 5);
+    world.flush(&mut u).unwrap();
+    let mut state = world.accounts.borrow_mut();
+    let given = state.assign(AccountId(1), 100).unwrap();
+    state.rest_all();
+    assert_eq!((state.awake(), state.count(), state.octets()), (0, 1, 5));
+    assert_eq!(state.usage(AccountId(1)), Usage { octets: 5, messages: 1 });
+    assert!(!state.is_closed(AccountId(1)) && state.living() == [AccountId(1)]);
+    assert_eq!(state.awake(), 0, "questions like these wake nobody");
+    let next = state.assign(AccountId(1), 100).unwrap();
+    assert_eq!(state.awake(), 1);
+    assert_eq!((given.uid, next.uid), (Uid(2), Uid(3)));
+    assert!(next.modseq > given.modseq);
+    state.rest_all();
+    let recent = state.open_view(AccountId(1), INBOX).unwrap().recent_from();
+    assert_eq!(recent, Uid(1), "nobody was told of the message");
+}
+
+#[test]
+fn who_has_a_session_or_was_asked_for_stays_awake() {
+    let mut world = World::default();
+    let mut u = Unstructured::new(&[]);
+    (1..=3).for_each(|account| world.deliver(&[account], 5));
+    world.flush(&mut u).unwrap();
+    let mut state = world.accounts.borrow_mut();
+    let bell = state.bell(AccountId(2));
+    state.rest_all();
+    assert_eq!(state.awake(), 1);
+    drop(bell);
+    state.rest_all();
+    assert_eq!(state.awake(), 0);
+    // To be read they keep what they rest as.
+    state.view(AccountId(1), INBOX);
+    let octets = state.heap_octets();
+    state.set_memory(1 << 20);
+    state.begin_turn();
+    while state.turn() {}
+    assert_eq!(state.awake(), 1, "there is room");
+    state.rest_all();
+    assert_eq!(state.awake(), 0);
+    assert!(state.heap_octets() < octets);
+}
+
+/// A large account is packed in steps, and stays awake if it is asked for between two.
+#[test]
+fn who_is_asked_for_while_being_packed_stays_awake() {
+    let mut world = World::default();
+    let mut u = Unstructured::new(&[]);
+    (0..9_000).for_each(|size| world.deliver(&[1], size));
+    world.flush(&mut u).unwrap();
+    let mut state = world.accounts.borrow_mut();
+    state.rest_all();
+    assert_eq!(state.awake(), 1, "it is not saved");
+    state.save(1, Lsn(1), &mut |_, _| {});
+    let steps = |state: &mut Accounts, interrupt: bool| {
+        state.begin_turn();
+        let mut steps = 0;
+        while state.turn() {
+            steps += 1;
+            if interrupt {
+                assert!(state.blob(AccountId(1), INBOX, Uid(1)).is_some());
+            }
+        }
+        (steps, state.awake())
+    };
+    let (_, awake) = steps(&mut state, true);
+    assert_eq!(awake, 1);
+    let digest = state.digest();
+    let (steps, awake) = steps(&mut state, false);
+    assert!(awake == 0 && steps >= 3, "{steps} steps");
+    assert_eq!(state.digest(), digest);
+    state.verify().unwrap();
+}
+
+/// What rests is saved anew as it is, and who wakes meanwhile is as well.
+#[test]
+fn all_is_saved_anew_whether_it_rests_or_not() {
+    let mut world = World::default();
+    let mut u = Unstructured::new(&[]);
+    (1..=3).for_each(|account| (0..400).for_each(|size| world.deliver(&[account], size)));
+    world.deliver(&[4], 5);
+    world.flush(&mut u).unwrap();
+    let mut state = world.accounts.borrow_mut();
+    let save = |state: &mut Accounts| {
+        let mut pages = Vec::new();
+        for major in state.dirty() {
+            state.save(major, Lsn(9), &mut |minor, octets| {
+                pages.extend(octets.map(|octets| (major, minor, octets)));
+            });
+        }
+        pages.sort();
+        pages
+    };
+    let first = save(&mut state);
+    state.rest_all();
+    assert_eq!((state.awake(), state.dirty().len()), (0, 0));
+    state.taint();
+    state.view(AccountId(2), INBOX);
+    state.rest_all();
+    state.assign(AccountId(3), 1).unwrap();
+    assert_eq!(save(&mut state), first);
+    let mut loaded = Accounts::new();
+    for (major, minor, octets) in &first {
+        loaded.load(*major, *minor, Lsn(9), octets).unwrap();
+    }
+    loaded.loaded().unwrap();
+    assert_eq!((loaded.digest(), loaded.awake()), (state.digest(), 0));
 }
 
 /// Deliveries to who is watched are told of, but for those that nothing may answer.

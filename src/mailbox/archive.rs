@@ -5,17 +5,19 @@
 //! ```
 
 use crate::store::Damaged;
-use rkyv::api::high::{HighSerializer, HighValidator};
+use rkyv::Portable;
+use rkyv::api::high::HighValidator;
 use rkyv::bytecheck::CheckBytes;
 use rkyv::rancor;
-use rkyv::ser::allocator::ArenaHandle;
 use rkyv::util::AlignedVec;
-use rkyv::{Portable, Serialize};
+#[cfg(test)]
+use rkyv::{Serialize, api::high::HighSerializer, ser::allocator::ArenaHandle};
 
 /// Octets in front; keeps what follows aligned.
 const HEAD_OCTETS: usize = 16;
 
-/// Archives `value`, a type frozen as version `version`.
+/// Archives `value`, a type frozen as version `version`, as releases of the past did.
+#[cfg(test)]
 pub(super) fn encode(
     version: u8,
     value: &impl for<'a> Serialize<HighSerializer<Vec<u8>, ArenaHandle<'a>, rancor::Error>>,

@@ -7,11 +7,10 @@
 
 use super::chunk::{Chunk, reserve_one};
 use super::history::FlagRun;
+use super::image;
 use super::keywords::Keywords;
 use super::moved::{Moved, UidlRun};
-use super::page::{
-    ChunkRefV1, MailboxHeadV3, Memo, chunk_minor, encode_chunk, encode_memo, memo_minor,
-};
+use super::page::{MailboxHead, Memo, RowsRef, chunk_minor, encode_chunk, encode_memo, memo_minor};
 use super::record::Create;
 use super::record::catalog::Use;
 use super::record::flags::{FlagsRecord, Mode};
@@ -19,7 +18,7 @@ use super::record::origin::{OriginRecord, UidlsRecord};
 use super::row::{Entry, Flags, Row};
 use super::vanished::{Run, Vanished};
 use super::view::{Facts, View};
-use crate::bytes::codec::to_u32;
+use crate::bytes::codec::{to_u32, to_usize};
 use crate::model::id::{BlobId, MailboxId, ModSeq, Uid, UidValidity};
 use crate::model::limits::MAILBOX_CHUNK_ROWS;
 use crate::store::Damaged;
@@ -404,6 +403,11 @@ impl Folder {
         Some(chunk.find(uid)?.unpack(chunk.base))
     }
 
+    /// See [`super::Planted::ForgetVanished`].
+    pub(super) fn forget_vanished(&mut self) {
+        self.vanished = None;
+    }
+
     /// See [`super::Planted::ReuseUids`].
     pub(super) fn reuse_uids(&mut self) {
         self.uidnext = Uid(self.slots.last().map_or(0, |slot| slot.chunk.last_uid().0) + 1);
@@ -470,12 +474,12 @@ impl Folder {
     }
 
     /// Hands out what the head page says of this mailbox.
-    pub(super) fn head(&self) -> MailboxHeadV3 {
+    pub(super) fn head(&self) -> MailboxHead {
         let chunks = self
             .slots
             .iter()
-            .map(|slot| ChunkRefV1 { number: slot.number, rows: to_u32(slot.chunk.rows.len()) });
-        MailboxHeadV3 {
+            .map(|slot| RowsRef { number: slot.number, rows: to_u32(slot.chunk.rows.len()) });
+        MailboxHead {
             id: self.id.0,
             uidvalidity: self.uidvalidity.0,
             uidnext: self.uidnext.0,
@@ -499,12 +503,54 @@ impl Folder {
             page(chunk_minor(self.id, slot.number), Some(encode_chunk(&slot.chunk)));
         }
         if std::mem::take(&mut self.memo_dirty) {
-            let (keywords, vanished) = (Keywords::default(), Vanished::default());
-            let keywords = self.keywords.as_deref().unwrap_or(&keywords);
-            let vanished = self.vanished.as_deref().unwrap_or(&vanished);
-            let memo = encode_memo(keywords, vanished, self.moved.as_deref());
-            page(memo_minor(self.id), Some(memo));
+            page(memo_minor(self.id), Some(self.memo()));
         }
+    }
+
+    fn memo(&self) -> Vec<u8> {
+        let (keywords, vanished) = (Keywords::default(), Vanished::default());
+        let keywords = self.keywords.as_deref().unwrap_or(&keywords);
+        let vanished = self.vanished.as_deref().unwrap_or(&vanished);
+        encode_memo(keywords, vanished, self.moved.as_deref())
+    }
+
+    /// One of its pages: its memo, if it has one, and its chunks behind that.
+    pub(super) fn part(&self, number: usize) -> Option<(u64, Vec<u8>)> {
+        let Some(at) = number.checked_sub(usize::from(self.has_memo())) else {
+            return Some((memo_minor(self.id), self.memo()));
+        };
+        let slot = self.slots.get(at)?;
+        Some((chunk_minor(self.id, slot.number), encode_chunk(&slot.chunk)))
+    }
+
+    /// All is saved.
+    pub(super) fn settle(&mut self) {
+        self.memo_dirty = false;
+        self.slots.iter_mut().for_each(|slot| slot.dirty = false);
+    }
+
+    /// Octets of its pages, not too few.
+    pub(super) fn page_octets(&self) -> usize {
+        let names = self.keywords.as_deref().map_or(0, Keywords::heap_octets);
+        let runs = self.vanished.as_deref().map_or(0, |vanished| vanished.runs.len());
+        let moved = self.moved.as_deref().map_or(0, Moved::heap_octets);
+        let rows = to_usize(self.count.into());
+        self.name.len() + 48 + 16 * rows + names + 12 * runs + moved
+    }
+
+    /// See [`image::ahead`].
+    pub(super) fn ahead(&self) -> (u32, u32) {
+        image::ahead(self.uidnext, self.assign, self.recent_from)
+    }
+
+    pub(super) fn set_ahead(&mut self, given: u32, recent: u32) {
+        self.assign = Uid(self.uidnext.0.wrapping_add(given));
+        self.recent_from = Uid(self.uidnext.0.wrapping_sub(recent));
+    }
+
+    /// Whether all chunks have come.
+    pub(super) fn is_complete(&self) -> bool {
+        self.slots.iter().all(|slot| !slot.chunk.rows.is_empty())
     }
 
     /// Names every page of a mailbox that is forgotten.
@@ -525,7 +571,7 @@ impl Folder {
     }
 
     /// A mailbox as the head tells of it; its chunks are empty until their pages come.
-    pub(super) fn load(head: MailboxHeadV3) -> Result<Folder, Damaged> {
+    pub(super) fn load(head: MailboxHead) -> Result<Folder, Damaged> {
         let slots = head.chunks.iter().map(|chunk| Slot {
             number: chunk.number,
             dirty: false,
@@ -577,7 +623,7 @@ impl Folder {
     /// Whether counts and order are what the rows say.
     pub(super) fn verify(&self) -> Result<(), Damaged> {
         let wrong = |what: &str| Damaged(format!("mailbox {}: {what}", self.id));
-        if self.slots.iter().any(|slot| slot.chunk.rows.is_empty()) {
+        if !self.is_complete() {
             return Err(wrong("a chunk is missing"));
         }
         let (mut count, mut octets, mut last) = (0, 0, Uid(0));

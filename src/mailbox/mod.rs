@@ -24,6 +24,7 @@ mod desk;
 pub mod expunge;
 mod folder;
 mod history;
+mod image;
 mod keywords;
 mod lock;
 mod mend;

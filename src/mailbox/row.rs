@@ -88,7 +88,7 @@ pub struct Entry {
 }
 
 /// An entry, packed. `repr(C)` and no wider: there are 100 million of these.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub(super) struct Row {
     pub uid: u32,

@@ -119,6 +119,9 @@ async fn live(
 ) {
     for _ in 0..60 {
         let now = next_second(env, chance).await;
+        if chance.below(2) == 0 {
+            accounts.borrow_mut().rest_all();
+        }
         match chance.below(16) {
             0 => {
                 let at = journal.pick(chance);
@@ -226,7 +229,7 @@ fn forgets_what_is_older_than_the_retention_and_lets_the_octets_go() {
         assert_eq!(accounts.borrow().usage(WHO).messages, 4, "what is kept does not count");
         assert_eq!(log.figures().blobs, 10);
         assert_eq!(then_of(&accounts.borrow(), before).mailboxes["a"].1.len(), 4);
-        let stale = |after| accounts.borrow().stale(env.wall().seconds() + after);
+        let stale = |after| accounts.borrow().stale(env.wall().seconds() + after, 0).0;
         assert_eq!((stale(RETENTION / 2), stale(2 * RETENTION)), (vec![], vec![WHO]));
 
         env.sleep(Duration::from_secs(u64::from(RETENTION) + 20)).await;
@@ -249,10 +252,10 @@ fn keeps_nothing_where_the_retention_is_none() {
         desk.expunge(WHO, INBOX, &[Uid(1)]).await.expect("expunged");
         assert_eq!(log.figures().blobs, 2);
         accounts.borrow_mut().set_retention(Retention::default());
-        assert_eq!(accounts.borrow().stale(env.wall().seconds()), [WHO]);
+        assert_eq!(accounts.borrow().stale(env.wall().seconds(), 0).0, [WHO]);
         desk.keep(WHO).await.expect("kept");
         assert_eq!(log.figures().blobs, 1);
-        assert_eq!(accounts.borrow().stale(env.wall().seconds()), []);
+        assert_eq!(accounts.borrow().stale(env.wall().seconds(), 0).0, []);
         desk.expunge(WHO, INBOX, &[Uid(2)]).await.expect("expunged");
         assert_eq!(log.figures().blobs, 0);
         let refused = go_back(&desk, env.wall().seconds(), None).await;

@@ -583,6 +583,21 @@ pub const PASSWORD_OCTETS_MAX: usize = 1_024;
 
 /// Rows of a mailbox that share one page of a checkpoint.
 pub const MAILBOX_CHUNK_ROWS: usize = 256;
+/// An account that needs no more octets than this has one page for all of it.
+pub const ACCOUNT_PAGE_OCTETS: usize = 4 << 10;
+/// Accounts that are looked at in one go, while all are looked through; one costs some 100 ns.
+pub const LOOK_ACCOUNTS: usize = 4_096;
+/// Accounts that the hand passes in one step, while it looks who may rest; one is packed in a few µs.
+pub const REST_STEP_ACCOUNTS: usize = 32;
+/// Pages of a large account that one step packs, each of up to 256 messages.
+pub const REST_STEP_PAGES: usize = 16;
+/// While there is room a turn of the hand passes this part of the accounts that are awake, to count
+/// what they take.
+pub const REST_TURN_PART: usize = 16;
+/// Octets of the accounts that are awake, of the whole process, unless the operator says so.
+pub const MAILBOX_OCTETS_MAX: usize = 1 << 30;
+/// Between two turns of the hand.
+pub const REST_PAUSE: Duration = Duration::from_secs(1);
 /// Octets of a mailbox name.
 pub const MAILBOX_NAME_OCTETS_MAX: usize = 1_024;
 /// Keywords of one mailbox: the bits of a mask.

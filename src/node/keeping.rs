@@ -1,10 +1,12 @@
 //! Keeps the histories of a shard's accounts as long as their retention says, and not where room is
-//! short: what users removed gives way before mail is refused.
+//! short: what users removed gives way before mail is refused. And has accounts rest that nobody asks
+//! for, where memory is short.
 
 use crate::config::Undelete;
 use crate::env::Env;
 use crate::mailbox::Retention;
 use crate::model::id::AccountId;
+use crate::model::limits::REST_PAUSE;
 use crate::probe::event::{Level, event};
 use crate::server::shard::Shard;
 use futures_lite::future::or;
@@ -55,8 +57,13 @@ pub(super) async fn serve<E: Env>(shard: Rc<Shard<E>>) {
     while !shard.draining.is_set() {
         if looks == 0 {
             set(&shard);
-            let stale = shard.accounts.borrow().stale(shard.env.wall().seconds());
-            keep(&shard, stale).await;
+            let mut from = Some(0);
+            while let Some(at) = from {
+                let (stale, next) = shard.accounts.borrow().stale(shard.env.wall().seconds(), at);
+                keep(&shard, stale).await;
+                shard.env.breathe().await;
+                from = next.filter(|_| !shard.draining.is_set());
+            }
         }
         looks = (looks + 1) % LOOKS;
         if shard.log.is_short_of_room() && give_up(&shard).await {
@@ -64,6 +71,17 @@ pub(super) async fn serve<E: Env>(shard: Rc<Shard<E>>) {
             shard.log.win_room();
         }
         or(shard.env.sleep(LOOK_PAUSE), shard.draining.wait()).await;
+    }
+}
+
+/// Has accounts rest until the server drains.
+pub(super) async fn rest<E: Env>(shard: Rc<Shard<E>>) {
+    while !shard.draining.is_set() {
+        shard.accounts.borrow_mut().begin_turn();
+        while shard.accounts.borrow_mut().turn() && !shard.draining.is_set() {
+            shard.env.breathe().await;
+        }
+        or(shard.env.sleep(REST_PAUSE), shard.draining.wait()).await;
     }
 }
 

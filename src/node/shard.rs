@@ -334,6 +334,12 @@ impl Plan {
         Room::new(usize::try_from(share).unwrap_or(usize::MAX), 2 * IMAP_COMMAND_OCTETS_MAX)
     }
 
+    /// A shard's share of the memory for accounts that are awake.
+    fn mailbox_memory(&self) -> usize {
+        let share = self.config.limits.mailbox_memory.div_ceil(u64::from(self.shards));
+        usize::try_from(share).unwrap_or(usize::MAX)
+    }
+
     /// A shard's resolver over the concierge.
     fn resolver<E: Env>(&self, env: &E) -> dns::Resolver<E> {
         let (names, clock) = (self.dns.clone(), env.clone());
@@ -499,6 +505,7 @@ pub async fn open_state<E: Env>(
     // Whoever serves knows the domains of the accounts too.
     let usual = keeping::retention(&plan.config.undelete)("");
     machines.accounts.borrow_mut().set_retention(Retention::all(usual));
+    machines.accounts.borrow_mut().set_memory(plan.mailbox_memory());
     let identity = Identity { store: plan.store_id, log, log_count: plan.shards };
     let dir = plan.log_dir(log);
     let registry = machines.registry();
@@ -626,6 +633,7 @@ pub async fn begin<E: Env>(shard: &Rc<Shard<E>>, inbox: Inbox<Call<E::Conn>>, le
         (0..shard.mesh.shards()).map(LogId).filter(|other| other.0 != shard.id.0).collect();
     shard.intake.resume(&others);
     keeping::set(shard);
+    shard.env.spawn(keeping::rest(Rc::clone(shard)));
     let removed = shard.accounts.borrow().removed();
     let desk = shard.desk.clone();
     shard.env.spawn(async move {

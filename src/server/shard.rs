@@ -272,6 +272,8 @@ crate::figures! {
         pub spool_unreadable: Gauge = "pombal_spool_unreadable",
         /// Messages in mailboxes of this shard.
         pub messages: Gauge = "pombal_mailbox_messages",
+        /// Accounts that are awake; the others rest, packed.
+        pub accounts_awake: Gauge = "pombal_accounts_awake",
         /// Octets of the index of this shard.
         pub index_octets: Gauge = "pombal_mailbox_index_octets",
     }
@@ -484,6 +486,7 @@ impl<E: Env> Shard<E> {
         self.relay.publish();
         let accounts = self.accounts.borrow();
         self.figures.messages.set(signed(accounts.messages()));
+        self.figures.accounts_awake.set(signed(accounts.awake() as u64));
         // Walks all mailboxes: not every time.
         let round = self.published.get();
         self.published.set(round + 1);

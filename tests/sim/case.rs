@@ -86,6 +86,10 @@ impl Case {
         config.store.checkpoint_size = chance.between(16 << 10, 256 << 10);
         config.store.checkpoint_interval = Duration::from_millis(chance.between(2, 500));
         config.limits.draft_memory = [48 << 10, 16 << 20][chance.index(2)];
+        // In most, accounts rest whenever they may.
+        if !seed.is_multiple_of(4) {
+            config.limits.mailbox_memory = 0;
+        }
         let mut plan = Plan::new(config, 77, shards, Pool::inline(Cost::LEAST), [7; 32]);
         if signs(seed) {
             let mut keys = dkim::Keys::default();

@@ -6,6 +6,7 @@ use crate::world::World;
 use futures_lite::future::yield_now;
 use pombal::env::Env as _;
 use pombal::env::sim::{Disk, Faults, Halt, Loss, Sim, SimEnv};
+use pombal::mailbox::Accounts;
 use pombal::mesh::{Inbox, Mesh};
 use pombal::model::id::{LogId, ShardId};
 use pombal::mta::relay;
@@ -29,8 +30,10 @@ const PATIENCE: Duration = Duration::from_mins(10);
 const CLEANING_FAILURES_MAX: u32 = 20;
 /// Microseconds at most between two cleanings, where something is written all the time,
 const CLEANING_PAUSE: u64 = 4_000;
-/// and where nothing is.
+/// and where nothing is,
 const CLEANING_PAUSE_MAX: u64 = 600_000_000;
+/// and between two looks who may rest.
+const RESTING_PAUSE: u64 = 2_000;
 
 pub(crate) fn digest(state: &State<SimEnv>) -> Digest {
     let outgoing = state.outgoing.borrow().digest();
@@ -287,6 +290,9 @@ async fn start(
     if cleans {
         env.spawn(clean(state.log.clone()));
     }
+    if plan.config.limits.mailbox_memory == 0 {
+        env.spawn(rest(env.clone(), Rc::clone(&state.accounts)));
+    }
     let up = Up { shard: Rc::clone(&shard), state: state.clone(), recovered, report };
     enter(Booting::Open(up));
     begin(&shard, inbox, &state.ledger).await;
@@ -295,6 +301,20 @@ async fn start(
     let stage = &mut stages[usize::from(id.0)];
     if let Booting::Open(up) = std::mem::replace(stage, Booting::Opening) {
         *stage = Booting::Listening(up);
+    }
+}
+
+/// Has accounts rest all the time, seldomer the longer nobody wakes any.
+async fn rest(env: SimEnv, accounts: Rc<RefCell<Accounts>>) {
+    let mut pause = RESTING_PAUSE;
+    loop {
+        env.sleep(Duration::from_micros(env.random() % pause)).await;
+        let is_quiet = accounts.borrow().awake() == 0;
+        pause = if is_quiet { (pause * 2).min(CLEANING_PAUSE_MAX) } else { RESTING_PAUSE };
+        accounts.borrow_mut().begin_turn();
+        while accounts.borrow_mut().turn() {
+            yield_now().await;
+        }
     }
 }
 

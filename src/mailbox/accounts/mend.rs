@@ -32,17 +32,18 @@ impl Accounts {
             Change::Copy(transfer) => transfer.items().for_each(|(.., blob)| count(blob, 1)),
             _ => {}
         }
-        if self.by_id.get(&id).is_some_and(|account| at <= account.loaded) {
+        self.settle(id)?;
+        if self.places.look(id).is_some_and(|look| at <= look.loaded()) {
             return Ok(());
         }
-        if let Some(account) = self.by_id.get_mut(&id) {
+        if let Some(account) = self.places.get_mut(id) {
             account.raise_uidnext();
         }
         // Where nothing is missing, as recovery does it.
         if self.change(id, &change).is_ok() {
             return Ok(());
         }
-        if let Some(account) = self.by_id.get_mut(&id) {
+        if let Some(account) = self.places.get_mut(id) {
             account.forget_past();
         }
         let done = self.mend_change(id, &change, known);
@@ -59,7 +60,7 @@ impl Accounts {
         match change {
             Change::Create(create) => self.mend_create(id, create),
             Change::Deliver(deliver) => {
-                let account = self.by_id.entry(id).or_default();
+                let account = self.places.get_or_new(id);
                 account.ensure(deliver.mailbox, seconds)?;
                 let modseq = account.next_modseq(deliver.entry.modseq);
                 let folder = account.folder(deliver.mailbox);
@@ -77,12 +78,12 @@ impl Accounts {
             Change::Expunge(expunge) => self.mend_expunge(id, expunge),
             Change::Move(transfer) | Change::Copy(transfer) => {
                 let moves = matches!(change, Change::Move(_));
-                let account = self.by_id.entry(id).or_default();
+                let account = self.places.get_or_new(id);
                 account.ensure(transfer.to, seconds)?;
                 account.mend_transfer(transfer, moves, known)
             }
             Change::Catalog(Catalog::Rename { mailbox, modseq, name }) => {
-                let account = self.by_id.entry(id).or_default();
+                let account = self.places.get_or_new(id);
                 account.ensure(*mailbox, seconds)?;
                 let (mailbox, modseq) = (*mailbox, account.next_modseq(*modseq));
                 let is_own = account.named(name).is_some_and(|folder| folder.id == mailbox);
@@ -91,7 +92,7 @@ impl Accounts {
                 self.change(id, &Change::Catalog(Catalog::Rename { mailbox, modseq, name }))
             }
             Change::Moment(_) | Change::Catalog(Catalog::Subscribe { .. }) => {
-                self.by_id.entry(id).or_default();
+                self.places.get_or_new(id);
                 self.change(id, change)
             }
             // There is nothing left to be forgotten.
@@ -101,7 +102,7 @@ impl Accounts {
     }
 
     fn mend_create(&mut self, id: AccountId, create: &Create<'_>) -> Result<(), Damaged> {
-        let account = self.by_id.entry(id).or_default();
+        let account = self.places.get_or_new(id);
         if let Some(folder) = account.folder(create.mailbox) {
             let is_same = folder.uidvalidity == create.uidvalidity;
             let why = || Damaged(format!("mailbox {} is there already", create.mailbox));
@@ -140,16 +141,25 @@ impl Accounts {
         Ok(())
     }
 
+    /// Has all accounts awake; what stands in the way of one that is lost with it is noted.
+    pub(in crate::mailbox) fn wake_all(&mut self, note: &mut dyn FnMut(String)) {
+        let mut ids: Vec<AccountId> = self.early.keys().copied().collect();
+        ids.extend(self.places.ids());
+        for id in ids {
+            if let Err(Damaged(why)) = self.settle(id) {
+                note(format!("account {id}: {why}"));
+            }
+        }
+    }
+
     /// Removes every message without a whole blob.
     pub(in crate::mailbox) fn drop_lost(
         &mut self,
         known: &Known<'_>,
         lost: &mut dyn FnMut(LostEntry),
     ) {
-        let mut ids: Vec<AccountId> = self.by_id.keys().copied().collect();
-        ids.sort_unstable();
-        for id in ids {
-            if let Some(account) = self.by_id.get_mut(&id) {
+        for id in self.places.ids() {
+            if let Some(account) = self.places.get_mut(id) {
                 // It fails for mailboxes that are not there, and these are.
                 drop(account.drop_lost(id.0, known, lost));
             }
@@ -157,13 +167,23 @@ impl Accounts {
     }
 
     pub(in crate::mailbox) fn pass_over_numbers(&mut self) {
-        self.by_id.values_mut().for_each(|account| account.pass_over_numbers());
+        for id in self.places.ids() {
+            if let Some(account) = self.places.get_mut(id) {
+                account.pass_over_numbers();
+            }
+        }
     }
 
     /// All pages of one account, and the account forgotten.
     pub(in crate::mailbox) fn take_pages(&mut self, id: AccountId) -> Vec<(u64, Vec<u8>)> {
         let mut pages = Vec::new();
-        if let Some(mut account) = self.by_id.remove(&id) {
+        if let Some(early) = self.early.remove(&id) {
+            return early.into_pages();
+        }
+        if let Some(resting) = self.places.resting_pages(id) {
+            pages.extend(resting.iter().map(|(minor, octets)| (*minor, octets.to_vec())));
+            self.places.forget(id);
+        } else if let Some(mut account) = self.places.remove(id) {
             account.taint();
             account.save(&mut |minor, octets| pages.extend(octets.map(|octets| (minor, octets))));
         }

@@ -13,7 +13,9 @@ use super::super::record::history::{Moment, put_forget, put_moment};
 use super::{Oldest, Retention, UNKNOWN};
 use crate::env::Env;
 use crate::model::id::{AccountId, MailboxId};
-use crate::model::limits::{HISTORY_OCTETS_MAX, HISTORY_STEP_MESSAGES, MAILBOXES_MAX};
+use crate::model::limits::{
+    HISTORY_OCTETS_MAX, HISTORY_STEP_MESSAGES, LOOK_ACCOUNTS, MAILBOXES_MAX,
+};
 use crate::store::{AppendError, Group, Log};
 use std::cell::RefCell;
 use std::future::Future;
@@ -78,43 +80,36 @@ impl Accounts {
     }
 
     /// Mailboxes of an account that were removed and that its history has let go.
-    fn let_go(&self, id: AccountId) -> Vec<MailboxId> {
+    pub(in super::super) fn let_go(&self, id: AccountId) -> Vec<MailboxId> {
         let Some(known) = self.account(id) else { return Vec::new() };
         let folders = known.folders().iter();
         let let_go = folders.filter(|folder| folder.removed && folder.removed_at == 0);
         let_go.map(|folder| folder.id).collect()
     }
 
-    /// Accounts whose history has something to forget at `now`, or is to be begun or ended.
-    pub fn stale(&self, now: u32) -> Vec<AccountId> {
-        let is_stale = |id: AccountId| {
-            let known = self.account(id).filter(|known| !known.closed)?;
+    /// Accounts whose history has something to forget at `now`, or is to be begun or ended: of the next
+    /// [`LOOK_ACCOUNTS`] from a place on, 0 for the first one. And where to go on, if there are more.
+    pub fn stale(&self, now: u32, from: usize) -> (Vec<AccountId>, Option<usize>) {
+        self.some_with(from, LOOK_ACCOUNTS, |id, facts| {
             let retention = self.retention.of(id);
-            if retention == 0 {
-                return Some(known.keeps);
+            if facts.truths.closed() || retention == 0 {
+                return !facts.truths.closed() && facts.truths.keeps();
             }
             let before = now.saturating_sub(retention.saturating_add(retention / SLACK_PART));
-            Some(!known.keeps || known.oldest().is_some_and(|oldest| oldest <= before))
-        };
-        let mut found = self.living();
-        found.retain(|&id| is_stale(id).unwrap_or(false));
-        found
+            !facts.truths.keeps() || facts.oldest.is_some_and(|oldest| oldest <= before)
+        })
     }
 
     /// Accounts whose history has something of up to this second.
     pub fn kept_from_before(&self, until: u32) -> Vec<AccountId> {
-        let mut found = self.living();
-        found.retain(|&id| {
-            let known = self.account(id).filter(|known| !known.closed);
-            known.and_then(Account::oldest).is_some_and(|oldest| oldest <= until)
-        });
-        found
+        self.all_with(|_, facts| {
+            !facts.truths.closed() && facts.oldest.is_some_and(|oldest| oldest <= until)
+        })
     }
 
     /// The oldest that any history has; seconds since 1970.
     pub fn oldest_kept(&self) -> Option<u32> {
-        let living = self.living().into_iter();
-        living.filter_map(|id| self.account(id).filter(|known| !known.closed)?.oldest()).min()
+        self.oldest_of_all()
     }
 }
 

@@ -97,6 +97,14 @@ impl Chunk {
         std::iter::from_fn(move || read(&mut reader))
     }
 
+    fn page(&self) -> Vec<u8> {
+        let mut page = Vec::with_capacity(PAGE_HEAD_OCTETS + self.octets.len());
+        page.resize(PAGE_HEAD_OCTETS, 0);
+        page[0] = PAGE_VERSION;
+        page.extend_from_slice(&self.octets);
+        page
+    }
+
     fn is_whole(&self) -> bool {
         let mut reader = Reader::new(&self.octets);
         while !reader.rest().is_empty() {
@@ -270,11 +278,23 @@ impl History {
     pub(super) fn save(&mut self, page: &mut dyn FnMut(u64, Option<Vec<u8>>)) {
         for chunk in self.chunks.iter_mut().filter(|chunk| chunk.dirty) {
             chunk.dirty = false;
-            let mut octets = vec![0; PAGE_HEAD_OCTETS];
-            octets[0] = PAGE_VERSION;
-            octets.extend_from_slice(&chunk.octets);
-            page(minor(chunk.number), Some(octets));
+            page(minor(chunk.number), Some(chunk.page()));
         }
+    }
+
+    /// The page of the chunk at this place.
+    pub(super) fn page(&self, at: usize) -> Option<(u64, Vec<u8>)> {
+        self.chunks.get(at).map(|chunk| (minor(chunk.number), chunk.page()))
+    }
+
+    /// All is saved.
+    pub(super) fn settle(&mut self) {
+        self.chunks.iter_mut().for_each(|chunk| chunk.dirty = false);
+    }
+
+    /// Whether all chunks have come.
+    pub(super) fn is_complete(&self) -> bool {
+        self.chunks.iter().all(|chunk| !chunk.octets.is_empty())
     }
 
     pub(super) fn taint(&mut self) {
@@ -324,8 +344,13 @@ impl History {
     }
 }
 
+/// Until when the first event of a page was.
+pub(super) fn first_ended(page: &[u8]) -> Option<u32> {
+    read(&mut Reader::new(page.get(PAGE_HEAD_OCTETS..)?)).map(|one| one.ended)
+}
+
 /// The minor number of a chunk's page: that of no mailbox.
-fn minor(number: u32) -> u64 {
+pub(super) fn minor(number: u32) -> u64 {
     u64::from(number) + 1
 }
 

@@ -13,7 +13,7 @@ use crate::mailbox::history::UNKNOWN;
 use crate::mailbox::keywords::Keywords;
 use crate::mailbox::moved::Moved;
 use crate::mailbox::page::{
-    AccountHeadV3, ChunkRefV1, HEAD_MINOR, MailboxHeadV3, Memo, Part, chunk_minor, decode_head,
+    AccountHead, HEAD_MINOR, MailboxHead, Memo, Part, PartsIn, RowsRef, chunk_minor, decode_head,
     decode_part, encode_chunk, encode_head, encode_memo, memo_minor,
 };
 use crate::mailbox::row::{Entry, Row};
@@ -28,7 +28,7 @@ pub(super) type Pages = Vec<(u64, Vec<u8>)>;
 /// Pages of one account taken apart.
 #[derive(Default)]
 struct Parts {
-    head: Option<AccountHeadV3>,
+    head: Option<AccountHead>,
     mailboxes: Sorted<u32, Mailbox>,
 }
 
@@ -42,25 +42,31 @@ impl Parts {
     fn of(pages: &Pages) -> Parts {
         let mut parts = Parts::default();
         for (minor, octets) in pages {
-            if *minor == HEAD_MINOR {
-                parts.head = decode_head(octets).ok();
-                continue;
-            }
-            let Ok((mailbox, part)) = decode_part(*minor, octets) else { continue };
-            if matches!(part, Part::Past(..)) {
-                continue;
-            }
-            let mailbox = parts.mailboxes.entry(mailbox.0).or_default();
-            match part {
-                Part::Chunk(number, chunk) => drop(mailbox.chunks.insert(number, chunk)),
-                Part::Memo(memo) => mailbox.memo = Some(memo),
-                Part::Past(..) => {}
+            if *minor != HEAD_MINOR {
+                parts.add(*minor, octets);
+            } else if let Ok((head, whole)) = decode_head(octets) {
+                parts.head = Some(head);
+                for (minor, page) in PartsIn::new(whole.unwrap_or_default()).flatten() {
+                    parts.add(minor, page);
+                }
             }
         }
         parts
     }
 
-    fn listed(&self, id: u32) -> Option<&MailboxHeadV3> {
+    fn add(&mut self, minor: u64, octets: &[u8]) {
+        match decode_part(minor, octets) {
+            Ok((mailbox, Part::Chunk(number, chunk))) => {
+                self.mailboxes.entry(mailbox.0).or_default().chunks.insert(number, chunk);
+            }
+            Ok((mailbox, Part::Memo(memo))) => {
+                self.mailboxes.entry(mailbox.0).or_default().memo = Some(memo);
+            }
+            Ok((_, Part::Past(..))) | Err(_) => {}
+        }
+    }
+
+    fn listed(&self, id: u32) -> Option<&MailboxHead> {
         self.head.as_ref()?.mailboxes.iter().find(|one| one.id == id)
     }
 }
@@ -96,7 +102,7 @@ impl Merging {
         let base = self.whole.head.as_ref().or(self.older.head.as_ref());
         let base = base.or(self.shadow.head.as_ref());
         // Its history is let go: it undoes changes of what was whole.
-        let mut head = AccountHeadV3 { floor: UNKNOWN, ..AccountHeadV3::default() };
+        let mut head = AccountHead { floor: UNKNOWN, ..AccountHead::default() };
         if let Some(base) = base {
             head.modseq = base.modseq;
             head.uidvalidity_last = base.uidvalidity_last;
@@ -116,7 +122,7 @@ impl Merging {
                     .into(),
             );
         }
-        pages.push((HEAD_MINOR, encode_head(&head)));
+        pages.push((HEAD_MINOR, encode_head(&head, None)));
         pages
     }
 
@@ -139,9 +145,9 @@ impl Merging {
         id: u32,
         is_dead: &dyn Fn(BlobId) -> bool,
         note: &mut dyn FnMut(String),
-        head: &mut AccountHeadV3,
+        head: &mut AccountHead,
         pages: &mut Pages,
-    ) -> MailboxHeadV3 {
+    ) -> MailboxHead {
         let (entries, keywords) = self.entries(id, is_dead);
         let sources = [&self.whole, &self.older, &self.shadow];
         let listed = sources.iter().find_map(|parts| parts.listed(id));
@@ -150,7 +156,7 @@ impl Merging {
         head.modseq = head.modseq.max(highest);
         let uidnext = listed.map_or(1, |one| one.uidnext).max(last.saturating_add(1));
         let newest = entries.iter().map(|entry| entry.save_date).max().unwrap_or(0);
-        let mut mailbox = MailboxHeadV3 {
+        let mut mailbox = MailboxHead {
             id,
             uidvalidity: listed.map_or(newest.saturating_add(1), |one| one.uidvalidity),
             uidnext,
@@ -176,7 +182,7 @@ impl Merging {
             let chunk = chunk(rows);
             let number = mailbox.next_chunk;
             mailbox.next_chunk += 1;
-            mailbox.chunks.push(ChunkRefV1 { number, rows: to_u32(chunk.rows.len()) });
+            mailbox.chunks.push(RowsRef { number, rows: to_u32(chunk.rows.len()) });
             pages.push((chunk_minor(MailboxId(id), number), encode_chunk(&chunk)));
         }
         let memo = self.memo(id);
@@ -237,6 +243,10 @@ impl Merging {
 
     /// Between which UIDs those of lost pages are: numbers of chunks rise as their UIDs do.
     fn gaps(&self, id: u32, chunks: &[(u32, &Chunk)]) -> Vec<(u32, u32)> {
+        // Of a small account all rows were in the page of its head.
+        if chunks.is_empty() && self.whole.head.is_none() && self.lost.contains(&HEAD_MINOR) {
+            return vec![(0, u32::MAX)];
+        }
         let here = (u64::from(id) << 32) + 1..(u64::from(id) + 1) << 32;
         let lost =
             self.lost.range(here).filter_map(|minor| u32::try_from((minor & 0xFFFF_FFFF) - 1).ok());

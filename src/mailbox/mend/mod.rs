@@ -143,6 +143,7 @@ impl Mender for MendAccounts {
             }
         }
         std::mem::take(&mut self.notes).into_iter().for_each(&mut *note);
+        self.accounts.borrow_mut().wake_all(note);
         self.accounts.borrow_mut().drop_lost(known, lost);
     }
 
