@@ -41,8 +41,8 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         let mut last = self.due(interval);
         while !shared.stopping.get() {
             shared.env.sleep(self.look(interval)).await;
-            let due = self.due(interval);
-            while last != due && !shared.stopping.get() {
+            // Asked anew each time: the segment whose turn it was may be gone meanwhile.
+            while last != self.due(interval) && !shared.stopping.get() {
                 last = self.scrub_behind(last).await;
             }
         }
