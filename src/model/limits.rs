@@ -588,7 +588,9 @@ pub const ACCOUNT_PAGE_OCTETS: usize = 4 << 10;
 /// Accounts that are looked at in one go, while all are looked through; one costs some 100 ns.
 pub const LOOK_ACCOUNTS: usize = 4_096;
 /// Accounts that the hand passes in one step, while it looks who may rest; one is packed in a few µs.
-pub const REST_STEP_ACCOUNTS: usize = 32;
+pub const REST_STEP_ACCOUNTS: usize = 16;
+/// Accounts that one turn of the hand passes at most: some 20 ms of a second where none may rest.
+pub const REST_TURN_ACCOUNTS: usize = 1 << 16;
 /// Pages of a large account that one step packs, each of up to 256 messages.
 pub const REST_STEP_PAGES: usize = 16;
 /// While there is room a turn of the hand passes this part of the accounts that are awake, to count

@@ -25,6 +25,8 @@ use std::rc::Rc;
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 const IDENTITY: Identity = Identity { store: 0x0F11, log: LogId(0), log_count: 1 };
+/// Turns of the hand in which all are to rest.
+const TURNS_MAX: u32 = 1_000;
 /// Accounts that are filled side by side.
 const WRITERS: u32 = 64;
 
@@ -117,18 +119,20 @@ async fn run(ring: Ring, dir: PathBuf, size: Size) {
     tell("checkpoint", &accounts.borrow(), &log, size, since(begun));
     let begun = ring.now();
     let mut longest = 0.0_f64;
-    accounts.borrow_mut().begin_turn();
-    loop {
-        let step = ring.now();
-        let goes_on = accounts.borrow_mut().turn();
-        longest = longest.max(ring.now().since(step).as_secs_f64());
-        if !goes_on {
-            break;
+    let mut turns = 0;
+    while accounts.borrow().awake() > 0 && turns < TURNS_MAX {
+        turns += 1;
+        accounts.borrow_mut().begin_turn();
+        let mut goes_on = true;
+        while goes_on {
+            let step = ring.now();
+            goes_on = accounts.borrow_mut().turn();
+            longest = longest.max(ring.now().since(step).as_secs_f64());
+            ring.breathe().await;
         }
-        ring.breathe().await;
     }
     tell("at rest", &accounts.borrow(), &log, size, since(begun));
-    say(&serde_json::json!({ "longest_step_seconds": longest }));
+    say(&serde_json::json!({ "longest_step_seconds": longest, "turns": turns }));
     log.close().await.expect("it closes");
     drop(accounts);
     let begun = ring.now();

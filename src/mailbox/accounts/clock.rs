@@ -9,7 +9,9 @@ use super::super::account::Layout;
 use super::super::image::{Image, Packing};
 use super::Accounts;
 use crate::model::id::AccountId;
-use crate::model::limits::{REST_STEP_ACCOUNTS, REST_STEP_PAGES, REST_TURN_PART};
+use crate::model::limits::{
+    REST_STEP_ACCOUNTS, REST_STEP_PAGES, REST_TURN_ACCOUNTS, REST_TURN_PART,
+};
 use std::rc::Weak;
 
 /// Where the hand is.
@@ -36,11 +38,12 @@ impl Accounts {
         self.places.awake_count()
     }
 
-    /// Begins a turn of the hand. Where room is short it passes everybody twice.
+    /// Begins a turn of the hand. Where room is short it passes everybody twice, unless these are too
+    /// many for one turn.
     pub fn begin_turn(&mut self) {
         let awake = self.places.awake_count();
-        self.clock.easy = awake.div_ceil(REST_TURN_PART);
-        self.clock.hard = 2 * awake;
+        self.clock.easy = awake.div_ceil(REST_TURN_PART).min(REST_TURN_ACCOUNTS);
+        self.clock.hard = (2 * awake).min(REST_TURN_ACCOUNTS);
     }
 
     /// A step of the turn, some 100 µs of work. Whether there is more to do.
