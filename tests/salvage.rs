@@ -8,11 +8,11 @@ use pombal::bytes::hash::Sorted;
 use pombal::env::Env as _;
 use pombal::env::sim::{Chance, Disk, Faults, Sim, SimEnv};
 use pombal::mailbox::{
-    Brought, Desk, FlagChange, Flags, INBOX, Judge, Message, Mode, Picked, Quota, Recipient,
-    Retention, Use, deliver::deliver,
+    Accounts, Brought, Desk, FlagChange, Flags, INBOX, Judge, Message, Mode, Picked, Quota,
+    Recipient, Retention, Use, deliver::deliver,
 };
 use pombal::model::address::Address;
-use pombal::model::id::{AccountId, BlobId, LogId, Uid};
+use pombal::model::id::{AccountId, BlobId, LogId, Lsn, Uid};
 use pombal::node::salvage::rescue::{Rescued, check, rescue};
 use pombal::node::shard::{Machines, State};
 use pombal::queue::Pending;
@@ -20,9 +20,12 @@ use pombal::queue::answered::{key, put_answered};
 use pombal::queue::outgoing::record::{Add, put_add};
 use pombal::queue::outgoing::{self, Envelope, To};
 use pombal::queue::record::put_add as put_spooled;
+use pombal::store::record::Record;
 use pombal::store::salvage::{Losses, Rebuilt, Source};
-use pombal::store::{BlobDraft, Group, Identity, Log, Settings};
+use pombal::store::{BlobDraft, Blobs, Damaged, Group, Identity, Log, Machine, Settings};
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Seeds that found a fault once.
@@ -328,7 +331,7 @@ fn made(seed: u64) -> (Disk, Content) {
         // Every second store keeps histories.
         let retention = if seed.is_multiple_of(2) { 3_600 } else { 0 };
         state.accounts.borrow_mut().set_retention(Retention::all(retention));
-        let desk = Desk::new(state.log.clone(), std::rc::Rc::clone(&state.accounts));
+        let desk = Desk::new(state.log.clone(), Rc::clone(&state.accounts));
         let mut working = Working { state: &state, desk, chance: &chance, number: 0 };
         working.begin().await;
         for _ in 0..steps {
@@ -562,4 +565,126 @@ fn what_is_whole_is_saved_whatever_is_damaged() {
         Some(seed) => damaged_by(seed),
         None => REGRESSIONS.iter().copied().chain(0..count).for_each(damaged_by),
     }
+}
+
+/// What comes onto the disk in place of a page, if anything does.
+type Spoil = fn(u32, u64, Vec<u8>) -> Option<Vec<u8>>;
+
+/// Accounts whose pages come onto the disk otherwise than they are: every checksum is right.
+struct Spoiling {
+    accounts: Rc<RefCell<Accounts>>,
+    spoil: Spoil,
+}
+
+impl Machine for Spoiling {
+    fn apply(&mut self, at: Lsn, record: Record<'_>, blobs: &mut Blobs<'_>) -> Result<(), Damaged> {
+        self.accounts.borrow_mut().apply(at, record, blobs)
+    }
+
+    fn dirty(&self) -> Vec<u32> {
+        self.accounts.borrow().dirty()
+    }
+
+    fn save(&mut self, major: u32, at: Lsn, page: &mut dyn FnMut(u64, Option<Vec<u8>>)) {
+        let spoil = self.spoil;
+        self.accounts.borrow_mut().save(major, at, &mut |minor, octets| {
+            page(minor, octets.and_then(|octets| spoil(major, minor, octets)));
+        });
+    }
+
+    fn load(&mut self, major: u32, minor: u64, at: Lsn, octets: &[u8]) -> Result<(), Damaged> {
+        self.accounts.borrow_mut().load(major, minor, at, octets)
+    }
+
+    fn references(&self, each: &mut dyn FnMut(BlobId)) {
+        self.accounts.borrow().references(each);
+    }
+
+    fn taint(&mut self) {
+        self.accounts.borrow_mut().taint();
+    }
+}
+
+/// A store with pages that mean nothing: a large account, a small one, and what they hold.
+fn spoiled(spoil: Spoil) -> (Disk, Content) {
+    let sim = Sim::with_disk(3, Faults::none(), Disk::new());
+    sim.allow_leaks();
+    let chance = sim.chance();
+    let work = async {
+        let machines = Machines::default();
+        let mut registry = machines.registry();
+        let accounts = Rc::clone(&machines.accounts);
+        registry[0].1 = Rc::new(RefCell::new(Spoiling { accounts, spoil }));
+        let opened = Log::open(sim.env(0), Path::new(DIR), IDENTITY, settings(), registry).await;
+        let state = machines.with(opened.unwrap().0);
+        let desk = Desk::new(state.log.clone(), Rc::clone(&state.accounts));
+        let mut working = Working { state: &state, desk, chance: &chance, number: 0 };
+        working.begin().await;
+        for round in 0..700 {
+            let last = if round < 10 { 2 } else { 1 };
+            let recipient = |id| Recipient { account: AccountId(id), quota: Quota::NONE };
+            let to: Vec<Recipient> = (1..=last).map(recipient).collect();
+            let message = working.message();
+            deliver(&state.log, &state.accounts, &to, Judge::Each, message).await.unwrap();
+        }
+        working.desk.create(AccountId(1), "Archive", Use::default()).await.unwrap();
+        for _ in 0..200 {
+            working.step().await;
+        }
+        state.log.checkpoint().await.unwrap();
+        let (content, _) = content(&state).await;
+        state.log.close().await.unwrap();
+        content
+    };
+    let content = sim.run_until(work).unwrap();
+    (sim.crash().disk(), content)
+}
+
+fn refuses_to_start(disk: &Disk) -> String {
+    let sim = Sim::with_disk(2, Faults::none(), disk.fork());
+    sim.allow_leaks();
+    let opened = sim.run_until(open(sim.env(0), false)).unwrap();
+    opened.err().expect("no server starts with it")
+}
+
+const SECOND_CHUNK: u64 = (1 << 32) + 2;
+
+#[test]
+fn a_page_that_means_nothing_does_not_take_its_account_along() {
+    let spoils: [(&str, Spoil); 3] = [
+        ("a chunk", |major, minor, octets| match (major, minor) {
+            (1, SECOND_CHUNK) => Some(octets[..octets.len() - 3].to_vec()),
+            _ => Some(octets),
+        }),
+        ("a head", |major, minor, octets| match (major, minor) {
+            (1, 0) => Some(octets[..octets.len() - 3].to_vec()),
+            _ => Some(octets),
+        }),
+        ("what is whole in one page", |major, minor, octets| match (major, minor) {
+            (2, 0) => Some(octets[..octets.len() - 3].to_vec()),
+            _ => Some(octets),
+        }),
+    ];
+    for (what, spoil) in spoils {
+        let (disk, before) = spoiled(spoil);
+        let why = refuses_to_start(&disk);
+        assert!(why.contains("account "), "{what}: {why}");
+        let (_, after, rebuilt, orphans) = salvaged(&disk);
+        assert!(!rebuilt.losses.is_empty(), "{what}");
+        // The records that made it still lie there.
+        assert_eq!(before.held, after.held, "{what}: {:#?}", rebuilt.losses);
+        assert_eq!(orphans, [], "{what}");
+    }
+}
+
+#[test]
+fn a_page_that_is_nowhere_does_not_take_its_account_along() {
+    let (disk, before) =
+        spoiled(|major, minor, octets| ((major, minor) != (1, SECOND_CHUNK)).then_some(octets));
+    let why = refuses_to_start(&disk);
+    assert!(why.contains("account 1: a chunk is missing"), "{why}");
+    let (_, after, rebuilt, orphans) = salvaged(&disk);
+    assert!(!rebuilt.losses.is_empty());
+    assert_eq!(before.held, after.held, "{:#?}", rebuilt.losses);
+    assert_eq!(orphans, []);
 }

@@ -270,6 +270,43 @@ pub fn unpack(reader: &mut Reader<'_>, values: &mut [u64]) -> Result<(), Short> 
     }
 }
 
+fn skip_flat(reader: &mut Reader<'_>, count: usize, head: u8) -> Result<(), Short> {
+    match head >> FORM_SHIFT {
+        FLAT => {
+            reader.varint()?;
+            take_bits(reader, count, u32::from(head & ((1 << FORM_SHIFT) - 1)))?;
+        }
+        WIDE => drop(reader.take(count.checked_mul(8).ok_or(Short)?)?),
+        _ => return Err(Short),
+    }
+    Ok(())
+}
+
+/// Passes over a column of so many values, which are not looked at.
+pub fn skip(reader: &mut Reader<'_>, count: usize) -> Result<(), Short> {
+    let head = reader.u8()?;
+    match head >> FORM_SHIFT {
+        RISING => {
+            reader.varint()?;
+            reader.varint()?;
+            let width = u32::from(head & ((1 << FORM_SHIFT) - 1));
+            take_bits(reader, count.saturating_sub(1), width)?;
+        }
+        RUNS => {
+            let runs = to_usize(reader.varint()?);
+            if runs > count {
+                return Err(Short);
+            }
+            for _ in 0..2 {
+                let head = reader.u8()?;
+                skip_flat(reader, runs, head)?;
+            }
+        }
+        _ => skip_flat(reader, count, head)?,
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -284,6 +321,9 @@ mod tests {
         let mut reader = Reader::new(&out);
         unpack(&mut reader, &mut back).unwrap();
         assert_eq!(back, values);
+        assert!(reader.rest().is_empty());
+        let mut reader = Reader::new(&out);
+        skip(&mut reader, values.len()).unwrap();
         assert!(reader.rest().is_empty());
         out.len()
     }
@@ -332,6 +372,7 @@ mod tests {
             let _ = unpack(&mut Reader::new(&out), &mut back);
             let noise: Vec<u8> = u.arbitrary()?;
             let _ = unpack(&mut Reader::new(&noise), &mut back);
+            let _ = skip(&mut Reader::new(&noise), back.len());
             Ok(())
         });
     }

@@ -467,10 +467,11 @@ impl Account {
     pub(super) fn is_small(&self) -> bool {
         let mut octets = self.past.octets();
         octets += self.subscriptions.iter().map(|name| name.len() + 2).sum::<usize>();
-        self.folders.iter().all(|folder| {
-            octets += folder.page_octets();
-            octets <= ACCOUNT_PAGE_OCTETS
-        })
+        octets <= ACCOUNT_PAGE_OCTETS
+            && self.folders.iter().all(|folder| {
+                octets += folder.page_octets();
+                octets <= ACCOUNT_PAGE_OCTETS
+            })
     }
 
     /// The page at a place, and the next place: all pages but the head's in the order of parts.

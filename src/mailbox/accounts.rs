@@ -456,13 +456,28 @@ impl Accounts {
     /// Names every blob that some row, or the history, refers to, once for each.
     pub fn references(&self, each: &mut dyn FnMut(BlobId)) {
         for id in self.places.ids() {
-            self.references_of(id, each);
+            let mut from = Some(0);
+            while let Some(at) = from {
+                from = self.references_of(id, at, each);
+            }
         }
     }
 
-    fn references_of(&self, id: AccountId, each: &mut dyn FnMut(BlobId)) {
-        // One that cannot be unpacked is told of by `verify`.
-        drop(self.places.peek(id, |account| account.references(each)));
+    /// Of an account at rest a part, without waking it; where to go on, if there is more.
+    fn references_of(
+        &self,
+        id: AccountId,
+        from: usize,
+        each: &mut dyn FnMut(BlobId),
+    ) -> Option<usize> {
+        match self.places.look(id)? {
+            Look::Awake(account) => {
+                account.references(each);
+                None
+            }
+            // One that cannot be unpacked is told of by `verify`.
+            Look::Resting(image) => image.references(from, each).unwrap_or(None),
+        }
     }
 
     /// A digest of the state of one account; 0 if it is not there.
@@ -494,7 +509,7 @@ impl Accounts {
         id: AccountId,
         create: &Create<'_>,
     ) -> Result<&mut Account, Damaged> {
-        let account = self.places.get_or_new(id);
+        let account = self.places.get_or_new(id)?;
         account.apply_create(create)?;
         let unborn = self.unborn.remove(&id);
         let same = unborn.filter(|unborn| unborn.uidvalidity == create.uidvalidity);
@@ -520,7 +535,8 @@ impl Accounts {
     }
 
     fn known(&mut self, id: AccountId) -> Result<&mut Account, Damaged> {
-        self.places.get_mut(id).ok_or_else(|| Damaged(format!("account {id} is not there")))
+        let account = self.places.try_get_mut(id)?;
+        account.ok_or_else(|| Damaged(format!("account {id} is not there")))
     }
 
     fn change(&mut self, id: AccountId, change: &Change<'_>) -> Result<(), Damaged> {
@@ -530,7 +546,7 @@ impl Accounts {
             Change::AccountDelete => {
                 self.unborn.remove(&id);
                 self.shut.remove(&id);
-                let account = self.places.get_or_new(id);
+                let account = self.places.get_or_new(id)?;
                 account.apply_delete();
                 account
             }
@@ -605,8 +621,8 @@ impl Machine for Accounts {
     }
 
     /// Mailbox by mailbox, by rising UID: what is copied lies where it came first.
-    fn shelve(&self, major: u32, each: &mut dyn FnMut(BlobId)) {
-        self.references_of(AccountId(major), each);
+    fn shelve(&self, major: u32, from: usize, each: &mut dyn FnMut(BlobId)) -> Option<usize> {
+        self.references_of(AccountId(major), from, each)
     }
 
     fn references(&self, each: &mut dyn FnMut(BlobId)) {

@@ -2,7 +2,9 @@
 
 use super::super::deliver::{Facts, Judge, Message, Planned, Recipient, plan};
 use super::super::expunge::leave;
+use super::super::image::Image;
 use super::super::record::Deliver;
+use super::super::record::history::Moment;
 use super::super::record::put_account_delete;
 use super::super::row::Marks;
 use super::*;
@@ -582,4 +584,83 @@ fn what_a_list_sent_on_is_not_told_of() {
     assert_eq!(deliver(1, 1, false), Some((AccountId(1), BlobId(1))));
     assert_eq!(deliver(1, 2, true), None);
     assert_eq!(deliver(2, 3, false), None);
+}
+
+/// Major, minor, octets.
+type SavedPage = (u32, u64, Vec<u8>);
+
+/// A state with a small and a large account, and its pages.
+fn two_accounts() -> (Rc<RefCell<Accounts>>, Vec<SavedPage>) {
+    let mut world = World::default();
+    let mut u = Unstructured::new(&[]);
+    world.deliver(&[1], 5);
+    (0..600).for_each(|size| world.deliver(&[2], size));
+    world.flush(&mut u).unwrap();
+    let state = world.accounts;
+    let mut pages = Vec::new();
+    for major in [1, 2] {
+        state.borrow_mut().save(major, Lsn(9), &mut |minor, octets| {
+            pages.extend(octets.map(|octets| (major, minor, octets)));
+        });
+    }
+    pages.sort();
+    (state, pages)
+}
+
+#[test]
+fn pages_that_are_no_account_are_refused_at_the_start() {
+    let (state, pages) = two_accounts();
+    let load = |pages: &[SavedPage]| {
+        let mut loaded = Accounts::new();
+        for (major, minor, octets) in pages {
+            loaded.load(*major, *minor, Lsn(9), octets)?;
+        }
+        loaded.loaded()?;
+        assert_eq!(loaded.digest(), state.borrow().digest());
+        Ok(())
+    };
+    load(&pages).unwrap();
+    for at in 0..pages.len() {
+        let mut damaged = pages.clone();
+        let (major, _, octets) = &mut damaged[at];
+        let whose = format!("account {major}: ");
+        octets.truncate(octets.len() - 1);
+        let Err(Damaged(why)) = load(&damaged) else { panic!("page {at} is cut off") };
+        assert!(why.starts_with(&whose), "{why}");
+        let (major, minor, _) = damaged.remove(at);
+        // Without its only page an account is none.
+        if (major, minor) != (1, 0) {
+            load(&damaged).unwrap_err();
+        }
+    }
+}
+
+#[test]
+fn a_record_for_what_cannot_be_woken_is_refused_and_changes_nothing() {
+    let mut state = Accounts::new();
+    let id = AccountId(1);
+    state.places.insert_resting(id, Image::of_octets(&[9, 0, 0, 0, 0, 0, 0, 1, 4]));
+    assert!(matches!(state.change(id, &Change::AccountDelete), Err(Damaged(_))));
+    let moment = Moment { when: 7, keeps: true };
+    assert!(matches!(state.change(id, &Change::Moment(moment)), Err(Damaged(_))));
+    assert!(state.verify().is_err() && state.count() == 1 && state.awake() == 0);
+}
+
+/// What a log that lost its list of pages has: pages of several checkpoints.
+#[test]
+fn a_whole_account_and_stray_pages_are_taken_back_together() {
+    let (_, pages) = two_accounts();
+    let (_, _, whole) = &pages[0];
+    let parts: Vec<_> =
+        pages.iter().filter(|(major, minor, _)| (*major, *minor) > (2, 0)).collect();
+    let mut state = Accounts::new();
+    state.load(1, 0, Lsn(9), whole).unwrap();
+    // Of the past.
+    state.load(1, parts[0].1, Lsn(8), &parts[0].2).unwrap();
+    assert!(state.early.is_empty());
+    state.load(1, parts[1].1, Lsn(11), &parts[1].2).unwrap();
+    let (at, taken) = state.take_pages(AccountId(1));
+    let (_, minor, octets) = parts[1].clone();
+    assert_eq!((at, taken), (Lsn(11), vec![(0, whole.clone()), (minor, octets)]));
+    assert!(state.count() == 0 && state.early.is_empty());
 }

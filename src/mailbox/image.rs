@@ -15,11 +15,12 @@ use super::folder::Folder;
 use super::history;
 use super::page::{
     AccountHead, HEAD_MINOR, PartsIn, PartsOut, chunk_minor, decode_head, decode_part, encode_head,
-    memo_minor,
+    is_whole, memo_minor, part_references,
 };
 use super::quota::Usage;
 use crate::bytes::codec::{Put, Reader, Short, to_u64};
-use crate::model::id::{Lsn, MailboxId, ModSeq, Uid};
+use crate::model::id::{BlobId, Lsn, MailboxId, ModSeq, Uid};
+use crate::model::limits::SHELVE_STEP_PAGES;
 use crate::store::Damaged;
 
 const CLOSED: u8 = 1;
@@ -142,7 +143,7 @@ impl Image {
     }
 
     /// An account as the last checkpoint has it. `parts` are all its pages but the head, sorted; some
-    /// may be of the past.
+    /// may be of the past. It is woken once, so that it can be woken ever after.
     pub(super) fn load(
         loaded: Lsn,
         head_page: &[u8],
@@ -163,13 +164,46 @@ impl Image {
         let of_past = first.filter(|(minor, _)| minor >> 32 == 0);
         let first_ended = of_past.and_then(|(_, page)| history::first_ended(page));
         let mut out = Vec::with_capacity(32 + head_page.len() + kept.octets.len());
-        facts_of(&head, first_ended).put(loaded, &mut out);
+        let facts = facts_of(&head, first_ended);
+        facts.put(loaded, &mut out);
         // Nothing is on its way, and nothing is recent.
         out.put_varint(0);
         out.put_varint(0);
         out.put_short_slice(head_page);
         out.extend_from_slice(&kept.octets);
-        Ok(Image(out.into_boxed_slice()))
+        let image = Image(out.into_boxed_slice());
+        if image.wake()?.facts() != facts {
+            return Err(Damaged("an account is not as its head tells".into()));
+        }
+        Ok(image)
+    }
+
+    /// Names blobs that it refers to, as [`Account::references`] does: of some parts from one on. Where
+    /// to go on, if there are more.
+    pub(super) fn references(
+        &self,
+        from: usize,
+        each: &mut dyn FnMut(BlobId),
+    ) -> Result<Option<usize>, Damaged> {
+        let (head, rest) = self.split().map_err(|_| cut_off())?;
+        let parts =
+            PartsIn::new(if is_whole(head) { decode_head(head)?.1.unwrap_or(&[]) } else { rest });
+        let is_past = |part: &Result<(u64, &[u8]), Damaged>| {
+            part.as_ref().is_ok_and(|(minor, _)| minor >> 32 == 0)
+        };
+        let there = parts.clone().filter(|part| !is_past(part));
+        let mut parts = there.chain(parts.filter(is_past)).skip(from);
+        for part in parts.by_ref().take(SHELVE_STEP_PAGES) {
+            let (minor, page) = part?;
+            part_references(minor, page, each)?;
+        }
+        Ok(parts.next().map(|_| from + SHELVE_STEP_PAGES))
+    }
+
+    /// Whatever octets these are.
+    #[cfg(test)]
+    pub(super) fn of_octets(octets: &[u8]) -> Image {
+        Image(octets.into())
     }
 
     pub(super) fn octets(&self) -> usize {
@@ -265,7 +299,7 @@ fn facts_of(head: &AccountHead, first_ended: Option<u32>) -> Facts {
 }
 
 /// The pages that an account may have besides its head, in the order of parts.
-fn minors(head: &AccountHead) -> impl Iterator<Item = u64> {
+pub(super) fn minors(head: &AccountHead) -> impl Iterator<Item = u64> {
     let past = head.past.iter().map(|one| history::minor(one.number));
     past.chain(head.mailboxes.iter().flat_map(|one| {
         let id = MailboxId(one.id);

@@ -32,7 +32,7 @@ use super::row::Row;
 use super::vanished::Vanished;
 use crate::bytes::codec::{Put, Reader, Short, to_u32, to_u64};
 use crate::bytes::columns::{unzigzag, zigzag};
-use crate::model::id::MailboxId;
+use crate::model::id::{BlobId, MailboxId};
 use crate::model::limits::MAILBOX_CHUNK_ROWS;
 use crate::store::Damaged;
 
@@ -42,6 +42,9 @@ pub(super) const HEAD_MINOR: u64 = 0;
 const HEAD_VERSION: u8 = 4;
 const CHUNK_VERSION: u8 = 2;
 const MEMO_VERSION: u8 = 3;
+
+/// Change counters have 63 bits (RFC 7162 §3.1).
+const MODSEQ_MAX: u64 = u64::MAX >> 1;
 
 /// Truths of a head.
 const CLOSED: u8 = 1;
@@ -115,6 +118,29 @@ pub(super) fn is_whole(head: &[u8]) -> bool {
     matches!(head, [HEAD_VERSION, truths, ..] if truths & WHOLE != 0)
 }
 
+/// Names the blobs that a part refers to, of any page but the head's, and reads no more than these of
+/// it.
+pub(super) fn part_references(
+    minor: u64,
+    octets: &[u8],
+    each: &mut dyn FnMut(BlobId),
+) -> Result<(), Damaged> {
+    match halves(minor) {
+        (_, 0) => Ok(()),
+        (0, _) => {
+            history::page_references(octets, each);
+            Ok(())
+        }
+        _ if octets.first() == Some(&CHUNK_VERSION) => {
+            rows::read_blobs(octets, each).map_err(|_| Damaged("a chunk is cut off".into()))
+        }
+        _ => {
+            decode_chunk(octets)?.rows.iter().for_each(|row| each(row.blob()));
+            Ok(())
+        }
+    }
+}
+
 fn decode_chunk(octets: &[u8]) -> Result<Chunk, Damaged> {
     if octets.first() != Some(&CHUNK_VERSION) {
         return archived::decode_chunk(octets);
@@ -136,8 +162,9 @@ fn decode_memo(octets: &[u8]) -> Result<Memo, Damaged> {
 /// A chunk of rows that may be one.
 fn sound_chunk(base: u64, rows: Vec<Row>) -> Result<Chunk, Damaged> {
     let rising = rows.is_sorted_by(|a, b| a.uid < b.uid);
-    // No counter is ever beyond the 64 bits.
-    let counts = rows.iter().all(|row| base.checked_add(row.modseq_delta.into()).is_some());
+    let counts = rows.iter().all(|row| {
+        base.checked_add(row.modseq_delta.into()).is_some_and(|modseq| modseq <= MODSEQ_MAX)
+    });
     if rows.is_empty() || rows.len() > MAILBOX_CHUNK_ROWS || !rising || !counts {
         return Err(Damaged(format!("a chunk of {} rows, rising: {rising}", to_u32(rows.len()))));
     }
@@ -237,10 +264,28 @@ pub(super) fn encode_head(head: &AccountHead, parts: Option<&[u8]>) -> Vec<u8> {
 /// The head of an account, of this version or one before; and the parts that are in the same page, if
 /// the account is whole in it.
 pub(super) fn decode_head(octets: &[u8]) -> Result<(AccountHead, Option<&[u8]>), Damaged> {
-    if octets.first() != Some(&HEAD_VERSION) {
-        return Ok((archived::decode_head(octets)?, None));
+    let wrong = || Damaged("the head of an account is not as it should be".into());
+    let (head, parts) = if octets.first() == Some(&HEAD_VERSION) {
+        read_head(octets).map_err(|_| wrong())?
+    } else {
+        (archived::decode_head(octets)?, None)
+    };
+    if !is_sound(&head) {
+        return Err(wrong());
     }
-    read_head(octets).map_err(|_| Damaged("the head of an account is not as it should be".into()))
+    Ok((head, parts))
+}
+
+/// Whether all numbers are of those that can have been given: sums of them stay in their bounds.
+fn is_sound(head: &AccountHead) -> bool {
+    let mut octets = head.mailboxes.iter().map(|one| one.octets);
+    let chunks = head.mailboxes.iter().flat_map(|one| &one.chunks);
+    let mut numbers = chunks.map(|one| one.number).chain(head.past.iter().map(|one| one.number));
+    head.modseq <= MODSEQ_MAX
+        && head.mailboxes.iter().all(|one| one.modseq <= MODSEQ_MAX)
+        && octets.try_fold(0_u64, u64::checked_add).is_some()
+        // The last number is never given.
+        && numbers.all(|number| number != u32::MAX)
 }
 
 fn read_head(octets: &[u8]) -> Result<(AccountHead, Option<&[u8]>), Short> {

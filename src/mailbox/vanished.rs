@@ -31,7 +31,7 @@ impl Vanished {
         let Some(first) = rest.next() else { return };
         let mut run = Run { modseq, first, last: first };
         for uid in rest {
-            if uid.0 == run.last.0 + 1 {
+            if uid.0 == run.last.0.wrapping_add(1) {
                 run.last = uid;
             } else {
                 self.runs.push(run);
@@ -44,26 +44,24 @@ impl Vanished {
         }
     }
 
-    /// Halves the list.
+    /// Halves the list, or more: one removal may bring more runs than there may be.
     fn shrink(&mut self) {
         let half = self.runs.len() / 2;
         let mut kept: Vec<Run> = Vec::with_capacity(self.runs.len());
         for run in self.runs.drain(..half) {
             match kept.last_mut() {
-                Some(last) if last.last.0 + 1 == run.first.0 => {
+                Some(last) if last.last.0.wrapping_add(1) == run.first.0 => {
                     *last = Run { modseq: run.modseq, first: last.first, last: run.last };
                 }
                 _ => kept.push(run),
             }
         }
+        kept.append(&mut self.runs);
         // Still too many: the oldest are forgotten.
-        let over = (kept.len() + self.runs.len()).saturating_sub(VANISHED_RUNS_MAX * 3 / 4);
-        let mut dropped = kept.drain(..over.min(kept.len()));
-        if let Some(last) = dropped.next_back() {
+        let over = kept.len().saturating_sub(VANISHED_RUNS_MAX * 3 / 4);
+        if let Some(last) = kept.drain(..over).next_back() {
             self.floor = last.modseq;
         }
-        drop(dropped);
-        kept.append(&mut self.runs);
         self.runs = kept;
     }
 
@@ -114,6 +112,17 @@ mod tests {
         let first = u32::try_from(floor.0).expect("small") + 1;
         let want: Vec<u32> = (first..=count).map(|number| number * 2).collect();
         assert_eq!(told.iter().map(|run| run.first.0).collect::<Vec<_>>(), want);
+    }
+
+    #[test]
+    fn one_removal_of_more_runs_than_there_may_be_is_bounded_too() {
+        let mut vanished = Vanished::default();
+        let all: Vec<Uid> = (1..=140_000).map(|number| Uid(number * 2)).collect();
+        vanished.add(ModSeq(7), &all);
+        assert!(vanished.runs.len() <= VANISHED_RUNS_MAX);
+        // Some of what went at 7 is known no more: nothing of it may be taken for all of it.
+        assert_eq!(vanished.since(ModSeq(6)), None);
+        assert!(vanished.since(ModSeq(7)).is_some_and(<[Run]>::is_empty));
     }
 
     #[test]

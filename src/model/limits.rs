@@ -593,6 +593,8 @@ pub const REST_STEP_ACCOUNTS: usize = 16;
 pub const REST_TURN_ACCOUNTS: usize = 1 << 16;
 /// Pages of a large account that one step packs, each of up to 256 messages.
 pub const REST_STEP_PAGES: usize = 16;
+/// Pages of an account at rest whose blobs are named in one go; some 50 µs of work.
+pub const SHELVE_STEP_PAGES: usize = 64;
 /// While there is room a turn of the hand passes this part of the accounts that are awake, to count
 /// what they take.
 pub const REST_TURN_PART: usize = 16;
@@ -610,6 +612,8 @@ pub const KEYWORD_SETS_MAX: usize = 1 << 16;
 pub const KEYWORD_OCTETS_MAX: usize = 255;
 /// Runs of removed UIDs that a mailbox remembers, 16 octets each.
 pub const VANISHED_RUNS_MAX: usize = 1 << 16;
+/// The same that one mailbox is read with: releases before did not always keep to the bound.
+pub const VANISHED_RUNS_READ_MAX: usize = 1 << 21;
 /// Octets of events in one page of the history of an account; one larger event makes a larger page.
 pub const HISTORY_CHUNK_OCTETS: usize = 16 << 10;
 /// Octets of the history of an account: what undoes its changes, some 32 for each removed message.

@@ -12,8 +12,9 @@ use super::shard::{Call, Moving, Shard};
 use crate::bytes::buffer::Buffer;
 use crate::bytes::chain::Chain;
 use crate::bytes::hash::Map;
+use crate::env::bell::Bell;
 use crate::env::{Conn as _, Env};
-use crate::mailbox::{ChangeError, Entry, Guard, INBOX, Marks, View};
+use crate::mailbox::{Accounts, ChangeError, Entry, Guard, INBOX, Marks, View};
 use crate::mesh::Full;
 use crate::model::id::{AccountId, ShardId, Uid};
 use crate::probe::event::{Level, Value, event};
@@ -25,6 +26,7 @@ use crate::store::AppendError;
 use crate::tls::{Facts, Stream};
 use crate::wire::uidl;
 use futures_lite::future::or;
+use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::io;
 use std::net::IpAddr;
@@ -36,10 +38,19 @@ struct Open {
     view: View,
     /// Sizes of the messages that are sent with other octets than they are stored with.
     sizes: Map<u32, u64>,
+    /// With it the account stays awake, as for every session: its rows are in memory in any case, as
+    /// those of the view.
+    _bell: Rc<Bell>,
     _lock: Guard,
 }
 
 impl Open {
+    fn new(accounts: &RefCell<Accounts>, account: AccountId, lock: Guard) -> Open {
+        let bell = accounts.borrow_mut().bell(account);
+        let view = accounts.borrow().view(account, INBOX);
+        Open { view, sizes: Map::default(), _bell: bell, _lock: lock }
+    }
+
     fn entry(&self, index: u32) -> Option<Entry> {
         self.view.get(index)
     }
@@ -338,9 +349,9 @@ impl<E: Env> Driver<E> {
         let verdict = match self.shard.locks.lock(account) {
             None => Verdict::InUse,
             Some(lock) => {
-                let view = self.shard.accounts.borrow().view(account, INBOX);
-                let sizes = self.odd_sizes(&view).await;
-                Verdict::Open(Open { view, sizes, _lock: lock })
+                let mut open = Open::new(&self.shard.accounts, account, lock);
+                open.sizes = self.odd_sizes(&open.view).await;
+                Verdict::Open(open)
             }
         };
         let opened = matches!(verdict, Verdict::Open(_));
@@ -468,5 +479,32 @@ impl<E: Env> Driver<E> {
                 ("octets", self.octets.into()),
             ],
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mailbox::Locks;
+    use crate::model::id::Lsn;
+    use crate::store::Machine as _;
+
+    #[test]
+    fn an_account_stays_awake_while_its_maildrop_is_open() {
+        let accounts = RefCell::new(Accounts::new());
+        let (locks, id) = (Locks::new(), AccountId(1));
+        // The page of an account without anything.
+        accounts.borrow_mut().load(1, 0, Lsn(1), &[4, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+        let turn = || {
+            let mut accounts = accounts.borrow_mut();
+            accounts.set_memory(0);
+            accounts.begin_turn();
+            while accounts.turn() {}
+            accounts.awake()
+        };
+        let open = Open::new(&accounts, id, locks.lock(id).unwrap());
+        assert_eq!(turn(), 1);
+        drop(open);
+        assert_eq!(turn(), 0);
     }
 }

@@ -458,10 +458,13 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
                 if wanted.is_empty() {
                     break;
                 }
-                machine.borrow().shelve(major, &mut |id| {
-                    sorted.extend(wanted.remove(&id).map(|found| (id, found)));
-                });
-                shared.env.breathe().await;
+                let mut from = Some(0);
+                while let Some(at) = from {
+                    from = machine.borrow().shelve(major, at, &mut |id| {
+                        sorted.extend(wanted.remove(&id).map(|found| (id, found)));
+                    });
+                    shared.env.breathe().await;
+                }
             }
         }
         let mut others: Vec<(BlobId, Found)> = wanted.into_iter().collect();

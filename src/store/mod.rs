@@ -167,8 +167,12 @@ pub trait Machine: 'static {
         Vec::new()
     }
     /// Names the blobs of one of these in the order in which they are read, so that the cleaner may
-    /// put them side by side. One that is named twice lies where it is named first.
-    fn shelve(&self, _major: u32, _each: &mut dyn FnMut(BlobId)) {}
+    /// put them side by side. One that is named twice lies where it is named first. From a place on, 0
+    /// for the first, as many as one step of work should name; and where to go on, if there are more:
+    /// the state may be another one by then.
+    fn shelve(&self, _major: u32, _from: usize, _each: &mut dyn FnMut(BlobId)) -> Option<usize> {
+        None
+    }
     /// Names every blob that the state refers to, once per reference; for `verify`.
     fn references(&self, each: &mut dyn FnMut(BlobId));
     /// Everything counts as changed again: the last checkpoint came to nothing, or its pages are
@@ -202,8 +206,8 @@ impl<M: Machine> Machine for Rc<RefCell<M>> {
         self.borrow().shelves()
     }
 
-    fn shelve(&self, major: u32, each: &mut dyn FnMut(BlobId)) {
-        self.borrow().shelve(major, each);
+    fn shelve(&self, major: u32, from: usize, each: &mut dyn FnMut(BlobId)) -> Option<usize> {
+        self.borrow().shelve(major, from, each)
     }
 
     fn references(&self, each: &mut dyn FnMut(BlobId)) {

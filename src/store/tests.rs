@@ -42,6 +42,9 @@ impl Shelf {
     }
 }
 
+/// Blobs that a shelf names in one step.
+const SHELF_STEP: usize = 3;
+
 impl Machine for Shelf {
     fn apply(&mut self, at: Lsn, record: Record<'_>, blobs: &mut Blobs<'_>) -> Result<(), Damaged> {
         let blob = Reader::new(record.body).u64().map_err(|_| Damaged("short".into()))?;
@@ -95,9 +98,11 @@ impl Machine for Shelf {
         (0..MAJORS).collect()
     }
 
-    fn shelve(&self, major: u32, each: &mut dyn FnMut(BlobId)) {
+    fn shelve(&self, major: u32, from: usize, each: &mut dyn FnMut(BlobId)) -> Option<usize> {
         let keys = self.keys.iter().filter(|(key, _)| *key % MAJORS == major);
-        keys.for_each(|(_, &blob)| each(BlobId(blob)));
+        let mut keys = keys.skip(from);
+        keys.by_ref().take(SHELF_STEP).for_each(|(_, &blob)| each(BlobId(blob)));
+        keys.next().map(|_| from + SHELF_STEP)
     }
 
     fn references(&self, each: &mut dyn FnMut(BlobId)) {

@@ -79,9 +79,10 @@ impl Machine for Shelf {
         (0..MAJORS).collect()
     }
 
-    fn shelve(&self, major: u32, each: &mut dyn FnMut(BlobId)) {
+    fn shelve(&self, major: u32, _: usize, each: &mut dyn FnMut(BlobId)) -> Option<usize> {
         let keys = self.keys.iter().filter(|(key, _)| *key % MAJORS == major);
         keys.for_each(|(_, &blob)| each(BlobId(blob)));
+        None
     }
 
     fn references(&self, each: &mut dyn FnMut(BlobId)) {

@@ -1,6 +1,7 @@
 //! Records of a log that lost some: each does as much of its work as can be done.
 
 use super::Accounts;
+use super::places::Look;
 use crate::mailbox::record::catalog::Catalog;
 use crate::mailbox::record::{Change, Create, Deliver, Expunge, put_expunge};
 use crate::mailbox::row::Entry;
@@ -60,7 +61,7 @@ impl Accounts {
         match change {
             Change::Create(create) => self.mend_create(id, create),
             Change::Deliver(deliver) => {
-                let account = self.places.get_or_new(id);
+                let account = self.places.get_or_new(id)?;
                 account.ensure(deliver.mailbox, seconds)?;
                 let modseq = account.next_modseq(deliver.entry.modseq);
                 let folder = account.folder(deliver.mailbox);
@@ -78,12 +79,12 @@ impl Accounts {
             Change::Expunge(expunge) => self.mend_expunge(id, expunge),
             Change::Move(transfer) | Change::Copy(transfer) => {
                 let moves = matches!(change, Change::Move(_));
-                let account = self.places.get_or_new(id);
+                let account = self.places.get_or_new(id)?;
                 account.ensure(transfer.to, seconds)?;
                 account.mend_transfer(transfer, moves, known)
             }
             Change::Catalog(Catalog::Rename { mailbox, modseq, name }) => {
-                let account = self.places.get_or_new(id);
+                let account = self.places.get_or_new(id)?;
                 account.ensure(*mailbox, seconds)?;
                 let (mailbox, modseq) = (*mailbox, account.next_modseq(*modseq));
                 let is_own = account.named(name).is_some_and(|folder| folder.id == mailbox);
@@ -92,7 +93,7 @@ impl Accounts {
                 self.change(id, &Change::Catalog(Catalog::Rename { mailbox, modseq, name }))
             }
             Change::Moment(_) | Change::Catalog(Catalog::Subscribe { .. }) => {
-                self.places.get_or_new(id);
+                self.places.get_or_new(id)?;
                 self.change(id, change)
             }
             // There is nothing left to be forgotten.
@@ -102,7 +103,7 @@ impl Accounts {
     }
 
     fn mend_create(&mut self, id: AccountId, create: &Create<'_>) -> Result<(), Damaged> {
-        let account = self.places.get_or_new(id);
+        let account = self.places.get_or_new(id)?;
         if let Some(folder) = account.folder(create.mailbox) {
             let is_same = folder.uidvalidity == create.uidvalidity;
             let why = || Damaged(format!("mailbox {} is there already", create.mailbox));
@@ -143,11 +144,11 @@ impl Accounts {
 
     /// Has all accounts awake; what stands in the way of one that is lost with it is noted.
     pub(in crate::mailbox) fn wake_all(&mut self, note: &mut dyn FnMut(String)) {
-        let mut ids: Vec<AccountId> = self.early.keys().copied().collect();
+        let mut ids = self.early();
         ids.extend(self.places.ids());
         for id in ids {
             if let Err(Damaged(why)) = self.settle(id) {
-                note(format!("account {id}: {why}"));
+                note(why);
             }
         }
     }
@@ -174,12 +175,26 @@ impl Accounts {
         }
     }
 
-    /// All pages of one account, and the account forgotten.
-    pub(in crate::mailbox) fn take_pages(&mut self, id: AccountId) -> Vec<(u64, Vec<u8>)> {
-        let mut pages = Vec::new();
-        if let Some(early) = self.early.remove(&id) {
-            return early.into_pages();
+    /// Puts together what pages came of each account; names those of which that cannot be done. Their
+    /// pages are left ([`Accounts::take_pages`]).
+    pub(in crate::mailbox) fn put_together_sound(
+        &mut self,
+        failed: &mut dyn FnMut(AccountId, Damaged),
+    ) {
+        for id in self.early() {
+            if let Err(damaged) = self.put_together(id) {
+                failed(id, damaged);
+            }
         }
+    }
+
+    /// All pages of one account, also those that are not put together, and where the newest stands. The
+    /// account is forgotten.
+    pub(in crate::mailbox) fn take_pages(&mut self, id: AccountId) -> (Lsn, Vec<(u64, Vec<u8>)>) {
+        let early = self.early.remove(&id).unwrap_or_default();
+        let (early_at, early) = early.into_pages();
+        let mut pages = Vec::new();
+        let at = self.places.look(id).map_or(Lsn(0), Look::loaded);
         if let Some(resting) = self.places.resting_pages(id) {
             pages.extend(resting.iter().map(|(minor, octets)| (*minor, octets.to_vec())));
             self.places.forget(id);
@@ -187,6 +202,7 @@ impl Accounts {
             account.taint();
             account.save(&mut |minor, octets| pages.extend(octets.map(|octets| (minor, octets))));
         }
-        pages
+        pages.extend(early);
+        (at.max(early_at), pages)
     }
 }

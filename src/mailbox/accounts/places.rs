@@ -24,11 +24,25 @@ struct Place {
     rest: Option<Image>,
 }
 
-/// What those at rest come to.
+/// What those at rest come to. Sums wrap: pages may say of an account what its rows do not (which is
+/// for `verify` to find), and what was added is always what is taken away.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sum {
     octets: u64,
     messages: u64,
+}
+
+impl Sum {
+    fn with(self, octets: u64, messages: u64) -> Sum {
+        Sum {
+            octets: self.octets.wrapping_add(octets),
+            messages: self.messages.wrapping_add(messages),
+        }
+    }
+
+    fn less(self, octets: u64, messages: u64) -> Sum {
+        self.with(octets.wrapping_neg(), messages.wrapping_neg())
+    }
 }
 
 /// See the header.
@@ -143,6 +157,18 @@ impl Places {
         Some(account)
     }
 
+    /// The account, to be changed by a record: an image that cannot be unpacked stays as it is.
+    pub(super) fn try_get_mut(&mut self, id: AccountId) -> Result<Option<&mut Account>, Damaged> {
+        if let Some(&at) = self.index.get(&id) {
+            let place = self.place(at);
+            if let (None, Some(image)) = (place.awake.get(), &place.rest) {
+                let account = self.woken(id, image.wake()?, image);
+                place.awake.get_or_init(|| Box::new(account));
+            }
+        }
+        Ok(self.get_mut(id))
+    }
+
     /// The account, to be changed.
     pub(super) fn get_mut(&mut self, id: AccountId) -> Option<&mut Account> {
         let at = to_usize((*self.index.get(&id)?).into());
@@ -154,11 +180,12 @@ impl Places {
         Some(account)
     }
 
+    /// What came from a disk was woken as it was laid down ([`Image::load`]), so none fails here.
     #[cold]
     fn wake<'a>(&'a self, id: AccountId, place: &'a Place) -> Option<&'a Account> {
         let image = place.rest.as_ref()?;
         let account = image.wake().unwrap_or_else(|Damaged(why)| {
-            unreachable!("account {id} was packed, or passed its checksums: {why}")
+            unreachable!("account {id} was packed here, or woken before: {why}")
         });
         Some(place.awake.get_or_init(|| Box::new(self.woken(id, account, image))))
     }
@@ -169,7 +196,7 @@ impl Places {
         }
         let Usage { octets, messages } = image.facts().usage;
         let sum = self.resting.get();
-        self.resting.set(Sum { octets: sum.octets - octets, messages: sum.messages - messages });
+        self.resting.set(sum.less(octets, messages));
         self.enlist(id, &account);
         account
     }
@@ -209,12 +236,12 @@ impl Places {
         to_usize(at.into())
     }
 
-    /// The account, to be changed; a new one if there is none.
-    pub(super) fn get_or_new(&mut self, id: AccountId) -> &mut Account {
+    /// The account, to be changed by a record; a new one if there is none.
+    pub(super) fn get_or_new(&mut self, id: AccountId) -> Result<&mut Account, Damaged> {
         if !self.has(id) {
             self.insert(id, Account::default());
         }
-        self.get_mut(id).expect("one was put there")
+        Ok(self.try_get_mut(id)?.expect("one was put there"))
     }
 
     /// Puts an account where none is, or instead of one.
@@ -234,26 +261,10 @@ impl Places {
 
     fn lay(&mut self, at: usize, image: Image) {
         let Usage { octets, messages } = image.facts().usage;
-        let sum = self.resting.get_mut();
-        (sum.octets, sum.messages) = (sum.octets + octets, sum.messages + messages);
+        let sum = self.resting.get();
+        self.resting.set(sum.with(octets, messages));
         self.image_octets += image.octets();
         self.all[at].rest = Some(image);
-    }
-
-    /// Wakes an account that may be damaged: then it is no more.
-    pub(super) fn try_wake(&mut self, id: AccountId) -> Result<(), Damaged> {
-        let Some(Look::Resting(image)) = self.look(id) else { return Ok(()) };
-        match image.wake() {
-            Ok(account) => {
-                self.forget(id);
-                self.insert(id, account);
-                Ok(())
-            }
-            Err(damaged) => {
-                self.forget(id);
-                Err(damaged)
-            }
-        }
     }
 
     /// Takes an account away that is at rest.
@@ -261,8 +272,8 @@ impl Places {
         let Some(at) = self.index.remove(&id) else { return };
         let Some(image) = self.all[to_usize(at.into())].rest.take() else { return };
         let Usage { octets, messages } = image.facts().usage;
-        let sum = self.resting.get_mut();
-        (sum.octets, sum.messages) = (sum.octets - octets, sum.messages - messages);
+        let sum = self.resting.get();
+        self.resting.set(sum.less(octets, messages));
         self.image_octets -= image.octets();
     }
 
@@ -318,8 +329,8 @@ impl Places {
         let Sum { mut octets, mut messages } = self.resting.get();
         for account in self.awake.borrow().iter().filter_map(|&id| self.look(id)) {
             let usage = account.usage();
-            octets += usage.octets;
-            messages += usage.messages;
+            octets = octets.wrapping_add(usage.octets);
+            messages = messages.wrapping_add(usage.messages);
         }
         Usage { octets, messages }
     }

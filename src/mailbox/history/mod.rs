@@ -349,6 +349,14 @@ pub(super) fn first_ended(page: &[u8]) -> Option<u32> {
     read(&mut Reader::new(page.get(PAGE_HEAD_OCTETS..)?)).map(|one| one.ended)
 }
 
+/// Names the blobs that the events of a page refer to.
+pub(super) fn page_references(page: &[u8], each: &mut dyn FnMut(BlobId)) {
+    let mut reader = Reader::new(page.get(PAGE_HEAD_OCTETS..).unwrap_or_default());
+    while let Some(one) = read(&mut reader) {
+        one.event.references(each);
+    }
+}
+
 /// The minor number of a chunk's page: that of no mailbox.
 pub(super) fn minor(number: u32) -> u64 {
     u64::from(number) + 1

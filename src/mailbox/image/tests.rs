@@ -1,10 +1,15 @@
 //! That what sleeps wakes as it was is held by the laws of the accounts (accounts_tests.rs).
 
 use super::super::account::INBOX;
-use super::super::record::{Create, Deliver};
+use super::super::page::MailboxHead;
+use super::super::record::catalog::Catalog;
+use super::super::record::history::Moment;
+use super::super::record::{Change, Create, Deliver, put_expunge};
 use super::super::row::{Entry, Flags, Marks};
 use super::*;
-use crate::model::id::{BlobId, UidValidity};
+use crate::model::id::{AccountId, BlobId, UidValidity};
+use crate::store::Group;
+use crate::store::record::Record;
 
 /// An account with so many messages in INBOX.
 fn account(messages: u32) -> Account {
@@ -50,6 +55,141 @@ fn any_octets_are_an_account_or_are_refused() {
         drop(image.wake().map(|account| account.verify()));
         Ok(())
     });
+}
+
+/// All pages of an account, the head first.
+fn pages(account: &mut Account) -> (Vec<u8>, Vec<(u64, Vec<u8>)>) {
+    account.taint();
+    let mut pages = Vec::new();
+    account.save(&mut |minor, octets| pages.extend(octets.map(|octets| (minor, octets))));
+    pages.sort();
+    let (_, head) = pages.remove(0);
+    (head, pages)
+}
+
+fn expunge(account: &mut Account, uids: impl Iterator<Item = u32>, kept: bool) {
+    let folder = account.folder(INBOX).unwrap();
+    let there: Vec<(Uid, BlobId)> =
+        uids.map(|uid| (Uid(uid), folder.blob(Uid(uid)).unwrap())).collect();
+    let modseq = ModSeq(account.modseq.0 + 1);
+    let mut group = Group::new();
+    put_expunge(&mut group, AccountId(1), INBOX, modseq, &there, kept);
+    for owned in &group.records {
+        let record = Record {
+            kind: owned.kind,
+            version: owned.version,
+            flags: owned.flags,
+            account: owned.account,
+            body: &owned.body,
+        };
+        account.apply(&Change::read(&record).unwrap()).unwrap();
+    }
+}
+
+#[test]
+fn any_pages_are_an_account_or_are_refused() {
+    let (small, _) = pages(&mut account(40));
+    let mut large = account(1_000);
+    expunge(&mut large, (1..1_000).step_by(7), false);
+    let (head, parts) = pages(&mut large);
+    Image::load(Lsn(1), &small, &[]).unwrap();
+    Image::load(Lsn(1), &head, &parts).unwrap();
+    arbtest::arbtest(|u| {
+        let (mut head, mut parts) = if u.ratio(1, 2)? {
+            (small.clone(), Vec::new())
+        } else {
+            (head.clone(), parts.clone())
+        };
+        for _ in 0..u.int_in_range(0..=4)? {
+            let part = u.int_in_range(0..=parts.len())?;
+            let page = parts.get_mut(part).map_or(&mut head, |(_, octets)| octets);
+            let at = u.choose_index(page.len())?;
+            let any = u.arbitrary()?;
+            page[at] = *u.choose(&[0, 1, 0x7f, 0x80, 0xff, any])?;
+        }
+        if !parts.is_empty() && u.ratio(1, 8)? {
+            parts.remove(u.choose_index(parts.len())?);
+        }
+        if let Ok(image) = Image::load(Lsn(1), &head, &parts) {
+            let account = image.wake().unwrap();
+            assert_eq!(image.facts(), account.facts());
+            drop(account.verify());
+            let again = Image::pack(&account);
+            again.wake().unwrap();
+        }
+        Ok(())
+    });
+}
+
+/// Octets and counters of a head are sums that somebody adds to.
+#[test]
+fn numbers_that_no_account_can_have_are_refused() {
+    let load = |change: fn(&mut AccountHead)| {
+        let mut large = account(1_000);
+        let (head, parts) = pages(&mut large);
+        let (mut head, _) = decode_head(&head).unwrap();
+        change(&mut head);
+        Image::load(Lsn(1), &encode_head(&head, None), &parts)
+    };
+    load(|_| ()).unwrap();
+    load(|head| head.modseq = u64::MAX).unwrap_err();
+    load(|head| head.mailboxes[0].chunks[3].number = u32::MAX).unwrap_err();
+    load(|head| {
+        head.mailboxes[0].octets = u64::MAX;
+        let one = &head.mailboxes[0];
+        let other = MailboxHead {
+            id: 9,
+            octets: 1,
+            count: 0,
+            name: "other".into(),
+            chunks: Vec::new(),
+            ..*one
+        };
+        head.mailboxes.push(other);
+    })
+    .unwrap_err();
+}
+
+#[test]
+fn wakes_after_a_removal_of_more_runs_than_are_remembered() {
+    let mut account = account(280_000);
+    expunge(&mut account, (1..=280_000).step_by(2), false);
+    account.save(&mut |_, _| {});
+    let woken = Image::pack(&account).wake().unwrap();
+    woken.verify().unwrap();
+    assert_eq!(woken.usage(), account.usage());
+    let (head, parts) = pages(&mut account);
+    Image::load(Lsn(1), &head, &parts).unwrap();
+}
+
+#[test]
+fn names_the_blobs_that_the_account_awake_names() {
+    let mut account = account(20_000);
+    account.apply_moment(Moment { when: 1_700_000_000, keeps: true });
+    expunge(&mut account, (1..20_000).step_by(3), true);
+    account.save(&mut |_, _| {});
+    for account in [account, self::account(20)] {
+        let mut awake = Vec::new();
+        account.references(&mut |blob| awake.push(blob));
+        let image = Image::pack(&account);
+        let (mut at_rest, mut from, mut steps) = (Vec::new(), Some(0), 0);
+        while let Some(at) = from {
+            from = image.references(at, &mut |blob| at_rest.push(blob)).unwrap();
+            steps += 1;
+        }
+        assert!(at_rest == awake, "{} of {}", at_rest.len(), awake.len());
+        assert_eq!(steps > 1, image.pages().unwrap().len() > SHELVE_STEP_PAGES);
+    }
+}
+
+#[test]
+fn an_account_without_mailboxes_may_be_large() {
+    let mut account = Account::default();
+    for number in 0..400 {
+        let name = format!("{number:032}");
+        account.apply_catalog(&Catalog::Subscribe { on: true, name: &name }).unwrap();
+    }
+    assert!(!account.is_small());
 }
 
 #[test]

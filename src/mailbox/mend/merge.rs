@@ -7,9 +7,10 @@
 
 use crate::bytes::codec::to_u32;
 use crate::bytes::hash::Sorted;
-use crate::mailbox::account::{INBOX, INBOX_NAME};
+use crate::mailbox::account::{Account, INBOX, INBOX_NAME};
 use crate::mailbox::chunk::Chunk;
 use crate::mailbox::history::UNKNOWN;
+use crate::mailbox::image::minors;
 use crate::mailbox::keywords::Keywords;
 use crate::mailbox::moved::Moved;
 use crate::mailbox::page::{
@@ -78,6 +79,47 @@ struct Merging {
     shadow: Parts,
     /// Minor numbers of lost pages.
     lost: BTreeSet<u64>,
+}
+
+/// Minor numbers of pages that are not among `whole`, or mean nothing there. A head that no account can
+/// have goes to the older ones.
+pub(super) fn sort_out(whole: &mut Pages, older: &mut Pages) -> Vec<u64> {
+    let (mut sound, mut bad) = (BTreeSet::new(), BTreeSet::new());
+    let mut look = |minor: u64, octets: &[u8]| {
+        let is_sound = decode_part(minor, octets).is_ok();
+        if is_sound {
+            sound.insert(minor)
+        } else {
+            bad.insert(minor)
+        };
+    };
+    let mut head = None;
+    for (minor, octets) in whole.iter() {
+        if *minor != HEAD_MINOR {
+            look(*minor, octets);
+        } else if let Ok((found, parts)) = decode_head(octets) {
+            for (minor, page) in PartsIn::new(parts.unwrap_or_default()).flatten() {
+                look(minor, page);
+            }
+            head = Some(found);
+        }
+    }
+    let Some(head) = head else {
+        // It may be known to be lost already.
+        bad.insert(HEAD_MINOR);
+        return bad.into_iter().collect();
+    };
+    let is_lost = |minor: &u64| {
+        // A mailbox need not have a memo.
+        let is_memo = minor & u64::from(u32::MAX) == 0;
+        !sound.contains(minor) && (!is_memo || bad.contains(minor))
+    };
+    let mut lost: Vec<u64> = minors(&head).filter(is_lost).collect();
+    if Account::load(head).is_err() {
+        older.extend(whole.extract_if(.., |(minor, _)| *minor == HEAD_MINOR));
+        lost.push(HEAD_MINOR);
+    }
+    lost
 }
 
 /// The pages of the account as it is from here on. The last of `parts` is what records made.
@@ -160,7 +202,8 @@ impl Merging {
             id,
             uidvalidity: listed.map_or(newest.saturating_add(1), |one| one.uidvalidity),
             uidnext,
-            next_chunk: listed.map_or(0, |one| one.next_chunk),
+            // None of its pages is left to be taken for one of these.
+            next_chunk: 0,
             modseq: head.modseq,
             octets: entries.iter().map(|entry| u64::from(entry.size)).sum(),
             count: to_u32(entries.len()),

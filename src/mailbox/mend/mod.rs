@@ -9,7 +9,7 @@
 mod merge;
 
 use super::accounts::Accounts;
-use super::page::HEAD_MINOR;
+use super::page::{HEAD_MINOR, decode_head, decode_part};
 use crate::bytes::hash::Sorted;
 use crate::model::id::{AccountId, BlobId, Lsn};
 use crate::store::record::Record;
@@ -28,6 +28,14 @@ pub struct MendAccounts {
     notes: Vec<String>,
     /// The account whose head came last, and the position of that.
     head: Option<(u32, Lsn)>,
+}
+
+/// Whether a page means something by itself.
+fn check_page(minor: u64, octets: &[u8]) -> Result<(), Damaged> {
+    if minor == HEAD_MINOR {
+        return decode_head(octets).map(drop);
+    }
+    decode_part(minor, octets).map(drop)
 }
 
 /// An account that lost pages.
@@ -59,15 +67,25 @@ impl MendAccounts {
         if !is_older || self.mending.contains_key(&major) {
             return;
         }
-        let pages = self.accounts.borrow_mut().take_pages(AccountId(major));
+        let (_, pages) = self.accounts.borrow_mut().take_pages(AccountId(major));
         let (older, whole) = pages.into_iter().partition(|(minor, _)| *minor == HEAD_MINOR);
         self.mending.insert(major, Mending { at, lost: vec![HEAD_MINOR], whole, older });
     }
 
+    /// Of what came of an account no account can be made: it goes with what else is left of it.
+    fn take_apart(&mut self, major: u32) -> &mut Mending {
+        let (at, pages) = self.accounts.borrow_mut().take_pages(AccountId(major));
+        let mending = self.mending.entry(major).or_default();
+        mending.at = mending.at.max(at);
+        mending.whole.extend(pages);
+        mending
+    }
+
     fn put_together(&mut self, major: u32, known: &Known<'_>) -> Result<(), Damaged> {
         let Some(mending) = self.mending.remove(&major) else { return Ok(()) };
-        let Mending { at, lost, whole, older } = mending;
-        let shadow = self.shadow.take_pages(AccountId(major));
+        let Mending { at, mut lost, mut whole, mut older } = mending;
+        lost.extend(merge::sort_out(&mut whole, &mut older));
+        let (_, shadow) = self.shadow.take_pages(AccountId(major));
         let is_dead = |id: BlobId| known.was_dead(id);
         let notes = &mut self.notes;
         let mut note = |what: String| notes.push(format!("account {major}: {what}"));
@@ -97,9 +115,34 @@ impl Mender for MendAccounts {
         if let Some(mending) = self.mending.get_mut(&major) {
             mending.at = mending.at.max(at);
             mending.whole.push((minor, octets.to_vec()));
-            return Ok(());
+            return check_page(minor, octets);
         }
-        self.accounts.borrow_mut().load(major, minor, at, octets)
+        let checked = check_page(minor, octets);
+        let taken =
+            checked.and_then(|()| self.accounts.borrow_mut().load(major, minor, at, octets));
+        if taken.is_err() {
+            let mending = self.take_apart(major);
+            mending.at = mending.at.max(at);
+            mending.whole.push((minor, octets.to_vec()));
+        }
+        taken
+    }
+
+    fn loaded(&mut self, note: &mut dyn FnMut(String)) -> Vec<(u32, u64)> {
+        let mut failed = Vec::new();
+        self.accounts.borrow_mut().put_together_sound(&mut |AccountId(major), Damaged(why)| {
+            note(why);
+            failed.push(major);
+        });
+        let mut lost = Vec::new();
+        for major in failed {
+            let Mending { whole, older, .. } = self.take_apart(major);
+            let pages = merge::sort_out(whole, older);
+            // Each by itself may mean something: then what the head says of all is lost.
+            let head = pages.is_empty().then_some(HEAD_MINOR);
+            lost.extend(pages.into_iter().chain(head).map(|minor| (major, minor)));
+        }
+        lost
     }
 
     fn load_older(&mut self, major: u32, minor: u64, _: Lsn, octets: &[u8]) -> Result<(), Damaged> {

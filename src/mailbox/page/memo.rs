@@ -16,7 +16,7 @@ use crate::mailbox::keywords::Keywords;
 use crate::mailbox::moved::{Moved, Origin, UidlRun};
 use crate::mailbox::vanished::{Run, Vanished};
 use crate::model::id::{ModSeq, Uid};
-use crate::model::limits::VANISHED_RUNS_MAX;
+use crate::model::limits::VANISHED_RUNS_READ_MAX;
 
 pub(in crate::mailbox) fn encode_memo(
     keywords: &Keywords,
@@ -59,7 +59,7 @@ pub(in crate::mailbox) fn encode_memo(
 fn read_vanished(reader: &mut Reader<'_>) -> Result<Vanished, Short> {
     let floor = ModSeq(reader.varint()?);
     let count = to_usize(reader.varint()?);
-    if count > VANISHED_RUNS_MAX {
+    if count > VANISHED_RUNS_READ_MAX {
         return Err(Short);
     }
     if count == 0 {

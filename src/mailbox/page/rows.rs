@@ -10,10 +10,14 @@
 
 use super::CHUNK_VERSION;
 use crate::bytes::codec::{Put, Reader, Short, to_u64, to_usize};
-use crate::bytes::columns::{pack, unpack, unzigzag, zigzag};
+use crate::bytes::columns::{pack, skip, unpack, unzigzag, zigzag};
 use crate::mailbox::chunk::Chunk;
 use crate::mailbox::row::Row;
+use crate::model::id::BlobId;
 use crate::model::limits::MAILBOX_CHUNK_ROWS;
+
+/// Which column has the blobs.
+const BLOB_COLUMN: usize = 6;
 
 type Values = [u64; MAILBOX_CHUNK_ROWS];
 
@@ -117,4 +121,28 @@ pub(super) fn read(octets: &[u8]) -> Result<(u64, Vec<Row>), Short> {
         return Err(Short);
     }
     Ok((base, taking.rows))
+}
+
+/// Names the blobs of the rows, and reads nothing else of them.
+pub(super) fn read_blobs(octets: &[u8], each: &mut dyn FnMut(BlobId)) -> Result<(), Short> {
+    let mut reader = Reader::new(octets);
+    reader.u8()?;
+    let count = to_usize(reader.varint()?);
+    if count > MAILBOX_CHUNK_ROWS {
+        return Err(Short);
+    }
+    reader.varint()?;
+    let which = reader.u16()?;
+    for _ in (0..BLOB_COLUMN).filter(|bit| which >> bit & 1 != 0) {
+        skip(&mut reader, count)?;
+    }
+    let mut values: Values = [0; MAILBOX_CHUNK_ROWS];
+    let values = &mut values[..count];
+    if which >> BLOB_COLUMN & 1 != 0 {
+        unpack(&mut reader, values)?;
+    }
+    for &mut blob in values {
+        each(BlobId(blob));
+    }
+    Ok(())
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::mailbox::moved::{Origin, UidlRun};
+use crate::mailbox::vanished::Run;
 use crate::model::id::{ModSeq, Uid};
 use expect_test::{Expect, expect};
 use std::fmt::Write;
@@ -181,6 +182,16 @@ fn writes_chunks_and_memos_of_these_octets_for_ever() {
     "]],
     );
     assert_eq!(decode_memo(&octets), Ok(memo));
+}
+
+/// Releases before did not always keep to the bound.
+#[test]
+fn reads_a_list_of_removals_that_is_longer_than_those_made_now() {
+    let mut memo = memo();
+    let run = |at: u32| Run { modseq: ModSeq(20), first: Uid(at * 2), last: Uid(at * 2) };
+    memo.vanished.runs.extend((10..1_100_000).map(run));
+    let octets = encode_memo(&memo.keywords, &memo.vanished, None);
+    assert!(decode_memo(&octets) == Ok(memo));
 }
 
 fn memo_again() -> Memo {

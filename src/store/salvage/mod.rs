@@ -159,6 +159,11 @@ pub trait Mender {
     /// An older version of a page that is lost.
     fn load_older(&mut self, major: u32, minor: u64, at: Lsn, octets: &[u8])
     -> Result<(), Damaged>;
+    /// All pages of the checkpoint have come. Names those, by major and minor number, that are lost
+    /// although no list says so, with a note about each major.
+    fn loaded(&mut self, _note: &mut dyn FnMut(String)) -> Vec<(u32, u64)> {
+        Vec::new()
+    }
     /// Does as much of the record's work as can be done. An error says what was not.
     fn apply(
         &mut self,

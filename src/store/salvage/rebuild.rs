@@ -271,7 +271,16 @@ impl<'a> Rebuilding<'a> {
         for page in whole {
             if let Err(Damaged(why)) = self.load_page(&page, false) {
                 self.note(format!("a page of the checkpoint was passed over: {why}"));
+                let (owner, major, minor) = page.key;
+                self.losses.pages.push(LostPage { owner, major, minor, has_older: false });
             }
+        }
+        for (kinds, mender) in self.menders {
+            let notes = &mut self.losses.notes;
+            let lost = mender.borrow_mut().loaded(&mut |note| notes.push(note));
+            let page =
+                |(major, minor)| LostPage { owner: *kinds.start(), major, minor, has_older: false };
+            self.losses.pages.extend(lost.into_iter().map(page));
         }
     }
 

@@ -76,11 +76,14 @@ fn order(machines: &Registry, rebuilt: &Rebuilt) -> Vec<BlobId> {
     for (_, machine) in machines {
         let machine = machine.borrow();
         for shelf in machine.shelves() {
-            machine.shelve(shelf, &mut |id| {
-                if left.remove(&id) {
-                    order.push(id);
-                }
-            });
+            let mut from = Some(0);
+            while let Some(at) = from {
+                from = machine.shelve(shelf, at, &mut |id| {
+                    if left.remove(&id) {
+                        order.push(id);
+                    }
+                });
+            }
         }
     }
     order.extend(left);
