@@ -30,6 +30,9 @@ mod client_certificates;
 #[path = "e2e/clients.rs"]
 mod clients;
 #[cfg(test)]
+#[path = "e2e/cores.rs"]
+mod cores;
+#[cfg(test)]
 #[path = "e2e/corpus.rs"]
 mod corpus;
 #[cfg(test)]

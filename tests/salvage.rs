@@ -31,7 +31,7 @@ use std::time::Duration;
 /// Seeds that found a fault once.
 const REGRESSIONS: [u64; 4] = [117, 200, 204, 210];
 
-const IDENTITY: Identity = Identity { store: 77, log: LogId(0), log_count: 1 };
+const IDENTITY: Identity = Identity { store: 77, log: LogId(0), first_logs: 1 };
 const ACCOUNTS: u32 = 3;
 const FOLDERS: [&str; 4] = ["INBOX", "Archive", "Archive/2026", "Sent"];
 const WORDS: [&str; 3] = ["Work", "$Junk", "later"];

@@ -9,7 +9,7 @@ use pombal::store::{BlobDraft, Blobs, Damaged, Identity, Machine, Registry};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-pub(crate) const IDENTITY: Identity = Identity { store: 1, log: LogId(0), log_count: 1 };
+pub(crate) const IDENTITY: Identity = Identity { store: 1, log: LogId(0), first_logs: 1 };
 const SUMMARY_OCTETS: usize = 200;
 
 /// A group as a delivery makes it: one record of 64 octets, one blob.

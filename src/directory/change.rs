@@ -10,7 +10,7 @@ use super::record::{self, Alias, AppPassword, Domain, Stored, User};
 use super::snapshot::Entry;
 use super::vacation::Vacation;
 use crate::bytes::hash::Sorted;
-use crate::model::id::AccountId;
+use crate::model::id::{AccountId, LogId};
 use crate::model::limits::{
     ALIAS_DEPTH_MAX, ALIAS_TARGETS_MAX, APP_PASSWORD_NAME_OCTETS_MAX, APP_PASSWORDS_MAX,
     DIRECTORY_CHANGES_MAX, PASSWORD_HASH_OCTETS_MAX,
@@ -153,13 +153,21 @@ pub struct Draft<'a> {
     names: Sorted<Name, Option<Entry>>,
     domains: Sorted<Box<str>, bool>,
     highest: u32,
+    /// How many accounts each log has, by this draft.
+    lodgers: Vec<u32>,
     group: Group,
 }
 
 impl<'a> Draft<'a> {
     pub(super) fn new(base: &'a Directory) -> Draft<'a> {
-        let highest = base.highest().0;
-        Draft { base, names: Sorted::new(), domains: Sorted::new(), highest, group: Group::new() }
+        Draft {
+            base,
+            names: Sorted::new(),
+            domains: Sorted::new(),
+            highest: base.highest().0,
+            lodgers: base.lodgers().to_vec(),
+            group: Group::new(),
+        }
     }
 
     pub(super) fn into_group(self) -> Group {
@@ -192,7 +200,7 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    /// Adds a user; `hash` is what [`User::hash`] holds, `quota` is octets, 0 for no bound.
+    /// Adds a user, in the log in which the fewest accounts are; `hash` is what [`User::hash`] holds, `quota` is octets, 0 for no bound.
     pub fn add_user(
         &mut self,
         address: &str,
@@ -209,6 +217,7 @@ impl<'a> Draft<'a> {
         let account = AccountId(self.highest.checked_add(1).ok_or(ChangeError::NoAccountLeft)?);
         let user = User {
             account,
+            log: self.emptiest(),
             name,
             hash: hash.into(),
             apps: Box::default(),
@@ -218,21 +227,23 @@ impl<'a> Draft<'a> {
             vacation: None,
             created: now,
         };
+        self.lodge(user.log, true);
         self.put_user(user)?;
         self.highest = account.0;
         Ok(account)
     }
 
-    /// Gives an account, whose user is lost, to a user of the domain who cannot log in: its address.
+    /// Gives an account of a log, whose user is lost, to a user of the domain who cannot log in: its address.
     pub fn recover_user(
         &mut self,
-        account: AccountId,
+        (account, log): (AccountId, LogId),
         domain: &str,
         now: Wall,
     ) -> Result<Name, ChangeError> {
         let name = self.free_name(&format!("recovered-{account}@{domain}"))?;
         let user = User {
             account,
+            log,
             name: name.clone(),
             // Of no password.
             hash: "{NONE}".into(),
@@ -243,6 +254,7 @@ impl<'a> Draft<'a> {
             vacation: None,
             created: now,
         };
+        self.lodge(log, true);
         self.put_user(user)?;
         self.highest = self.highest.max(account.0);
         Ok(name)
@@ -250,11 +262,12 @@ impl<'a> Draft<'a> {
 
     /// Removes a user; the number is never given again. What to do with the account's mail is the
     /// caller's matter.
-    pub fn del_user(&mut self, address: &str) -> Result<AccountId, ChangeError> {
+    pub fn del_user(&mut self, address: &str) -> Result<Arc<User>, ChangeError> {
         let user = self.user(address)?;
         self.write(record::DEL_USER, record::encode_number(user.account.0))?;
         self.names.insert(user.name.clone(), None);
-        Ok(user.account)
+        self.lodge(user.log, false);
+        Ok(user)
     }
 
     /// Sets a user's password by what [`User::hash`] holds. Keys of application passwords that are on
@@ -357,9 +370,10 @@ impl<'a> Draft<'a> {
     }
 
     /// Switches a user on or off.
-    pub fn set_enabled(&mut self, address: &str, enabled: bool) -> Result<AccountId, ChangeError> {
+    pub fn set_enabled(&mut self, address: &str, enabled: bool) -> Result<Arc<User>, ChangeError> {
         let user = self.user(address)?;
-        self.put_user(User { enabled, ..User::clone(&user) })
+        self.put_user(User { enabled, ..User::clone(&user) })?;
+        Ok(user)
     }
 
     /// Has a user's mail answered while he is away, or no more.
@@ -442,6 +456,19 @@ impl<'a> Draft<'a> {
         match self.entry(&name) {
             Some(Entry::User(user)) => Ok(user),
             _ => Err(ChangeError::NoSuchUser(name)),
+        }
+    }
+
+    /// The log with the fewest accounts, the first of several.
+    fn emptiest(&self) -> LogId {
+        let counts = (0..).map(LogId).zip(&self.lodgers);
+        counts.min_by_key(|&(log, count)| (count, log)).map_or(LogId(0), |(log, _)| log)
+    }
+
+    /// An account came to a log, or went.
+    fn lodge(&mut self, log: LogId, comes: bool) {
+        if let Some(count) = self.lodgers.get_mut(usize::from(log.0)) {
+            *count = if comes { *count + 1 } else { count.saturating_sub(1) };
         }
     }
 

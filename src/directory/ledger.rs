@@ -31,6 +31,20 @@ impl Ledger {
         Ledger::default()
     }
 
+    /// Says of which logs the store is: how many it was made with, and how many it has. To be called
+    /// before anything is applied.
+    pub fn set_logs(&self, first_logs: u16, logs: u16) {
+        let mut directory = self.directory.borrow_mut();
+        directory.first_logs = first_logs.max(1);
+        directory.lodgers = vec![0; usize::from(logs.max(1))];
+    }
+
+    /// How many logs there have to be, for all accounts to have theirs.
+    pub fn logs_needed(&self) -> u16 {
+        let users = &self.directory.borrow().users;
+        users.values().map(|user| user.log.0.saturating_add(1)).max().unwrap_or(1)
+    }
+
     /// What every shard is to look up in from now on. Costs a reference count.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.directory.borrow().snapshot)
@@ -154,8 +168,12 @@ struct Holders {
 }
 
 /// The state, on the shard that owns it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Directory {
+    /// How many logs the store was made with.
+    first_logs: u16,
+    /// How many accounts each log has.
+    lodgers: Vec<u32>,
     users: Sorted<u32, Arc<User>>,
     aliases: Sorted<u32, Sorted<Name, Arc<Alias>>>,
     domains: Sorted<u32, Sorted<Arc<str>, Domain>>,
@@ -172,10 +190,35 @@ pub struct Directory {
     snapshot: Arc<Snapshot>,
 }
 
+impl Default for Directory {
+    /// Of a store with one log.
+    fn default() -> Directory {
+        Directory {
+            first_logs: 1,
+            lodgers: vec![0],
+            users: Sorted::new(),
+            aliases: Sorted::new(),
+            domains: Sorted::new(),
+            names: Sorted::new(),
+            enabled_by_domain: BTreeSet::new(),
+            highest: 0,
+            dirty: BTreeSet::new(),
+            majors: BTreeSet::new(),
+            loaded: Sorted::new(),
+            snapshot: Arc::default(),
+        }
+    }
+}
+
 impl Directory {
     /// The highest account ever given.
     pub(super) fn highest(&self) -> AccountId {
         AccountId(self.highest)
+    }
+
+    /// How many accounts each log has.
+    pub(super) fn lodgers(&self) -> &[u32] {
+        &self.lodgers
     }
 
     pub(super) fn entry(&self, name: &Name) -> Option<Entry> {
@@ -209,7 +252,7 @@ impl Directory {
         }
         match record.kind {
             record::PUT_DOMAIN => {
-                let domain = Domain::decode(record.body)?;
+                let domain = Domain::decode(record.body, self.first_logs)?;
                 if self.touch(record::domain_major(&domain.name), at) {
                     self.put_domain(domain);
                 }
@@ -221,7 +264,7 @@ impl Directory {
                 }
             }
             record::PUT_USER => {
-                let user = User::decode(record.body)?;
+                let user = User::decode(record.body, self.first_logs)?;
                 self.raise_highest(user.account.0);
                 if self.touch(record::user_major(user.account), at) {
                     self.put_user(user);
@@ -234,7 +277,7 @@ impl Directory {
                 }
             }
             record::PUT_ALIAS => {
-                let alias = Alias::decode(record.body)?;
+                let alias = Alias::decode(record.body, self.first_logs)?;
                 if self.touch(record::alias_major(alias.name.as_str()), at) {
                     self.put_alias(alias);
                 }
@@ -283,6 +326,9 @@ impl Directory {
         self.del_user(user.account);
         let user = Arc::new(user);
         let account = user.account.0;
+        if let Some(count) = self.lodgers.get_mut(usize::from(user.log.0)) {
+            *count += 1;
+        }
         let domain: Arc<str> = user.name.domain().into();
         if user.enabled {
             self.enabled_by_domain.insert((Arc::clone(&domain), account));
@@ -298,6 +344,9 @@ impl Directory {
         let Some(user) = self.users.remove(&account.0) else {
             return;
         };
+        if let Some(count) = self.lodgers.get_mut(usize::from(user.log.0)) {
+            *count -= 1;
+        }
         let domain: Arc<str> = user.name.domain().into();
         self.enabled_by_domain.remove(&(Arc::clone(&domain), account.0));
         if let Some(holders) = self.names.get_mut(&user.name) {
@@ -384,16 +433,20 @@ impl Directory {
         }
         match record::part(major) {
             Part::Users => {
-                for user in record::decode_page::<User>(octets)? {
+                for user in record::decode_page::<User>(octets, self.first_logs)? {
                     self.highest = self.highest.max(user.account.0);
                     self.put_user(user);
                 }
             }
             Part::Aliases => {
-                record::decode_page(octets)?.into_iter().for_each(|alias| self.put_alias(alias));
+                record::decode_page(octets, self.first_logs)?
+                    .into_iter()
+                    .for_each(|alias| self.put_alias(alias));
             }
             Part::Domains => {
-                record::decode_page(octets)?.into_iter().for_each(|domain| self.put_domain(domain));
+                record::decode_page(octets, self.first_logs)?
+                    .into_iter()
+                    .for_each(|domain| self.put_domain(domain));
             }
             Part::Highest => match octets.split_first() {
                 Some((&record::VERSION, number)) => {

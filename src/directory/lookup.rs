@@ -17,7 +17,7 @@ use super::Settings;
 use super::name::lookup_domain;
 use super::record::{Alias, User};
 use super::snapshot::{Entry, Snapshot};
-use crate::model::id::AccountId;
+use crate::model::id::{AccountId, LogId};
 use crate::model::limits::{ALIAS_DEPTH_MAX, ALIAS_EXPANSION_MAX};
 use std::collections::{BTreeSet, VecDeque};
 
@@ -27,6 +27,8 @@ pub enum Resolution {
     /// One account, by its own address or one with a tag. The usual case; allocates nothing.
     Account {
         account: AccountId,
+        /// Where it lies.
+        log: LogId,
         /// Octets of mail it may keep; 0 for no bound.
         quota: u64,
     },
@@ -74,6 +76,8 @@ pub struct Remote {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Local {
     pub account: AccountId,
+    /// Where it lies.
+    pub log: LogId,
     /// Octets of mail it may keep; 0 for no bound.
     pub quota: u64,
     pub via: Box<str>,
@@ -103,12 +107,16 @@ pub fn resolve(snapshot: &Snapshot, local: &[u8], domain: &str, settings: &Setti
     if let Some(Entry::User(user)) = found
         && user.enabled
     {
-        return Resolution::Account { account: user.account, quota: user.quota };
+        return account_of(user);
     }
     if is_role(local) {
         return resolver.role(local, &domain);
     }
     resolver.outcome(found.or_else(|| snapshot.entry(b"", &domain)), &domain)
+}
+
+fn account_of(user: &User) -> Resolution {
+    Resolution::Account { account: user.account, log: user.log, quota: user.quota }
 }
 
 pub(super) fn is_role(local: &[u8]) -> bool {
@@ -146,9 +154,7 @@ impl<'s> Resolver<'s> {
 
     fn outcome(&self, found: Option<&'s Entry>, domain: &str) -> Resolution {
         match found {
-            Some(Entry::User(user)) if user.enabled => {
-                Resolution::Account { account: user.account, quota: user.quota }
-            }
+            Some(Entry::User(user)) if user.enabled => account_of(user),
             Some(Entry::User(_)) => Resolution::Disabled,
             Some(Entry::Alias(alias)) => self.follow(alias),
             None if self.snapshot.serves(domain) => Resolution::UnknownUser,
@@ -176,7 +182,7 @@ impl<'s> Resolver<'s> {
         };
         let oldest = || {
             let user = self.snapshot.served(domain)?.first.as_ref()?;
-            Some(Resolution::Account { account: user.account, quota: user.quota })
+            Some(account_of(user))
         };
         usable(self.entry(local, domain))
             .or_else(|| usable(self.snapshot.entry(b"", domain)))
@@ -231,6 +237,7 @@ impl<'s> Resolver<'s> {
                     if accounts.insert(user.account) {
                         aliased.locals.push(Local {
                             account: user.account,
+                            log: user.log,
                             quota: user.quota,
                             via: address,
                             owner: owner.map(Box::from),

@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | 64 | domain added or changed | `created u64` µs since 1970, `name text` |
 //! | 65 | domain removed | `name text` |
-//! | 66 | user added or changed | `account u32`, `flags u32` (1: enabled, 2: hidden capabilities are there, 4: application passwords are there, 8: they have keys of SCRAM, 16: what is answered while he is away), `created u64`, `quota u64` octets, 0 for none, `name text`, `hash text`: the password's hash, then keys of SCRAM (RFC 5803), a space between two; with 2 `text` names of hidden IMAP capabilities, a space between two; with 4 `count u32`, and of each application password `created u64`, `name text`, `digest` its SHA-256 behind its length, and with 8 `text` its keys of SCRAM, a space between two; with 16 as in `vacation.rs` |
+//! | 66 | user added or changed | `account u32`, `flags u32` (1: enabled, 2: hidden capabilities are there, 4: application passwords are there, 8: they have keys of SCRAM, 16: what is answered while he is away, 32: the log is there), `created u64`, `quota u64` octets, 0 for none, `name text`, `hash text`: the password's hash, then keys of SCRAM (RFC 5803), a space between two; with 2 `text` names of hidden IMAP capabilities, a space between two; with 4 `count u32`, and of each application password `created u64`, `name text`, `digest` its SHA-256 behind its length, and with 8 `text` its keys of SCRAM, a space between two; with 16 as in `vacation.rs`; with 32 `log u16` |
 //! | 67 | user removed | `account u32` |
 //! | 68 | alias added or changed | `count u32`, `name text`, `target text`{count}, and, where it has one, `owner text` |
 //! | 69 | alias removed | `name text` |
@@ -26,7 +26,7 @@
 use super::name::Name;
 use super::vacation::Vacation;
 use crate::bytes::codec::{Put, Reader, Short, to_u32};
-use crate::model::id::AccountId;
+use crate::model::id::{AccountId, LogId};
 use crate::model::time::Wall;
 use crate::proto::sasl::{Keys, Terms};
 use crate::store::Damaged;
@@ -55,6 +55,7 @@ const FLAG_HIDDEN: u32 = 2;
 const FLAG_APPS: u32 = 4;
 const FLAG_APP_KEYS: u32 = 8;
 const FLAG_VACATION: u32 = 16;
+const FLAG_LOG: u32 = 32;
 
 /// A domain that is served here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +69,8 @@ pub struct Domain {
 #[derive(Clone, PartialEq, Eq)]
 pub struct User {
     pub account: AccountId,
+    /// Where the account lies.
+    pub log: LogId,
     pub name: Name,
     /// The password's hash, and keys of SCRAM made of the same password, a space between two.
     pub hash: Box<str>,
@@ -160,7 +163,8 @@ pub struct Alias {
 /// Something that has a page of its own kind.
 pub(super) trait Stored: Sized {
     fn encode(&self) -> Vec<u8>;
-    fn decode(body: &[u8]) -> Result<Self, Damaged>;
+    /// `first_logs`: how many logs the store was made with; by it lies what does not say where.
+    fn decode(body: &[u8], first_logs: u16) -> Result<Self, Damaged>;
 }
 
 impl Stored for Domain {
@@ -171,7 +175,7 @@ impl Stored for Domain {
         body
     }
 
-    fn decode(body: &[u8]) -> Result<Domain, Damaged> {
+    fn decode(body: &[u8], _: u16) -> Result<Domain, Damaged> {
         let mut fields = Fields(Reader::new(body));
         let created = Wall(fields.u64()?);
         let name = fields.text()?.into();
@@ -190,7 +194,8 @@ impl Stored for User {
         let keys = if has_keys { FLAG_APP_KEYS } else { 0 };
         let apps = if self.apps.is_empty() { 0 } else { FLAG_APPS | keys };
         let vacation = if self.vacation.is_some() { FLAG_VACATION } else { 0 };
-        body.put_u32(enabled | apps | vacation | if hidden.is_empty() { 0 } else { FLAG_HIDDEN });
+        let hides = if hidden.is_empty() { 0 } else { FLAG_HIDDEN };
+        body.put_u32(enabled | apps | vacation | hides | FLAG_LOG);
         body.put_u64(self.created.0);
         body.put_u64(self.quota);
         body.put_slice(self.name.as_str().as_bytes());
@@ -212,10 +217,11 @@ impl Stored for User {
         if let Some(vacation) = &self.vacation {
             vacation.put(&mut body);
         }
+        body.put_u16(self.log.0);
         body
     }
 
-    fn decode(body: &[u8]) -> Result<User, Damaged> {
+    fn decode(body: &[u8], first_logs: u16) -> Result<User, Damaged> {
         let mut fields = Fields(Reader::new(body));
         let account = AccountId(fields.u32()?);
         let flags = fields.u32()?;
@@ -230,9 +236,10 @@ impl Stored for User {
         let apps = (0..count).map(|_| fields.app(has_keys)).collect::<Result<_, _>>()?;
         let is_away = flags & FLAG_VACATION != 0;
         let vacation = is_away.then(|| Vacation::read(&mut fields).map(Arc::new)).transpose()?;
+        let log = if flags & FLAG_LOG != 0 { fields.log()? } else { account.log(first_logs) };
         fields.end()?;
         let enabled = flags & FLAG_ENABLED != 0;
-        Ok(User { account, name, hash, apps, quota, enabled, imap_hidden, vacation, created })
+        Ok(User { account, log, name, hash, apps, quota, enabled, imap_hidden, vacation, created })
     }
 }
 
@@ -247,7 +254,7 @@ impl Stored for Alias {
         body
     }
 
-    fn decode(body: &[u8]) -> Result<Alias, Damaged> {
+    fn decode(body: &[u8], _: u16) -> Result<Alias, Damaged> {
         let mut fields = Fields(Reader::new(body));
         let count = fields.u32()?;
         let name = fields.name()?;
@@ -303,14 +310,14 @@ pub(super) fn encode_page<'a, T: Stored + 'a>(
     (count > 0).then_some(page)
 }
 
-pub(super) fn decode_page<T: Stored>(page: &[u8]) -> Result<Vec<T>, Damaged> {
+pub(super) fn decode_page<T: Stored>(page: &[u8], first_logs: u16) -> Result<Vec<T>, Damaged> {
     let mut fields = Fields(Reader::new(page));
     if fields.0.u8() != Ok(VERSION) {
         return Err(Damaged("a directory page of a version that is not known".into()));
     }
     let count = fields.u32()?;
     let entries = (0..count)
-        .map(|_| T::decode(fields.0.slice().map_err(|Short| damaged())?))
+        .map(|_| T::decode(fields.0.slice().map_err(|Short| damaged())?, first_logs))
         .collect::<Result<_, _>>()?;
     fields.end()?;
     Ok(entries)
@@ -364,6 +371,10 @@ pub(super) struct Fields<'a>(pub(super) Reader<'a>);
 impl<'a> Fields<'a> {
     pub(super) fn u32(&mut self) -> Result<u32, Damaged> {
         self.0.u32().map_err(|Short| damaged())
+    }
+
+    fn log(&mut self) -> Result<LogId, Damaged> {
+        self.0.u16().map(LogId).map_err(|Short| damaged())
     }
 
     fn u64(&mut self) -> Result<u64, Damaged> {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::bytes::hash::Sorted;
-use crate::model::id::{AccountId, Lsn};
+use crate::model::id::{AccountId, LogId, Lsn};
 use crate::model::limits::{ALIAS_DEPTH_MAX, DIRECTORY_CHANGES_MAX};
 use crate::model::time::Wall;
 use crate::store::record::{OwnedRecord, Record};
@@ -12,6 +12,7 @@ use std::fmt::Write as _;
 
 mod apps;
 mod explain;
+mod logs;
 mod vacation;
 
 const HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaA";
@@ -42,8 +43,8 @@ impl World {
             ["domain", name] => draft.add_domain(name, now).map(|name| name.to_string()),
             ["undomain", name] => draft.del_domain(name).map(|()| "ok".into()),
             ["user", name] => draft.add_user(name, HASH, 0, now).map(|id| id.to_string()),
-            ["unuser", name] => draft.del_user(name).map(|id| id.to_string()),
-            ["off", name] => draft.set_enabled(name, false).map(|id| id.to_string()),
+            ["unuser", name] => draft.del_user(name).map(|user| user.account.to_string()),
+            ["off", name] => draft.set_enabled(name, false).map(|user| user.account.to_string()),
             ["list", name, owner, ref targets @ ..] => {
                 draft.add_list(name, targets, Some(owner)).map(|name| name.to_string())
             }
@@ -571,7 +572,7 @@ fn shows_a_snapshot_as_it_was_when_it_was_taken() {
     let settings = Settings::default();
     assert_eq!(
         resolve(&before, b"bob", "a.example", &settings),
-        Resolution::Account { account: AccountId(1), quota: 0 }
+        Resolution::Account { account: AccountId(1), log: LogId(0), quota: 0 }
     );
     assert_eq!(resolve(&after, b"bob", "a.example", &settings), Resolution::UnknownUser);
     assert!(before.version() < after.version());
@@ -762,15 +763,15 @@ fn writes_these_octets_for_ever() {
         hexadecimal(&mut out, body);
     }
     expect![[r"
-        page 0x0 0: 01020000 005a0000 00010000 00010000 00010000 00000000 00000000 00000000 000d0000 00614065 78616d70 6c652e6f 72672d00 00002461 72676f6e 32696424 763d3139 246d3d38 2c743d31 2c703d31 24633246 7364484e 68624851 24614746 7a61415a 00000002 00000000 00000001 00000000 00000000 00000000 0000000d 00000063 40657861 6d706c65 2e6f7267 2d000000 24617267 6f6e3269 6424763d 3139246d 3d382c74 3d312c70 3d312463 32467364 484e6862 48512461 47467a61 41
+        page 0x0 0: 01020000 005c0000 00010000 00110000 00010000 00000000 00000000 00000000 000d0000 00614065 78616d70 6c652e6f 72672d00 00002461 72676f6e 32696424 763d3139 246d3d38 2c743d31 2c703d31 24633246 7364484e 68624851 24614746 7a614100 005c0000 00020000 00100000 00010000 00000000 00000000 00000000 000d0000 00634065 78616d70 6c652e6f 72672d00 00002461 72676f6e 32696424 763d3139 246d3d38 2c743d31 2c703d31 24633246 7364484e 68624851 24614746 7a614100 00
         page 0x400009d9 0: 01010000 00380000 00020000 000d0000 00624065 78616d70 6c652e6f 72670d00 00006140 6578616d 706c652e 6f72670e 00000063 40656c73 652e6578 616d706c 65
         page 0x80000045 0: 01010000 00170000 00010000 00000000 000b0000 00657861 6d706c65 2e6f7267
         page 0xc0000000 0: 01020000 00
         64 v1 flags 0 account 0: 01000000 00000000 0b000000 6578616d 706c652e 6f7267
-        66 v1 flags 0 account 0: 01000000 01000000 01000000 00000000 00000000 00000000 0d000000 61406578 616d706c 652e6f72 672d0000 00246172 676f6e32 69642476 3d313924 6d3d382c 743d312c 703d3124 63324673 64484e68 62485124 6147467a 6141
+        66 v1 flags 0 account 0: 01000000 11000000 01000000 00000000 00000000 00000000 0d000000 61406578 616d706c 652e6f72 672d0000 00246172 676f6e32 69642476 3d313924 6d3d382c 743d312c 703d3124 63324673 64484e68 62485124 6147467a 61410000
         68 v1 flags 0 account 0: 02000000 0d000000 62406578 616d706c 652e6f72 670d0000 00614065 78616d70 6c652e6f 72670e00 00006340 656c7365 2e657861 6d706c65
-        66 v1 flags 0 account 0: 02000000 01000000 01000000 00000000 00000000 00000000 0d000000 63406578 616d706c 652e6f72 672d0000 00246172 676f6e32 69642476 3d313924 6d3d382c 743d312c 703d3124 63324673 64484e68 62485124 6147467a 6141
-        66 v1 flags 0 account 0: 02000000 00000000 01000000 00000000 00000000 00000000 0d000000 63406578 616d706c 652e6f72 672d0000 00246172 676f6e32 69642476 3d313924 6d3d382c 743d312c 703d3124 63324673 64484e68 62485124 6147467a 6141
+        66 v1 flags 0 account 0: 02000000 11000000 01000000 00000000 00000000 00000000 0d000000 63406578 616d706c 652e6f72 672d0000 00246172 676f6e32 69642476 3d313924 6d3d382c 743d312c 703d3124 63324673 64484e68 62485124 6147467a 61410000
+        66 v1 flags 0 account 0: 02000000 10000000 01000000 00000000 00000000 00000000 0d000000 63406578 616d706c 652e6f72 672d0000 00246172 676f6e32 69642476 3d313924 6d3d382c 743d312c 703d3124 63324673 64484e68 62485124 6147467a 61410000
         67 v1 flags 0 account 0: 01000000
         67 v1 flags 0 account 0: 02000000
         69 v1 flags 0 account 0: 0d000000 62406578 616d706c 652e6f72 67

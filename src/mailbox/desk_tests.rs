@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 
 const WHO: AccountId = AccountId(7);
-const IDENTITY: Identity = Identity { store: 42, log: LogId(0), log_count: 1 };
+const IDENTITY: Identity = Identity { store: 42, log: LogId(0), first_logs: 1 };
 
 fn settings() -> Settings {
     Settings {

@@ -30,7 +30,7 @@ id!(
     BlobId(u64)
 );
 id!(
-    /// One core's executor, from 0.
+    /// One executor, from 0. Several may share a core.
     ShardId(u16)
 );
 id!(
@@ -65,9 +65,10 @@ impl AccountId {
         u16::try_from(mixed >> 18).expect("32 - 18 bits fit in 14")
     }
 
-    /// The log that holds this account, of `log_count` logs.
-    pub fn log(self, log_count: u16) -> LogId {
-        LogId(self.slot() % log_count.max(1))
+    /// The log in which this account lies if nothing else is known of it, in a store that was made
+    /// with so many logs: so were accounts placed before their users' records said where they lie.
+    pub fn log(self, first_logs: u16) -> LogId {
+        LogId(self.slot() % first_logs.max(1))
     }
 }
 

@@ -27,7 +27,7 @@ use crate::auth::Pool;
 use crate::cli::Failure;
 use crate::concierge::Concierge;
 use crate::concierge::dns::Resolver;
-use crate::config::{self, Config, Listen, Loaded, Shards};
+use crate::config::{self, Config, Listen, Loaded};
 use crate::directory::{Resolution, resolve};
 use crate::env::ring::{self, Ring};
 use crate::env::{Env, Listener as _};
@@ -102,15 +102,10 @@ struct Common {
     failures: Sender<String>,
 }
 
-/// How many shards the configuration asks for.
+/// How many shards there will be: one for each core, but no fewer than the store has logs.
 fn shard_count(config: &Config) -> Result<u16, Failure> {
-    match config.shards {
-        Shards::Count(count) => Ok(count.get()),
-        Shards::Cores => {
-            let cpus = ring::cpus().map_err(|error| Failure::Failed(error.to_string()))?;
-            Ok(u16::try_from(cpus.len()).unwrap_or(u16::MAX))
-        }
-    }
+    let logs = data_dir::described_as(&config.data_dir).map_or(0, |found| found.logs);
+    Ok(offline::cores(config)?.max(logs))
 }
 
 impl Ports {
@@ -387,16 +382,13 @@ pub(super) fn start(
     wishes: Option<Wishes>,
     news: Sender<News>,
 ) -> Result<Running, Failure> {
-    let count = shard_count(&config)?;
-    let held = offline::hold(&config, count, Duration::ZERO)?;
-    if held.logs != count {
-        return Err(Failure::Wrong(format!(
-            "the store in {} has {} logs, one per shard, and cannot run with {count} shards: set \
-             shards = {}",
-            config.data_dir.display(),
-            held.logs,
-            held.logs
-        )));
+    let cores = offline::cores(&config)?;
+    let mut held = offline::hold(&config, cores, Duration::ZERO)?;
+    offline::grow(&config, &mut held, cores)?;
+    let count = held.logs;
+    if ports.len() != usize::from(count) {
+        let why = "it got other logs while the server was started: start it again";
+        return Err(Failure::Failed(format!("{}: {why}", config.data_dir.display())));
     }
     let admin = admin_socket(&config)?;
     let (mesh, inboxes) = Mesh::with_capacity(count, config.limits.mesh_inbox);
@@ -433,7 +425,8 @@ pub(super) fn start(
         news,
         failures: failed,
     });
-    let settings = ring::Settings { on_panic: tell_panic, ..ring::Settings::default() };
+    let cpus_max = cores.into();
+    let settings = ring::Settings { on_panic: tell_panic, cpus_max, ..ring::Settings::default() };
     let shards = ring::start(count, settings, move |ring| {
         let common = Arc::clone(&common);
         let given = given.get(usize::from(ring.shard().0)).and_then(|one| one.try_recv().ok());
@@ -472,7 +465,7 @@ fn plan(
     let oauth = oauth::authority(&config, None, concierge).map_err(Failure::Wrong)?;
     let outgoing = published::prepare(&config, concierge, &dns)?;
     let published::Outgoing { caller, http, known } = outgoing;
-    let plan = Plan::new(config, held.store_id, held.logs, pool, key);
+    let plan = Plan::new(config, held.store_id, held.first_logs, pool, key).with_logs(held.logs);
     let dkim = Arc::new(dkim::load(&plan.config));
     warmup::restore(&plan);
     Ok(Plan { dns, tls, dkim, oauth, caller, published: known, http, ..plan })

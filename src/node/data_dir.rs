@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! data_dir/lock        held (flock) by the process that has the store open
-//! data_dir/store.toml  the store's number, how many logs it has, and whether all are made
+//! data_dir/store.toml  the store's number, how many logs it has, and was made with, and whether all
+//!                      are made
 //! data_dir/log-000/    one directory per log
 //! data_dir/admin.sock  the running server's socket
 //! ```
@@ -24,8 +25,19 @@ pub(super) struct Held {
     _lock: File,
     pub(super) store_id: u128,
     pub(super) logs: u16,
+    /// How many logs it was made with.
+    pub(super) first_logs: u16,
     /// Every log was made: from here on one that is not there is lost, and not new.
     pub(super) is_complete: bool,
+}
+
+/// Which store lies in a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) store_id: u128,
+    pub(super) logs: u16,
+    /// How many logs it was made with.
+    pub(super) first_logs: u16,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -33,17 +45,34 @@ struct Described {
     format: u32,
     id: String,
     logs: u16,
+    /// How many it was made with, where that is another number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    first_logs: Option<u16>,
     complete: bool,
     /// xxh3-64 of the text above this line, in hexadecimal.
     check: String,
 }
 
 impl Described {
-    fn new(format: u32, id: String, logs: u16, complete: bool) -> Described {
-        let above =
-            format!("format = {format}\nid = \"{id}\"\nlogs = {logs}\ncomplete = {complete}\n");
+    fn new(format: u32, id: String, (logs, first): (u16, u16), complete: bool) -> Described {
+        let first_logs = Some(first).filter(|&first| first != logs);
+        let first = first_logs.map_or_else(String::new, |first| format!("first_logs = {first}\n"));
+        let above = format!(
+            "format = {format}\nid = \"{id}\"\nlogs = {logs}\n{first}complete = {complete}\n"
+        );
         let check = format!("{:016x}", xxhash_rust::xxh3::xxh3_64(above.as_bytes()));
-        Described { format, id, logs, complete, check }
+        Described { format, id, logs, first_logs, complete, check }
+    }
+
+    fn found(&self) -> Option<Found> {
+        let store_id = u128::from_str_radix(&self.id, 16).ok()?;
+        let (logs, first_logs) = self.logs();
+        Some(Found { store_id, logs, first_logs })
+    }
+
+    /// How many logs there are, and how many the store was made with.
+    fn logs(&self) -> (u16, u16) {
+        (self.logs, self.first_logs.unwrap_or(self.logs))
     }
 
     /// The text of the file.
@@ -67,18 +96,26 @@ pub(super) fn hold(data_dir: &Path, logs: u16, patience: Duration) -> Result<Hel
         Err(error) if error.kind() == io::ErrorKind::NotFound => describe(data_dir, logs)?,
         Err(error) => return Err(at(&path)(error)),
     };
-    let store_id = u128::from_str_radix(&found.id, 16)
-        .map_err(|_| Failure::Failed(format!("{}: the id is no number", path.display())))?;
-    Ok(Held { _lock: lock, store_id, logs: found.logs, is_complete: found.complete })
+    let is_complete = found.complete;
+    let found = found
+        .found()
+        .ok_or_else(|| Failure::Failed(format!("{}: the id is no number", path.display())))?;
+    let Found { store_id, logs, first_logs } = found;
+    Ok(Held { _lock: lock, store_id, logs, first_logs, is_complete })
 }
 
 impl Held {
     /// Notes for good that every log is made.
     pub(super) fn complete(&mut self, data_dir: &Path) -> Result<(), Failure> {
-        let format = crate::store::format::FORMAT;
-        let found = Described::new(format, format!("{:032x}", self.store_id), self.logs, true);
-        write(data_dir, &found)?;
+        restored(data_dir, self.store_id, (self.logs, self.first_logs))?;
         self.is_complete = true;
+        Ok(())
+    }
+
+    /// Notes for good that there are `logs` logs, more than there were; all of them are made.
+    pub(super) fn grown(&mut self, data_dir: &Path, logs: u16) -> Result<(), Failure> {
+        restored(data_dir, self.store_id, (logs, self.first_logs))?;
+        self.logs = logs;
         Ok(())
     }
 }
@@ -139,15 +176,14 @@ pub(super) fn hold_as_it_is(data_dir: &Path) -> Result<Option<File>, Failure> {
     }
 }
 
-/// The store's number and how many logs it has, if its description is there and whole.
-pub(super) fn described_as(data_dir: &Path) -> Option<(u128, u16)> {
+/// Which store lies in a directory, if its description is there and whole.
+pub(super) fn described_as(data_dir: &Path) -> Option<Found> {
     let path = described(data_dir);
-    let found = read(&path, &std::fs::read_to_string(&path).ok()?).ok()?;
-    Some((u128::from_str_radix(&found.id, 16).ok()?, found.logs))
+    read(&path, &std::fs::read_to_string(&path).ok()?).ok()?.found()
 }
 
-/// Describes a store that is all there again.
-pub(super) fn restored(data_dir: &Path, store_id: u128, logs: u16) -> Result<(), Failure> {
+/// Describes a store that is all there; `logs` are how many it has, and was made with.
+pub(super) fn restored(data_dir: &Path, store_id: u128, logs: (u16, u16)) -> Result<(), Failure> {
     let format = crate::store::format::FORMAT;
     write(data_dir, &Described::new(format, format!("{store_id:032x}"), logs, true))
 }
@@ -221,7 +257,8 @@ fn read(path: &Path, text: &str) -> Result<Described, Failure> {
             found.format
         )));
     }
-    let found = Described::new(found.format, found.id, found.logs, found.complete);
+    let logs = found.logs();
+    let found = Described::new(found.format, found.id, logs, found.complete);
     if found.text()? != text {
         return Err(Failure::Failed(format!(
             "{}: damaged, it is not as it was written",
@@ -263,7 +300,7 @@ fn describe(data_dir: &Path, logs: u16) -> Result<Described, Failure> {
     let mut id = [0_u8; 16];
     getrandom::fill(&mut id).map_err(|error| Failure::Failed(error.to_string()))?;
     let id = format!("{:032x}", u128::from_le_bytes(id));
-    let found = Described::new(crate::store::format::FORMAT, id, logs, false);
+    let found = Described::new(crate::store::format::FORMAT, id, (logs, logs), false);
     write(data_dir, &found)?;
     Ok(found)
 }
@@ -325,7 +362,7 @@ mod tests {
     #[test]
     fn writes_descriptions_of_these_octets_for_ever() {
         let id = format!("{:032x}", 0x0123_4567_89ab_cdef_0011_2233_4455_6677_u128);
-        let text = Described::new(1, id, 2, true).text().unwrap();
+        let text = Described::new(1, id.clone(), (2, 2), true).text().unwrap();
         expect_test::expect![[r#"
             format = 1
             id = "0123456789abcdef0011223344556677"
@@ -335,7 +372,19 @@ mod tests {
         "#]]
         .assert_eq(&text);
         let found = read(Path::new("store.toml"), &text).unwrap();
-        assert_eq!((found.logs, found.complete), (2, true));
+        assert_eq!((found.logs(), found.complete), ((2, 2), true));
+        let text = Described::new(1, id, (4, 2), true).text().unwrap();
+        expect_test::expect![[r#"
+            format = 1
+            id = "0123456789abcdef0011223344556677"
+            logs = 4
+            first_logs = 2
+            complete = true
+            check = "635b1a5e6c157229"
+        "#]]
+        .assert_eq(&text);
+        let found = read(Path::new("store.toml"), &text).unwrap();
+        assert_eq!(found.logs(), (4, 2));
     }
 
     #[test]

@@ -273,12 +273,12 @@ fn refused(error: &ChangeError) -> Response {
 
 /// The user first, so that no shard takes mail for him any more, then the account with its mail.
 async fn del_user<E: Env>(state: &State<E>, owners: &impl Owners, address: &str) -> Response {
-    let account =
+    let user =
         match change(&state.log, &state.ledger, owners, |draft| draft.del_user(address)).await {
-            Ok(account) => account,
+            Ok(user) => user,
             Err(why) => return why.into(),
         };
-    match owners::remove(owners, account).await {
+    match owners::remove(owners, user.log, user.account).await {
         Ok(()) => Response::Done,
         Err(why) => Response::Refused(format!(
             "the user is gone, but not yet all of the mail, which will be at the next start: {why}"
@@ -294,11 +294,11 @@ async fn switch<E: Env>(
     enabled: bool,
 ) -> Response {
     let write = |draft: &mut Draft<'_>| draft.set_enabled(address, enabled);
-    let account = match change(&state.log, &state.ledger, owners, write).await {
-        Ok(account) => account,
+    let user = match change(&state.log, &state.ledger, owners, write).await {
+        Ok(user) => user,
         Err(why) => return why.into(),
     };
-    match owners.look(account).await {
+    match owners.look(user.log, user.account).await {
         Ok(()) => Response::Done,
         Err(why) => Response::Refused(format!(
             "it is so now, but sessions that idle hear of it with their next command: {why}"
@@ -419,9 +419,8 @@ async fn users<E: Env>(state: &State<E>, domain: Option<&str>, owners: &impl Own
 async fn user_rows(users: &[Arc<User>], owners: &impl Owners) -> Response {
     let mut used: Map<AccountId, Usage> = Map::default();
     for log in (0..owners.logs()).map(LogId) {
-        let accounts = users.iter().map(|user| user.account);
-        let accounts: Vec<AccountId> =
-            accounts.filter(|account| account.log(owners.logs()) == log).collect();
+        let here = users.iter().filter(|user| user.log == log);
+        let accounts: Vec<AccountId> = here.map(|user| user.account).collect();
         if accounts.is_empty() {
             continue;
         }

@@ -1,9 +1,10 @@
-//! The node: puts the floors together and runs them, one shard per core.
+//! The node: puts the floors together and runs them, one shard per log.
 //!
 //! [`shard`] opens what one shard owns, on any machine, so that the simulation runs the same
-//! code; [`boot`] runs shards on the ring; [`directory`] answers the operator's requests, and
-//! [`owners`] is whom it asks about accounts and mail, `queue` what it says of outgoing mail;
-//! [`actions`] is what the command line calls, `backup` copies the store away and brings it back,
+//! code, and [`logs`] makes logs; [`boot`] runs shards on the ring; [`directory`] answers the
+//! operator's requests, and [`owners`] is whom it asks about accounts and mail, `queue` what it says
+//! of outgoing mail; [`actions`] is what the command line calls, `backup` copies the store away and
+//! brings it back,
 //! `salvage` makes a new one of what is whole of a damaged one;
 //! `privileges` and `sandbox` are what the process may not do any more, `supervisor` hears how it is.
 
@@ -18,6 +19,7 @@ pub mod directory;
 mod dkim;
 mod interfaces;
 mod keeping;
+pub mod logs;
 mod moving;
 mod oauth;
 mod offline;

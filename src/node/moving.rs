@@ -33,8 +33,7 @@ async fn reply<E: Env>(
     let Some(Entry::User(user)) = snapshot.find(address) else {
         return Response::Refused(format!("there is no user {address}")).into();
     };
-    let owner = user.account.log(owners.logs());
-    match owners.ask(owner, Question::Moving(user.account, ask, brought)).await {
+    match owners.ask(user.log, Question::Moving(user.account, ask, brought)).await {
         Ok(Told::Moving(reply, octets)) => {
             let count = octets.len() as u64;
             Answer { response: Response::Moving { reply: Box::new(reply), octets: count }, octets }

@@ -3,7 +3,7 @@
 use super::data_dir::{self, Held, LOCK_PATIENCE};
 use super::owners::OfLogs;
 use super::shard::{Plan, State, cost, open_state};
-use super::{directory, dkim, moving, privileges};
+use super::{directory, dkim, logs, moving, privileges};
 use crate::admin::request::{CompactRow, Compacting, Request, Response};
 use crate::admin::socket::{Answer, Asked, Busy, Session, serve_alone};
 use crate::auth::Pool;
@@ -14,12 +14,14 @@ use crate::env::ring::{self, Ring};
 use crate::mesh::{Inbox, Mesh};
 use crate::model::id::{LogId, ShardId};
 use crate::model::limits::ADMIN_WAITING_MAX;
+use crate::probe::event::{Level, event};
 use crate::store::backup::{Ask, Base, Cut, Reply};
 use crate::store::verify::{Findings, Pace};
 use crossbeam::channel::{Sender, bounded, unbounded};
 use std::future::Future;
 use std::io::{self, Write};
 use std::num::NonZeroU16;
+use std::ops::Range;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -99,12 +101,13 @@ pub(super) fn backup(
 }
 
 fn plan(config: &Config, held: &Held) -> Plan {
-    plan_of(config, held.store_id, held.logs)
+    plan_of(config, held.store_id, (held.logs, held.first_logs))
 }
 
-pub(super) fn plan_of(config: &Config, store: u128, logs: u16) -> Plan {
+/// `logs` are how many the store has, and was made with.
+pub(super) fn plan_of(config: &Config, store: u128, logs: (u16, u16)) -> Plan {
     let pool = Pool::inline(cost(config));
-    Plan::new(config.clone(), store, logs, pool, [0; 32])
+    Plan::new(config.clone(), store, logs.1, pool, [0; 32]).with_logs(logs.0)
 }
 
 /// Takes the data directory. A store that does not exist yet is made, of `logs` logs, whole:
@@ -113,21 +116,42 @@ pub(super) fn plan_of(config: &Config, store: u128, logs: u16) -> Plan {
 pub(super) fn hold(config: &Config, logs: u16, patience: Duration) -> Result<Held, Failure> {
     let mut held = data_dir::hold(&config.data_dir, logs, patience)?;
     if !held.is_complete {
-        let mut plan = plan(config, &held);
-        plan.store.may_create = true;
-        for log in (0..held.logs).map(LogId) {
-            let plan = plan.clone();
-            on_a_shard(move |ring| {
-                let plan = plan.clone();
-                async move {
-                    let state = open_log(ring, &plan, log).await?;
-                    state.log.close().await.map_err(|error| format!("log {}: {error}", log.0))
-                }
-            })?;
-        }
+        make_logs(&plan(config, &held), 0..held.logs)?;
         held.complete(&config.data_dir)?;
     }
     Ok(held)
+}
+
+/// Gives the store logs up to this many, where it has fewer.
+pub(super) fn grow(config: &Config, held: &mut Held, logs: u16) -> Result<(), Failure> {
+    let had = held.logs;
+    if had >= logs {
+        return Ok(());
+    }
+    let plan = plan_of(config, held.store_id, (logs, held.first_logs));
+    make_logs(&plan, had..logs).map_err(|failure| match failure {
+        Failure::Failed(why) => {
+            Failure::Failed(format!("{why}; `shards = {had}` goes on with the logs that there are"))
+        }
+        wrong @ Failure::Wrong(_) => wrong,
+    })?;
+    held.grown(&config.data_dir, logs)?;
+    event(Level::Info, "logs_added", &[("from", had.into()), ("to", logs.into())]);
+    Ok(())
+}
+
+fn make_logs(plan: &Plan, logs: Range<u16>) -> Result<(), Failure> {
+    for log in logs.map(LogId) {
+        let plan = plan.clone();
+        on_a_shard(move |ring| {
+            let plan = plan.clone();
+            async move {
+                let made = logs::make(&ring, &plan, log).await;
+                made.map_err(|error| format!("log {}: it cannot be made: {error}", log.0))
+            }
+        })?;
+    }
+    Ok(())
 }
 
 async fn open_log(ring: Ring, plan: &Plan, log: LogId) -> Result<State<Ring>, String> {
@@ -135,12 +159,12 @@ async fn open_log(ring: Ring, plan: &Plan, log: LogId) -> Result<State<Ring>, St
     opened.map(|(state, _)| state).map_err(|error| format!("log {}: {error}", log.0))
 }
 
-/// How many logs a store has that is made now.
-fn logs(config: &Config) -> Result<u16, Failure> {
+/// How many cores the configuration asks for: so many logs a store has that is made now.
+pub(super) fn cores(config: &Config) -> Result<u16, Failure> {
     match config.shards {
         Shards::Count(count) => Ok(count.get()),
         Shards::Cores => {
-            let cpus = ring::cpus()?.len();
+            let cpus = ring::cpus().map_err(|error| Failure::Failed(error.to_string()))?.len();
             let count = u16::try_from(cpus).ok().and_then(NonZeroU16::new);
             Ok(count.unwrap_or(NonZeroU16::MIN).get())
         }
@@ -199,7 +223,7 @@ pub(super) fn with_store(
 pub(super) fn answer(config: &Config) -> Result<(), Failure> {
     let stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     privileges::command(config)?;
-    let held = hold(config, logs(config)?, LOCK_PATIENCE)?;
+    let held = hold(config, cores(config)?, LOCK_PATIENCE)?;
     let plan = plan(config, &held);
     let (requests, inboxes) = Mesh::<Option<Asked>>::with_capacity(1, ADMIN_WAITING_MAX);
     let (give, given) = bounded(1);
@@ -256,7 +280,7 @@ async fn serve(
 /// does not exist yet is made, so that an operator may set up the directory before the first start.
 pub(super) fn ask(config: &Config, request: &Request) -> Result<Response, Failure> {
     privileges::command(config)?;
-    let held = hold(config, logs(config)?, LOCK_PATIENCE)?;
+    let held = hold(config, cores(config)?, LOCK_PATIENCE)?;
     if let Request::Dkim(request) = request {
         let (config, request) = (config.clone(), request.clone());
         return on_a_shard(move |ring| {

@@ -38,7 +38,7 @@ pub trait Owners {
     fn ask(&self, owner: LogId, question: Question) -> impl Future<Output = Result<Told, String>>;
 
     /// Has the sessions of an account look whether they may go on.
-    fn look(&self, account: AccountId) -> impl Future<Output = Result<(), String>>;
+    fn look(&self, owner: LogId, account: AccountId) -> impl Future<Output = Result<(), String>>;
 
     /// Comes back when every shard looks up in the directory as it stands.
     fn publish(&self) -> impl Future<Output = ()>;
@@ -77,8 +77,8 @@ impl<E: Env> Owners for OfShards<E> {
         Err(format!("shard {owner} is busy"))
     }
 
-    async fn look(&self, account: AccountId) -> Result<(), String> {
-        self.ask(account.log(self.logs()), Question::Look(account)).await.map(|_| ())
+    async fn look(&self, owner: LogId, account: AccountId) -> Result<(), String> {
+        self.ask(owner, Question::Look(account)).await.map(|_| ())
     }
 
     async fn publish(&self) {
@@ -147,7 +147,7 @@ impl<E: Env> Owners for OfLogs<'_, E> {
     }
 
     /// There are no sessions.
-    async fn look(&self, _: AccountId) -> Result<(), String> {
+    async fn look(&self, _: LogId, _: AccountId) -> Result<(), String> {
         Ok(())
     }
 
@@ -179,9 +179,13 @@ async fn answer<E: Env>(state: &State<E>, question: Question) -> Told {
     owner::answer(log.clone(), Rc::clone(accounts), mailboxes, queue, question).await
 }
 
-/// Removes an account whose user was deleted.
-pub(super) async fn remove(owners: &impl Owners, account: AccountId) -> Result<(), String> {
-    match owners.ask(account.log(owners.logs()), Question::Remove(account)).await? {
+/// Removes an account whose user was deleted, from the log in which it lies.
+pub(super) async fn remove(
+    owners: &impl Owners,
+    log: LogId,
+    account: AccountId,
+) -> Result<(), String> {
+    match owners.ask(log, Question::Remove(account)).await? {
         Told::Failed(why) => Err(why),
         _ => Ok(()),
     }
@@ -201,7 +205,7 @@ pub(super) async fn sweep(ledger: &Ledger, owners: &impl Owners) {
                 event(Level::Error, "account_unknown", &fields);
                 continue;
             }
-            let removed = remove(owners, account).await;
+            let removed = remove(owners, log, account).await;
             let why = removed.err().unwrap_or_default();
             let fields = [
                 ("log", log.0.into()),

@@ -77,7 +77,10 @@ pub struct Plan {
     pub store: crate::store::Settings,
     /// Which store this is.
     pub store_id: u128,
+    /// As many as the store has logs.
     pub shards: u16,
+    /// How many logs the store was made with.
+    pub first_logs: u16,
     pub pool: Pool,
     /// For the keys of remembered credentials; made anew by each process.
     pub key: [u8; 32],
@@ -107,6 +110,7 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// For a store with the `shards` logs that it was made with.
     pub fn new(config: Config, store_id: u128, shards: u16, pool: Pool, key: [u8; 32]) -> Plan {
         let store = crate::store::Settings {
             segment_octets: config.store.segment_size,
@@ -116,6 +120,7 @@ impl Plan {
             batch_octets: usize::try_from(config.store.batch_size).unwrap_or(usize::MAX),
             waiting_max: config.store.max_waiting,
             segments_max: segments_max(&config.store, shards),
+            logs: shards,
             cleaning: Cleaning {
                 is_on: config.store.clean,
                 free_percent: config.store.clean_free_percent,
@@ -134,6 +139,7 @@ impl Plan {
             store,
             store_id,
             shards,
+            first_logs: shards,
             pool,
             key,
             dns: Names::Nobody,
@@ -149,6 +155,15 @@ impl Plan {
             planted,
             relay_planted: relaying::Planted::Nothing,
         }
+    }
+
+    /// The same for a store that has this many logs by now.
+    #[must_use]
+    pub fn with_logs(mut self, logs: u16) -> Plan {
+        self.shards = logs;
+        self.store.logs = logs;
+        self.store.segments_max = segments_max(&self.config.store, logs);
+        self
     }
 
     /// Where a log lies.
@@ -500,16 +515,24 @@ pub async fn open_state<E: Env>(
     plan: &Plan,
     log: LogId,
 ) -> Result<(State<E>, Report), OpenError> {
-    let machines = Machines::default();
+    let machines = Machines::of(plan.first_logs, plan.shards);
     machines.accounts.borrow_mut().plant(plan.planted);
     // Whoever serves knows the domains of the accounts too.
     let usual = keeping::retention(&plan.config.undelete)("");
     machines.accounts.borrow_mut().set_retention(Retention::all(usual));
     machines.accounts.borrow_mut().set_memory(plan.mailbox_memory());
-    let identity = Identity { store: plan.store_id, log, log_count: plan.shards };
+    let identity = Identity { store: plan.store_id, log, first_logs: plan.first_logs };
     let dir = plan.log_dir(log);
     let registry = machines.registry();
     let (log, report) = Log::open(env, &dir, identity, plan.store.clone(), registry).await?;
+    let needed = machines.ledger.logs_needed();
+    if needed > plan.shards {
+        drop(log.close().await);
+        return Err(OpenError::Mismatch(format!(
+            "accounts lie in {needed} logs, and store.toml says that there are {}",
+            plan.shards
+        )));
+    }
     Ok((machines.with(log), report))
 }
 
@@ -524,6 +547,13 @@ pub struct Machines {
 }
 
 impl Machines {
+    /// Of a store that was made with `first_logs` logs, and has so many.
+    pub fn of(first_logs: u16, logs: u16) -> Machines {
+        let machines = Machines::default();
+        machines.ledger.set_logs(first_logs, logs);
+        machines
+    }
+
     /// Who understands which kinds of records.
     pub fn registry(&self) -> Registry {
         let mailboxes: Rc<RefCell<dyn Machine>> = Rc::<RefCell<Accounts>>::clone(&self.accounts);

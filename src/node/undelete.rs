@@ -23,8 +23,7 @@ pub(super) async fn answer<E: Env>(
     let Some(Entry::User(user)) = snapshot.find(address) else {
         return Response::Refused(format!("there is no user {address}"));
     };
-    let owner = user.account.log(owners.logs());
-    match owners.ask(owner, Question::Undelete(user.account, wanted)).await {
+    match owners.ask(user.log, Question::Undelete(user.account, wanted)).await {
         Ok(Told::Undeleted(Ok(undeleted))) => Response::Undeleted(undeleted),
         Ok(Told::Undeleted(Err(error))) => Response::Refused(words(&error)),
         Ok(_) => Response::Refused("the log answered something else".into()),

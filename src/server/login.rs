@@ -16,7 +16,7 @@ use super::standing::{Ended, Standing};
 use crate::auth::{self, Proof, Verdict};
 use crate::env::Env;
 use crate::model::channel::Channel;
-use crate::model::id::AccountId;
+use crate::model::id::{AccountId, LogId};
 use crate::model::limits::{LOGIN_TIME_MAX, PASSWORD_CHECKS_PER_LOGIN_MAX};
 use crate::probe::event::{Level, Value, event};
 use crate::proto::sasl::{
@@ -56,6 +56,8 @@ impl Attempt {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Login {
     pub account: AccountId,
+    /// Where it lies.
+    pub log: LogId,
     /// As he called himself, or was called by the one who acts for him.
     pub user: Box<str>,
     /// For the log.
@@ -188,8 +190,13 @@ impl<E: Env> Shard<E> {
         method: &'static str,
     ) -> Login {
         let all: Vec<(AccountId, &str)> = std::iter::once(who).chain(master).collect();
-        let standing = Standing::new(&self.directory(), &self.settings().directory, &all);
-        Login { account: who.0, user: who.1.into(), method, standing }
+        let (directory, settings) = (self.directory(), self.settings());
+        let standing = Standing::new(&directory, &settings.directory, &all);
+        let user = directory.login(who.1, &settings.directory);
+        // Of one who is gone by now nothing is asked any more.
+        let own = || self.log.id();
+        let log = user.filter(|user| user.account == who.0).map_or_else(own, |user| user.log);
+        Login { account: who.0, log, user: who.1.into(), method, standing }
     }
 
     /// Why a session of one who has logged in has to end now, if it has to.

@@ -7,7 +7,7 @@ use crate::directory::{Resolution, resolve};
 use crate::env::Env;
 use crate::mailbox::Quota;
 use crate::model::address::Address;
-use crate::model::id::AccountId;
+use crate::model::id::{AccountId, LogId};
 use crate::model::reply::Enhanced;
 use crate::mta::relay::{Host, Settings, Signed};
 use crate::mta::{Places, Rcpt};
@@ -27,16 +27,19 @@ pub(super) fn find<E: Env>(
 ) -> Result<(u64, Places), Reply<'static>> {
     let snapshot = shard.directory();
     let names = &shard.settings().directory;
-    let to = |account: AccountId, octets: u64| {
+    let to = |log: LogId, account: AccountId, octets: u64| {
         let quota = if octets == 0 { Quota::NONE } else { Quota { octets, ..Quota::NONE } };
-        Rcpt { log: shard.owner(account), account, quota }
+        Rcpt { log, account, quota }
     };
     let mut places = Places::default();
     match resolve(&snapshot, local.as_bytes(), domain, names) {
-        Resolution::Account { account, quota } => places.accounts.push(to(account, quota)),
+        Resolution::Account { account, log, quota } => {
+            places.accounts.push(to(log, account, quota));
+        }
         Resolution::Aliased(aliased) => {
             let locals = aliased.locals.iter();
-            places.accounts = locals.map(|local| to(local.account, local.quota)).collect();
+            places.accounts =
+                locals.map(|local| to(local.log, local.account, local.quota)).collect();
             let read = |text: &str| parse_mailbox(text).map(|path| path.to_address());
             for remote in &aliased.remotes {
                 places.elsewhere.push(read(&remote.address).map_err(|_| BROKEN)?);

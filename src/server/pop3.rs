@@ -302,7 +302,7 @@ impl<E: Env> Driver<E> {
         login: Result<Login, Outcome>,
     ) -> io::Result<bool> {
         match login {
-            Ok(login) if self.shard.owner(login.account) == self.shard.log.id() => {
+            Ok(login) if login.log == self.shard.log.id() => {
                 self.open(login).await;
             }
             Ok(login) => {
@@ -323,7 +323,7 @@ impl<E: Env> Driver<E> {
     fn depart(self, conn: Stream<E>) -> Option<(Box<Driver<E>>, Stream<E>)> {
         let Driver { shard, peer, session, login, buffer, .. } = self;
         let login = login?;
-        let owner = ShardId(shard.owner(login.account).0);
+        let owner = ShardId(login.log.0);
         let moving = Moving {
             conn: conn.detach().ok()?,
             session: session.depart(),

@@ -366,16 +366,11 @@ impl<E: Env> Shard<E> {
 
     /// This is how the directory stands from now on.
     pub fn take_directory(&self, snapshot: Arc<Snapshot>) {
-        let own = |account: &&AccountId| self.owner(**account) == self.log.id();
-        let away = snapshot.away().keys().filter(own).copied().collect();
+        let own = snapshot.away().iter().filter(|(_, away)| away.log == self.log.id());
+        let away = own.map(|(&account, _)| account).collect();
         self.accounts.borrow_mut().arrivals().watch(away);
         *self.snapshot.borrow_mut() = snapshot;
         self.informed.set();
-    }
-
-    /// The log that owns an account.
-    pub fn owner(&self, account: AccountId) -> LogId {
-        account.log(self.log.log_count())
     }
 
     /// What the operator sets holds from now on.

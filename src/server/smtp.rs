@@ -546,8 +546,8 @@ impl<E: Env> Driver<E> {
         if self.turns_away() {
             return None;
         }
-        if let Some(account) = self.account() {
-            return Some(Box::new(self.ask_allowance(account)));
+        if let Some(login) = &self.login {
+            return Some(Box::new(self.ask_allowance(login)));
         }
         let verdict = self.open_draft();
         self.begin(verdict);

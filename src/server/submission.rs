@@ -13,7 +13,7 @@ use crate::directory::{self, Resolution, Snapshot, resolve};
 use crate::env::Env;
 use crate::mesh;
 use crate::model::address::Address;
-use crate::model::id::{AccountId, ShardId};
+use crate::model::id::{AccountId, LogId, ShardId};
 use crate::model::reply::Enhanced;
 use crate::mta::Outcome;
 use crate::wire::message::submitted::{Authors, Submitted};
@@ -146,9 +146,13 @@ impl Submitter<'_> {
 /// Whether an account may send a message; on its way.
 pub(super) type Allowing = Pin<Box<dyn Future<Output = Result<(), Exceeded>>>>;
 
-/// Asks the owner of an account whether it may send one message to so many recipients now.
-pub(super) fn allow<E: Env>(shard: &Shard<E>, account: AccountId, recipients: u32) -> Allowing {
-    let owner = ShardId(shard.owner(account).0);
+/// Asks the owner of an account, which lies in `log`, whether it may send one message to so many recipients now.
+pub(super) fn allow<E: Env>(
+    shard: &Shard<E>,
+    (log, account): (LogId, AccountId),
+    recipients: u32,
+) -> Allowing {
+    let owner = ShardId(log.0);
     if owner == shard.id {
         return Box::pin(std::future::ready(shard.allow(account, recipients)));
     }

@@ -86,7 +86,11 @@ pub struct Base {
     /// 32 hexadecimal digits.
     pub store: String,
     pub log: u16,
+    /// How many logs the store has.
     pub logs: u16,
+    /// How many it was made with, where that is another number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_logs: Option<u16>,
     pub segment_octets: u64,
     pub epoch: u64,
     pub root: PageAt,
@@ -99,7 +103,12 @@ impl Base {
     /// What the checksums of this log are seeded with; `None` where the store's number is none.
     pub fn identity(&self) -> Option<Identity> {
         let store = u128::from_str_radix(&self.store, 16).ok()?;
-        Some(Identity { store, log: LogId(self.log), log_count: self.logs })
+        Some(Identity { store, log: LogId(self.log), first_logs: self.first_logs() })
+    }
+
+    /// How many logs the store was made with.
+    pub fn first_logs(&self) -> u16 {
+        self.first_logs.unwrap_or(self.logs)
     }
 }
 
@@ -207,10 +216,12 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
             let upto = Upto::Octet(*ends.get(&slot)?);
             Some(Used { slot, segment, stream: Stream::Index, upto })
         };
+        let (logs, first) = (shared.settings.logs, shared.identity.first_logs);
         Ok(Base {
             store: format!("{:032x}", shared.identity.store),
             log: shared.identity.log.0,
-            logs: shared.identity.log_count,
+            logs,
+            first_logs: Some(first).filter(|&first| first != logs),
             segment_octets: shared.segments.segment_octets(),
             epoch: shared.epoch,
             root: index.root,

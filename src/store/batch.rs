@@ -431,7 +431,7 @@ mod tests {
     use super::*;
     use crate::model::id::LogId;
 
-    const IDENTITY: Identity = Identity { store: 7, log: LogId(0), log_count: 1 };
+    const IDENTITY: Identity = Identity { store: 7, log: LogId(0), first_logs: 1 };
 
     fn place() -> Place {
         Place {

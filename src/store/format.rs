@@ -33,7 +33,9 @@ pub const RECORD_HEADER_OCTETS: usize = 16;
 pub struct Identity {
     pub store: u128,
     pub log: LogId,
-    pub log_count: u16,
+    /// How many logs the store was made with: it may have more by now. Accounts of which nothing else
+    /// is known lie by this number ([`crate::model::id::AccountId::log`]).
+    pub first_logs: u16,
 }
 
 impl Identity {
@@ -123,7 +125,7 @@ impl Superblock {
         out.put_u64(SUPERBLOCK_MAGIC);
         out.put_u32(FORMAT);
         out.put_u16(self.identity.log.0);
-        out.put_u16(self.identity.log_count);
+        out.put_u16(self.identity.first_logs);
         out.put_u128(self.identity.store);
         out.put_u64(self.seq);
         out.put_u64(self.epoch);
@@ -151,8 +153,8 @@ impl Superblock {
                     return Ok(Err("its format is of another release"));
                 }
                 let log = LogId(fields.u16()?);
-                let log_count = fields.u16()?;
-                let identity = Identity { store: fields.u128()?, log, log_count };
+                let first_logs = fields.u16()?;
+                let identity = Identity { store: fields.u128()?, log, first_logs };
                 Ok(Ok(Superblock {
                     identity,
                     seq: fields.u64()?,
@@ -260,7 +262,7 @@ impl SegmentHeader {
         let mut fields = Reader::new(block.get(12..32)?);
         let log = LogId(fields.u16().ok()?);
         fields.u16().ok()?;
-        let identity = Identity { store: fields.u128().ok()?, log, log_count: 0 };
+        let identity = Identity { store: fields.u128().ok()?, log, first_logs: 0 };
         SegmentHeader::decode(block, &identity, slot).map(|_| identity)
     }
 
@@ -467,7 +469,7 @@ mod tests {
     use super::*;
 
     const IDENTITY: Identity =
-        Identity { store: 0x0123_4567_89ab_cdef_0011_2233_4455_6677, log: LogId(3), log_count: 4 };
+        Identity { store: 0x0123_4567_89ab_cdef_0011_2233_4455_6677, log: LogId(3), first_logs: 4 };
 
     fn superblock(seq: u64) -> Superblock {
         let root = PageAt { slot: 1, batch: 2, record: 128, len: 99, segment: 7 };

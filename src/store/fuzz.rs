@@ -20,7 +20,7 @@ use crate::env::BLOCK_OCTETS;
 use crate::model::id::{BlobId, LogId, Lsn};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-const IDENTITY: Identity = Identity { store: 0xF0_22, log: LogId(1), log_count: 2 };
+const IDENTITY: Identity = Identity { store: 0xF0_22, log: LogId(1), first_logs: 2 };
 const SEGMENT: u64 = 3;
 const OFFSET: u64 = 8_192;
 
@@ -63,7 +63,7 @@ pub fn fuzz_superblock(data: &[u8]) {
         identity: Identity {
             store: u128::from(fields.u64()),
             log: LogId(fields.u16()),
-            log_count: fields.u16(),
+            first_logs: fields.u16(),
         },
         seq: fields.u64(),
         epoch: fields.u64(),

@@ -341,10 +341,6 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         self.shared.identity.log
     }
 
-    pub fn log_count(&self) -> u16 {
-        self.shared.identity.log_count
-    }
-
     pub fn env(&self) -> &E {
         &self.shared.env
     }

@@ -118,7 +118,8 @@ impl<E: Env> Log<E, Local<E>> {
         check_fit(&superblock, &identity)?;
         let segments = {
             let size = superblock.segment_octets;
-            Local::open(env.clone(), dir, identity, size, settings.segments_max).await?
+            Local::open(env.clone(), dir, identity, size, (settings.segments_max, settings.logs))
+                .await?
         };
         let recovery = Recovery::new(&env, &segments, superblock, &machines, settings.planted);
         let found = recovery.run().await?;
@@ -165,10 +166,10 @@ fn check_fit(superblock: &Superblock, identity: &Identity) -> Result<(), OpenErr
             found.log, found.store, identity.log, identity.store
         )));
     }
-    if found.log_count != identity.log_count {
+    if found.first_logs != identity.first_logs {
         return Err(OpenError::Mismatch(format!(
-            "the store has {} logs, one per shard; it cannot run with {} shards",
-            found.log_count, identity.log_count
+            "it is of a store that was made with {} logs, not with {}",
+            found.first_logs, identity.first_logs
         )));
     }
     Ok(())
@@ -220,7 +221,9 @@ async fn create<E: Env>(
             env.remove(&dir.join(name)).await?;
         }
     }
-    let segments = Local::open(env.clone(), dir, identity, size, settings.segments_max).await?;
+    let segments =
+        Local::open(env.clone(), dir, identity, size, (settings.segments_max, settings.logs))
+            .await?;
     let header = SegmentHeader {
         stream: Stream::Hot,
         epoch: 1,

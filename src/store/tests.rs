@@ -137,7 +137,7 @@ fn settings(planted: Planted) -> Settings {
     }
 }
 
-const IDENTITY: Identity = Identity { store: 42, log: LogId(0), log_count: 1 };
+const IDENTITY: Identity = Identity { store: 42, log: LogId(0), first_logs: 1 };
 
 async fn open(
     env: SimEnv,

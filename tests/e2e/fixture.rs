@@ -30,8 +30,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// The users of a fixture who have mail, and their accounts. Of two logs the second owns the first
-/// seven accounts, and the first one the eighth.
+/// The users of a fixture who have mail, and their accounts.
 const USERS: [(&str, AccountId); 3] =
     [("ann", AccountId(1)), ("eve", AccountId(3)), ("bob", AccountId(8))];
 const ANN: AccountId = AccountId(1);
@@ -115,7 +114,7 @@ fn opened(packed: &str) -> String {
     out.push_str(&with_logs(&server, |states| async move {
         let mut out = String::new();
         for (user, account) in USERS {
-            describe(&states[usize::from(account.log(LOGS).0)], user, account, &mut out).await;
+            describe(&states[home(&states, account)], user, account, &mut out).await;
         }
         out
     }));
@@ -245,7 +244,7 @@ fn made() -> String {
     delete(&server, "ann", 1);
     server.stop();
     // The other mailboxes; they come into the pages of a checkpoint.
-    with_logs(&server, |states| async move { sort(&states[usize::from(ANN.log(LOGS).0)]).await });
+    with_logs(&server, |states| async move { sort(&states[home(&states, ANN)]).await });
     // Mail in the log behind the checkpoint.
     server.start();
     let mut link = smtp(server.smtp(), "EHLO").unwrap();
@@ -261,8 +260,9 @@ fn made() -> String {
     with_logs(&server, move |states| {
         let data = data.clone();
         async move {
-            tidy(&states[usize::from(ANN.log(LOGS).0)]).await;
-            promise(&states[usize::from(1 - ANN.log(LOGS).0)]).await;
+            let home = home(&states, ANN);
+            tidy(&states[home]).await;
+            promise(&states[1 - home], home).await;
             pack(&data).unwrap()
         }
     })
@@ -287,6 +287,12 @@ fn delete(server: &Server, user: &str, number: usize) {
 
 fn change<'a>(mode: Mode, flags: Flags, keywords: &[&'a str]) -> FlagChange<'a> {
     FlagChange { mode, flags, keywords: keywords.to_vec() }
+}
+
+/// The log in which an account lies.
+fn home(states: &[State<Ring>], account: AccountId) -> usize {
+    let lies = |state: &State<Ring>| state.accounts.borrow().living().contains(&account);
+    states.iter().position(lies).expect("it has had mail")
 }
 
 fn named(state: &State<Ring>, name: &str) -> MailboxId {
@@ -335,7 +341,7 @@ async fn tidy(state: &State<Ring>) {
 }
 
 /// A message that the other log has promised to bring to ann.
-async fn promise(state: &State<Ring>) {
+async fn promise(state: &State<Ring>, home: usize) {
     let octets = b"Subject: from the spool\r\n\r\nlate\r\n".to_vec();
     let blob = state.log.reserve_blob();
     let spool = state.spool.borrow_mut().assign();
@@ -344,7 +350,7 @@ async fn promise(state: &State<Ring>) {
         size: u32::try_from(octets.len()).unwrap(),
         internal_date: 1_700_000_001,
         marks: 0,
-        recipients: vec![(ANN.log(LOGS), ANN)],
+        recipients: vec![(LogId(u16::try_from(home).unwrap()), ANN)],
     };
     let mut group = Group::new();
     put_add(&mut group, spool, &pending);

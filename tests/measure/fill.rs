@@ -31,7 +31,7 @@ const MAJORS: u32 = 64;
 const WRITERS: u32 = 32;
 const SEGMENT_OCTETS: u64 = 2 << 20;
 const MESSAGE_OCTETS: usize = 10 << 10;
-const IDENTITY: Identity = Identity { store: 0x0F11, log: LogId(0), log_count: 1 };
+const IDENTITY: Identity = Identity { store: 0x0F11, log: LogId(0), first_logs: 1 };
 
 /// Keys, each with one blob.
 #[derive(Debug, Default)]

@@ -24,7 +24,7 @@ use std::rc::Rc;
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-const IDENTITY: Identity = Identity { store: 0x0F11, log: LogId(0), log_count: 1 };
+const IDENTITY: Identity = Identity { store: 0x0F11, log: LogId(0), first_logs: 1 };
 /// Turns of the hand in which all are to rest.
 const TURNS_MAX: u32 = 1_000;
 /// Accounts that are filled side by side.

@@ -33,7 +33,7 @@ const PUT: u8 = 16;
 const DROP: u8 = 17;
 const MAJORS: u32 = 16;
 const WRITERS: u32 = 32;
-const IDENTITY: Identity = Identity { store: 0x0F0E, log: LogId(0), log_count: 1 };
+const IDENTITY: Identity = Identity { store: 0x0F0E, log: LogId(0), first_logs: 1 };
 const SUMMARY: &[u8] = b"in front of the octets";
 /// Octets that a key holds at most.
 const CONTENT_OCTETS_MAX: u32 = 24_000;

@@ -3,6 +3,7 @@
 
 use crate::case::{Bug, Case};
 use crate::machine::{Machine, recover_twice};
+use pombal::directory::Entry;
 use pombal::env::Env as _;
 use pombal::env::sim::{Faults, Sim};
 use pombal::mailbox::{INBOX, Judge, Message, Quota, delete_account};
@@ -11,6 +12,7 @@ use pombal::model::id::{AccountId, LogId, ShardId};
 use pombal::model::reply::Class;
 use pombal::mta::relay;
 use pombal::mta::{Accepting, Envelope, Outcome, Rcpt};
+use pombal::node::logs;
 use pombal::node::shard::{assemble, open_state};
 use pombal::server::shard::Figures;
 use std::time::Duration;
@@ -18,9 +20,18 @@ use std::time::Duration;
 /// Messages for each user; one for all of them, the others for him alone.
 const MESSAGES: u32 = 3;
 
+/// Where an account lies: as the directory says, or, of one that it does not know, anywhere.
+fn home(machine: &Machine, account: u32) -> LogId {
+    let directory = machine.ups[0].shard.directory();
+    let name = format!("u{}@example.org", account.wrapping_sub(1));
+    match directory.find(&name) {
+        Some(Entry::User(user)) => user.log,
+        _ => AccountId(account).log(machine.mesh.shards()),
+    }
+}
+
 fn rcpt(machine: &Machine, account: u32) -> Rcpt {
-    let account = AccountId(account);
-    Rcpt { log: machine.ups[0].shard.owner(account), account, quota: Quota::NONE }
+    Rcpt { log: home(machine, account), account: AccountId(account), quota: Quota::NONE }
 }
 
 fn boot(sim: &Sim, case: &Case, is_new: bool) -> Machine {
@@ -49,9 +60,8 @@ fn begin(machine: &Machine, accounts: &[u32]) -> Accepting {
 }
 
 fn count(machine: &Machine, account: u32) -> u32 {
-    let account = AccountId(account);
-    let owner = usize::from(machine.ups[0].shard.owner(account).0);
-    machine.ups[owner].state.accounts.borrow().view(account, INBOX).count()
+    let owner = usize::from(home(machine, account).0);
+    machine.ups[owner].state.accounts.borrow().view(AccountId(account), INBOX).count()
 }
 
 fn blobs(machine: &Machine) -> u64 {
@@ -129,8 +139,8 @@ fn deletes_an_account_that_mail_is_coming_in_for() {
         let machine = boot(&sim, &case, true);
         let worked = sim.run_until(async {
             machine.set_up(&case).await;
-            let owner = |account: u32| machine.ups[0].shard.owner(AccountId(account)).0;
-            let account = (1..100).find(|&account| owner(account) == 0).unwrap();
+            let is_in_first = |account: &u32| home(&machine, *account) == LogId(0);
+            let account = (1..100).find(is_in_first).unwrap();
             let before = begin(&machine, &[account]);
             let state = &machine.ups[0].state;
             let (log, accounts) = (&state.log, &state.accounts);
@@ -212,9 +222,7 @@ fn an_answer_that_is_lost_is_neither_yes_nor_no() {
             (Figures::default(), relay::Figures::default()),
         );
         let accept = || {
-            let owned = |&account: &AccountId| shard.owner(account) == LogId(1);
-            let account = (1..100).map(AccountId).find(owned).unwrap();
-            let to = Rcpt { log: LogId(1), account, quota: Quota::NONE };
+            let to = Rcpt { log: LogId(1), account: AccountId(1), quota: Quota::NONE };
             let (recipients, away) = (vec![to], Vec::new());
             let envelope = Envelope { recipients, away, judge: Judge::Together };
             shard.intake.accept(&envelope, Message::default())
@@ -225,4 +233,37 @@ fn an_answer_that_is_lost_is_neither_yes_nor_no() {
         assert_eq!(lost.await, [Outcome::Uncertain]);
     });
     worked.map_err(|halt| halt.to_string()).unwrap();
+}
+
+/// A `store.toml` of before logs were added is an old one: nothing is served then, and nothing overwritten.
+#[test]
+fn logs_that_hold_something_are_not_taken_for_new_ones() {
+    let cases = (1..100).map(|seed| Case::new(seed, Bug::None));
+    let case = cases.into_iter().find(|case| case.plan.shards == 2).unwrap();
+    let sim = Sim::new(1, Faults::none());
+    sim.allow_leaks();
+    let machine = boot(&sim, &case, true);
+    let worked = sim.run_until(async {
+        machine.set_up(&case).await;
+        send(&machine, &[2]).await;
+        machine.settle().await.unwrap();
+    });
+    worked.map_err(|halt| halt.to_string()).unwrap();
+    assert_eq!(home(&machine, 2), LogId(1), "the first is in the other log");
+    let sim = sim.crash();
+    drop(machine);
+    sim.allow_leaks();
+    let refused = sim.run_until(async {
+        let env = sim.env(0);
+        let old = case.plan.clone().with_logs(1);
+        let opened = open_state(env.clone(), &old, LogId(0)).await;
+        let served = opened.err().map(|error| error.to_string()).unwrap_or_default();
+        let made = logs::make(&env, &case.plan, LogId(1)).await.err();
+        (served, made.map(|error| error.to_string()).unwrap_or_default())
+    });
+    let (served, made) = refused.map_err(|halt| halt.to_string()).unwrap();
+    assert!(served.contains("accounts lie in 2 logs"), "{served}");
+    assert!(made.contains("there is something in it"), "{made}");
+    let machine = boot(&sim, &case, false);
+    assert_eq!(count(&machine, 2), 1);
 }

@@ -8,9 +8,9 @@ use crate::ports::address;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use pombal::auth::{Cost, Pool};
+use pombal::directory::Entry;
 use pombal::env::Env as _;
 use pombal::env::sim::{Faults, Sim, SimEnv};
-use pombal::model::id::AccountId;
 use pombal::model::limits::{LOGIN_TIME_MAX, SMTP_ANSWER_TIME_MAX};
 use pombal::server::listener::Protocol;
 use std::time::Duration;
@@ -24,8 +24,8 @@ const LITTLE: Duration = Duration::from_secs(1);
 /// A machine of two shards that has its users.
 fn boot(seed: u64) -> (Sim, Case, Machine) {
     let mut case = Case::with_quota(seed, Bug::None);
-    case.plan.shards = 2;
-    case.inbox = 1_024;
+    case.plan = case.plan.with_logs(2);
+    (case.inbox, case.users) = (1_024, 4);
     let sim = Sim::new(seed, Faults::none());
     sim.allow_leaks();
     let machine =
@@ -105,9 +105,15 @@ fn a_disk_that_hangs_makes_no_client_wait_for_ever() {
 fn a_shard_that_hangs_makes_no_client_wait_for_ever() {
     let (sim, case, machine) = boot(5);
     let env = machine.env.clone();
-    let owner = AccountId(1).log(2);
-    let others = (1..=case.users).filter(|&user| AccountId(number(user)).log(2) == owner).count();
-    assert!(others >= 2, "some users live beside the first");
+    let directory = machine.ups[1].shard.directory();
+    let log_of = |user: usize| match directory.find(&format!("u{user}@example.org")) {
+        Some(Entry::User(user)) => user.log,
+        _ => unreachable!("users are numbered"),
+    };
+    let owner = log_of(0);
+    let beside = (1..case.users).find(|&user| log_of(user) == owner);
+    let beside = beside.expect("some user lives beside the first");
+    let to_beside = format!("RCPT TO:<u{beside}@example.org>");
     sim.kill(owner.0);
     let asked = sim.run_until(async {
         let mut peer = greet(&env, Protocol::Smtp).await;
@@ -115,7 +121,7 @@ fn a_shard_that_hangs_makes_no_client_wait_for_ever() {
         // The first has a quota, which its owner holds.
         let group = "RCPT TO:<u0@example.org>\r\n".repeat(20);
         ask(&env, &mut peer, &group, &["452 4.3.1"; 20]).await;
-        say(&mut peer, "RCPT TO:<u1@example.org>", "250").await;
+        say(&mut peer, &to_beside, "250").await;
         say(&mut peer, "DATA", "354").await;
         ask(&env, &mut peer, "Subject: 1\r\n\r\n.\r\n", &["421 4.3.0"]).await;
         assert!(has_ended(&mut peer).await);
@@ -123,7 +129,7 @@ fn a_shard_that_hangs_makes_no_client_wait_for_ever() {
         let mut peer = greet(&env, Protocol::Submission).await;
         log_in(&mut peer).await;
         say(&mut peer, "MAIL FROM:<u0@example.org>", "250").await;
-        say(&mut peer, "RCPT TO:<u1@example.org>", "250").await;
+        say(&mut peer, &to_beside, "250").await;
         ask(&env, &mut peer, "DATA\r\n", &["451 4.3.2"]).await;
         say(&mut peer, "NOOP", "250").await;
     });
@@ -165,10 +171,6 @@ fn a_password_check_that_hangs_makes_no_client_wait_for_ever() {
     });
     asked.unwrap();
     drop((end, held));
-}
-
-fn number(user: usize) -> u32 {
-    u32::try_from(user).unwrap()
 }
 
 async fn log_in(peer: &mut Peer) {

@@ -35,6 +35,7 @@ pub(crate) enum Bug {
 }
 
 /// What one seed stands for.
+#[derive(Clone)]
 pub(crate) struct Case {
     pub(crate) seed: u64,
     pub(crate) plan: Plan,
@@ -151,7 +152,7 @@ impl Case {
         let mut case = Case::new(seed, bug);
         let chance = Chance::new(!seed);
         case.users = 1 + chance.index(2);
-        case.plan.shards = 1 + u16::from(chance.below(4) == 0);
+        case.plan = case.plan.with_logs(1 + u16::from(chance.below(4) == 0));
         case.plan.store.checkpoint_octets = chance.between(4 << 10, 64 << 10);
         case.plan.store.checkpoint_pause = Duration::from_millis(chance.between(2, 40));
         case.lives = chance.between(1, 3);
@@ -162,6 +163,18 @@ impl Case {
     pub(crate) fn host(&self) -> Host<'_> {
         let (plan, inbox, cleans) = (&self.plan, self.inbox, self.cleans());
         Host { plan, ip: HERE, first_shard: 0, inbox, cleans }
+    }
+
+    /// Whether the store gets more logs before this life, in some of the seeds.
+    pub(crate) fn grows_before(&self, life: u64) -> bool {
+        let grows = Chance::new(self.seed.rotate_left(17)).below(3) == 0;
+        let has_room = self.plan.shards < 5;
+        grows && has_room && Chance::new(self.seed.rotate_left(18) ^ life).coin()
+    }
+
+    /// The same store with so many logs.
+    pub(crate) fn with_logs(&self, logs: u16) -> Case {
+        Case { plan: self.plan.clone().with_logs(logs), ..self.clone() }
     }
 
     /// Whether logs are cleaned however much is free: then most of what lives has moved.

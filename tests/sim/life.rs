@@ -7,11 +7,14 @@ use crate::ports::address;
 use crate::smtp_client::{SmtpClient, Who};
 use crate::world::World;
 use pombal::env::Env as _;
-use pombal::env::sim::{Chance, Faults, Halt, Loss, Sim};
+use pombal::env::sim::{Chance, Faults, Halt, Loss, Sim, SimEnv};
+use pombal::model::id::LogId;
+use pombal::node::logs;
+use pombal::node::shard::Plan;
 use pombal::server::listener::Protocol;
 use pombal::store::{Health, OpenError};
 use std::fmt;
-use std::ops::AddAssign;
+use std::ops::{AddAssign, Range};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -20,6 +23,9 @@ use std::time::Duration;
 pub(crate) struct Told {
     lives: u64,
     boots_failed: u64,
+    /// Times that logs were added, and that this was cut off.
+    grown: u64,
+    stunted: u64,
     promised: u64,
     /// Deliveries that were reported to who asked.
     reports: u64,
@@ -46,6 +52,8 @@ impl AddAssign for Told {
     fn add_assign(&mut self, other: Told) {
         self.lives += other.lives;
         self.boots_failed += other.boots_failed;
+        self.grown += other.grown;
+        self.stunted += other.stunted;
         self.promised += other.promised;
         self.reports += other.reports;
         self.rehashed += other.rehashed;
@@ -66,11 +74,13 @@ impl fmt::Display for Told {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             out,
-            "{} lives ({} ended before they began), {} messages promised, {} deliveries reported, {} passwords kept anew, {} removed, {} batches \
+            "{} lives ({} ended before they began), logs added {} times and {} times not to the end, {} messages promised, {} deliveries reported, {} passwords kept anew, {} removed, {} batches \
              replayed, {} torn blocks dropped, {} failures of disks, {} logs read-only, {} \
              checkpoints, {} segments, {} of them cleaned, {} messages moved, trace {:016x}",
             self.lives,
             self.boots_failed,
+            self.grown,
+            self.stunted,
             self.promised,
             self.reports,
             self.rehashed,
@@ -115,10 +125,12 @@ impl Run {
         if sim.chance().below(8) == 0 {
             sim = self.stillborn(sim)?;
         }
-        for _ in 0..self.case.lives {
+        for life in 0..self.case.lives {
+            sim = self.grow(sim, life)?;
             sim = self.live(sim)?;
             self.told.lives += 1;
         }
+        sim = self.grow(sim, self.case.lives)?;
         self.last_life(sim)
     }
 
@@ -155,6 +167,51 @@ impl Run {
         match booted {
             Ok(_) | Err(Unbooted::Dark | Unbooted::Refused(OpenError::Io(_))) => {}
             Err(error) => return Err(format!("a new store: {error}")),
+        }
+        let next = sim.crash();
+        next.set_faults(Faults::none());
+        Ok(next)
+    }
+
+    /// In some seeds the store gets more logs before a life. The power may go meanwhile, or a disk fail:
+    /// then it has those that it had.
+    fn grow(&mut self, sim: Sim, life: u64) -> Result<Sim, String> {
+        if !self.case.grows_before(life) {
+            return Ok(sim);
+        }
+        sim.allow_leaks();
+        sim.set_faults(Faults::none());
+        let chance = sim.chance();
+        let (had, env) = (self.case.plan.shards, sim.env(0));
+        if life == 0 {
+            let made = sim.run_until(make_logs(&env, &self.case.plan, 0..had));
+            made.map_err(|halt| halt.to_string())?.map_err(|error| error.to_string())?;
+        }
+        if chance.coin() {
+            sim.cut_power_at(sim.disk_events() + chance.between(1, 150));
+        }
+        if chance.below(4) == 0 {
+            sim.set_faults(Faults {
+                write_fails: 20_000,
+                sync_fails: 20_000,
+                ..Faults::bad_disk()
+            });
+        }
+        let logs = had + 1 + u16::from(chance.coin());
+        let grown = self.case.with_logs(logs);
+        match sim.run_until(make_logs(&env, &grown.plan, had..logs)) {
+            // Now the store says of itself that it has them.
+            Ok(Ok(())) => {
+                self.case = Rc::new(grown);
+                self.told.grown += 1;
+                self.world.note(&env, || format!("{had} logs, now {logs}"));
+            }
+            Err(Halt::PowerCut) | Ok(Err(OpenError::Io(_))) => {
+                self.told.stunted += 1;
+                self.world.note(&env, || format!("still {had} logs, and not {logs}"));
+            }
+            Ok(Err(error)) => return Err(format!("more logs: {error}")),
+            Err(halt) => return Err(halt.to_string()),
         }
         let next = sim.crash();
         next.set_faults(Faults::none());
@@ -309,6 +366,13 @@ impl Run {
         }
         Ok(())
     }
+}
+
+async fn make_logs(env: &SimEnv, plan: &Plan, new: Range<u16>) -> Result<(), OpenError> {
+    for log in new.map(LogId) {
+        logs::make(env, plan, log).await?;
+    }
+    Ok(())
 }
 
 /// Whether the disk has less room than anybody needs.

@@ -59,6 +59,13 @@ struct Machine {
     certificates: Vec<PathBuf>,
 }
 
+/// How many logs lie in a data directory, as far as it may be looked at.
+fn logs(data_dir: &Path) -> usize {
+    let is_log = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with("log-");
+    let entries = std::fs::read_dir(data_dir).into_iter().flatten().flatten();
+    entries.filter(|entry| is_log(&entry.file_name())).count()
+}
+
 impl Machine {
     fn this(config: Option<&Config>) -> Machine {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -66,6 +73,8 @@ impl Machine {
             Some(Shards::Count(count)) => usize::from(count.get()),
             Some(Shards::Cores) | None => cores,
         };
+        // Each log of a store has a ring, on however few cores.
+        let shards = shards.max(config.map_or(0, |config| logs(&config.data_dir)));
         let connections = config
             .map_or(crate::model::limits::CONNECTIONS_MAX, |config| config.limits.connections);
         let data_dir =

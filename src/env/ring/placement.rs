@@ -32,6 +32,8 @@ pub struct Settings {
     pub preempt: Duration,
     /// The time between two kicks of a shard; [`Duration::MAX`] for none.
     pub ticker: Duration,
+    /// CPUs at most that shards are pinned to; 0: all that the process may use.
+    pub cpus_max: usize,
     /// Octets of memory per shard that is registered with the kernel for files. More than this at
     /// once comes from the heap.
     pub io_memory_octets: usize,
@@ -46,6 +48,7 @@ impl Default for Settings {
         Settings {
             preempt: Duration::from_millis(1),
             ticker: Duration::from_millis(5),
+            cpus_max: 0,
             io_memory_octets: 1 << 20,
             ring_depth: 256,
             on_panic: |_| (),
@@ -93,7 +96,8 @@ impl Drop for Shards {
 
 /// Starts `count` shards and runs `work` on each.
 ///
-/// They are pinned to the CPUs this process may use, in order; more shards than CPUs share them.
+/// They are pinned to the CPUs this process may use, in order; more shards than CPUs, or than the
+/// settings let them have, share them.
 /// Returns once every shard stands, or with the reason why one cannot; then none has begun to work.
 pub fn start<W, F>(count: u16, settings: Settings, work: W) -> Result<Shards, Refusal>
 where
@@ -102,6 +106,7 @@ where
 {
     preflight(usize::from(count), settings.io_memory_octets)?;
     let cpus = cpus().map_err(|error| Refusal(format!("cannot read the affinity: {error}")))?;
+    let used = if settings.cpus_max == 0 { cpus.len() } else { cpus.len().min(settings.cpus_max) };
     let mut shards = Shards {
         threads: Vec::new(),
         pulses: (0..count).map(|_| Arc::default()).collect(),
@@ -112,7 +117,7 @@ where
     for (number, pulse) in (0..count).zip(&shards.pulses) {
         let place = Place {
             shard: ShardId(number),
-            cpu: cpus[usize::from(number) % cpus.len()],
+            cpu: cpus[usize::from(number) % used],
             cpus: cpus.clone(),
             settings,
             pulse: Arc::clone(pulse),

@@ -22,7 +22,7 @@ async fn open(env: SimEnv) -> (Desk<SimEnv>, Rc<RefCell<Accounts>>, Log<SimEnv>)
     let accounts = Rc::new(RefCell::new(Accounts::new()));
     let machine: Rc<RefCell<dyn Machine>> = Rc::<RefCell<Accounts>>::clone(&accounts);
     let registry = vec![(kind::MAILBOX_FIRST..=kind::MAILBOX_LAST, machine)];
-    let identity = Identity { store: 42, log: LogId(0), log_count: 1 };
+    let identity = Identity { store: 42, log: LogId(0), first_logs: 1 };
     let settings = Settings {
         segment_octets: 1 << 20,
         cache_octets: 64 << 10,

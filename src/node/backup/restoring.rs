@@ -48,6 +48,7 @@ pub(super) fn run(config: &Config, task: &RestoreTask, told: &mut Told<'_>) -> R
     let store = u128::from_str_radix(&chosen.backup.store, 16)
         .map_err(|_| Failure::Failed("the backup is of a store without a number".into()))?;
     let count = u16::try_from(logs.len()).map_err(|error| Failure::Failed(error.to_string()))?;
+    let first_logs = logs.first().map_or(count, |coming| coming.own.base.first_logs());
     let data_dir = &config.data_dir;
     let held = data_dir::hold_empty(data_dir)?;
     let mut progress = Progress::new("restored");
@@ -59,7 +60,7 @@ pub(super) fn run(config: &Config, task: &RestoreTask, told: &mut Told<'_>) -> R
         write_file(&vault, file, data_dir)?;
     }
     sync_dir(data_dir).map_err(at(data_dir))?;
-    data_dir::restored(data_dir, store, count)?;
+    data_dir::restored(data_dir, store, (count, first_logs))?;
     drop(held);
     let (name, until) = (chosen.backup.name(), rfc3339(Wall(chosen.time)));
     let text = format!("{} is as it was at {until} (backup {name})", data_dir.display());
@@ -105,6 +106,14 @@ fn choose<'a>(
 
 /// How each log comes back; nothing is written yet.
 fn plans<'a>(vault: &Vault, chosen: &Chosen<'a>) -> Result<Vec<Coming<'a>>, Failure> {
+    // What came into the new ones before the next backup was made has no checkpoint to begin at.
+    if chosen.next.is_some_and(|next| next.logs.len() > chosen.backup.logs.len()) {
+        return Err(Failure::Failed(format!(
+            "logs were added before the next backup was made: the store can be brought back as backup \
+             {} has it, or as a later one does",
+            chosen.backup.name()
+        )));
+    }
     let mut logs = Vec::new();
     let mut reaches: Option<u64> = None;
     for own in &chosen.backup.logs {

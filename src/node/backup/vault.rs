@@ -369,6 +369,7 @@ mod tests {
             store: store.into(),
             log: 0,
             logs: 1,
+            first_logs: None,
             segment_octets: 1 << 20,
             epoch: 7,
             root,

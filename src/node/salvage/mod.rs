@@ -26,6 +26,7 @@ use crate::store::salvage::Source as _;
 use files::Files;
 use report::{OfLog, Report};
 use rescue::{Rescued, check, find_users, rescue};
+use std::collections::VecDeque;
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -43,6 +44,8 @@ const PROGRESS_OCTETS: u64 = 1 << 30;
 struct Which {
     store: u128,
     logs: u16,
+    /// How many it was made with.
+    first_logs: u16,
 }
 
 fn failed(path: &Path) -> impl Fn(io::Error) -> Failure + '_ {
@@ -73,7 +76,7 @@ fn salvage(
     to: &Path,
     told: &mut Told<'_>,
 ) -> Result<Report, Failure> {
-    let plan = plan_of(config, which.store, which.logs);
+    let plan = plan_of(config, which.store, (which.logs, which.first_logs));
     let (source, target) = (from.to_owned(), to.to_owned());
     let work = move |ring: Ring, tell| {
         let (plan, source, target) = (plan.clone(), source.clone(), target.clone());
@@ -84,7 +87,9 @@ fn salvage(
         drop(writeln!(told.err, "{line}"));
     })?;
     report.files = copy_files(from, to)?;
-    data_dir::restored(to, which.store, which.logs)?;
+    let logs =
+        u16::try_from(report.logs.len()).map_err(|error| Failure::Failed(error.to_string()))?;
+    data_dir::restored(to, which.store, (logs, which.first_logs))?;
     Ok(report)
 }
 
@@ -122,11 +127,12 @@ async fn all_logs(
     tell: &crossbeam::channel::Sender<String>,
 ) -> Result<Report, String> {
     let mut report = Report::default();
-    let mut accounts: Vec<AccountId> = Vec::new();
-    for log in (1..which.logs).chain([0]).map(LogId) {
+    let mut accounts: Vec<(AccountId, LogId)> = Vec::new();
+    let mut logs: VecDeque<LogId> = (1..which.logs).chain([0]).map(LogId).collect();
+    while let Some(log) = logs.pop_front() {
         let source =
             Files::open(&log_dir(from, log)).map_err(|error| format!("log {}: {error}", log.0))?;
-        let identity = Identity { store: which.store, log, log_count: which.logs };
+        let identity = Identity { store: which.store, log, first_logs: which.first_logs };
         let dir = log_dir(to, log);
         let mut heard = ("", 0);
         let mut progress = |what: &'static str, octets: u64| {
@@ -153,7 +159,8 @@ async fn all_logs(
             }
         }
         check(&state).await?;
-        accounts.extend(state.accounts.borrow().living());
+        let living = state.accounts.borrow().living();
+        accounts.extend(living.into_iter().map(|account| (account, log)));
         if log.0 == 0 {
             accounts.sort_unstable();
             let of_users = one.losses.pages.iter().any(|page| page.owner == DIRECTORY_OWNER);
@@ -164,6 +171,8 @@ async fn all_logs(
         }
         report.logs.push(one);
         if log.0 == 0 {
+            // Of those the directory alone tells any more.
+            logs.extend((which.logs..state.ledger.logs_needed()).map(LogId));
             report.addresses = addresses(&report, &state.ledger);
         }
         state.log.close().await.map_err(|error| format!("log {}: {error}", log.0))?;
@@ -199,8 +208,9 @@ fn keep_found(to: &Path, log: LogId, blob: u64, message: &[u8]) -> Result<String
 
 /// Which store it is: as its description says, else as any superblock or segment does.
 fn which(dir: &Path) -> Result<Which, Failure> {
-    if let Some((store, logs)) = data_dir::described_as(dir) {
-        return Ok(Which { store, logs });
+    if let Some(found) = data_dir::described_as(dir) {
+        let data_dir::Found { store_id: store, logs, first_logs } = found;
+        return Ok(Which { store, logs, first_logs });
     }
     let mut found: Option<Identity> = None;
     let mut logs = 0;
@@ -213,10 +223,14 @@ fn which(dir: &Path) -> Result<Which, Failure> {
             SegmentHeader::whose(&source.read(slot, 0, BLOCK_OCTETS).ok()?, slot)
         });
         let known = copies.map(|one| one.identity).chain(slots).next();
-        found = found.or(known);
+        found = found.filter(|one| one.first_logs > 0).or(known).or(found);
     }
     match found {
-        Some(identity) => Ok(Which { store: identity.store, logs: identity.log_count.max(logs) }),
+        // Of the logs' number segments say nothing.
+        Some(Identity { store, first_logs: 0, .. }) => Ok(Which { store, logs, first_logs: logs }),
+        Some(Identity { store, first_logs, .. }) => {
+            Ok(Which { store, logs: logs.max(first_logs), first_logs })
+        }
         None => Err(Failure::Failed(format!(
             "nothing in {} tells which store this is: neither store.toml, nor a superblock, nor a segment",
             dir.display()

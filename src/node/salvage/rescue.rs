@@ -2,7 +2,7 @@
 
 use crate::env::Env;
 use crate::mailbox::MendAccounts;
-use crate::model::id::AccountId;
+use crate::model::id::{AccountId, LogId};
 use crate::node::shard::{Machines, State};
 use crate::queue::MendSpool;
 use crate::queue::outgoing::MendOutgoing;
@@ -30,7 +30,7 @@ pub async fn rescue<E: Env>(
     settings: Settings,
     progress: &mut dyn FnMut(&'static str, u64),
 ) -> Result<Rescued<E>, String> {
-    let machines = Machines::default();
+    let machines = Machines::of(identity.first_logs, settings.logs);
     let mailboxes = MendAccounts::new(Rc::clone(&machines.accounts));
     let queue = MendOutgoing::new(Rc::clone(&machines.outgoing));
     let spool = MendSpool(Rc::clone(&machines.spool));
@@ -73,11 +73,12 @@ pub async fn check<E: Env>(state: &State<E>) -> Result<(), String> {
 /// for that of users who were removed. Their addresses.
 pub(super) async fn find_users<E: Env>(
     state: &State<E>,
-    accounts: &[AccountId],
+    accounts: &[(AccountId, LogId)],
 ) -> Result<Vec<(AccountId, String)>, String> {
     let now = state.log.env().wall();
     let mut found = Vec::new();
-    for &account in accounts.iter().filter(|account| !state.ledger.has_account(**account)) {
+    let lost = accounts.iter().filter(|(account, _)| !state.ledger.has_account(*account));
+    for &(account, log) in lost {
         let domain = state.ledger.list_domains("", None).first().cloned();
         let turn = state.ledger.turn().ok_or("somebody changes the directory")?;
         let drafted = turn.draft(|draft| {
@@ -85,7 +86,7 @@ pub(super) async fn find_users<E: Env>(
                 Some(domain) => domain,
                 None => draft.add_domain("recovered.invalid", now)?,
             };
-            draft.recover_user(account, &domain, now)
+            draft.recover_user((account, log), &domain, now)
         });
         let (name, group) = drafted.map_err(|error| error.to_string())?;
         state.log.append(group).await.map_err(|error| error.to_string())?;

@@ -199,8 +199,7 @@ impl<E: Env> Driver<E> {
             }
             Err(outcome) => return Ok(self.refuse_login(outcome)),
         };
-        let account = login.account;
-        if self.shard.owner(account) == self.shard.log.id() {
+        if login.log == self.shard.log.id() {
             return self.open(login, tag).await;
         }
         self.mode = Mode::Sasl { tag: tag.into() };
@@ -229,7 +228,7 @@ impl<E: Env> Driver<E> {
 
     /// The user has shown the right password and lives here.
     async fn open(&mut self, login: Login, tag: &str) -> Outcome {
-        let Login { account, user, method, standing } = login;
+        let Login { account, user, method, standing, .. } = login;
         let shard = Rc::clone(&self.shard);
         if let Err(error) = shard.desk.prepare(account, &USUAL).await {
             return super::refused(error);
@@ -264,7 +263,7 @@ impl<E: Env> Driver<E> {
     ) -> Option<(Box<Driver<E>>, Stream<E>)> {
         let Driver { shard, peer, mode, buffer, errors, client, .. } = self;
         let Mode::Sasl { tag } = mode else { return None };
-        let owner = ShardId(shard.owner(login.account).0);
+        let owner = ShardId(login.log.0);
         let moving = Moving {
             conn: conn.detach().ok()?,
             unread: buffer.filled().to_vec(),

@@ -13,7 +13,7 @@ use crate::proto::sasl::{self, Move};
 use crate::proto::smtp::Verdict;
 use crate::queue::outgoing::To;
 use crate::server::allowance::Exceeded;
-use crate::server::login::{self, Door};
+use crate::server::login::{self, Door, Login};
 use crate::server::places;
 use crate::server::secure::version;
 use crate::server::submission::{self, Submitter};
@@ -149,10 +149,10 @@ impl<E: Env> Driver<E> {
     }
 
     /// The question that comes before a user's message.
-    pub(super) fn ask_allowance(&self, account: AccountId) -> Asking {
+    pub(super) fn ask_allowance(&self, login: &Login) -> Asking {
         let accepted = self.transaction.as_ref().map_or(0, |open| open.accepted.len());
         let recipients = u32::try_from(accepted).unwrap_or(u32::MAX);
-        Asking::Allowance(submission::allow(&self.shard, account, recipients))
+        Asking::Allowance(submission::allow(&self.shard, (login.log, login.account), recipients))
     }
 
     /// Begins a message if its sender may send one more.

@@ -17,7 +17,7 @@ use expect_test::{Expect, expect};
 use std::fmt::Write;
 
 const IDENTITY: Identity =
-    Identity { store: 0x0123_4567_89ab_cdef_0011_2233_4455_6677, log: LogId(3), log_count: 4 };
+    Identity { store: 0x0123_4567_89ab_cdef_0011_2233_4455_6677, log: LogId(3), first_logs: 4 };
 /// Where the batch stands: segment number and octet.
 const SEGMENT: u64 = 9;
 const OFFSET: u64 = 8192;

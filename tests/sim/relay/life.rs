@@ -495,8 +495,8 @@ fn dates(machine: &Machine, name: &str) -> Vec<Wall> {
     let snapshot = first.state.ledger.snapshot();
     let (local, domain) = name.split_once('@').expect("an address");
     let found = resolve(&snapshot, local.as_bytes(), domain, &Settings::default());
-    let Resolution::Account { account, .. } = found else { return Vec::new() };
-    let owner = &machine.ups[usize::from(first.shard.owner(account).0)];
+    let Resolution::Account { account, log, .. } = found else { return Vec::new() };
+    let owner = &machine.ups[usize::from(log.0)];
     let view = owner.state.accounts.borrow().view(account, INBOX);
     let wall = |at: u32| Wall(u64::from(at) * 1_000_000);
     view.iter().map(|entry| wall(entry.internal_date)).collect()

@@ -93,7 +93,7 @@ async fn open(env: SimEnv) -> Shard {
         (kind::MAILBOX_FIRST..=kind::MAILBOX_LAST, mailboxes),
         (kind::QUEUE_FIRST..=kind::QUEUE_LAST, queue),
     ];
-    let identity = Identity { store: 42, log: LogId(0), log_count: 1 };
+    let identity = Identity { store: 42, log: LogId(0), first_logs: 1 };
     let settings =
         crate::store::Settings { segment_octets: 1 << 20, ..crate::store::Settings::default() };
     let opened = Log::open(env.clone(), Path::new("/log"), identity, settings, registry).await;
