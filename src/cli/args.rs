@@ -627,6 +627,17 @@ pub(super) enum StoreCommand {
     /// of the disk's time than `store.clean_share_percent` says. Segments that are free again are used
     /// for what comes next: their files stay. Tells how it goes on, and what it came to at the end.
     Compact,
+    /// Give the store more logs, for machines with more cores.
+    ///
+    /// With the server stopped. It is looked first whether that is possible: there has to be room on the
+    /// disk for the new logs, and what each log holds has to fit its new share of `store.max_size`. What is
+    /// there stays where it is; new users go to the logs with the fewest. A store never has fewer logs than
+    /// it had. Tells of each log that is made; where one cannot be made, none is added.
+    Grow {
+        /// How many logs it is to have then.
+        #[arg(long, value_name = "COUNT")]
+        logs: u16,
+    },
     /// Make a new store of all that is whole of a damaged one, and say what is lost.
     ///
     /// The damaged store in `data_dir` is read and left as it is; no server may run on it. The new one

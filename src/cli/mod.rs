@@ -153,6 +153,8 @@ pub enum StoreTask {
     Dump { log: Option<u16> },
     /// Clean every segment that is worth it.
     Compact,
+    /// Give the store so many logs, more than it has.
+    Grow { logs: u16 },
 }
 
 /// Reads `arguments` (with the program's name first), does it, says the exit status.
@@ -231,17 +233,7 @@ impl Session<'_> {
             }
             Command::Alias(command) => self.show(&account::alias(command), out),
             Command::Vacation(command) => self.show(&vacation::request(command)?, out),
-            Command::Store(StoreCommand::Stats) => self.show(&Request::StoreStats, out),
-            Command::Store(StoreCommand::Verify { rate }) => verify::run(self, *rate, out),
-            Command::Store(StoreCommand::Dump { log }) => {
-                self.store(&StoreTask::Dump { log: *log }, out)
-            }
-            Command::Store(StoreCommand::Salvage { to }) => {
-                let told = Told { json: self.json, out, err };
-                self.actions.salvage(&self.load()?.config, to, told)
-            }
-            Command::Store(StoreCommand::Answer) => self.actions.answer(&self.load()?.config),
-            Command::Store(StoreCommand::Compact) => compact::run(self, out, err),
+            Command::Store(command) => self.store_command(command, out, err),
             Command::Cert(CertCommand::List) => cert::list(&self.load()?.config, self.json, out),
             Command::Cert(CertCommand::Renew) => cert::renew(&self.load()?.config, self.json, out),
             Command::Dkim(command) => self.dkim(command, out),
@@ -270,6 +262,26 @@ impl Session<'_> {
                 );
                 Ok(())
             }
+        }
+    }
+
+    fn store_command(
+        &self,
+        command: &StoreCommand,
+        out: &mut dyn Write,
+        err: &mut dyn Write,
+    ) -> Result<(), Failure> {
+        match command {
+            StoreCommand::Stats => self.show(&Request::StoreStats, out),
+            StoreCommand::Verify { rate } => verify::run(self, *rate, out),
+            StoreCommand::Dump { log } => self.store(&StoreTask::Dump { log: *log }, out),
+            StoreCommand::Grow { logs } => self.store(&StoreTask::Grow { logs: *logs }, out),
+            StoreCommand::Salvage { to } => {
+                let told = Told { json: self.json, out, err };
+                self.actions.salvage(&self.load()?.config, to, told)
+            }
+            StoreCommand::Answer => self.actions.answer(&self.load()?.config),
+            StoreCommand::Compact => compact::run(self, out, err),
         }
     }
 

@@ -153,6 +153,13 @@ fn hands_the_nodes_work_to_the_node() {
         exit 0"]],
     );
     check(
+        "store grow --logs 4 --json",
+        Response::Done,
+        &expect![[r"
+        node: Grow { logs: 4 } json=true
+        exit 0"]],
+    );
+    check(
         "store verify --json",
         Response::Done,
         &expect![[r"

@@ -181,7 +181,7 @@ impl<'a> Draft<'a> {
             return Err(ChangeError::DomainExists(name));
         }
         let domain = Domain { name: name.clone().into(), created: now };
-        self.write(record::PUT_DOMAIN, domain.encode())?;
+        self.write(record::PUT_DOMAIN, domain.encode(self.base.first_logs()))?;
         self.domains.insert(name.clone(), true);
         Ok(name)
     }
@@ -428,8 +428,9 @@ impl<'a> Draft<'a> {
         }
         let alias = Arc::new(Alias { name: name.clone(), targets: checked.into(), owner });
         let before = self.names.insert(name.clone(), Some(Entry::Alias(Arc::clone(&alias))));
-        let written =
-            self.check_targets(&alias).and_then(|()| self.write(record::PUT_ALIAS, alias.encode()));
+        let written = self
+            .check_targets(&alias)
+            .and_then(|()| self.write(record::PUT_ALIAS, alias.encode(self.base.first_logs())));
         if let Err(error) = written {
             match before {
                 Some(before) => self.names.insert(name, before),
@@ -481,7 +482,7 @@ impl<'a> Draft<'a> {
     }
 
     fn put_user(&mut self, user: User) -> Result<AccountId, ChangeError> {
-        self.write(record::PUT_USER, user.encode())?;
+        self.write(record::PUT_USER, user.encode(self.base.first_logs()))?;
         let account = user.account;
         self.names.insert(user.name.clone(), Some(Entry::User(Arc::new(user))));
         Ok(account)

@@ -221,6 +221,11 @@ impl Directory {
         &self.lodgers
     }
 
+    /// How many logs the store was made with.
+    pub(super) fn first_logs(&self) -> u16 {
+        self.first_logs
+    }
+
     pub(super) fn entry(&self, name: &Name) -> Option<Entry> {
         self.names.get(name).and_then(entry_of)
     }
@@ -412,13 +417,15 @@ impl Directory {
         match record::part(major) {
             Part::Users => {
                 let range = self.users.range(record::accounts_of(major));
-                record::encode_page(range.map(|(_, user)| &**user))
+                record::encode_page(range.map(|(_, user)| &**user), self.first_logs)
             }
             Part::Aliases => {
                 let bucket = self.aliases.get(&major)?;
-                record::encode_page(bucket.values().map(|alias| &**alias))
+                record::encode_page(bucket.values().map(|alias| &**alias), self.first_logs)
             }
-            Part::Domains => record::encode_page(self.domains.get(&major)?.values()),
+            Part::Domains => {
+                record::encode_page(self.domains.get(&major)?.values(), self.first_logs)
+            }
             Part::Highest => {
                 let mut page = vec![record::VERSION];
                 page.extend(record::encode_number(self.highest));

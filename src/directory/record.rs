@@ -162,13 +162,13 @@ pub struct Alias {
 
 /// Something that has a page of its own kind.
 pub(super) trait Stored: Sized {
-    fn encode(&self) -> Vec<u8>;
     /// `first_logs`: how many logs the store was made with; by it lies what does not say where.
+    fn encode(&self, first_logs: u16) -> Vec<u8>;
     fn decode(body: &[u8], first_logs: u16) -> Result<Self, Damaged>;
 }
 
 impl Stored for Domain {
-    fn encode(&self) -> Vec<u8> {
+    fn encode(&self, _: u16) -> Vec<u8> {
         let mut body = Vec::new();
         body.put_u64(self.created.0);
         body.put_slice(self.name.as_bytes());
@@ -185,7 +185,7 @@ impl Stored for Domain {
 }
 
 impl Stored for User {
-    fn encode(&self) -> Vec<u8> {
+    fn encode(&self, first_logs: u16) -> Vec<u8> {
         let mut body = Vec::new();
         body.put_u32(self.account.0);
         let hidden: Vec<&str> = self.imap_hidden.each().map(|(_, name)| name).collect();
@@ -195,7 +195,9 @@ impl Stored for User {
         let apps = if self.apps.is_empty() { 0 } else { FLAG_APPS | keys };
         let vacation = if self.vacation.is_some() { FLAG_VACATION } else { 0 };
         let hides = if hidden.is_empty() { 0 } else { FLAG_HIDDEN };
-        body.put_u32(enabled | apps | vacation | hides | FLAG_LOG);
+        // An earlier release reads what lies where it would look for it.
+        let lies = if self.log == self.account.log(first_logs) { 0 } else { FLAG_LOG };
+        body.put_u32(enabled | apps | vacation | hides | lies);
         body.put_u64(self.created.0);
         body.put_u64(self.quota);
         body.put_slice(self.name.as_str().as_bytes());
@@ -217,7 +219,9 @@ impl Stored for User {
         if let Some(vacation) = &self.vacation {
             vacation.put(&mut body);
         }
-        body.put_u16(self.log.0);
+        if lies != 0 {
+            body.put_u16(self.log.0);
+        }
         body
     }
 
@@ -244,7 +248,7 @@ impl Stored for User {
 }
 
 impl Stored for Alias {
-    fn encode(&self) -> Vec<u8> {
+    fn encode(&self, _: u16) -> Vec<u8> {
         let mut body = Vec::new();
         body.put_u32(to_u32(self.targets.len()));
         body.put_slice(self.name.as_str().as_bytes());
@@ -299,11 +303,12 @@ pub(super) fn decode_number(body: &[u8]) -> Result<u32, Damaged> {
 /// A page of these; `None` if there are none.
 pub(super) fn encode_page<'a, T: Stored + 'a>(
     entries: impl Iterator<Item = &'a T>,
+    first_logs: u16,
 ) -> Option<Vec<u8>> {
     let mut page = vec![VERSION, 0, 0, 0, 0];
     let mut count = 0_u32;
     for entry in entries {
-        page.put_slice(&entry.encode());
+        page.put_slice(&entry.encode(first_logs));
         count += 1;
     }
     page[1..5].copy_from_slice(&count.to_le_bytes());

@@ -10,7 +10,7 @@ use crate::mailbox::{Judge, Message, Recipient, Refused};
 use crate::model::id::{AccountId, LogId};
 use crate::queue::SpoolId;
 use crate::queue::record::{put_forget, put_idem};
-use crate::store::{BlobDraft, Group};
+use crate::store::{AppendError, BlobDraft, Group};
 use std::future::{Future, ready};
 use std::pin::Pin;
 
@@ -69,6 +69,8 @@ impl<E: Env, P: Peers> Intake<E, P> {
             // An earlier request with this key is on its way into the log.
             return Box::pin(ready(Answer::Later));
         }
+        let has = |to: &Recipient| self.spool().borrow().has(source, spool, to.account);
+        let had: Vec<bool> = recipients.iter().map(has).collect();
         let (group, planned, outcomes) = self.plan_relay(key, recipients, message, settled);
         if group.records.is_empty() {
             self.spool().borrow_mut().arrived(source, spool);
@@ -84,6 +86,8 @@ impl<E: Env, P: Peers> Intake<E, P> {
             state.borrow_mut().arrived(source, spool);
             promise.keep(match result {
                 Ok(_) => Answer::Outcomes(outcomes),
+                // It never will, however often it comes.
+                Err(AppendError::TooLarge) => Answer::Outcomes(too_large(&outcomes, &had)),
                 Err(_) => Answer::Later,
             });
         });
@@ -149,5 +153,80 @@ impl<E: Env, P: Peers> Intake<E, P> {
             internal_date: message.internal_date,
             save_date: self.log().env().wall().seconds(),
         }
+    }
+}
+
+/// What came out where the log can never hold the message: those who `had` it have it.
+fn too_large(outcomes: &[Outcome], had: &[bool]) -> Vec<Outcome> {
+    let of = |(&outcome, &had): (&Outcome, &bool)| {
+        if outcome.is_stored() && !had { Outcome::TOO_LARGE } else { outcome }
+    };
+    outcomes.iter().zip(had).map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::sim::{Faults, Sim};
+    use crate::mailbox::{Accounts, Quota};
+    use crate::mta::peers::Unreachable;
+    use crate::queue::Spool;
+    use crate::queue::outgoing::Outgoing;
+    use crate::store::record::kind;
+    use crate::store::{Identity, Log, Machine, Settings};
+    use std::cell::RefCell;
+    use std::path::Path;
+    use std::rc::Rc;
+
+    struct Nobody;
+
+    impl Peers for Nobody {
+        fn ask(
+            &self,
+            _: LogId,
+            _: Request,
+        ) -> impl Future<Output = Result<Answer, Unreachable>> + 'static {
+            ready(Err(Unreachable::Lost))
+        }
+    }
+
+    /// The sender's log has larger segments than this one.
+    #[test]
+    fn refuses_for_good_what_its_segments_can_never_hold() {
+        let sim = Sim::new(1, Faults::none());
+        // The intake holds the log for as long as the test.
+        sim.allow_leaks();
+        let env = sim.env(0);
+        let served = async move {
+            let accounts = Rc::new(RefCell::new(Accounts::new()));
+            let spool = Rc::new(RefCell::new(Spool::new()));
+            let mailboxes: Rc<RefCell<dyn Machine>> = Rc::<RefCell<Accounts>>::clone(&accounts);
+            let spooled: Rc<RefCell<dyn Machine>> = Rc::<RefCell<Spool>>::clone(&spool);
+            let registry = vec![
+                (kind::MAILBOX_FIRST..=kind::MAILBOX_LAST, mailboxes),
+                (kind::SPOOL_FIRST..=kind::SPOOL_LAST, spooled),
+            ];
+            let identity = Identity { store: 42, log: LogId(1), first_logs: 2 };
+            let settings = Settings { segment_octets: 128 << 10, ..Settings::default() };
+            let opened = Log::open(env, Path::new("/log"), identity, settings, registry).await;
+            let log = opened.expect("the log opens").0;
+            let outgoing = Rc::new(RefCell::new(Outgoing::new()));
+            let intake = Intake::new(log.clone(), accounts, spool, outgoing, Rc::new(Nobody));
+            let relay = async |spool: u64, octets: usize| {
+                let message = Message::new(vec![b'x'; octets], false, true, 1);
+                let recipients = vec![Recipient { account: AccountId(3), quota: Quota::NONE }];
+                let key = Key { source: LogId(0), spool: SpoolId(spool) };
+                intake.serve(Request::Relay { key, recipients, message, settled: vec![] }).await
+            };
+            let first = (relay(1, 1 << 10).await, relay(2, 256 << 10).await);
+            // Once more, as after an answer that got lost.
+            let again = relay(1, 256 << 10).await;
+            log.close().await.expect("the log closes");
+            (first, again)
+        };
+        let stored = || Answer::Outcomes(vec![Outcome::Stored]);
+        let never = Answer::Outcomes(vec![Outcome::TOO_LARGE]);
+        let ((small, large), again) = sim.run_until(served).expect("it ends");
+        assert_eq!((small, large, again), (stored(), never, stored()));
     }
 }

@@ -15,6 +15,7 @@ use crate::model::limits::{
     SPOOL_PAUSE_MAX, SPOOL_PAUSE_MIN, SPOOL_SEND_OCTETS_MAX, SPOOL_SENDS_MAX,
 };
 use crate::model::reply::Class;
+use crate::probe::event::{Level, event};
 use crate::queue::record::put_done;
 use crate::queue::{Pending, Spool, SpoolId};
 use crate::store::{Group, Log};
@@ -310,7 +311,7 @@ impl<E: Env, P: Peers> Sender<E, P> {
         let answer = self.peers().ask(owner, request).await;
         match answer {
             Ok(Answer::Outcomes(outcomes)) if outcomes.len() == accounts.len() => {
-                self.judge(&outcomes)
+                self.judge(owner, spool, &outcomes)
             }
             _ => {
                 self.put_settled(owner, told);
@@ -320,13 +321,24 @@ impl<E: Env, P: Peers> Sender<E, P> {
     }
 
     /// What an owner's outcomes mean: those who have it are known to the owner by the key.
-    fn judge(&self, outcomes: &[Outcome]) -> Attempt {
+    fn judge(&self, owner: LogId, spool: SpoolId, outcomes: &[Outcome]) -> Attempt {
         let count = |class| outcomes.iter().filter(|outcome| outcome.class() == class).count();
         if count(Class::Transient) > 0 {
             return Attempt::Later;
         }
         let lost = count(Class::Permanent) as u64;
         self.count(|figures| figures.undeliverable += lost);
+        if outcomes.contains(&Outcome::TOO_LARGE) {
+            let (from, to) = (self.shared.log.id().0, owner.0);
+            let why = "larger than a segment of the log that its recipients are in";
+            let fields = [
+                ("log", from.into()),
+                ("spool", spool.0.into()),
+                ("owner", to.into()),
+                ("why", why.into()),
+            ];
+            event(Level::Error, "undeliverable", &fields);
+        }
         Attempt::Done
     }
 

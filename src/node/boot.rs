@@ -102,10 +102,27 @@ struct Common {
     failures: Sender<String>,
 }
 
-/// How many shards there will be: one for each core, but no fewer than the store has logs.
+/// How many shards there will be: one for each log; a store that is made now has one for each core.
 fn shard_count(config: &Config) -> Result<u16, Failure> {
-    let logs = data_dir::described_as(&config.data_dir).map_or(0, |found| found.logs);
-    Ok(offline::cores(config)?.max(logs))
+    match data_dir::described_as(&config.data_dir) {
+        Some(found) => Ok(found.logs),
+        None => offline::cores(config),
+    }
+}
+
+/// More logs are the operator's to make: they cost disk, and the store has them for good.
+fn tell_idle_cores(cores: u16, logs: u16) {
+    let idle = cores.saturating_sub(logs);
+    if idle > 0 {
+        let command = format!("pombal store grow --logs {cores}");
+        let fields = [
+            ("cores", cores.into()),
+            ("logs", logs.into()),
+            ("idle", idle.into()),
+            ("command", command.as_str().into()),
+        ];
+        event(Level::Info, "cores_idle", &fields);
+    }
 }
 
 impl Ports {
@@ -383,9 +400,9 @@ pub(super) fn start(
     news: Sender<News>,
 ) -> Result<Running, Failure> {
     let cores = offline::cores(&config)?;
-    let mut held = offline::hold(&config, cores, Duration::ZERO)?;
-    offline::grow(&config, &mut held, cores)?;
+    let held = offline::hold(&config, cores, Duration::ZERO)?;
     let count = held.logs;
+    tell_idle_cores(cores, count);
     if ports.len() != usize::from(count) {
         let why = "it got other logs while the server was started: start it again";
         return Err(Failure::Failed(format!("{}: {why}", config.data_dir.display())));

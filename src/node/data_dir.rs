@@ -8,7 +8,9 @@
 //! data_dir/admin.sock  the running server's socket
 //! ```
 
+use super::shard::log_dir;
 use crate::cli::Failure;
+use crate::model::id::LogId;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
@@ -101,7 +103,25 @@ pub(super) fn hold(data_dir: &Path, logs: u16, patience: Duration) -> Result<Hel
         .found()
         .ok_or_else(|| Failure::Failed(format!("{}: the id is no number", path.display())))?;
     let Found { store_id, logs, first_logs } = found;
+    refuse_logs_beyond(data_dir, store_id, logs)?;
     Ok(Held { _lock: lock, store_id, logs, first_logs, is_complete })
+}
+
+/// A log with something in it that the description does not have: then the description is an old one, and
+/// whoever went on by it would leave out mail that was taken.
+fn refuse_logs_beyond(data_dir: &Path, store_id: u128, logs: u16) -> Result<(), Failure> {
+    for log in super::logs::numbers(data_dir).map_err(at(data_dir))?.range(logs..) {
+        let dir = log_dir(data_dir, LogId(*log));
+        if super::logs::is_used(&dir, store_id).map_err(at(&dir))? {
+            return Err(Failure::Failed(format!(
+                "{} is older than the logs: it says that the store has {logs}, and {} holds mail of it; put \
+                 the newer store.toml back, or have `pombal store salvage` read all logs that there are",
+                described(data_dir).display(),
+                dir.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 impl Held {
@@ -322,6 +342,9 @@ fn write(data_dir: &Path, found: &Described) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::id::Lsn;
+    use crate::store::format::{BatchHeader, Identity, SegmentHeader, Stream};
+    use crate::store::used::TELLING_OCTETS;
 
     const NOT: Duration = Duration::ZERO;
 
@@ -385,6 +408,63 @@ mod tests {
         .assert_eq(&text);
         let found = read(Path::new("store.toml"), &text).unwrap();
         assert_eq!(found.logs(), (4, 2));
+    }
+
+    /// The beginning of a segment of the log `log`, with a batch in it or without one.
+    fn segment(store: u128, log: u16, stream: Stream, has_batch: bool) -> Vec<u8> {
+        let identity = Identity { store, log: LogId(log), first_logs: 1 };
+        let header = SegmentHeader {
+            stream,
+            epoch: 1,
+            segment: 1,
+            previous: 0,
+            previous_valid: Lsn(0),
+            previous_check: 0,
+            created: 0,
+        };
+        let mut octets = header.encode(&identity, 0);
+        let batch = BatchHeader {
+            stream,
+            epoch: 1,
+            lsn: Lsn(1),
+            durable_upto: Lsn(0),
+            blocks: 1,
+            meta_octets: 0,
+            meta_check: 0,
+            blob_count: 0,
+            record_count: 0,
+            time: 0,
+            previous_check: 0,
+        };
+        let at = u64::try_from(octets.len()).unwrap();
+        if has_batch {
+            octets.extend(batch.encode(identity.seed(1, at)).0);
+        }
+        octets.resize(TELLING_OCTETS, 0);
+        octets
+    }
+
+    #[test]
+    fn does_not_go_on_by_a_description_that_is_older_than_the_logs() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = hold(dir.path(), 1, NOT).unwrap();
+        let store = held.store_id;
+        drop(held);
+        let log = dir.path().join("log-001");
+        std::fs::create_dir(&log).unwrap();
+        // What growing leaves that was cut off, and what is of another store.
+        for (whose, stream, has_batch) in [
+            (store, Stream::Hot, false),
+            (store, Stream::Index, true),
+            (store + 1, Stream::Hot, true),
+        ] {
+            std::fs::write(log.join("seg-000000"), segment(whose, 1, stream, has_batch)).unwrap();
+            assert!(hold(dir.path(), 1, NOT).is_ok(), "{stream:?} {has_batch}");
+        }
+        std::fs::write(log.join("seg-000000"), segment(store, 1, Stream::Hot, true)).unwrap();
+        let held = hold(dir.path(), 1, NOT);
+        let Err(Failure::Failed(why)) = held else { panic!("it is held") };
+        assert!(why.contains("store.toml is older") && why.contains("log-001"), "{why}");
     }
 
     #[test]

@@ -5,13 +5,63 @@
 //! ```
 //! A log is one of the store's once `store.toml` says so. What a crash leaves before that is no part of
 //! the store, and whoever adds logs the next time takes it, or makes it anew where it is not whole.
-//! A store never has fewer logs than it had: with fewer cores several executors share one (0030).
+//! A log that something was put into is never taken, nor made anew: where `store.toml` does not have it, it is
+//! `store.toml` that is an old one. A store never has fewer logs than it had (0030).
 
-use super::shard::{Plan, open_state};
+use super::shard::{Plan, log_dir, open_state};
 use crate::env::Env;
 use crate::model::id::{LogId, Lsn};
 use crate::store::OpenError;
-use std::io;
+use crate::store::segments::slot_of;
+use crate::store::used::{TELLING_OCTETS, used_by};
+use std::collections::BTreeSet;
+use std::fs::OpenOptions;
+use std::io::{self, Read as _};
+use std::ops::Range;
+use std::path::Path;
+
+/// Makes the logs `new` of a store that does not have them yet, which `plan` is of; `told` hears of each that
+/// is made. Where one cannot be made, no file stays of those that this call began; their directories do.
+///
+/// # Errors
+/// As [`make`], with the log that it was.
+pub async fn add<E: Env>(
+    env: &E,
+    plan: &Plan,
+    new: Range<u16>,
+    told: &mut dyn FnMut(LogId),
+) -> Result<(), (LogId, OpenError)> {
+    let mut begun = Vec::new();
+    for log in new.map(LogId) {
+        let lies_there = match env.list(&plan.log_dir(log)).await {
+            Ok(names) => Ok(!names.is_empty()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(OpenError::Io(error)),
+        };
+        if matches!(lies_there, Ok(false)) {
+            begun.push(log);
+        }
+        let made = match lies_there {
+            Ok(_) => make(env, plan, log).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = made {
+            for log in begun {
+                remove_files(env, &plan.log_dir(log)).await;
+            }
+            return Err((log, error));
+        }
+        told(log);
+    }
+    Ok(())
+}
+
+/// What cannot be removed is no part of the store either.
+async fn remove_files<E: Env>(env: &E, dir: &Path) {
+    for name in env.list(dir).await.unwrap_or_default() {
+        drop(env.remove(&dir.join(name)).await);
+    }
+}
 
 /// Makes a log of a store that does not have it yet; it is durable when this comes back.
 ///
@@ -29,4 +79,40 @@ pub async fn make<E: Env>(env: &E, plan: &Plan, log: LogId) -> Result<(), OpenEr
         return Err(OpenError::Mismatch(why.into()));
     }
     closed.map_err(|error| OpenError::Io(io::Error::other(error.to_string())))
+}
+
+/// The numbers of the logs that lie in a data directory, whatever `store.toml` says.
+///
+/// # Errors
+/// Where the directory cannot be read.
+pub(super) fn numbers(data_dir: &Path) -> io::Result<BTreeSet<u16>> {
+    let mut found = BTreeSet::new();
+    for entry in std::fs::read_dir(data_dir)? {
+        let entry = entry?;
+        if !entry.file_type()?.is_dir() {
+            continue;
+        }
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix("log-")?.parse().ok());
+        found.extend(number.filter(|&log| log_dir(data_dir, LogId(log)) == data_dir.join(&name)));
+    }
+    Ok(found)
+}
+
+/// Whether the directory of a log holds one of this store that something was put into.
+///
+/// # Errors
+/// Where a file of it cannot be read.
+pub(super) fn is_used(dir: &Path, store_id: u128) -> io::Result<bool> {
+    for entry in std::fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        let Some(slot) = name.to_str().and_then(slot_of) else { continue };
+        let mut head = Vec::new();
+        let file = OpenOptions::new().read(true).open(dir.join(&name))?;
+        file.take(TELLING_OCTETS as u64).read_to_end(&mut head)?;
+        if used_by(&head, slot).is_some_and(|whose| whose.store == store_id) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

@@ -17,6 +17,7 @@ mod data_dir;
 pub mod demo;
 pub mod directory;
 mod dkim;
+mod grow;
 mod interfaces;
 mod keeping;
 pub mod logs;

@@ -3,7 +3,7 @@
 use super::data_dir::{self, Held, LOCK_PATIENCE};
 use super::owners::OfLogs;
 use super::shard::{Plan, State, cost, open_state};
-use super::{directory, dkim, logs, moving, privileges};
+use super::{directory, dkim, grow, logs, moving, privileges};
 use crate::admin::request::{CompactRow, Compacting, Request, Response};
 use crate::admin::socket::{Answer, Asked, Busy, Session, serve_alone};
 use crate::auth::Pool;
@@ -14,7 +14,6 @@ use crate::env::ring::{self, Ring};
 use crate::mesh::{Inbox, Mesh};
 use crate::model::id::{LogId, ShardId};
 use crate::model::limits::ADMIN_WAITING_MAX;
-use crate::probe::event::{Level, event};
 use crate::store::backup::{Ask, Base, Cut, Reply};
 use crate::store::verify::{Findings, Pace};
 use crossbeam::channel::{Sender, bounded, unbounded};
@@ -29,7 +28,9 @@ use std::process::{Child, Command};
 use std::time::Duration;
 
 /// Runs `work` on one shard of its own and hands its result out.
-fn on_a_shard<T, F>(work: impl Fn(Ring) -> F + Clone + Send + 'static) -> Result<T, Failure>
+pub(super) fn on_a_shard<T, F>(
+    work: impl Fn(Ring) -> F + Clone + Send + 'static,
+) -> Result<T, Failure>
 where
     T: Send + 'static,
     F: Future<Output = Result<T, String>> + 'static,
@@ -122,39 +123,21 @@ pub(super) fn hold(config: &Config, logs: u16, patience: Duration) -> Result<Hel
     Ok(held)
 }
 
-/// Gives the store logs up to this many, where it has fewer.
-pub(super) fn grow(config: &Config, held: &mut Held, logs: u16) -> Result<(), Failure> {
-    let had = held.logs;
-    if had >= logs {
-        return Ok(());
-    }
-    let plan = plan_of(config, held.store_id, (logs, held.first_logs));
-    make_logs(&plan, had..logs).map_err(|failure| match failure {
-        Failure::Failed(why) => {
-            Failure::Failed(format!("{why}; `shards = {had}` goes on with the logs that there are"))
-        }
-        wrong @ Failure::Wrong(_) => wrong,
-    })?;
-    held.grown(&config.data_dir, logs)?;
-    event(Level::Info, "logs_added", &[("from", had.into()), ("to", logs.into())]);
-    Ok(())
-}
-
-fn make_logs(plan: &Plan, logs: Range<u16>) -> Result<(), Failure> {
-    for log in logs.map(LogId) {
-        let plan = plan.clone();
-        on_a_shard(move |ring| {
-            let plan = plan.clone();
-            async move {
+fn make_logs(plan: &Plan, new: Range<u16>) -> Result<(), Failure> {
+    let plan = plan.clone();
+    on_a_shard(move |ring| {
+        let (plan, new) = (plan.clone(), new.clone());
+        async move {
+            for log in new.map(LogId) {
                 let made = logs::make(&ring, &plan, log).await;
-                made.map_err(|error| format!("log {}: it cannot be made: {error}", log.0))
+                made.map_err(|error| format!("log {}: it cannot be made: {error}", log.0))?;
             }
-        })?;
-    }
-    Ok(())
+            Ok(())
+        }
+    })
 }
 
-async fn open_log(ring: Ring, plan: &Plan, log: LogId) -> Result<State<Ring>, String> {
+pub(super) async fn open_log(ring: Ring, plan: &Plan, log: LogId) -> Result<State<Ring>, String> {
     let opened = open_state(ring, plan, log).await;
     opened.map(|(state, _)| state).map_err(|error| format!("log {}: {error}", log.0))
 }
@@ -318,10 +301,11 @@ pub(super) fn store(
         )));
     }
     privileges::command(config)?;
-    let held = data_dir::hold_existing(&config.data_dir, LOCK_PATIENCE)?;
+    let mut held = data_dir::hold_existing(&config.data_dir, LOCK_PATIENCE)?;
     let plan = plan(config, &held);
     let logs = (0..held.logs).map(LogId);
     match *task {
+        StoreTask::Grow { logs } => grow::run(config, &mut held, logs, json, out),
         StoreTask::Verify { rate } => verify(&plan, (logs, rate), json, out),
         StoreTask::Compact => compact(plan, json, out),
         StoreTask::Dump { log } => {

@@ -413,7 +413,7 @@ fn failed(why: &str) -> Result<Found, Failed> {
 }
 
 /// Segments that each log may have; 0 is no bound.
-fn segments_max(store: &config::Store, logs: u16) -> usize {
+pub(super) fn segments_max(store: &config::Store, logs: u16) -> usize {
     if store.max_size == 0 {
         return 0;
     }

@@ -14,6 +14,7 @@
 use super::shard::Shard;
 use super::standing::{Ended, Standing};
 use crate::auth::{self, Proof, Verdict};
+use crate::directory::{self, Snapshot};
 use crate::env::Env;
 use crate::model::channel::Channel;
 use crate::model::id::{AccountId, LogId};
@@ -160,43 +161,39 @@ impl<E: Env> Shard<E> {
             Verdict::Busy
         };
         let verdict = or(self.check(door, claim), late).await;
-        let outcome = match (verdict, acting_for) {
+        let who = match (verdict, acting_for) {
             (Verdict::Account(account) | Verdict::App(account), other)
                 if other.is_none_or(|other| self.is_name_of(account, other)) =>
             {
-                return Ok(self.let_in((account, user), None, method));
+                Ok(((account, user), None))
             }
             (Verdict::Account(master), Some(other)) => match self.act(door, user, other) {
-                Some(account) => {
-                    return Ok(self.let_in((account, other), Some((master, user)), method));
-                }
-                None => Outcome::Foreign,
+                Some(account) => Ok(((account, other), Some((master, user)))),
+                None => Err(Outcome::Foreign),
             },
             // The key of a program, not of a master: who finds it in there has one mailbox.
-            (Verdict::Account(_) | Verdict::App(_), _) => Outcome::Foreign,
-            (Verdict::Refused, _) => Outcome::Refused,
-            (Verdict::Disabled, _) => Outcome::Disabled,
-            (Verdict::Busy, _) => Outcome::Later,
+            (Verdict::Account(_) | Verdict::App(_), _) => Err(Outcome::Foreign),
+            (Verdict::Refused, _) => Err(Outcome::Refused),
+            (Verdict::Disabled, _) => Err(Outcome::Disabled),
+            (Verdict::Busy, _) => Err(Outcome::Later),
         };
-        tell_failed(door, user, method, outcome);
-        Err(outcome)
+        let login = who.and_then(|(who, master)| self.let_in(who, master, method));
+        login.inspect_err(|&outcome| tell_failed(door, user, method, outcome))
     }
 
-    /// One who has shown who he is, or whom a master acts for.
+    /// One who has shown who he is, or whom a master acts for. Refused where he is gone by now: nobody
+    /// else knows where his account lies.
     pub(super) fn let_in(
         &self,
         who: (AccountId, &str),
         master: Option<(AccountId, &str)>,
         method: &'static str,
-    ) -> Login {
+    ) -> Result<Login, Outcome> {
         let all: Vec<(AccountId, &str)> = std::iter::once(who).chain(master).collect();
         let (directory, settings) = (self.directory(), self.settings());
         let standing = Standing::new(&directory, &settings.directory, &all);
-        let user = directory.login(who.1, &settings.directory);
-        // Of one who is gone by now nothing is asked any more.
-        let own = || self.log.id();
-        let log = user.filter(|user| user.account == who.0).map_or_else(own, |user| user.log);
-        Login { account: who.0, log, user: who.1.into(), method, standing }
+        let log = lies_in(&directory, &settings.directory, who).ok_or(Outcome::Refused)?;
+        Ok(Login { account: who.0, log, user: who.1.into(), method, standing })
     }
 
     /// Why a session of one who has logged in has to end now, if it has to.
@@ -288,6 +285,15 @@ impl<E: Env> Shard<E> {
     }
 }
 
+/// In which log the account of a user lies; `None` where he is not in the directory any more.
+fn lies_in(
+    directory: &Snapshot,
+    names: &directory::Settings,
+    (account, name): (AccountId, &str),
+) -> Option<LogId> {
+    directory.login(name, names).filter(|user| user.account == account).map(|user| user.log)
+}
+
 /// `other*master` is how the master says whom he acts for, in protocols that have no other way.
 fn part_master(shown: &mut Credentials) {
     let parted = shown.user.split_once('*').filter(|(other, master)| {
@@ -334,5 +340,13 @@ mod tests {
         for whole in ["bob", "*admin", "bob*"] {
             assert_eq!(part(whole), (whole.into(), None));
         }
+    }
+
+    #[test]
+    fn knows_no_log_of_an_account_that_is_gone() {
+        let ledger = directory::Ledger::new();
+        ledger.set_logs(2, 2);
+        let names = directory::Settings::default();
+        assert_eq!(lies_in(&ledger.snapshot(), &names, (AccountId(1), "a@b.example")), None);
     }
 }

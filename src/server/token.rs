@@ -43,7 +43,9 @@ impl<E: Env> Shard<E> {
             self.authenticator.admit(&authority, bearer, directory, names, moment, sleep).await;
         let rejected = match admitted {
             Ok(Admitted { account, user }) => {
-                return (Ok(self.let_in((account, &user), None, method)), None);
+                let login = self.let_in((account, &user), None, method);
+                let told = login.inspect_err(|&outcome| tell_failed(door, &user, method, outcome));
+                return (told, None);
             }
             Err(rejected) => rejected,
         };

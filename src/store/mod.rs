@@ -34,7 +34,7 @@ mod reached;
 mod reader;
 pub mod record;
 pub mod recovery;
-mod reserve;
+pub mod reserve;
 pub mod restore;
 pub mod salvage;
 mod scrub;
@@ -43,6 +43,7 @@ pub mod stats;
 mod table;
 #[cfg(test)]
 mod tests;
+pub mod used;
 pub mod verify;
 mod victims;
 

@@ -25,6 +25,7 @@ use super::log::{HotSegment, Log, Parts, Position, Registry};
 use super::record::kind;
 use super::segments::{Local, SegmentStore, SuperblockFile, round_up};
 use super::table::{BlobTable, SEGMENT_OCTETS_MAX};
+use super::used::find_used;
 use super::{Damaged, Planted, Settings, reached};
 use crate::bytes::codec::{to_u64, to_usize};
 use crate::bytes::hash::Sorted;
@@ -214,6 +215,13 @@ async fn create<E: Env>(
     let size = settings.segment_octets;
     if !size.is_multiple_of(to_u64(BLOCK_OCTETS)) || size > SEGMENT_OCTETS_MAX {
         return Err(OpenError::Mismatch(format!("segments cannot have {size} octets")));
+    }
+    if let Some(name) = find_used(&env, dir).await? {
+        return Err(OpenError::Damaged(format!(
+            "there is no superblock in {}, although something was put into the log: {name} has it; all \
+             is left as it is",
+            dir.display()
+        )));
     }
     // What an earlier attempt left has no whole superblock, so nothing of it counts.
     for name in env.list(dir).await? {

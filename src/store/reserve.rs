@@ -35,6 +35,8 @@ const CLEANER_SLOTS: usize = 2;
 const GROWTH_SLOTS: usize = 1;
 /// Slots of the reserve for records while the pages of checkpoints are few.
 const RESERVE_SLOTS: usize = 3;
+/// Slots that an empty log takes: its first segment and that of its index, the spare, and the reserve.
+pub const SLOTS_MIN: u64 = to_u64(3 + RESERVE_SLOTS + CLEANER_SLOTS + GROWTH_SLOTS);
 /// Wait before a full disk is asked for room again.
 const ROOM_PAUSE: Duration = Duration::from_secs(1);
 /// Wait for a file that is being made.

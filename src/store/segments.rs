@@ -85,7 +85,7 @@ pub fn slot_name(slot: u32) -> String {
 }
 
 /// The slot that a file name stands for.
-fn slot_of(name: &str) -> Option<u32> {
+pub fn slot_of(name: &str) -> Option<u32> {
     name.strip_prefix("seg-")?.parse().ok()
 }
 

@@ -1,6 +1,6 @@
 //! The same store on other numbers of cores: whatever `shards` says, users find their mail, UIDs and flags
-//! included, and the queue is what it was. With more cores than logs there are more logs, and new users in
-//! them.
+//! included, and the queue is what it was. More logs there are when the operator makes some, and new users
+//! in them.
 
 use crate::backup::{Seen, look, now, send};
 use crate::client::smtp;
@@ -101,31 +101,48 @@ fn logs(dir: &Path) -> usize {
     (0..1_000).take_while(|log| dir.join(format!("log-{log:03}")).is_dir()).count()
 }
 
+/// Stops the server and gives the store so many logs; what is said.
+fn grow(server: &mut Server, logs: &str) -> String {
+    server.stop();
+    server.pombal(&["store", "grow", "--logs", logs], "")
+}
+
 #[test]
 fn serves_the_same_mail_on_any_number_of_cores() {
     let mut users = vec!["a", "b", "c", "d"];
     let mut server = Server::with_users(DEAD, &users);
     work(&server, &users, 1);
     server.await_log(&["event=attempt", "recipient=r1@else.example", "outcome=deferred"]);
-    for (round, shards) in (2..).zip([1, 4, 2, 1]) {
-        let before = everything(&server, &users);
-        let had = logs(&server.data_dir());
-        start_with(&mut server, shards);
-        assert_eq!(everything(&server, &users), before, "{shards} shards");
-        let (cpus, count) = places(&server);
-        assert_eq!(count, logs(&server.data_dir()), "each log has its executor");
-        assert!(cpus.len() <= usize::from(shards), "{shards}: {cpus:?}");
-        assert_eq!(count, had.max(shards.into()));
-        if shards == 4 {
-            server.await_log(&["event=logs_added", "from=2", "to=4"]);
+    let mut round = 2;
+    for had in [2, 4] {
+        if had == 4 {
+            let before = everything(&server, &users);
+            let said = grow(&mut server, "4");
+            assert_eq!(said, "log 2: made\nlog 3: made\n4 logs, 2 before\n");
+            server.start();
+            assert_eq!(everything(&server, &users), before);
             for user in ["e", "f", "g", "h"] {
                 server.add_user(user);
                 users.push(user);
             }
         }
-        work(&server, &users, round);
-        let sent = format!("recipient=r{round}@else.example");
-        server.await_log(&["event=attempt", &sent, "outcome=deferred"]);
+        for shards in [1, 2, 4] {
+            let before = everything(&server, &users);
+            start_with(&mut server, shards);
+            assert_eq!(everything(&server, &users), before, "{had} logs, {shards} shards");
+            assert_eq!(logs(&server.data_dir()), had, "{shards} shards add no log");
+            let (cpus, count) = places(&server);
+            assert_eq!(count, had, "each log has its executor");
+            assert!(cpus.len() <= usize::from(shards), "{shards}: {cpus:?}");
+            if usize::from(shards) > had {
+                let command = "pombal store grow --logs 4";
+                server.await_log(&["event=cores_idle", "cores=4", "logs=2", "idle=2", command]);
+            }
+            work(&server, &users, round);
+            let sent = format!("recipient=r{round}@else.example");
+            server.await_log(&["event=attempt", &sent, "outcome=deferred"]);
+            round += 1;
+        }
     }
     server.stop();
     server.pombal(&["store", "verify"], "");
@@ -141,6 +158,67 @@ fn serves_the_same_mail_on_any_number_of_cores() {
     }
 }
 
+/// What is in the way of more logs is said, and nothing is made.
+#[test]
+fn refuses_logs_that_cannot_be() {
+    let mut server = Server::with_users("", &["a"]);
+    let mut link = smtp(server.smtp(), "EHLO").unwrap();
+    send(&mut link, &["a"], "Subject: 1\r\n\r\none\r\n");
+    let refused = |server: &Server, count: &str| {
+        let done = server.try_pombal(&["store", "grow", "--logs", count], "");
+        assert_eq!((done.status.success(), logs(&server.data_dir())), (false, 2), "{count}");
+        String::from_utf8_lossy(&done.stderr).into_owned()
+    };
+    assert!(refused(&server, "3").contains("stop it first"));
+    server.stop();
+    assert!(refused(&server, "2").contains("the store has 2 logs"));
+    assert!(refused(&server, "5000").contains("at most"));
+    // One that cannot be made takes away those before it.
+    fs::write(server.data_dir().join("log-003"), "in the way").unwrap();
+    let done = server.try_pombal(&["store", "grow", "--logs", "4"], "");
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(!done.status.success() && said.contains("log 3: it cannot be made"), "{said}");
+    assert!(!server.data_dir().join("log-002").exists(), "it is removed again");
+    fs::remove_file(server.data_dir().join("log-003")).unwrap();
+    let older = fs::read_to_string(server.data_dir().join("store.toml")).unwrap();
+    // Segments are as those that there are, whatever the configuration says by now.
+    let size = |log: &str| {
+        let path = server.data_dir().join(log).join("seg-000000");
+        fs::metadata(path).unwrap().len()
+    };
+    server.edit("segment_size = \"8M\"", |_| "segment_size = \"16M\"".into());
+    let text = server.pombal(&["--json", "store", "grow", "--logs", "3"], "");
+    let row: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(row, serde_json::json!({ "before": 2, "logs": 3 }));
+    assert_eq!(size("log-002"), size("log-000"));
+    server.start();
+    let users = ["a", "b", "c"];
+    for user in &users[1..] {
+        server.add_user(user);
+    }
+    let mut link = smtp(server.smtp(), "EHLO").unwrap();
+    send(&mut link, &users, "Subject: 2\r\n\r\ntwo\r\n");
+    for (user, count) in users.into_iter().zip([2, 1, 1]) {
+        let mut imap = Imap::login(&server, user).unwrap();
+        while exists(&mut imap) < count {}
+    }
+    let seen = everything(&server, &users);
+    // A store.toml of before the new log, which has mail by now.
+    server.stop();
+    fs::write(server.data_dir().join("store.toml"), older).unwrap();
+    let done = server.try_pombal(&["store", "verify"], "");
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(said.contains("is older than the logs") && said.contains("log-002"), "{said}");
+    let saved = server.dir().join("saved");
+    let told = server.pombal(&["store", "salvage", "--to", saved.to_str().unwrap()], "");
+    assert!(told.contains("log 2: store.toml does not have it"), "{told}");
+    assert!(told.contains("nothing is lost"), "{told}");
+    let line = |dir: &Path| format!("data_dir = \"{}\"", dir.display());
+    server.edit(&line(&server.data_dir()), |_| line(&saved));
+    server.start();
+    assert_eq!(everything(&server, &users), seen);
+}
+
 /// What a backup or salvage makes of a store is opened with any number of cores too.
 #[test]
 fn comes_back_with_all_its_logs_whatever_the_shards() {
@@ -151,7 +229,8 @@ fn comes_back_with_all_its_logs_whatever_the_shards() {
     let vault = vault.to_str().unwrap().to_owned();
     server.pombal(&["backup", &vault], "");
     let between = now();
-    start_with(&mut server, 3);
+    grow(&mut server, "3");
+    server.start();
     let users = ["a", "b", "c"];
     for user in &users[1..] {
         server.add_user(user);
@@ -170,12 +249,13 @@ fn comes_back_with_all_its_logs_whatever_the_shards() {
     back.pombal(&["restore", &vault], "");
     back.start();
     assert_eq!((everything(&back, &users), logs(&back.data_dir())), (seen.clone(), 3));
-    start_with(&mut back, 4);
+    grow(&mut back, "4");
+    back.start();
     assert_eq!((everything(&back, &users), logs(&back.data_dir())), (seen.clone(), 4));
     // Nothing but the logs says how many there are.
     server.stop();
     fs::remove_file(server.data_dir().join("store.toml")).unwrap();
-    server.edit("shards = 3", |_| "shards = 1".into());
+    server.edit("shards = 2", |_| "shards = 1".into());
     let saved = server.dir().join("saved");
     let told = server.pombal(&["store", "salvage", "--to", saved.to_str().unwrap()], "");
     assert!(told.contains("nothing is lost"), "{told}");

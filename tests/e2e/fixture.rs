@@ -34,6 +34,7 @@ use xxhash_rust::xxh3::xxh3_64;
 const USERS: [(&str, AccountId); 3] =
     [("ann", AccountId(1)), ("eve", AccountId(3)), ("bob", AccountId(8))];
 const ANN: AccountId = AccountId(1);
+/// Fixtures are made with so many logs.
 const LOGS: u16 = 2;
 
 fn fixtures() -> PathBuf {
@@ -62,7 +63,11 @@ fn opens_the_stores_of_every_release() {
         }
         let packed = fs::read_to_string(&path).unwrap();
         let holds = fs::read_to_string(path.with_extension("holds")).unwrap();
-        assert_eq!(opened(&packed), holds, "{}", path.display());
+        assert_eq!(opened(&packed, None), holds, "{}", path.display());
+        for shards in ["1", "4"] {
+            let grown = opened(&packed, Some(shards));
+            assert_eq!(grown, holds, "{}, 4 logs, {shards} shards", path.display());
+        }
         count += 1;
     }
     assert!(count > 0, "there is a fixture of each release");
@@ -72,7 +77,7 @@ fn opens_the_stores_of_every_release() {
 #[test]
 fn opens_a_store_of_this_release() {
     let packed = made();
-    let holds = opened(&packed);
+    let holds = opened(&packed, None);
     for what in
         ["ann 8 messages", "\"Old work/2026/of a long name\"", "$Forwarded", "from the spool"]
     {
@@ -86,11 +91,16 @@ fn opens_a_store_of_this_release() {
     }
 }
 
-/// What a packed store holds, once it was checked, served, and checked again.
-fn opened(packed: &str) -> String {
+/// What a packed store holds, once it was checked, served, and checked again; where `grown` says on how
+/// many cores, with more logs.
+fn opened(packed: &str, grown: Option<&str>) -> String {
     let mut server = set_up();
     unpack(packed, &server.dir().join("data")).unwrap();
     server.pombal(&["store", "verify"], "");
+    if let Some(shards) = grown {
+        server.pombal(&["store", "grow", "--logs", "4"], "");
+        server.edit("shards = 2", |_| format!("shards = {shards}"));
+    }
     let mut out = String::new();
     for words in [["domain", "list"], ["alias", "list"]] {
         out.push_str(&server.pombal(&words, ""));
@@ -170,7 +180,7 @@ async fn describe(state: &State<Ring>, user: &str, account: AccountId, out: &mut
     }
 }
 
-/// Opens both logs of a server that does not run, does the work, and closes them.
+/// Opens all logs of a server that does not run, does the work, and closes them.
 pub(crate) fn with_logs<T, F>(
     server: &Server,
     work: impl Fn(Vec<State<Ring>>) -> F + Clone + Send + 'static,
@@ -183,14 +193,16 @@ where
     let described = fs::read_to_string(config.data_dir.join("store.toml")).unwrap();
     let id = described.lines().find_map(|line| line.strip_prefix("id = \"")?.strip_suffix('"'));
     let id = u128::from_str_radix(id.unwrap(), 16).unwrap();
+    let logs = described.lines().find_map(|line| line.strip_prefix("logs = ")?.parse().ok());
+    let logs: u16 = logs.unwrap();
     let pool = Pool::inline(cost(&config));
-    let plan = Plan::new(config, id, LOGS, pool, [0; 32]);
+    let plan = Plan::new(config, id, LOGS, pool, [0; 32]).with_logs(logs);
     let (send, received) = bounded(1);
     let shards = ring::start(1, ring::Settings::default(), move |ring| {
         let (plan, work, send) = (plan.clone(), work.clone(), send.clone());
         async move {
             let mut states = Vec::new();
-            for log in (0..LOGS).map(LogId) {
+            for log in (0..logs).map(LogId) {
                 states.push(open_state(ring.clone(), &plan, log).await.unwrap().0);
             }
             let done = work(states.clone()).await;

@@ -8,7 +8,6 @@ use crate::smtp_client::{SmtpClient, Who};
 use crate::world::World;
 use pombal::env::Env as _;
 use pombal::env::sim::{Chance, Faults, Halt, Loss, Sim, SimEnv};
-use pombal::model::id::LogId;
 use pombal::node::logs;
 use pombal::node::shard::Plan;
 use pombal::server::listener::Protocol;
@@ -368,11 +367,9 @@ impl Run {
     }
 }
 
+/// As `pombal store grow` does, up to where `store.toml` says that there are more.
 async fn make_logs(env: &SimEnv, plan: &Plan, new: Range<u16>) -> Result<(), OpenError> {
-    for log in new.map(LogId) {
-        logs::make(env, plan, log).await?;
-    }
-    Ok(())
+    logs::add(env, plan, new, &mut |_| ()).await.map_err(|(_, error)| error)
 }
 
 /// Whether the disk has less room than anybody needs.

@@ -27,12 +27,38 @@ fn places_users_of_earlier_releases_by_how_many_logs_the_store_was_made_with() {
     assert_eq!(log_of(&world.ledger, "h@example.org"), LogId(0));
     let mut pages = Vec::new();
     world.ledger.save(0, Lsn(20), &mut |_, page| pages.extend(page));
-    // Whatever the store was made with: now they say it themselves.
     let mut loaded = Ledger::new();
-    loaded.set_logs(3, 3);
+    loaded.set_logs(2, 4);
     loaded.load(0, 0, Lsn(20), &pages[0]).unwrap();
     assert_eq!(log_of(&loaded, "a@example.org"), LogId(1));
     assert_eq!((loaded.logs_needed(), world.ledger.logs_needed()), (2, 2));
+    // They are as an earlier release wrote them, and reads them.
+    for (account, name) in [(1, "a@example.org"), (8, "h@example.org")] {
+        let body = old(account, name).body;
+        assert!(pages[0].windows(body.len()).any(|octets| octets == body), "{:x?}", pages[0]);
+    }
+}
+
+/// Only who lies elsewhere than the hash says so: what no log was added to is read by earlier releases.
+#[test]
+fn writes_the_log_of_an_account_only_where_the_hash_has_another() {
+    let mut world = world("domain a.example");
+    world.ledger.set_logs(2, 2);
+    for name in ["a", "b", "c", "d"] {
+        world.run(&format!("user {name}@a.example"));
+    }
+    let written = world.log.iter().filter(|record| record.kind == 66).map(|record| {
+        let account = AccountId(u32::from(record.body[0]));
+        let name = ["", "a", "b", "c", "d"][account.0 as usize];
+        let log = match world.ledger.snapshot().find(&format!("{name}@a.example")) {
+            Some(Entry::User(user)) => user.log,
+            other => panic!("{other:?}"),
+        };
+        (log == account.log(2), record.body[4] & 32 == 0)
+    });
+    let written: Vec<(bool, bool)> = written.collect();
+    assert!(written.iter().all(|(is_hashed, is_bare)| is_hashed == is_bare), "{written:?}");
+    assert!(written.contains(&(true, true)) && written.contains(&(false, false)), "{written:?}");
 }
 
 #[test]

@@ -13,7 +13,7 @@ mod report;
 pub mod rescue;
 
 use super::offline::{plan_of, telling};
-use super::shard::{Plan, log_dir};
+use super::shard::{Plan, State, log_dir};
 use super::{data_dir, privileges};
 use crate::bytes::codec::to_u64;
 use crate::cli::{Failure, Told};
@@ -46,6 +46,8 @@ struct Which {
     logs: u16,
     /// How many it was made with.
     first_logs: u16,
+    /// From this one on `store.toml` does not have them.
+    unnamed: u16,
 }
 
 fn failed(path: &Path) -> impl Fn(io::Error) -> Failure + '_ {
@@ -117,7 +119,8 @@ fn copy_files(from: &Path, to: &Path) -> Result<Vec<String>, Failure> {
     Ok(missing)
 }
 
-/// Log 0 comes last: what it has of users is held against the accounts of all.
+/// Log 0 comes when the others are read that are known of, and users last of all: what log 0 has of them is
+/// held against the accounts of every log.
 async fn all_logs(
     ring: Ring,
     plan: &Plan,
@@ -128,6 +131,7 @@ async fn all_logs(
 ) -> Result<Report, String> {
     let mut report = Report::default();
     let mut accounts: Vec<(AccountId, LogId)> = Vec::new();
+    let mut first = None;
     let mut logs: VecDeque<LogId> = (1..which.logs).chain([0]).map(LogId).collect();
     while let Some(log) = logs.pop_front() {
         let source =
@@ -161,24 +165,42 @@ async fn all_logs(
         check(&state).await?;
         let living = state.accounts.borrow().living();
         accounts.extend(living.into_iter().map(|account| (account, log)));
-        if log.0 == 0 {
-            accounts.sort_unstable();
-            let of_users = one.losses.pages.iter().any(|page| page.owner == DIRECTORY_OWNER);
-            if of_users || !one.losses.batches.is_empty() {
-                let users = find_users(&state, &accounts).await?;
-                report.users = users.into_iter().map(|(account, name)| (account.0, name)).collect();
-            }
-        }
         report.logs.push(one);
         if log.0 == 0 {
             // Of those the directory alone tells any more.
             logs.extend((which.logs..state.ledger.logs_needed()).map(LogId));
-            report.addresses = addresses(&report, &state.ledger);
+            first = Some(state);
+        } else {
+            state.log.close().await.map_err(|error| format!("log {}: {error}", log.0))?;
         }
-        state.log.close().await.map_err(|error| format!("log {}: {error}", log.0))?;
+    }
+    if let Some(state) = first {
+        accounts.sort_unstable();
+        report.users = lost_users(&report, &state, &accounts).await?;
+        report.addresses = addresses(&report, &state.ledger);
+        state.log.close().await.map_err(|error| format!("log 0: {error}"))?;
     }
     report.logs.sort_by_key(|one| one.log);
+    let read = report.logs.iter().map(|one| one.log);
+    report.unnamed = read.filter(|&log| log >= which.unnamed).collect();
     Ok(report)
+}
+
+/// Gives users to accounts of all logs that lost theirs, where log 0 lost any of its own.
+async fn lost_users(
+    report: &Report,
+    state: &State<Ring>,
+    accounts: &[(AccountId, LogId)],
+) -> Result<Vec<(u32, String)>, String> {
+    let of_users = |one: &OfLog| {
+        one.losses.pages.iter().any(|page| page.owner == DIRECTORY_OWNER)
+            || !one.losses.batches.is_empty()
+    };
+    if !report.logs.iter().any(|one| one.log == 0 && of_users(one)) {
+        return Ok(Vec::new());
+    }
+    let users = find_users(state, accounts).await?;
+    Ok(users.into_iter().map(|(account, name)| (account.0, name)).collect())
 }
 
 /// The addresses of accounts that lost messages.
@@ -206,16 +228,24 @@ fn keep_found(to: &Path, log: LogId, blob: u64, message: &[u8]) -> Result<String
     Ok(format!("{FOUND}/{name}"))
 }
 
-/// Which store it is: as its description says, else as any superblock or segment does.
+/// Which store it is: as its description says, else as any superblock or segment does. Whatever that says of
+/// their number, logs that lie there are of it.
 fn which(dir: &Path) -> Result<Which, Failure> {
+    let numbers = super::logs::numbers(dir).map_err(failed(dir))?;
     if let Some(found) = data_dir::described_as(dir) {
-        let data_dir::Found { store_id: store, logs, first_logs } = found;
-        return Ok(Which { store, logs, first_logs });
+        let data_dir::Found { store_id: store, logs: unnamed, first_logs } = found;
+        let mut logs = unnamed;
+        for &log in numbers.range(unnamed..) {
+            // What growing left that was cut off is empty.
+            if super::logs::is_used(&log_dir(dir, LogId(log)), store).map_err(failed(dir))? {
+                logs = log.saturating_add(1);
+            }
+        }
+        return Ok(Which { store, logs, first_logs, unnamed });
     }
     let mut found: Option<Identity> = None;
-    let mut logs = 0;
-    for log in (0..=u16::MAX).map(LogId).take_while(|&log| log_dir(dir, log).exists()) {
-        logs = log.0 + 1;
+    let logs = numbers.last().map_or(0, |last| last.saturating_add(1));
+    for log in numbers.into_iter().map(LogId) {
         let source = Files::open(&log_dir(dir, log)).map_err(failed(dir))?;
         let copies = source.superblock();
         let copies = copies.chunks(BLOCK_OCTETS).filter_map(|copy| Superblock::decode(copy).ok());
@@ -225,11 +255,14 @@ fn which(dir: &Path) -> Result<Which, Failure> {
         let known = copies.map(|one| one.identity).chain(slots).next();
         found = found.filter(|one| one.first_logs > 0).or(known).or(found);
     }
+    let unnamed = u16::MAX;
     match found {
         // Of the logs' number segments say nothing.
-        Some(Identity { store, first_logs: 0, .. }) => Ok(Which { store, logs, first_logs: logs }),
+        Some(Identity { store, first_logs: 0, .. }) => {
+            Ok(Which { store, logs, first_logs: logs, unnamed })
+        }
         Some(Identity { store, first_logs, .. }) => {
-            Ok(Which { store, logs: logs.max(first_logs), first_logs })
+            Ok(Which { store, logs: logs.max(first_logs), first_logs, unnamed })
         }
         None => Err(Failure::Failed(format!(
             "nothing in {} tells which store this is: neither store.toml, nor a superblock, nor a segment",

@@ -24,6 +24,8 @@ pub(super) struct OfLog {
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Report {
     pub logs: Vec<OfLog>,
+    /// Those of them that `store.toml` does not have.
+    pub unnamed: Vec<u16>,
     /// Accounts that lost their users, with the addresses that they have now.
     pub users: Vec<(u32, String)>,
     /// Addresses of accounts that lost messages.
@@ -41,6 +43,9 @@ impl Report {
         } else {
             for one in &self.logs {
                 self.log(one, told)?;
+            }
+            for log in &self.unnamed {
+                writeln!(told.out, "log {log}: store.toml does not have it, and is an old one")?;
             }
             for (account, address) in &self.users {
                 writeln!(

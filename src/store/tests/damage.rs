@@ -143,5 +143,12 @@ fn a_log_without_its_superblock_is_not_a_new_one() {
         let refused = reopen(disk.fork(), &model).expect_err(name);
         assert!(refused.to_string().contains("superblock"), "{name}: {refused}");
         assert_eq!(segments(&disk), before, "{name}: nothing is removed");
+        // Not even where one may be made.
+        let sim = Sim::with_disk(6, Faults::none(), disk);
+        sim.allow_leaks();
+        let opened = sim.run_until(open_with(sim.env(0), settings(Planted::Nothing)));
+        let refused = opened.expect("opening ends").err().expect(name).to_string();
+        assert!(refused.contains("something was put into the log"), "{name}: {refused}");
+        assert_eq!(segments(&sim.disk()), before, "{name}: nothing is wiped");
     }
 }
