@@ -116,9 +116,16 @@ fn mail_for_some_with_room_is_never_lost() {
     add_user(&server, "c", "10K");
     add_user(&server, "d", "10K");
     for mut link in links(server.smtp(), "EHLO") {
-        assert_eq!(begin(&mut link, &["a", "b", "c", "d"])[..2], [250, 250]);
-        data(&mut link, &mail(9_000));
-        assert_eq!(code(&mut link), 250);
+        // Where a mailbox got full since RCPT asked its owner, all are told to come back, and RCPT says
+        // who it is: c and d live in different logs, which get a message one after the other.
+        let taken = (0..10).any(|_| {
+            assert_eq!(begin(&mut link, &["a", "b", "c", "d"])[..2], [250, 250]);
+            data(&mut link, &mail(9_000));
+            let code = code(&mut link);
+            assert!(code == 250 || code == 452, "{code}");
+            code == 250
+        });
+        assert!(taken);
     }
     for (user, least) in [("a", 8), ("b", 8), ("c", 1), ("d", 1)] {
         Maildrop::open_filled(server.pop3(), user, least).unwrap().quit().unwrap();
