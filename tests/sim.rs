@@ -85,7 +85,7 @@ const FAILURES_MAX: usize = 10;
 const PLANTED_SEEDS: u64 = 100;
 
 /// Seeds that found a bug once, of the server or of the model.
-const REGRESSIONS: &[u64] = &[749, 14_950];
+const REGRESSIONS: &[u64] = &[201, 749, 5_213, 14_950];
 const IMAP_REGRESSIONS: &[u64] = &[];
 const RELAY_REGRESSIONS: &[u64] = &[
     166, 465, 502, 539, 562, 812, 830, 1_088, 1_104, 1_358, 1_480, 1_721, 2_011, 2_024, 2_410,

@@ -56,10 +56,15 @@ pub async fn add<E: Env>(
     Ok(())
 }
 
-/// What cannot be removed is no part of the store either.
+/// What cannot be removed is no part of the store either. The superblock goes first: with it, and without the
+/// segments that it names, a log is a damaged one, which nobody makes anew.
 async fn remove_files<E: Env>(env: &E, dir: &Path) {
-    for name in env.list(dir).await.unwrap_or_default() {
-        drop(env.remove(&dir.join(name)).await);
+    let mut names = env.list(dir).await.unwrap_or_default();
+    names.sort_unstable_by_key(|name| name != "superblock");
+    for name in names {
+        if env.remove(&dir.join(name)).await.is_err() {
+            return;
+        }
     }
 }
 
