@@ -89,7 +89,7 @@ const REGRESSIONS: &[u64] = &[201, 749, 5_213, 14_950];
 const IMAP_REGRESSIONS: &[u64] = &[];
 const RELAY_REGRESSIONS: &[u64] = &[
     166, 465, 502, 539, 562, 812, 830, 1_088, 1_104, 1_358, 1_480, 1_721, 2_011, 2_024, 2_410,
-    2_498, 4_739,
+    2_498, 4_739, 6_794,
 ];
 
 /// A number out of the environment.

@@ -100,6 +100,8 @@ pub(super) struct Cleaner {
     /// Segments whose blobs would have taken as much room elsewhere, and the octets that were alive in them
     /// then: not worth it while no more of them is dead.
     vain: RefCell<Map<u64, u64>>,
+    /// Segments of the index when it was last written anew for want of anything better.
+    index_left: Cell<usize>,
     /// The wait for the last commit that took too long.
     pause: Cell<Duration>,
 }
@@ -287,11 +289,12 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
     async fn clean_unit(&self, before: u64) -> Result<Option<Cleaned>, AppendError> {
         let shared = &self.shared;
         let Some((victims, blobs)) = self.worthwhile(before).await else {
-            if self.is_index_worn() {
-                self.checkpoint().await?;
-            }
+            self.renew_index().await?;
             return Ok(None);
         };
+        let writer = shared.cold.borrow().writer;
+        let first = writer.map_or(shared.next_segment.get(), |writer| writer.segment);
+        let room = self.room();
         let created = victims.iter().map(|one| one.created).max().unwrap_or(0);
         let mut kept = if self.cold_slots() == 0 { LAST_KEPT } else { self.reserve_of_cleaner() };
         let mut cleaned = Cleaned { segments: to_u64(victims.len()), ..Cleaned::default() };
@@ -327,8 +330,26 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         }
         // Frees what is empty now.
         self.checkpoint().await?;
+        if self.room() <= room {
+            // It seemed worth it, and what was written takes as much.
+            let (cold, table) = (shared.cold.borrow(), shared.table.borrow());
+            let written = cold.iter().filter(|(_, one)| one.segment >= first);
+            let written = written.map(|(slot, one)| (one.segment, table.living(slot).octets));
+            shared.cleaner.vain.borrow_mut().extend(written);
+        }
         shared.stats.victims.add(cleaned.segments);
         Ok(Some(cleaned))
+    }
+
+    /// Nothing else is worth it: segments of pages that were replaced may be. Once for what the last time left,
+    /// since a checkpoint calls the cleaner, and in small segments even new pages leave much over.
+    async fn renew_index(&self) -> Result<(), AppendError> {
+        let segments = || self.shared.index.borrow().segments.len();
+        if self.is_index_worn() && segments() != self.shared.cleaner.index_left.get() {
+            self.checkpoint().await?;
+            self.shared.cleaner.index_left.set(segments());
+        }
+        Ok(())
     }
 
     /// The segments of one unit, and what is alive in them; `None` when there are none whose room would
