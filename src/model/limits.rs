@@ -647,6 +647,14 @@ pub const QUEUE_ENTRY_RECIPIENTS_MAX: usize = 1_000;
 /// Seconds within which an attempt to deliver a message ends by itself, whatever the server does: the
 /// longest waits of RFC 5321 §4.5.3.2 one behind the other, and a large message.
 pub const QUEUE_ATTEMPT_MAX: u32 = 6 * 3_600;
+/// Seconds for which an entry is put off when an attempt broke off by a fault of ours; doubles up to
+/// [`QUEUE_BROKEN_PAUSE_MAX`] where the next ones do as well.
+pub const QUEUE_BROKEN_PAUSE_MIN: u32 = 60;
+/// Seconds between attempts that break off, at most: some fifteen in five days, which may each bring what
+/// another server has taken.
+pub const QUEUE_BROKEN_PAUSE_MAX: u32 = 86_400;
+/// Attempts for one entry that broke off one behind the other, from which on no report reads its message.
+pub const QUEUE_BROKEN_MAX: u32 = 3;
 /// First wait before what became of a message is written again that the log did not take; doubles up to
 /// [`QUEUE_RECORD_PAUSE_MAX`].
 pub const QUEUE_RECORD_PAUSE_MIN: Duration = Duration::from_millis(100);

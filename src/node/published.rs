@@ -139,7 +139,7 @@ pub fn begin<E: Env>(shard: &Rc<Shard<E>>, plan: &Plan) {
 /// Brings a report on its way, wherever its reader is.
 async fn send<E: Env>(shard: &Rc<Shard<E>>, mail: Mail) -> bool {
     let Mail { sender, recipient, message } = mail;
-    let Some(places) = Home(Rc::downgrade(shard)).look_up(&recipient) else { return false };
+    let Ok(places) = Home(Rc::downgrade(shard)).find(&recipient, true) else { return false };
     // RFC 8460 §3: nobody looks at one that is not signed.
     let Ok(message) = shard.sign(message, sender.domain()).await else { return false };
     let Places { accounts: recipients, elsewhere, .. } = places;

@@ -87,14 +87,6 @@ impl<E: Env> Host for Home<E> {
         self.0.upgrade().map(|shard| Rc::clone(&shard.settings().relay)).unwrap_or_default()
     }
 
-    fn look_up(&self, address: &Address) -> Option<Places> {
-        let shard = self.0.upgrade()?;
-        let sender = sent_by(&shard, address.local(), address.domain());
-        let reader = sender.as_ref().unwrap_or(address);
-        let parts = (reader.local(), reader.domain());
-        find(&shard, reader, parts, true).ok().map(|(_, places)| places)
-    }
-
     fn find(&self, address: &Address, is_report: bool) -> Result<Places, Said> {
         let gone = || Said::ours(451, Enhanced(3, 2), "the server is on its way down");
         let shard = self.0.upgrade().ok_or_else(gone)?;

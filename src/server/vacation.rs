@@ -155,7 +155,7 @@ async fn send<E: Env>(
     name: &str,
     group: Group,
 ) -> Option<Outcome> {
-    let places = Home(Rc::downgrade(shard)).look_up(sender).filter(Places::is_one)?;
+    let places = Home(Rc::downgrade(shard)).find(sender, true).ok().filter(Places::is_one)?;
     if !places.elsewhere.is_empty() && shard.intake.is_full() {
         return Some(Outcome::CROWDED);
     }

@@ -146,7 +146,7 @@ pub struct Sim {
     /// From 1.
     life: u64,
     polls_max: Cell<u64>,
-    panics_allowed: Cell<bool>,
+    panics_allowed: Cell<Option<&'static str>>,
     panics: Cell<u64>,
     leaks_allowed: Cell<bool>,
 }
@@ -183,7 +183,7 @@ impl Sim {
             seed,
             life,
             polls_max: Cell::new(POLLS_MAX),
-            panics_allowed: Cell::new(false),
+            panics_allowed: Cell::new(None),
             panics: Cell::new(0),
             leaks_allowed: Cell::new(false),
         }
@@ -251,9 +251,9 @@ impl Sim {
         self.world.wall_start.set(wall.0.saturating_sub(passed));
     }
 
-    /// A panicking task ends alone, as on the real machine, and is counted; not the run.
-    pub fn allow_panics(&self) {
-        self.panics_allowed.set(true);
+    /// A task that panics with these words ends alone, as on the real machine, and is counted; not the run.
+    pub fn allow_panics(&self, words: &'static str) {
+        self.panics_allowed.set(Some(words));
     }
 
     /// Tasks that panicked so far.
@@ -354,7 +354,11 @@ impl Sim {
         let executor = &self.world.executor;
         let Some(panicked) = executor.take_panicked() else { return Err(Halt::PowerCut) };
         self.panics.set(self.panics.get() + 1);
-        if self.panics_allowed.get() {
+        if self.panics_allowed.get().is_some_and(|words| panicked.message == words) {
+            // The power may have gone in the same moment.
+            if !self.world.alive.get() {
+                return Err(Halt::PowerCut);
+            }
             executor.resume();
             return Ok(());
         }

@@ -3,6 +3,7 @@
 use super::{Planted, Relay};
 use crate::env::Env;
 use crate::mailbox::{Judge, Message};
+use crate::model::address::Address;
 use crate::model::limits::{QUEUE_RECORD_PAUSE_MAX, QUEUE_RECORD_PAUSE_MIN};
 use crate::model::reply::Enhanced;
 use crate::mta::away::Away;
@@ -158,7 +159,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
     pub(super) async fn conclude(&self, id: QueueId, ends: Vec<End>, next: Next) {
         let Some((entry, envelope)) = self.read(id) else { return };
         let group = self.records(&entry, &ends, &next);
-        self.count(&ends);
+        self.count(&envelope, &ends);
         let told = told(&envelope, &ends);
         self.commit(&entry, &envelope, &told, group).await;
     }
@@ -194,9 +195,13 @@ impl<E: Env, P: Peers> Relay<E, P> {
         Some(self.compose(entry, envelope, &told).await)
     }
 
-    pub(super) fn count(&self, ends: &[End]) {
+    pub(super) fn count(&self, envelope: &Envelope, ends: &[End]) {
         let figures = &self.shared.figures;
         for end in ends {
+            // A report that comes back.
+            if envelope.sender.is_none() && matches!(end.fate, Fate::Failed | Fate::Expired) {
+                figures.reports_lost.one();
+            }
             match end.fate {
                 Fate::Waiting => figures.deferred.one(),
                 Fate::Delivered | Fate::Relayed => figures.delivered.one(),
@@ -215,11 +220,16 @@ impl<E: Env, P: Peers> Relay<E, P> {
         let is_forgotten = self.has_planted(Planted::ForgetReport);
         let report = match sender {
             Some(sender) if !told.is_empty() && !is_forgotten => {
-                let places = self.shared.host.look_up(sender);
                 let report = self.compose(entry, envelope, &told).await;
+                let places = match self.shared.host.find(sender, true) {
+                    Ok(places) => Some(places),
+                    // Where that is cannot be told now: it waits as mail of its own.
+                    Err(said) if said.is_transient() => Some(Places::default()),
+                    Err(_) => None,
+                };
                 self.tell_report(envelope, &report.0, places.is_some());
                 match places {
-                    Some(places) => Some(self.address(entry, places, report).await),
+                    Some(places) => Some(self.address(entry, sender, places, report).await),
                     None => None,
                 }
             }
@@ -279,31 +289,25 @@ impl<E: Env, P: Peers> Relay<E, P> {
         }
     }
 
+    /// Where it goes: to these places; where there are none, to whoever `reader` will be found to be.
     async fn address(
         &self,
         entry: &Entry,
+        reader: &Address,
         places: Places,
         (name, composed): (String, report::Composed),
     ) -> (Going, Message) {
         let report::Composed { parts, is_utf8, .. } = composed;
         let octets = self.signed(parts.concat()).await;
         let message = Message::new(octets, is_utf8, true, self.now());
-        let to = |address| To { address, notify: None, orcpt: None };
-        let require_tls = entry.flags.has(Flags::REQUIRE_TLS);
-        // RFC 6710 §4.6: a report is as urgent as what it is about.
-        let priority = (entry.priority != 0).then_some(entry.priority);
         let Places { accounts, elsewhere, .. } = places;
-        let away = (!elsewhere.is_empty()).then(|| Away {
-            name: name.into(),
-            sender: None,
-            options: MailOptions { priority, require_tls, ..MailOptions::default() },
-            recipients: elsewhere.into_iter().map(to).collect(),
-            utf8: is_utf8,
-            is_here: false,
-            is_signed: true,
-            via: None,
-            before: None,
-        });
+        let away = if accounts.is_empty() && elsewhere.is_empty() {
+            Some(report_here(entry, name, reader, is_utf8))
+        } else if elsewhere.is_empty() {
+            None
+        } else {
+            Some(report_away(entry, name, elsewhere, is_utf8))
+        };
         let away = away.into_iter().collect();
         // It is judged: a full mailbox takes the report all the same.
         (Going { recipients: accounts, away, judge: Judge::Judged }, message)
@@ -325,7 +329,11 @@ impl<E: Env, P: Peers> Relay<E, P> {
         let fates = told.iter().map(|one| one.fate);
         let is_whole = returns_all(ret, require_tls, entry.size.into(), fates);
         // A message that cannot be read comes back without its header.
-        let view = self.shared.intake.log().read(entry.blob).await.ok();
+        let view = if self.shared.attempts.doubts(entry.id) {
+            None
+        } else {
+            self.shared.intake.log().read(entry.blob).await.ok()
+        };
         let octets = view.as_ref().map_or(&[][..], BlobView::octets);
         let attempted = (entry.attempts > 0).then(|| self.now());
         let said = |said: &Said| (said.code, said.enhanced());
@@ -442,6 +450,32 @@ fn late(is_late: bool, said: Option<&Said>) -> Option<Said> {
     let text = "not delivered in the time that was asked for";
     let text = said.map_or_else(|| text.into(), |said| format!("{text}: {said}"));
     Some(Said::ours(450, Enhanced(4, 7), &text))
+}
+
+/// A report on its way to others.
+fn report_away(entry: &Entry, name: String, readers: Vec<Address>, utf8: bool) -> Away {
+    let to = |address| To { address, notify: None, orcpt: None };
+    Away {
+        name: name.into(),
+        sender: None,
+        options: MailOptions {
+            // RFC 6710 §4.6: a report is as urgent as what it is about.
+            priority: (entry.priority != 0).then_some(entry.priority),
+            require_tls: entry.flags.has(Flags::REQUIRE_TLS),
+            ..MailOptions::default()
+        },
+        recipients: readers.into_iter().map(to).collect(),
+        utf8,
+        is_here: false,
+        is_signed: true,
+        via: None,
+        before: None,
+    }
+}
+
+/// A report whose reader is looked up when its turn comes.
+pub(super) fn report_here(entry: &Entry, name: String, reader: &Address, utf8: bool) -> Away {
+    Away { is_here: true, ..report_away(entry, name, vec![reader.clone()], utf8) }
 }
 
 /// A group of records alone, once more.

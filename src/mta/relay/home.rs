@@ -14,7 +14,7 @@
 //!     takes long, whether that was here or there
 
 use super::Relay;
-use super::conclude::{End, waiting};
+use super::conclude::{End, report_here, waiting};
 use crate::env::Env;
 use crate::mailbox::{Judge, Marks, Message};
 use crate::model::address::Address;
@@ -111,7 +111,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
             match self.store(&entry, &envelope, &mut sorted, message).await {
                 Outcome::Stored => {
                     self.tell(&entry, &envelope, &sorted.ends, &[("host", "here".into())]);
-                    self.count(&sorted.ends);
+                    self.count(&envelope, &sorted.ends);
                     return;
                 }
                 // It may be there: the next start knows.
@@ -189,21 +189,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
         reader: &Address,
         (name, message, is_utf8): (String, Message, bool),
     ) {
-        let away = Away {
-            name: name.into(),
-            sender: None,
-            options: MailOptions {
-                priority: (entry.priority != 0).then_some(entry.priority),
-                require_tls: entry.flags.has(Flags::REQUIRE_TLS),
-                ..MailOptions::default()
-            },
-            recipients: vec![To { address: reader.clone(), notify: None, orcpt: None }],
-            utf8: is_utf8,
-            is_here: true,
-            is_signed: true,
-            via: None,
-            before: None,
-        };
+        let away = report_here(entry, name, reader, is_utf8);
         self.shared.intake.put_beside(group, &[away], message);
     }
 

@@ -14,11 +14,13 @@
 //!   - who reports and what it reports on become durable together: each recipient's fate is told once
 //!   - a destination that is slow or dead holds its own workers only, and few of these
 //!   - what is under way is bounded: connections, octets of messages, reports
+//!   - a task that breaks off, whatever the reason, puts its entry off, and nothing else (`attempt`)
 //!
 //! Illegal: to hold mail that has no next event.
 
 mod anew;
 mod approach;
+mod attempt;
 mod conclude;
 pub mod desk;
 mod home;
@@ -30,6 +32,7 @@ mod worker;
 pub use desk::Desk;
 pub use settings::{Planted, Route, Settings, SiteRule};
 
+use self::attempt::{Attempt, Attempts};
 use self::worker::Yard;
 use super::intake::Intake;
 use super::message::Places;
@@ -40,7 +43,7 @@ use crate::bytes::hash::Sorted;
 use crate::env::Env;
 use crate::env::bell::Bell;
 use crate::model::address::Address;
-use crate::model::limits::{QUEUE_ATTEMPT_MAX, QUEUE_CONCLUSIONS_MAX, QUEUE_EVENTS_SLICE};
+use crate::model::limits::{QUEUE_BROKEN_PAUSE_MIN, QUEUE_CONCLUSIONS_MAX, QUEUE_EVENTS_SLICE};
 use crate::model::time::Mono;
 use crate::probe::event::{Level, event};
 use crate::queue::outgoing::{Entry, Envelope, Flags, Pauses, QueueId, QueueName, Said, Stage};
@@ -59,10 +62,8 @@ use std::time::Duration;
 pub trait Host: 'static {
     /// What the operator set, as it stands now.
     fn settings(&self) -> Rc<Settings>;
-    /// Where mail for an address goes that a report is for; none: nobody is there.
-    fn look_up(&self, address: &Address) -> Option<Places>;
     /// Where mail for an address goes; an error: why it goes nowhere. `is_report`: its sender is the null
-    /// one.
+    /// one, and it is for whoever stands behind a name under which mail was passed on.
     fn find(&self, address: &Address, is_report: bool) -> Result<Places, Said>;
     /// The sender under which mail of `sender` is passed on to other servers.
     fn passed_on(&self, sender: &Address) -> Address;
@@ -107,8 +108,13 @@ crate::figures! {
         pub reports_lost: Counter = "pombal_queue_reports_lost_total",
         /// Entries whose moment passed without anything having happened: a fault of ours.
         pub overdue: Counter = "pombal_queue_overdue_total",
+        /// Attempts that broke off: faults of ours.
+        pub broken: Counter = "pombal_queue_broken_off_total",
     }
 }
+
+/// What a task says that stumbles.
+pub const STUMBLED: &str = "stumbled, as planted";
 
 /// How connections to other servers are encrypted.
 #[derive(Clone)]
@@ -128,6 +134,9 @@ struct Shared<E: Env, P: Peers> {
     schedule: RefCell<Schedule>,
     yard: RefCell<Yard<E>>,
     figures: Figures,
+    attempts: Attempts,
+    /// The entry whose moment is being looked at.
+    heeded: Cell<Option<QueueId>>,
     /// Rung when a worker has ended, or a report is on its way.
     freed: Bell,
     /// Reports and other conclusions under way beside the workers'.
@@ -170,6 +179,8 @@ enum Moment {
     Warn,
     Expire,
     Overdue,
+    /// It was put off.
+    Again,
 }
 
 /// A place among the conclusions, given back whatever becomes of the task.
@@ -195,14 +206,47 @@ impl<E: Env, P: Peers> Drop for Concluding<E, P> {
 struct Working<E: Env, P: Peers> {
     relay: Relay<E, P>,
     worker: Option<Worker>,
+    has_ended: bool,
+}
+
+impl<E: Env, P: Peers> Working<E, P> {
+    /// It did not break off.
+    fn ends(&mut self) {
+        self.has_ended = true;
+    }
 }
 
 impl<E: Env, P: Peers> Drop for Working<E, P> {
     fn drop(&mut self) {
         if let Some(worker) = self.worker.take() {
+            // What broke off would do so again at once.
+            if !self.has_ended {
+                let pause = Duration::from_secs(QUEUE_BROKEN_PAUSE_MIN.into());
+                self.relay.rest(worker.domain(), pause);
+            }
             self.relay.shared.schedule.borrow_mut().end(worker);
             self.relay.shared.freed.ring();
         }
+    }
+}
+
+/// The relay's own loop, which all mail of the shard waits for.
+struct Running<E: Env, P: Peers>(Relay<E, P>);
+
+impl<E: Env, P: Peers> Drop for Running<E, P> {
+    fn drop(&mut self) {
+        let relay = &self.0;
+        if relay.shared.stopping.get() || !std::thread::panicking() {
+            return;
+        }
+        if let Some(id) = relay.shared.heeded.take() {
+            relay.put_off(id);
+        }
+        let again = relay.clone();
+        relay.env().spawn(async move {
+            again.env().sleep(Duration::from_secs(1)).await;
+            again.run().await;
+        });
     }
 }
 
@@ -226,6 +270,8 @@ impl<E: Env, P: Peers> Relay<E, P> {
             schedule: RefCell::default(),
             yard: RefCell::default(),
             figures,
+            attempts: Attempts::default(),
+            heeded: Cell::new(None),
             freed: Bell::default(),
             concluding: Cell::new(0),
             conclusions: RefCell::default(),
@@ -235,6 +281,10 @@ impl<E: Env, P: Peers> Relay<E, P> {
             stopping: Cell::new(false),
         };
         Relay { shared: Rc::new(shared) }
+    }
+
+    pub fn figures(&self) -> &Figures {
+        &self.shared.figures
     }
 
     fn env(&self) -> &E {
@@ -247,6 +297,13 @@ impl<E: Env, P: Peers> Relay<E, P> {
 
     fn has_planted(&self, planted: Planted) -> bool {
         self.shared.host.settings().planted == planted
+    }
+
+    /// [`Planted::Stumble`].
+    fn stumble(&self) {
+        if self.has_planted(Planted::Stumble) && self.env().random().is_multiple_of(8) {
+            std::panic::resume_unwind(Box::new(STUMBLED));
+        }
     }
 
     fn name(&self, queue: QueueId) -> QueueName {
@@ -286,13 +343,15 @@ impl<E: Env, P: Peers> Relay<E, P> {
         self.shared.freed.ring();
     }
 
-    /// Works until [`Relay::stop`].
+    /// Works until [`Relay::stop`]; goes on where it broke off.
     pub async fn run(self) {
+        let _running = Running(self.clone());
         let changed = self.shared.intake.outgoing().borrow().bell();
         while !self.shared.stopping.get() {
             let heard = (changed.rung(), self.shared.freed.rung());
             self.heed_pauses().await;
             self.heed_events().await;
+            self.conclude_waiting();
             self.begin_workers();
             let news = or(changed.past(heard.0), self.shared.freed.past(heard.1));
             or(news, self.env().sleep(self.pause())).await;
@@ -346,9 +405,11 @@ impl<E: Env, P: Peers> Relay<E, P> {
         let is_first = entry.flags.has(Flags::HERE)
             && entry.attempts == 0
             && !(is_stopped || entry.flags.has(Flags::HELD))
-            && envelope.by.is_none_or(|by| !by.returns);
+            && envelope.by.is_none_or(|by| !by.returns)
+            && !self.shared.attempts.doubts(entry.id);
         match entry.stage() {
             Stage::Active(_) => Moment::Overdue,
+            Stage::PutOff(_) => Moment::Again,
             _ if entry.expires <= now && !is_first => Moment::Expire,
             _ if entry.warn <= now => Moment::Warn,
             _ if is_stopped => Moment::Stopped,
@@ -365,7 +426,9 @@ impl<E: Env, P: Peers> Relay<E, P> {
                 return;
             }
             for id in due {
-                self.heed_event(id, now);
+                self.shared.heeded.set(Some(id));
+                self.heed_event(id);
+                self.shared.heeded.set(None);
             }
             self.begin_workers();
             self.env().breathe().await;
@@ -373,12 +436,12 @@ impl<E: Env, P: Peers> Relay<E, P> {
     }
 
     /// Handles what is due of an entry.
-    fn heed_event(&self, id: QueueId, now: u32) {
+    fn heed_event(&self, id: QueueId) {
         let mut outgoing = self.shared.intake.outgoing().borrow_mut();
         let Some(entry) = outgoing.get(id) else { return };
         let envelope = outgoing.envelope(entry);
         let Some(domain) = outgoing.domain(entry.destination).cloned() else { return };
-        let active = Stage::Active(now.saturating_add(QUEUE_ATTEMPT_MAX));
+        let active = Stage::Active(Attempt::until(self));
         match self.moment(entry, &envelope, &domain) {
             Moment::Try if entry.flags.has(Flags::HERE) => {
                 outgoing.set_stage(id, active);
@@ -394,11 +457,20 @@ impl<E: Env, P: Peers> Relay<E, P> {
                 }
             }
             Moment::Stopped => outgoing.set_stage(id, Stage::Ready),
+            Moment::Again => outgoing.set_stage(id, Stage::Idle),
             Moment::Overdue => {
                 self.shared.figures.overdue.one();
                 let name = self.name(id).to_string();
                 event(Level::Error, "queue_overdue", &[("queue", name.as_str().into())]);
-                outgoing.set_stage(id, active);
+                let waits = |conclusion: &(QueueId, Conclusion)| conclusion.0 == id;
+                if self.shared.attempts.has(id)
+                    || self.shared.conclusions.borrow().iter().any(waits)
+                {
+                    outgoing.set_stage(id, active);
+                } else {
+                    drop(outgoing);
+                    self.put_off(id);
+                }
             }
             moment @ (Moment::Warn | Moment::Expire) => {
                 outgoing.set_stage(id, active);
@@ -422,14 +494,16 @@ impl<E: Env, P: Peers> Relay<E, P> {
                 return;
             };
             let place = Concluding::new(self);
+            let attempt = Attempt::new(self, id);
             let this = self.clone();
             self.env().spawn(async move {
+                this.stumble();
                 match kind {
                     Conclusion::Warn => this.warn(id).await,
                     Conclusion::Expire => this.expire(id).await,
                     Conclusion::Bring => Box::pin(this.bring(id)).await,
                 }
-                drop(place);
+                drop((attempt, place));
                 this.conclude_waiting();
             });
         }
@@ -464,11 +538,12 @@ impl<E: Env, P: Peers> Relay<E, P> {
             let is_tight = schedule.workers() >= max / 2;
             let Some(worker) = schedule.begin(self.env().now(), is_tight) else { return };
             drop(schedule);
-            let mut shift = Working { relay: self.clone(), worker: Some(worker) };
+            let mut shift = Working { relay: self.clone(), worker: Some(worker), has_ended: false };
             self.env().spawn(async move {
                 if let Some(worker) = shift.worker.as_mut() {
                     shift.relay.work(worker).await;
                 }
+                shift.ends();
             });
         }
     }
@@ -485,8 +560,10 @@ impl<E: Env, P: Peers> Relay<E, P> {
 
     /// An entry that was taken out of its lane, if nobody else works on it and it may be tried now; it is
     /// active from here on.
-    fn activate(&self, id: QueueId) -> Option<Entry> {
-        let until = self.now().saturating_add(QUEUE_ATTEMPT_MAX);
-        self.shared.intake.outgoing().borrow_mut().leave_lane(id, until).cloned()
+    fn activate(&self, id: QueueId) -> Option<(Attempt<E, P>, Entry)> {
+        let until = Attempt::until(self);
+        let mut outgoing = self.shared.intake.outgoing().borrow_mut();
+        let entry = outgoing.leave_lane(id, until)?.clone();
+        Some((Attempt::active(self, id), entry))
     }
 }

@@ -42,7 +42,7 @@ pub struct Route {
     pub site_pauses: Vec<Duration>,
 }
 
-/// A fault of our own, for the tests that show that such a fault is found.
+/// A fault of our own, for the tests that show that such a fault is found, or borne.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Planted {
     #[default]
@@ -57,6 +57,8 @@ pub enum Planted {
     ForgetExpiry,
     /// A site gets more connections than it is allowed.
     CrowdSite,
+    /// Tasks panic where they begin, and where they have done what they were to do. Nothing is lost by that.
+    Stumble,
 }
 
 /// See the header.

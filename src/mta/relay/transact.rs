@@ -81,6 +81,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
     ) -> Option<Line<E>> {
         let room = u64::from(entry.size) + room_anew(&line, entry);
         let _held = self.hold(&shift.plan.site, room).await;
+        self.stumble();
         let Ok(view) = self.shared.intake.log().read(entry.blob).await else {
             let text = "the message cannot be read here";
             let ends = all(entry, Fate::Waiting, &Said::ours(451, Enhanced(3, 0), text));
@@ -123,6 +124,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
             ends.extend(unfit);
         }
         self.attempted(entry.id, ends).await;
+        self.stumble();
         if let Some(line) = left.take_if(|_| !goes_on) {
             line.session.quit().await;
         }

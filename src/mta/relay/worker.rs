@@ -10,6 +10,7 @@
 //! A message is taken before the connection is made: if none can be made it is this one that is told
 //! so, and all others of the lane wait without an attempt of theirs being counted.
 
+use super::attempt::Attempt;
 use super::line::{Line, words};
 use super::transact::all;
 use super::{Planted, Relay};
@@ -165,6 +166,7 @@ fn crowding(allowed: &Allowed) -> Rc<Allowed> {
 impl<E: Env, P: Peers> Relay<E, P> {
     /// Works until there is nothing to do, or nothing can be done.
     pub(super) async fn work(&self, worker: &mut Worker) {
+        self.stumble();
         let domain = Rc::clone(worker.domain());
         if worker.is_urged {
             self.shared.sites.wake(&domain);
@@ -286,7 +288,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
         let domain = Rc::clone(worker.domain());
         let is_transient = said.is_transient();
         while !self.shared.stopping.get()
-            && let Some((entry, envelope)) = self.next(worker)
+            && let Some((_attempt, entry, envelope)) = self.next(worker)
         {
             let fate = if is_transient { Fate::Waiting } else { Fate::Failed };
             let ends = all(&entry, fate, said);
@@ -307,12 +309,12 @@ impl<E: Env, P: Peers> Relay<E, P> {
     }
 
     /// The entry that goes next, active from here on.
-    fn next(&self, worker: &mut Worker) -> Option<(Entry, Envelope)> {
+    fn next(&self, worker: &mut Worker) -> Option<(Attempt<E, P>, Entry, Envelope)> {
         loop {
             let id = self.shared.schedule.borrow_mut().take(worker)?;
-            if let Some(entry) = self.activate(id) {
+            if let Some((attempt, entry)) = self.activate(id) {
                 let envelope = self.shared.intake.outgoing().borrow().envelope(&entry);
-                return Some((entry, envelope));
+                return Some((attempt, entry, envelope));
             }
         }
     }
@@ -344,7 +346,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
             if !Rc::ptr_eq(&settings, &self.shared.host.settings()) {
                 break;
             }
-            let Some((entry, envelope)) = self.next(worker) else { continue };
+            let Some((_attempt, entry, envelope)) = self.next(worker) else { continue };
             // A server may hang up on a connection that waits.
             if let Some(over) = line.take_if(|open| !open.session.is_open()) {
                 over.session.quit().await;

@@ -31,6 +31,8 @@ pub enum Stage {
     Ready,
     /// It is being tried; that ends by itself at this time, in seconds since 1970.
     Active(u32),
+    /// An attempt broke off by a fault of ours: nothing is done with it before this time.
+    PutOff(u32),
 }
 
 /// A recipient's fate, and what was said last about him.
@@ -122,7 +124,7 @@ impl Entry {
         match self.stage {
             Stage::Idle if !self.flags.has(Flags::HELD) => told.min(self.due),
             Stage::Idle | Stage::Ready => told,
-            Stage::Active(until) => until,
+            Stage::Active(until) | Stage::PutOff(until) => until,
         }
     }
 }

@@ -217,6 +217,7 @@ fn has_an_event_for_each_entry_in_every_stage() {
     assert_eq!(at(Stage::Idle, Flags::HELD, 150, u32::MAX), 300);
     assert_eq!(at(Stage::Ready, none, 150, u32::MAX), 300);
     assert_eq!(at(Stage::Active(170), none, 150, 200), 170);
+    assert_eq!(at(Stage::PutOff(180), none, 150, 160), 180);
 }
 
 #[test]

@@ -71,6 +71,8 @@ pub(crate) struct Case {
     /// Nothing fails but other servers: connections hold, disks write, nobody crashes before he is
     /// told to.
     pub(crate) is_calm: bool,
+    /// Tasks of the relay panic now and then.
+    pub(crate) stumbles: bool,
 }
 
 /// The address of the server of ours with this number.
@@ -87,6 +89,14 @@ impl Case {
         let is_calm = chance.below(4) == 0;
         let mut nodes: Vec<Node> =
             (0..count).map(|number| node(&chance, number, &places, bug)).collect();
+        // A die of its own: whatever else a seed stands for stays what it was.
+        let stumbles =
+            bug == Bug::None && !is_calm && Chance::new(seed.rotate_left(29)).below(4) == 0;
+        if stumbles {
+            for node in &mut nodes {
+                node.plan.relay_planted = Planted::Stumble;
+            }
+        }
         let users: Vec<usize> = nodes.iter().map(|node| node.users).collect();
         for number in 0..count {
             let owner = chance.index(count);
@@ -101,6 +111,7 @@ impl Case {
             lives: if is_calm { chance.below(2) } else { chance.between(1, 3) },
             clients: chance.between(1, 5),
             is_calm,
+            stumbles,
         }
     }
 

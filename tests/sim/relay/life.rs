@@ -15,6 +15,7 @@ use pombal::env::Env as _;
 use pombal::env::sim::{Chance, Faults, Halt, Loss, Sim, SimEnv};
 use pombal::mailbox::INBOX;
 use pombal::model::time::Wall;
+use pombal::mta::relay::STUMBLED;
 use pombal::node::shard::publish_directory;
 use pombal::queue::sites::Sites;
 use pombal::server::listener::Protocol;
@@ -44,6 +45,8 @@ pub(crate) struct World {
     pub(crate) is_shaky: Cell<bool>,
     /// Disk operations may fail in this life.
     pub(crate) is_bad_disk: Cell<bool>,
+    /// Our tasks may panic.
+    pub(crate) stumbles: bool,
     /// Clients that have come to their end in this life.
     pub(crate) done: Cell<u64>,
 }
@@ -100,6 +103,8 @@ pub(crate) struct Told {
     ordered: u64,
     /// Hours until all had come to rest.
     hours: u64,
+    /// Tasks that panicked, and were to.
+    stumbles: u64,
     polls: u64,
     trace: u64,
 }
@@ -116,6 +121,7 @@ impl AddAssign for Told {
         self.timed += other.timed;
         self.ordered += other.ordered;
         self.hours += other.hours;
+        self.stumbles += other.stumbles;
         self.polls += other.polls;
         self.trace ^= other.trace;
     }
@@ -124,12 +130,12 @@ impl AddAssign for Told {
 impl fmt::Display for Told {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Told { lives, kills, promised, delivered, repeated, .. } = self;
-        let Told { reports, failed, timed, ordered, hours, polls, trace, .. } = self;
+        let Told { reports, failed, timed, ordered, hours, stumbles, polls, trace, .. } = self;
         write!(
             out,
             "{lives} lives, {kills} processes killed, {promised} messages promised, {delivered} \
              deliveries, {repeated} of them again, {reports} reports with {failed} failures, \
-             {timed} messages timed, {ordered} in order, {hours} hours, {polls} polls, trace {trace:016x}"
+             {timed} messages timed, {ordered} in order, {hours} hours, {stumbles} stumbles, {polls} polls, trace {trace:016x}"
         )
     }
 }
@@ -151,6 +157,7 @@ pub(crate) fn run(seed: u64, bug: Bug, keeps_journal: bool) -> Result<Told, Stri
         is_healed: Cell::new(false),
         is_shaky: Cell::new(false),
         is_bad_disk: Cell::new(false),
+        stumbles: case.stumbles,
         done: Cell::new(0),
     });
     let mut run = Run { case, world: Rc::clone(&world), told: Told::default() };
@@ -249,6 +256,7 @@ impl Run {
     /// One life up to its crash.
     fn live(&mut self, sim: Sim) -> Result<Sim, String> {
         sim.allow_leaks();
+        self.allow_stumbles(&sim);
         let chance = sim.chance();
         let faults = self.case.faults(&chance);
         let cuts = !self.case.is_calm && chance.below(4) == 0;
@@ -269,6 +277,9 @@ impl Run {
         let is_cut_short = self.run_to_crash(&sim, &chance, &mut machines)?;
         self.world.note(&sim.env(0), || format!("crash, {is_cut_short}"));
         self.world.journal.verdict()?;
+        self.told.stumbles += sim.panics();
+        // The end of a life drops what was under way.
+        machines.iter().flatten().try_for_each(|machine| self.check_attempts(machine))?;
         let next = sim.crash();
         drop(machines);
         Ok(next)
@@ -311,6 +322,24 @@ impl Run {
                 darken(&env, &case);
                 world.note(&env, || "no more".into());
             }
+        }
+    }
+
+    /// R7: no task breaks off that is not made to, and none hangs.
+    fn check_attempts(&self, machine: &Machine) -> Result<(), String> {
+        for up in &machine.ups {
+            let figures = up.shard.relay.figures();
+            let (broken, overdue) = (figures.broken.get(), figures.overdue.get());
+            if overdue > 0 || (broken > 0 && !self.case.stumbles) {
+                return Err(format!("R7: {broken} attempts broke off, {overdue} are overdue"));
+            }
+        }
+        Ok(())
+    }
+
+    fn allow_stumbles(&self, sim: &Sim) {
+        if self.case.stumbles {
+            sim.allow_panics(STUMBLED);
         }
     }
 
@@ -358,6 +387,7 @@ impl Run {
     /// Nothing goes wrong any more, but servers that never were better.
     fn last_life(&mut self, sim: Sim) -> Result<(), String> {
         sim.set_faults(Faults::none());
+        self.allow_stumbles(&sim);
         let case = Rc::clone(&self.case);
         for node in &case.nodes {
             recover_twice(!case.seed, sim.disk().fork(), &node.plan)?;
@@ -379,6 +409,7 @@ impl Run {
         self.told.hours += sim.now().0.as_secs() / 3_600;
         let mut digests = Vec::new();
         for machine in machines {
+            self.check_attempts(&machine)?;
             let stopped = sim.run_until(machine.stop()).map_err(|halt| halt.to_string())?;
             digests.push(stopped?);
         }
@@ -398,6 +429,7 @@ impl Run {
         let limits = self.world.limits.borrow();
         self.told.timed += limits.timed;
         self.told.ordered += limits.ordered;
+        self.told.stumbles += sim.panics();
         self.told.polls += sim.polls();
         self.told.trace ^= sim.trace_hash();
     }

@@ -208,7 +208,10 @@ impl Limits {
             self.check_rates(&allowed(case, server, node), server, node)?;
         }
         let domain = &case.places.domains[WELL];
-        if is_first && address.rsplit_once('@').is_some_and(|(_, one)| one == domain.name) {
+        if is_first
+            && !world.stumbles
+            && address.rsplit_once('@').is_some_and(|(_, one)| one == domain.name)
+        {
             self.check_well(world, case, (server, node), number, wall)?;
         }
         Ok(())

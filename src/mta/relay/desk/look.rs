@@ -85,6 +85,9 @@ impl<E: Env, P: Peers> Desk<E, P> {
         if is_later(entry, now) {
             return Next::Later { at: entry.due };
         }
+        if let Stage::PutOff(at) = entry.stage() {
+            return Next::Waits { at };
+        }
         if entry.due > now && entry.stage() == Stage::Idle {
             return Next::Waits { at: entry.due };
         }

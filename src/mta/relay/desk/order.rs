@@ -4,11 +4,12 @@ use super::ask::{Cut, Done, Order, Reply};
 use super::find::Wanted;
 use super::{Desk, Picked};
 use crate::env::Env;
-use crate::mailbox::promise::promise;
-use crate::model::limits::{QUEUE_ATTEMPT_MAX, QUEUE_CONCLUSIONS_MAX, QUEUE_ORDER_SLICE};
+use crate::mailbox::promise::{Promise, promise};
+use crate::model::limits::{QUEUE_CONCLUSIONS_MAX, QUEUE_ORDER_SLICE};
 use crate::model::reply::Enhanced;
 use crate::mta::peers::Peers;
 use crate::mta::relay::Relay;
+use crate::mta::relay::attempt::Attempt;
 use crate::mta::relay::conclude::{End, Next};
 use crate::probe::event::{Level, event};
 use crate::queue::outgoing::record::{put_done, put_set};
@@ -35,9 +36,10 @@ pub(super) fn is_later(entry: &Entry, now: u32) -> bool {
 
 fn step(order: Order, entry: &Entry, now: u32) -> Step {
     let flags = entry.flags;
+    let is_put_off = matches!(entry.stage(), Stage::PutOff(_));
     match order {
         Order::Retry if flags.has(Flags::HELD) || is_later(entry, now) => Step::Held,
-        Order::Retry if entry.due <= now => Step::Urge,
+        Order::Retry if entry.due <= now && !is_put_off => Step::Urge,
         Order::Retry => Step::Set(now, flags),
         Order::Hold if flags.has(Flags::HELD) => Step::Unchanged,
         Order::Hold => Step::Set(entry.due, flags.with(Flags::HELD)),
@@ -96,7 +98,7 @@ impl<E: Env, P: Peers> Desk<E, P> {
         let mut touched: Vec<Entry> = Vec::new();
         let mut urged = BTreeSet::new();
         {
-            let mut outgoing = self.outgoing.borrow_mut();
+            let outgoing = self.outgoing.borrow();
             for &id in ids {
                 let Some(entry) = outgoing.get(id) else { continue };
                 if matches!(entry.stage(), Stage::Active(_)) {
@@ -128,12 +130,12 @@ impl<E: Env, P: Peers> Desk<E, P> {
                 }
                 touched.push(entry.clone());
             }
-            // Nobody else begins anything with them until the log has what is ordered.
-            let until = now.saturating_add(QUEUE_ATTEMPT_MAX);
-            for entry in &touched {
-                outgoing.set_stage(entry.id, Stage::Active(until));
-            }
         }
+        // Nobody else begins anything with them until the log has what is ordered.
+        let relay = self.relay.iter();
+        let _attempts: Vec<Attempt<E, P>> = relay
+            .flat_map(|relay| touched.iter().map(|entry| Attempt::new(relay, entry.id)))
+            .collect();
         if !touched.is_empty() {
             if order == Order::Delete {
                 for entry in &touched {
@@ -176,6 +178,17 @@ fn ends(entry: &Entry, fate: Fate, said: Option<&Said>) -> Vec<End> {
         .collect()
 }
 
+/// Says that a task has ended, whatever became of it.
+struct Ended(Option<Promise<()>>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        if let Some(promise) = self.0.take() {
+            promise.keep(());
+        }
+    }
+}
+
 /// Gives entries up, with a report to their senders; some beside each other.
 async fn bounce<E: Env, P: Peers>(relay: &Relay<E, P>, ids: &[QueueId], done: &mut Done) {
     let said = Said::ours(550, Enhanced(0, 0), "returned by the operator");
@@ -187,22 +200,25 @@ async fn bounce<E: Env, P: Peers>(relay: &Relay<E, P>, ids: &[QueueId], done: &m
                 done.busy += 1;
                 continue;
             }
-            let until = relay.now().saturating_add(QUEUE_ATTEMPT_MAX);
-            relay.shared.intake.outgoing().borrow_mut().set_stage(id, Stage::Active(until));
+            let attempt = Attempt::new(relay, id);
             let ends = ends(&entry, Fate::Failed, Some(&said));
             relay.tell(&entry, &envelope, &ends, &[("order", Order::Bounce.name().into())]);
             let Entry { due, warn, flags, attempts, .. } = entry;
             let (this, (promise, promised)) = (relay.clone(), promise());
+            let ended = Ended(Some(promise));
             // A task of its own: who was told of must have been given up, whoever waits for it.
             relay.env().spawn(async move {
                 this.conclude(id, ends, Next { due, warn, flags, attempts }).await;
-                promise.keep(());
+                drop(attempt);
+                drop(ended);
             });
-            under_way.push(promised);
+            under_way.push((id, promised));
         }
-        for one in under_way {
+        for (id, one) in under_way {
             one.await;
-            done.done += 1;
+            // It is put off where the task broke off.
+            let count = if relay.read(id).is_none() { &mut done.done } else { &mut done.busy };
+            *count += 1;
         }
     }
 }

@@ -15,11 +15,12 @@ use crate::mta::message::{Envelope, Places, Rcpt};
 use crate::mta::options::MailOptions;
 use crate::mta::peers::{Answer, Request, Unreachable};
 use crate::mta::published::{Known, Published};
+use crate::mta::relay::attempt::Attempt;
 use crate::mta::relay::{Encrypting, Figures, Host, Settings, Signed};
 use crate::mta::route::{self, Router};
 use crate::queue::Spool;
 use crate::queue::outgoing::record::{Add, put_add};
-use crate::queue::outgoing::{Envelope as About, Flags, Said, To};
+use crate::queue::outgoing::{Entry, Envelope as About, Flags, QueueId, Said, Stage, To};
 use crate::queue::sites::Sites;
 use crate::store::record::kind;
 use crate::store::{Identity, Machine};
@@ -45,7 +46,8 @@ impl Peers for Nobody {
 
 const SENDER: AccountId = AccountId(7);
 
-/// Senders have a mailbox here; all other mail goes to a port that nobody listens at.
+/// Senders have a mailbox here, where the directory knows them and is in order; all other mail goes to a
+/// port that nobody listens at.
 struct Home(Rc<Settings>);
 
 impl Host for Home {
@@ -53,15 +55,13 @@ impl Host for Home {
         Rc::clone(&self.0)
     }
 
-    fn look_up(&self, address: &Address) -> Option<Places> {
-        let to = Rcpt { log: LogId(0), account: SENDER, quota: Quota::NONE };
-        let is_here = address.domain() == "s.example";
-        is_here.then(|| Places { accounts: vec![to], ..Places::default() })
-    }
-
     fn find(&self, address: &Address, _: bool) -> Result<Places, Said> {
-        let gone = || Said::ours(550, Enhanced(1, 1), "nobody");
-        self.look_up(address).ok_or_else(gone)
+        let to = Rcpt { log: LogId(0), account: SENDER, quota: Quota::NONE };
+        match address.domain() {
+            "s.example" => Ok(Places { accounts: vec![to], ..Places::default() }),
+            "broken.example" => Err(Said::ours(451, Enhanced(3, 0), "out of order")),
+            _ => Err(Said::ours(550, Enhanced(1, 1), "nobody")),
+        }
     }
 
     fn passed_on(&self, sender: &Address) -> Address {
@@ -322,7 +322,7 @@ fn leaves_alone_what_is_being_delivered() {
     live(Disk::new(), async |shard, _| {
         shard.fill().await;
         let until = shard.relay.now() + 100;
-        let stage = crate::queue::outgoing::Stage::Active(until);
+        let stage = Stage::Active(until);
         shard.intake.outgoing().borrow_mut().set_stage(QueueId(1), stage);
         let one = || Filter { id: Some("1.0.1".into()), ..Filter::default() };
         for order in [Order::Retry, Order::Hold, Order::Delete, Order::Bounce] {
@@ -352,6 +352,84 @@ fn returns_messages_to_their_senders() {
         let told = desk.answer(Ask::Order { order, filter, cut: ALL }).await;
         assert!(matches!(told, Reply::Failed(_)), "{told:?}");
         assert_eq!(shard.found(Filter::default()).await.matches("0.").count(), 5);
+    });
+}
+
+#[test]
+fn keeps_a_report_whose_reader_cannot_be_looked_up() {
+    live(Disk::new(), async |shard, _| {
+        shard.send(away("1.0.1", "ann@broken.example", &["r@a.example"])).await;
+        shard.send(away("1.0.2", "ann@gone.example", &["r@a.example"])).await;
+        assert_eq!(shard.order(Order::Bounce, Filter::default()).await, (2, 0, 0, 0));
+        let (rows, _) = shard.rows(Filter::default(), ALL).await;
+        let shown: Vec<_> =
+            rows.iter().map(|row| (&*row.domain, &*row.sender, row.attempts)).collect();
+        assert_eq!(shown, [("broken.example", "", 0)]);
+    });
+}
+
+#[test]
+fn puts_off_what_an_attempt_breaks_off() {
+    live(Disk::new(), async |shard, env| {
+        shard.send(away("1.0.1", "ann@s.example", &["r@a.example"])).await;
+        let id = QueueId(1);
+        let stage = || shard.intake.outgoing().borrow().get(id).map(Entry::stage);
+        for pause in [60, 120, 240, 480, 960, 1_920, 3_840] {
+            let attempt = Attempt::new(&shard.relay, id);
+            assert_eq!(stage(), Some(Stage::Active(Attempt::until(&shard.relay))));
+            drop(attempt);
+            let at = shard.relay.now() + pause;
+            assert_eq!(stage(), Some(Stage::PutOff(at)));
+            assert_eq!(shard.rows(Filter::default(), ALL).await.0[0].next, Next::Waits { at });
+            assert!(shard.intake.outgoing().borrow().is_sound());
+        }
+        // It goes on by itself, and what it comes to then counts.
+        env.spawn(shard.relay.clone().run());
+        env.sleep(Duration::from_mins(63)).await;
+        assert_eq!(shard.rows(Filter::default(), ALL).await.0[0].attempts, 0);
+        env.sleep(Duration::from_mins(2)).await;
+        assert!(shard.rows(Filter::default(), ALL).await.0[0].attempts > 0);
+        drop(Attempt::new(&shard.relay, id));
+        assert_eq!(stage(), Some(Stage::PutOff(shard.relay.now() + 60)));
+        // Who had it before does not end what somebody else has begun.
+        let (first, second) = (Attempt::new(&shard.relay, id), Attempt::new(&shard.relay, id));
+        drop(first);
+        assert!(matches!(stage(), Some(Stage::Active(_))));
+        drop(second);
+        assert_eq!(stage(), Some(Stage::PutOff(shard.relay.now() + 120)));
+        // Retried as soon as that is ordered, and an attempt that comes to something makes good the others.
+        assert_eq!(shard.order(Order::Retry, Filter::default()).await, (1, 0, 0, 0));
+        let before = env.now();
+        while shard.rows(Filter::default(), ALL).await.0[0].attempts < 2 {
+            env.sleep(Duration::from_millis(100)).await;
+        }
+        assert!(env.now().since(before) < Duration::from_secs(30));
+        drop(Attempt::new(&shard.relay, id));
+        assert_eq!(stage(), Some(Stage::PutOff(shard.relay.now() + 60)));
+        // An order is heeded at once; what is gone is put off no more.
+        assert_eq!(shard.order(Order::Delete, Filter::default()).await, (1, 0, 0, 0));
+        drop(Attempt::new(&shard.relay, id));
+        assert_eq!(stage(), None);
+        shard.relay.stop();
+    });
+}
+
+#[test]
+fn what_breaks_off_each_time_comes_back_when_its_time_is_over() {
+    live(Disk::new(), async |shard, env| {
+        let here = Away { is_here: true, ..away("1.0.1", "ann@s.example", &["bob@s.example"]) };
+        shard.send(here).await;
+        (0..3).for_each(|_| drop(Attempt::new(&shard.relay, QueueId(1))));
+        env.sleep(Duration::from_hours(24 * 6)).await;
+        env.spawn(shard.relay.clone().run());
+        env.sleep(Duration::from_mins(1)).await;
+        let figures = shard.relay.figures();
+        assert_eq!(
+            (figures.expired.get(), figures.reports.get(), figures.delivered.get()),
+            (1, 1, 0)
+        );
+        assert!(shard.intake.outgoing().borrow().is_empty());
+        shard.relay.stop();
     });
 }
 
