@@ -22,7 +22,9 @@ use pombal::queue::outgoing::{self, Envelope, To};
 use pombal::queue::record::put_add as put_spooled;
 use pombal::store::record::Record;
 use pombal::store::salvage::{Losses, Rebuilt, Source};
-use pombal::store::{BlobDraft, Blobs, Damaged, Group, Identity, Log, Machine, Settings};
+use pombal::store::{
+    BlobDraft, Blobs, Compression, Damaged, Group, Identity, Log, Machine, Settings,
+};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -85,9 +87,12 @@ impl Source for OfDisk {
 }
 
 async fn open(env: SimEnv, may_create: bool) -> Result<State<SimEnv>, String> {
+    open_with(env, Settings { may_create, ..settings() }).await
+}
+
+async fn open_with(env: SimEnv, settings: Settings) -> Result<State<SimEnv>, String> {
     let machines = Machines::default();
     let registry = machines.registry();
-    let settings = Settings { may_create, ..settings() };
     let opened = Log::open(env, Path::new(DIR), IDENTITY, settings, registry).await;
     opened.map(|(log, _)| machines.with(log)).map_err(|error| error.to_string())
 }
@@ -327,7 +332,12 @@ fn made(seed: u64) -> (Disk, Content) {
     let chance = sim.chance();
     let steps = 150 + chance.below(250);
     let work = async {
-        let state = open(sim.env(0), true).await.unwrap();
+        let mut settings = settings();
+        // What moves is packed in every second pair of stores.
+        if !(seed / 2).is_multiple_of(2) {
+            settings.cleaning.compression = Compression::Zstd;
+        }
+        let state = open_with(sim.env(0), settings).await.unwrap();
         // Every second store keeps histories.
         let retention = if seed.is_multiple_of(2) { 3_600 } else { 0 };
         state.accounts.borrow_mut().set_retention(Retention::all(retention));
@@ -491,7 +501,51 @@ fn whole(pristine: &Disk, damage: &[Damage], content: &Content) -> Vec<u64> {
             })
         })
     };
-    content.blobs.iter().filter(|(_, blob)| is_whole(blob)).map(|(&id, _)| id).collect()
+    let plain = content.blobs.iter().filter(|(_, blob)| is_whole(blob)).map(|(&id, _)| id);
+    let mut found: Vec<u64> = plain.collect();
+    for (path, file) in &files {
+        let hit = |from: usize, to: usize| {
+            let is_in = |one: &Damage| one.from < to as u64 && (from as u64) < one.to;
+            damage.iter().any(|one| one.path == *path && is_in(one))
+        };
+        found.extend(
+            packed(file, content)
+                .filter(|(_, range)| !hit(range.start, range.end))
+                .map(|(id, _)| id),
+        );
+    }
+    found
+}
+
+/// Packed copies of messages in a file, and where they lie.
+fn packed<'a>(
+    file: &'a [u8],
+    content: &'a Content,
+) -> impl Iterator<Item = (u64, std::ops::Range<usize>)> + 'a {
+    let number = |at: usize| u64::from_le_bytes(file[at..at + 8].try_into().unwrap());
+    let starts = (0..file.len()).step_by(64);
+    let packed = starts.filter(|&at| file[at..].starts_with(b"PBLB") && file[at + 26] == 1);
+    packed.filter_map(move |at| {
+        let (id, summary) = (number(at + 16), number(at + 32) & u64::from(u32::MAX));
+        let (_, octets) = content.blobs.get(&id)?;
+        let start = at + 64 + usize::try_from(summary).unwrap();
+        let end = start.checked_add(usize::try_from(number(at + 44)).ok()?)?;
+        let frame = file.get(start + 8..end)?;
+        let mut message = Vec::with_capacity(octets.len());
+        zstd_safe::decompress(&mut message, frame).ok()?;
+        (message == *octets).then_some((id, at..end))
+    })
+}
+
+#[test]
+fn stores_with_packed_mail_are_among_those_that_are_damaged() {
+    let packs = |seed| {
+        let (disk, content) = made(seed);
+        let files = disk.files().into_iter().filter_map(|(path, _)| disk.read(&path));
+        files.map(|file| packed(&file, &content).count()).sum::<usize>()
+    };
+    assert_eq!(packs(0), 0);
+    assert!([2, 3, 6, 7].into_iter().map(packs).sum::<usize>() > 100);
 }
 
 /// What a server on the damaged store would find: damage, and no wrong octet. Whether it was found.

@@ -42,6 +42,7 @@ use crate::queue::warmup::Warmup;
 use crate::server::imap;
 use crate::server::listener::Protocol;
 use crate::server::submission;
+use crate::store::Compression;
 use crate::tls::{Level, NameField};
 use crate::wire::imap::capability::Capabilities;
 use std::net::{IpAddr, SocketAddr};
@@ -439,6 +440,8 @@ pub struct Store {
     pub clean_share_percent: u8,
     /// A commit that takes longer, in milliseconds, makes cleaning pause.
     pub clean_max_commit_ms: u32,
+    /// How what cleaning moves is stored.
+    pub compression: Compression,
     /// Time in which everything is read and checked once; zero: never.
     pub scrub_interval: Duration,
 }

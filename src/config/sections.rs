@@ -20,6 +20,7 @@ use crate::proto::sasl::{self, Hash, Mechanism, Mechanisms};
 use crate::server::allowance::Rates;
 use crate::server::imap;
 use crate::server::submission::{self, FromCheck, SendAs};
+use crate::store::Compression;
 use crate::wire::imap::capability::Capabilities;
 use std::net::SocketAddr;
 use std::num::{NonZeroU16, NonZeroU32};
@@ -605,6 +606,7 @@ fn store(mut section: Section<'_, '_, '_>) -> Store {
             limits::CLEAN_COMMIT_MS_MAX,
             1..=60_000,
         ),
+        compression: compression(&mut section),
         scrub_interval: section.time(
             "scrub_interval",
             limits::SCRUB_INTERVAL,
@@ -619,6 +621,20 @@ fn store(mut section: Section<'_, '_, '_>) -> Store {
     }
     section.end();
     store
+}
+
+fn compression(section: &mut Section<'_, '_, '_>) -> Compression {
+    let name = |one: Compression| match one {
+        Compression::None => "none",
+        Compression::Zstd => "zstd",
+    };
+    let read = |word: &str| {
+        [Compression::None, Compression::Zstd].into_iter().find(|&one| name(one) == word)
+    };
+    let default = Compression::default();
+    let word = section
+        .word("compression", Some(default), "\"none\" or \"zstd\"", read, |&one| name(one).into());
+    word.unwrap_or(default)
 }
 
 fn process_limits(mut section: Section<'_, '_, '_>) -> Limits {

@@ -126,6 +126,7 @@ impl Plan {
                 free_percent: config.store.clean_free_percent,
                 share_percent: config.store.clean_share_percent,
                 commit_max: Duration::from_millis(config.store.clean_max_commit_ms.into()),
+                compression: config.store.compression,
             },
             may_create: false,
             ..crate::store::Settings::default()

@@ -165,6 +165,8 @@ fn figures<E: Env>(log: &Log<E>, accounts: &Accounts) -> Vec<(&'static str, u64)
         ("cleaned_blobs", stats.moved_blobs.get()),
         ("cleaned_octets", stats.moved_octets.get()),
         ("cold_octets_written", stats.cold_octets.get()),
+        ("packed_octets_before", stats.packed_from.get()),
+        ("packed_octets_after", stats.packed_to.get()),
         ("reclaimed_octets", stats.reclaimed_octets.get()),
         ("cleaning_pauses_us", stats.clean_pauses.get()),
         ("failures", stats.failures.get()),

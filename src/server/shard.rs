@@ -241,6 +241,10 @@ crate::figures! {
         pub cleaned_octets: Gauge = "pombal_store_cleaned_octets_total",
         /// Octets written by cleaning.
         pub cold_written: Gauge = "pombal_store_cold_written_octets_total",
+        /// Octets of messages that cleaning packed.
+        pub packed_from: Gauge = "pombal_store_packed_octets_before_total",
+        /// What they take since.
+        pub packed_to: Gauge = "pombal_store_packed_octets_after_total",
         /// Octets of segments that are free again.
         pub reclaimed: Gauge = "pombal_store_reclaimed_octets_total",
         /// Octets written for a thousand that came in.
@@ -459,6 +463,8 @@ impl<E: Env> Shard<E> {
         self.figures.cleaned_segments.set(signed(stats.victims.get()));
         self.figures.cleaned_octets.set(signed(stats.moved_octets.get()));
         self.figures.cold_written.set(signed(stats.cold_octets.get()));
+        self.figures.packed_from.set(signed(stats.packed_from.get()));
+        self.figures.packed_to.set(signed(stats.packed_to.get()));
         self.figures.reclaimed.set(signed(stats.reclaimed_octets.get()));
         self.figures.amplification.set(signed(stats.write_amplification()));
         let dns = self.dns.stats();

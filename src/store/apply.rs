@@ -35,8 +35,8 @@ pub(super) fn apply<'a>(
     }
     for record in records {
         let record = record?;
-        if record.kind == kind::RELOCATE && record.version == Relocation::VERSION {
-            relocate(&mut table, state.cold, lsn, record.body)?;
+        if record.kind == kind::RELOCATE && Relocation::VERSIONS.contains(&record.version) {
+            relocate(&mut table, state.cold, lsn, record)?;
             continue;
         }
         let owner = state.machines.iter().find(|(kinds, _)| kinds.contains(&record.kind));
@@ -70,10 +70,11 @@ fn relocate(
     table: &mut BlobTable,
     cold: &RefCell<Cold>,
     lsn: Lsn,
-    body: &[u8],
+    record: Record<'_>,
 ) -> Result<(), Damaged> {
-    let relocation = Relocation::decode(body)?;
-    cold.borrow_mut().note(relocation.slot, relocation.segment, relocation.end);
+    let relocation = Relocation::decode(record.version, record.body)?;
+    let Relocation { slot, segment, end, is_packed, .. } = relocation;
+    cold.borrow_mut().note(slot, segment, end, is_packed);
     for (id, location) in relocation.places() {
         table.relocate(lsn, id, location);
     }

@@ -24,6 +24,7 @@ use super::Damaged;
 use super::batch::check_whole;
 use super::format::{BatchHeader, Identity, PageAt, SegmentHeader, Stream};
 use super::log::{Health, Log, Position};
+use super::pack::unpack_at_once;
 use super::segments::SegmentStore;
 use crate::bytes::codec::{to_u64, to_usize};
 use crate::env::{BLOCK_OCTETS, Env};
@@ -349,7 +350,10 @@ pub fn walk(
             return Err(broken(&format!("the batch at octet {at} does not belong there")));
         }
         let octets = read(at, to_usize(len))?;
-        check_whole(&octets, &header, &identity, used.segment, at)?;
+        let content = check_whole(&octets, &header, &identity, used.segment, at)?;
+        for (blob, range) in content.packed {
+            unpack_at_once(&blob, &octets[range], &identity)?;
+        }
         take(&octets)?;
         walked = Walked { end: at + len, last: header.lsn.0, seam: at };
     }

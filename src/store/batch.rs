@@ -10,12 +10,14 @@ use super::format::{
     BATCH_HEADER_OCTETS, BLOB_HEADER_OCTETS, BLOB_LINE_OCTETS, BatchHeader, BlobHeader, Identity,
     RECORD_HEADER_OCTETS, Stream, summary_check,
 };
+use super::pack::{PLAIN, ZSTD};
 use super::record::{OwnedRecord, Record};
 use super::segments::round_up;
-use super::{Damaged, Group};
+use super::{Damaged, Group, pack};
 use crate::bytes::codec::{Reader, to_u32, to_u64, to_usize};
 use crate::env::BLOCK_OCTETS;
 use crate::model::id::{BlobId, Lsn};
+use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Where a blob lies in its batch.
@@ -182,7 +184,7 @@ fn put_blob(
     let header = BlobHeader {
         id: blob.id,
         birth: identity.log,
-        codec: 0,
+        codec: PLAIN,
         dictionary: 0,
         summary_octets: to_u32(blob.summary.len()),
         octets: to_u64(blob.octets()),
@@ -283,7 +285,8 @@ pub(super) fn open_record(
     Ok((read().map_err(|_| broken())?, record_octets(len)))
 }
 
-/// Checks the blob at the front of `octets`: header, place and content.
+/// Checks the blob at the front of `octets`: header, place and what is stored. Whether a packed one is
+/// whole is for unpacking it to say ([`pack`]).
 pub(super) fn open_blob(
     octets: &[u8],
     id: BlobId,
@@ -294,8 +297,13 @@ pub(super) fn open_blob(
     let broken = |what: &str| Damaged(format!("blob {id} in segment {segment}: {what}"));
     let header = BlobHeader::decode(octets, identity.seed(segment, offset))
         .ok_or_else(|| broken("its header is damaged"))?;
-    check_blob(octets, &header, id, identity, &broken)?;
-    Ok(header)
+    check_content(octets, &header, id, identity, &broken)?;
+    match header.codec {
+        PLAIN if header.octets != header.stored_octets => Err(broken("its length is damaged")),
+        PLAIN => Ok(header),
+        ZSTD if header.dictionary == 0 => Ok(header),
+        _ => Err(broken("it is compressed in a way that this release does not know")),
+    }
 }
 
 /// Checks a blob whose header was written for another place, or is damaged where it does not matter:
@@ -308,16 +316,26 @@ pub(super) fn open_blob_anywhere(
     let broken = |what: &str| Damaged(format!("blob {id}: {what}"));
     let header = BlobHeader::decode_anywhere(octets);
     let header = header.ok_or_else(|| broken("it has no header"))?;
-    // What the check of the content says nothing of.
-    let header = BlobHeader { birth: identity.log, codec: 0, dictionary: 0, ..header };
-    if header.octets != header.stored_octets {
-        return Err(broken("its header is damaged"));
+    check_content(octets, &header, id, identity, &broken)?;
+    // The check of the content says nothing of what follows: it is packed if it can be unpacked.
+    let plain = BlobHeader { birth: identity.log, codec: PLAIN, dictionary: 0, ..header };
+    let content = &octets[BLOB_HEADER_OCTETS..pack::blob_octets(&header)];
+    let stored = &content[to_usize(u64::from(header.summary_octets))..];
+    if let Some(message) = pack::message_octets(stored) {
+        let packed = BlobHeader { codec: ZSTD, octets: message, ..plain };
+        if pack::unpack_at_once(&packed, content, identity).is_ok() {
+            return Ok(packed);
+        }
     }
-    check_blob(octets, &header, id, identity, &broken)?;
-    Ok(header)
+    if plain.octets == plain.stored_octets {
+        Ok(plain)
+    } else {
+        Err(broken("its header is damaged"))
+    }
 }
 
-fn check_blob(
+/// Checks what follows the header, as it is stored.
+fn check_content(
     octets: &[u8],
     header: &BlobHeader,
     id: BlobId,
@@ -333,14 +351,10 @@ fn check_blob(
     if !summary_fits {
         return Err(broken("its summary is damaged"));
     }
-    let start = BLOB_HEADER_OCTETS + to_usize(u64::from(header.summary_octets));
-    let end = start.saturating_add(to_usize(header.stored_octets));
+    let end = pack::blob_octets(header);
     let content = octets.get(BLOB_HEADER_OCTETS..end).ok_or_else(|| broken("it is cut off"))?;
     if xxh3_64_with_seed(content, identity.blob_seed(id)) != header.check {
         return Err(broken("its content is damaged"));
-    }
-    if header.codec != 0 {
-        return Err(broken("it is compressed in a way that this release does not know"));
     }
     Ok(())
 }
@@ -386,14 +400,17 @@ pub(super) fn open_summary<'o>(
 }
 
 /// What a batch that is whole in every octet holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Content {
     pub records: u64,
     pub blobs: u64,
+    /// Blobs that are to be unpacked, to know that they are whole: their headers, and where in the batch
+    /// what follows these lies.
+    pub packed: Vec<(BlobHeader, Range<usize>)>,
 }
 
-/// Checks a batch from its first octet to its last: meta region, records, blobs, and the zeros
-/// between them.
+/// Checks a batch from its first octet to its last: meta region, records, blobs as they are stored, and
+/// the zeros between them.
 pub(super) fn check_whole(
     octets: &[u8],
     header: &BatchHeader,
@@ -418,8 +435,12 @@ pub(super) fn check_whole(
     for line in &lines {
         zeros(clean, line.offset)?;
         let blob = octets.get(line.offset..).unwrap_or_default();
-        open_blob(blob, line.id, identity, segment, at + to_u64(line.offset))?;
+        let header = open_blob(blob, line.id, identity, segment, at + to_u64(line.offset))?;
         content.blobs += 1;
+        if header.codec == ZSTD {
+            let start = line.offset + BLOB_HEADER_OCTETS;
+            content.packed.push((header, start..line.offset + pack::blob_octets(&header)));
+        }
         clean = line.offset + line.octets;
     }
     zeros(clean, octets.len())?;

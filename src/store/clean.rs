@@ -15,29 +15,24 @@
 //! used again, and then asks again (`reader.rs`). A blob that cannot be read stays where it is, and
 //! its segment with it: damage is not carried on under fresh checks.
 
-use super::batch;
-use super::cold::{self, ColdPlace, Relocation, Survivor};
-use super::format::{BLOB_HEADER_OCTETS, BlobHeader, Stream};
+use super::Planted;
+use super::cold;
+use super::format::BLOB_HEADER_OCTETS;
 use super::log::{AppendError, Health, Log, Signal};
 use super::reader::Found;
 use super::record::{Group, kind};
 use super::segments::{SegmentStore, round_up};
+use super::survivors::{Allowance, Batch};
 use super::victims::{BLOB_EXTRA_OCTETS, Space, Victim, choose};
-use super::{Planted, checkpoint::Writer};
 use crate::bytes::codec::{to_u64, to_usize};
 use crate::bytes::hash::Map;
-use crate::env::together::together;
 use crate::env::{BLOCK_OCTETS, Env};
 use crate::model::id::{BlobId, Lsn};
 use crate::model::limits::CLEAN_BATCH_OCTETS;
-use crate::probe::event::{Level, event};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
-use std::io;
 use std::time::Duration;
 
-/// Reads side by side.
-const READS_AT_ONCE: usize = 16;
 /// Pages of the blob table that are looked at without a break.
 const PAGES_AT_ONCE: u64 = 16;
 /// Wait for whoever cleans already.
@@ -71,6 +66,18 @@ pub struct Cleaning {
     pub share_percent: u8,
     /// A commit that takes longer makes it pause.
     pub commit_max: Duration,
+    /// How what is moved is stored.
+    pub compression: Compression,
+}
+
+/// How what survives cleaning is stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compression {
+    /// As it is; what is packed is unpacked when it is moved again and there is room.
+    #[default]
+    None,
+    /// Packed, each message by itself, if it gets smaller.
+    Zstd,
 }
 
 /// What one unit did.
@@ -117,18 +124,16 @@ impl Cleaner {
 /// How one batch of survivors went.
 #[derive(Default, PartialEq, Eq)]
 struct Moved {
+    /// How many of those that were asked for it was.
+    handled: usize,
     blobs: u64,
     octets: u64,
     damaged: Vec<Found>,
 }
 
-/// A blob that was read to be moved.
-struct Lifted<V> {
-    header: BlobHeader,
-    view: Box<V>,
-    /// Where its octets behind the header begin.
-    start: usize,
-    len: usize,
+/// Octets that a batch of survivors aims at, in segments of `size`.
+pub(super) fn batch_target(size: usize) -> usize {
+    CLEAN_BATCH_OCTETS.min(size / 4)
 }
 
 /// How many blobs that take so many octets each go into the next batch, and what it takes: no more than the
@@ -138,7 +143,7 @@ fn next_batch(
     size: usize,
     left: usize,
 ) -> (usize, usize) {
-    let target = CLEAN_BATCH_OCTETS.min(size / 4);
+    let target = batch_target(size);
     let empty = cold::batch_octets(std::iter::empty());
     let fitting = |most: usize| {
         let (mut count, mut octets) = (0, empty);
@@ -155,6 +160,11 @@ fn next_batch(
         // The first begins a segment.
         ((0, _), some) | (some, _) => some,
     }
+}
+
+/// Octets that these take where they lie.
+fn octets_of(blobs: &[(BlobId, Found)]) -> u64 {
+    blobs.iter().map(|(_, at)| at.location.octets() + BLOB_EXTRA_OCTETS).sum()
 }
 
 impl<E: Env, S: SegmentStore> Log<E, S> {
@@ -213,7 +223,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         self.shared.cleaner.due.set();
     }
 
-    fn space(&self) -> Space {
+    pub(super) fn space(&self) -> Space {
         let shared = &self.shared;
         let size = shared.segments.segment_octets();
         let used = shared.hot.borrow().len()
@@ -299,22 +309,27 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         let mut kept = if self.cold_slots() == 0 { LAST_KEPT } else { self.reserve_of_cleaner() };
         let mut cleaned = Cleaned { segments: to_u64(victims.len()), ..Cleaned::default() };
         let mut left = blobs.as_slice();
+        let mut ahead = octets_of(left);
         while !left.is_empty() {
             if !self.may_clean() {
                 return Err(AppendError::Failed(NOT_NOW.into()));
             }
-            let (some, later) = left.split_at(self.batch_len(left));
-            left = later;
+            let some = &left[..self.batch_len(left)];
             let begun = shared.env.now();
-            let mut moved = self.move_blobs(some, created, kept).await;
+            let allowance = Allowance { kept, ahead: Some(ahead) };
+            let mut moved = self.move_blobs(some, created, allowance).await;
             if moved == Err(AppendError::Full) {
                 // Records took slots meanwhile, and give them back. What was begun has to be ended: half
                 // of a unit frees nothing.
                 self.checkpoint().await?;
                 kept = LAST_KEPT;
-                moved = self.move_blobs(some, created, kept).await;
+                let allowance = Allowance { kept, ahead: None };
+                moved = self.move_blobs(some, created, allowance).await;
             }
             let moved = moved?;
+            let done;
+            (done, left) = left.split_at(moved.handled);
+            ahead -= octets_of(done);
             cleaned.blobs += moved.blobs;
             cleaned.octets += moved.octets;
             cleaned.damaged += to_u64(moved.damaged.len());
@@ -527,39 +542,22 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         taken
     }
 
-    /// Moves some blobs: in the end the log says where they lie. [`AppendError::Full`] if that takes a slot
-    /// and no more than `kept` are free.
+    /// Moves some blobs, those that come first: in the end the log says where they lie.
+    /// [`AppendError::Full`] if that takes a slot that is not allowed.
     async fn move_blobs(
         &self,
         blobs: &[(BlobId, Found)],
         created: u64,
-        kept: usize,
+        allowance: Allowance,
     ) -> Result<Moved, AppendError> {
         let shared = &self.shared;
-        let mut moved = Moved::default();
-        let mut lifted = Vec::with_capacity(blobs.len());
-        for some in blobs.chunks(READS_AT_ONCE) {
-            let reads = some.iter().map(|&(id, at)| self.lift(id, at));
-            for (read, &(id, at)) in together(reads).await.into_iter().zip(some) {
-                match read {
-                    Ok(one) => lifted.push(one),
-                    Err(_) if shared.locate(id) != Some(at) => {}
-                    Err(super::Damaged(why)) => {
-                        let number = ("log", self.id().0.into());
-                        event(
-                            Level::Error,
-                            "blob_not_moved",
-                            &[number, ("why", why.as_str().into())],
-                        );
-                        moved.damaged.push(at);
-                    }
-                }
-            }
-        }
+        let Batch { lifted, handled, damaged, packed } =
+            self.lift_batch(blobs, allowance.ahead).await;
+        let mut moved = Moved { handled, damaged, ..Moved::default() };
         if lifted.is_empty() {
             return Ok(moved);
         }
-        let relocation = self.write_cold(&lifted, created, kept).await?;
+        let relocation = self.write_cold(&lifted, created, allowance.kept).await?;
         moved.blobs = to_u64(relocation.blobs.len());
         moved.octets = relocation.blobs.iter().map(|line| to_u64(line.octets)).sum();
         if shared.settings.planted == Planted::ReuseBeforeMoved {
@@ -571,102 +569,15 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
             return Ok(moved);
         }
         let mut group = Group::new();
-        group.record(kind::RELOCATE, Relocation::VERSION, 0, relocation.encode());
+        group.record(kind::RELOCATE, relocation.version(), 0, relocation.encode());
         // Whatever comes back but Ok: the blobs are in their old places, as far as anybody knows, and
         // what was just written is nobody's, unless the next start finds the record.
         let appended = self.append(group).await;
         shared.cleaner.uncertain.set(appended.is_err());
         appended?;
+        shared.stats.packed_from.add(packed.0);
+        shared.stats.packed_to.add(packed.1);
         Ok(moved)
-    }
-
-    /// Reads a blob with all its checks.
-    async fn lift(&self, id: BlobId, at: Found) -> Result<Lifted<S::View>, super::Damaged> {
-        let shared = &self.shared;
-        if shared.locate(id) != Some(at) {
-            return Err(super::Damaged(format!("blob {id} is gone")));
-        }
-        let lead = to_usize(at.location.offset) % BLOCK_OCTETS;
-        let from = at.location.offset - to_u64(lead);
-        let octets = to_usize(u64::from(at.location.blocks)) * BLOCK_OCTETS;
-        let read = shared.segments.read(at.location.slot, from, octets).await;
-        let view = read.map_err(|error| super::Damaged(format!("blob {id}: {error}")))?;
-        let blob = view.get(lead..).unwrap_or_default();
-        let header = batch::open_blob(blob, id, &shared.identity, at.segment, at.location.offset)?;
-        let len = to_usize(u64::from(header.summary_octets)) + to_usize(header.stored_octets);
-        Ok(Lifted { header, view: Box::new(view), start: lead + BLOB_HEADER_OCTETS, len })
-    }
-
-    /// Writes what was read to the cold stream; durable when this returns. What fails is never
-    /// written to again.
-    async fn write_cold(
-        &self,
-        lifted: &[Lifted<S::View>],
-        created: u64,
-        kept: usize,
-    ) -> Result<Relocation, AppendError> {
-        let shared = &self.shared;
-        let len = cold::batch_octets(lifted.iter().map(|one| one.len));
-        let writer = self.cold_writer(len, created, kept).await?;
-        let survivors: Vec<Survivor<'_>> = lifted
-            .iter()
-            .map(|one| Survivor {
-                header: one.header,
-                octets: &one.view[one.start..one.start + one.len],
-            })
-            .collect();
-        let place = ColdPlace {
-            writer,
-            epoch: shared.epoch,
-            lsn: shared.applied.get().lsn,
-            time: shared.env.wall().0,
-        };
-        let mut block = shared.segments.alloc(len);
-        let blobs = cold::encode(block.as_mut(), &survivors, &shared.identity, &place);
-        let written = shared.segments.write(writer.slot, writer.offset, block).await;
-        shared.stats.cold_octets.add(to_u64(len));
-        let synced = match written {
-            Ok(()) => {
-                shared.stats.syncs.add(1);
-                shared.segments.sync(writer.slot).await
-            }
-            Err(error) => Err(error),
-        };
-        if let Err(error) = synced {
-            shared.segments.condemn(writer.slot);
-            shared.cold.borrow_mut().writer = None;
-            return Err(AppendError::Failed(error.to_string()));
-        }
-        let end = writer.offset + to_u64(len);
-        shared.cold.borrow_mut().writer = Some(Writer { offset: end, ..writer });
-        Ok(Relocation { slot: writer.slot, segment: writer.segment, end, blobs })
-    }
-
-    /// Where a batch of `len` octets goes: on in this segment, or in the next, which leaves `kept` slots.
-    async fn cold_writer(
-        &self,
-        len: usize,
-        created: u64,
-        kept: usize,
-    ) -> Result<Writer, AppendError> {
-        let shared = &self.shared;
-        let size = shared.segments.segment_octets();
-        if let Some(writer) = shared.cold.borrow().writer
-            && writer.offset + to_u64(len) <= size
-        {
-            return Ok(writer);
-        }
-        if !self.has_slot_beyond(kept).await {
-            return Err(AppendError::Full);
-        }
-        let begun = self.begin_unchained(Stream::Cold, created).await;
-        let writer = begun.map_err(|error| match error.kind() {
-            io::ErrorKind::StorageFull => AppendError::Full,
-            _ => AppendError::Failed(error.to_string()),
-        })?;
-        shared.cold.borrow_mut().begin(writer, created);
-        self.prepare_spare();
-        Ok(writer)
     }
 
     /// Leaves the disk to others for as long as is due after `worked`.

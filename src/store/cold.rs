@@ -40,7 +40,11 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// The owner number of the page of cold segments.
 pub(super) const COLD_OWNER: u8 = 1;
-const PAGE_VERSION: u8 = 1;
+const PAGE_VERSION: u64 = 1;
+/// Of a page that names a segment with packed blobs: a release that cannot unpack does not know it.
+const PAGE_VERSION_PACKED: u64 = 2;
+/// Of a segment in such a page: some of its blobs are packed.
+const FLAG_PACKED: u32 = 1;
 /// Slots that a location can name.
 const SLOTS_MAX: u32 = 1 << 20;
 
@@ -52,6 +56,8 @@ pub(super) struct ColdSegment {
     pub end: u64,
     /// When the mail in it was new, in seconds since 1970; 0 until its header was read.
     pub created: u64,
+    /// Some of the blobs in it are packed.
+    pub is_packed: bool,
 }
 
 /// The cold stream of one log.
@@ -83,20 +89,22 @@ impl Cold {
     /// A segment was begun.
     pub(super) fn begin(&mut self, writer: Writer, created: u64) {
         let Writer { slot, segment, offset } = writer;
-        self.segments.insert(slot, ColdSegment { segment, end: offset, created });
+        let fresh = ColdSegment { segment, end: offset, created, is_packed: false };
+        self.segments.insert(slot, fresh);
         self.writer = Some(writer);
         self.dirty = true;
     }
 
     /// Blobs lie in this segment, up to `end`. What is known of a later segment in the slot holds:
     /// in recovery the page may be younger than the records.
-    pub(super) fn note(&mut self, slot: u32, segment: u64, end: u64) {
-        let fresh = ColdSegment { segment, end, created: 0 };
+    pub(super) fn note(&mut self, slot: u32, segment: u64, end: u64, is_packed: bool) {
+        let fresh = ColdSegment { segment, end, created: 0, is_packed };
         let known = self.segments.entry(slot).or_insert(fresh);
         if known.segment < segment {
             *known = fresh;
         } else if known.segment == segment {
             known.end = known.end.max(end);
+            known.is_packed |= is_packed;
         }
         self.dirty = true;
     }
@@ -160,11 +168,12 @@ impl Cold {
         if self.segments.is_empty() {
             return None;
         }
+        let has_packed = self.segments.values().any(|one| one.is_packed);
         let mut out = Vec::with_capacity(8 + self.segments.len() * 24);
-        out.put_u64(u64::from(PAGE_VERSION));
+        out.put_u64(if has_packed { PAGE_VERSION_PACKED } else { PAGE_VERSION });
         for (&slot, one) in &self.segments {
             out.put_u32(slot);
-            out.put_u32(0);
+            out.put_u32(if one.is_packed { FLAG_PACKED } else { 0 });
             out.put_u64(one.segment);
             out.put_u64(one.end);
         }
@@ -175,14 +184,22 @@ impl Cold {
     pub(super) fn load(&mut self, octets: &[u8]) -> Result<(), Damaged> {
         let broken = |_: Short| Damaged("the page of cold segments is cut off".into());
         let mut reader = Reader::new(octets);
-        if reader.u64().map_err(broken)? != u64::from(PAGE_VERSION) {
+        let version = reader.u64().map_err(broken)?;
+        if ![PAGE_VERSION, PAGE_VERSION_PACKED].contains(&version) {
             return Err(Damaged("the page of cold segments is of another release".into()));
         }
         while !reader.rest().is_empty() {
             let slot = reader.u32().map_err(broken)?;
-            reader.u32().map_err(broken)?;
+            let flags = reader.u32().map_err(broken)?;
+            let known = if version == PAGE_VERSION_PACKED { FLAG_PACKED } else { 0 };
+            if flags & !known != 0 {
+                return Err(Damaged(
+                    "the page of cold segments has flags of another release".into(),
+                ));
+            }
+            let is_packed = flags & FLAG_PACKED != 0;
             let (segment, end) = (reader.u64().map_err(broken)?, reader.u64().map_err(broken)?);
-            self.note(slot, segment, end);
+            self.note(slot, segment, end, is_packed);
         }
         self.dirty = false;
         Ok(())
@@ -198,10 +215,17 @@ pub(super) struct Relocation {
     pub end: u64,
     /// Offsets count from the start of the segment.
     pub blobs: Vec<BlobLine>,
+    /// Some of them are packed.
+    pub is_packed: bool,
 }
 
 impl Relocation {
-    pub(super) const VERSION: u8 = 1;
+    pub(super) const VERSIONS: [u8; 2] = [1, 2];
+
+    /// 2 where blobs are packed: a release that cannot unpack them refuses the log.
+    pub(super) fn version(&self) -> u8 {
+        Relocation::VERSIONS[usize::from(self.is_packed)]
+    }
 
     /// `slot u32, count u32, segment u64, end u64, (blob u64, octet u64, octets u64){count}`.
     pub(super) fn encode(&self) -> Vec<u8> {
@@ -219,7 +243,8 @@ impl Relocation {
     }
 
     /// Takes a body apart; what no batch could hold is refused.
-    pub(super) fn decode(body: &[u8]) -> Result<Relocation, Damaged> {
+    pub(super) fn decode(version: u8, body: &[u8]) -> Result<Relocation, Damaged> {
+        let is_packed = version == Relocation::VERSIONS[1];
         let broken = || Damaged("a relocation names no place".into());
         let mut reader = Reader::new(body);
         let mut read = || -> Result<Relocation, Short> {
@@ -233,7 +258,7 @@ impl Relocation {
                     octets: to_usize(reader.u64()?),
                 });
             }
-            Ok(Relocation { slot, segment, end, blobs })
+            Ok(Relocation { slot, segment, end, blobs, is_packed })
         };
         let read = read().map_err(|_| broken())?;
         let fits = |line: &BlobLine| {
@@ -255,7 +280,7 @@ impl Relocation {
     }
 }
 
-/// A blob on its way to the cold stream: its header as it was read, and what follows it.
+/// A blob on its way to the cold stream: its header, and what follows it.
 pub(super) struct Survivor<'a> {
     pub header: BlobHeader,
     pub octets: &'a [u8],
@@ -263,10 +288,13 @@ pub(super) struct Survivor<'a> {
 
 /// Octets of a batch of survivors whose octets behind the header are so many.
 pub(super) fn batch_octets(survivors: impl Iterator<Item = usize>) -> usize {
-    let each = |octets: usize| {
-        BLOB_LINE_OCTETS + (BLOB_HEADER_OCTETS + octets).next_multiple_of(BLOB_HEADER_OCTETS)
-    };
-    round_up(BATCH_HEADER_OCTETS + survivors.map(each).sum::<usize>() + BLOB_HEADER_OCTETS)
+    let blobs: usize = survivors.map(survivor_octets).sum();
+    round_up(BATCH_HEADER_OCTETS + blobs + BLOB_HEADER_OCTETS)
+}
+
+/// Octets that a survivor takes in a batch, with `octets` behind its header.
+pub(super) fn survivor_octets(octets: usize) -> usize {
+    BLOB_LINE_OCTETS + (BLOB_HEADER_OCTETS + octets).next_multiple_of(BLOB_HEADER_OCTETS)
 }
 
 /// Where a batch of the cold stream stands.
@@ -280,7 +308,7 @@ pub(super) struct ColdPlace {
 }
 
 /// Encodes survivors as one batch without records into `out`, whose length is that of the batch.
-/// All that changes of a blob is the check of its header, which names its place. Offsets of the
+/// All that changes here of a blob is the check of its header, which names its place. Offsets of the
 /// lines that come back count from the start of the segment.
 pub(super) fn encode(
     out: &mut [u8],
@@ -338,23 +366,23 @@ mod tests {
     fn relocation() -> Relocation {
         let line = |id, offset, octets| BlobLine { id: BlobId(id), offset, octets };
         let blobs = vec![line(7, 4_288, 1_000), line(3, 5_312, 64)];
-        Relocation { slot: 5, segment: 9, end: 12_288, blobs }
+        Relocation { slot: 5, segment: 9, end: 12_288, blobs, is_packed: false }
     }
 
     #[test]
     fn refuses_a_relocation_to_where_nothing_can_lie() {
-        assert_eq!(Relocation::decode(&relocation().encode()), Ok(relocation()));
+        assert_eq!(Relocation::decode(1, &relocation().encode()), Ok(relocation()));
         let refused = |change: &dyn Fn(&mut Relocation)| {
             let mut relocation = relocation();
             change(&mut relocation);
-            Relocation::decode(&relocation.encode()).is_err()
+            Relocation::decode(1, &relocation.encode()).is_err()
         };
         assert!(refused(&|one| one.slot = SLOTS_MAX));
         assert!(refused(&|one| one.end = SEGMENT_OCTETS_MAX + 1));
         assert!(refused(&|one| one.blobs[0].offset += 1));
         assert!(refused(&|one| one.blobs[1].octets = 8_192));
         let cut = relocation().encode();
-        assert!(Relocation::decode(&cut[..cut.len() - 1]).is_err());
+        assert!(Relocation::decode(1, &cut[..cut.len() - 1]).is_err());
     }
 
     #[test]
@@ -362,10 +390,10 @@ mod tests {
         for numbers in [[3, 8], [8, 3]] {
             let mut cold = Cold::default();
             for number in numbers {
-                cold.note(1, number, 4_096 * number);
+                cold.note(1, number, 4_096 * number, false);
             }
-            let end = 4_096 * 8;
-            assert_eq!(cold.segments.get(&1), Some(&ColdSegment { segment: 8, end, created: 0 }));
+            let last = ColdSegment { segment: 8, end: 4_096 * 8, created: 0, is_packed: false };
+            assert_eq!(cold.segments.get(&1), Some(&last));
         }
     }
 

@@ -382,9 +382,9 @@ pub struct BlobHeader {
     pub id: BlobId,
     /// The log that first held it; with `id` the EMAILID (RFC 8474 §5.1).
     pub birth: LogId,
-    /// 0: stored as it is. Others come with compression.
+    /// 0: stored as it is; 1: packed (`pack.rs`).
     pub codec: u8,
-    /// The dictionary of the codec, 0 for none.
+    /// 0: none, the only one yet.
     pub dictionary: u16,
     pub summary_octets: u32,
     /// Octets of the message.

@@ -14,6 +14,7 @@ use super::format::{
     PageAt, RECORD_HEADER_OCTETS, Reached, SUPERBLOCK_COPIES, SegmentHeader, Stream, Superblock,
     summary_check,
 };
+use super::pack;
 use super::record::Group;
 use crate::bytes::codec::{Reader, to_u64, to_usize};
 use crate::env::BLOCK_OCTETS;
@@ -221,6 +222,11 @@ fn hostile(data: &[u8]) {
         let blob = octets.get(line.offset..).unwrap_or_default();
         let place = OFFSET.wrapping_add(to_u64(line.offset));
         if let Ok(head) = open_blob(blob, line.id, &IDENTITY, SEGMENT, place) {
+            if head.codec == pack::ZSTD {
+                let content = &blob[BLOB_HEADER_OCTETS..pack::blob_octets(&head)];
+                drop(pack::unpack_at_once(&head, content, &IDENTITY));
+                continue;
+            }
             let octets = to_u64(BLOB_HEADER_OCTETS) + u64::from(head.summary_octets) + head.octets;
             assert!(octets <= to_u64(blob.len()), "a message ends where its octets end");
         }

@@ -30,6 +30,7 @@ pub mod format;
 #[cfg(any(test, feature = "sim"))]
 pub mod fuzz;
 pub mod log;
+mod pack;
 mod reached;
 mod reader;
 pub mod record;
@@ -40,6 +41,7 @@ pub mod salvage;
 mod scrub;
 pub mod segments;
 pub mod stats;
+mod survivors;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -60,7 +62,7 @@ use std::time::Duration;
 #[cfg(any(test, feature = "sim"))]
 pub use batch::encode_alone;
 pub use blob::{BlobDraft, BlobView, Blobs};
-pub use clean::{Cleaned, Cleaning};
+pub use clean::{Cleaned, Cleaning, Compression};
 pub use format::Identity;
 pub use log::{AppendError, Health, Log, ReadError, Registry};
 pub use record::Group;
@@ -108,6 +110,7 @@ impl Default for Settings {
                 free_percent: CLEAN_FREE_PERCENT,
                 share_percent: CLEAN_SHARE_PERCENT,
                 commit_max: Duration::from_millis(u64::from(CLEAN_COMMIT_MS_MAX)),
+                compression: Compression::None,
             },
             cache_octets: 256 << 20,
             checkpoint_octets: 256 << 20,

@@ -8,6 +8,7 @@ use super::batch::{self, BlobLine};
 use super::blob::BlobView;
 use super::format::BLOB_HEADER_OCTETS;
 use super::log::{Inner, Log, ReadError};
+use super::pack;
 use super::record::{Group, Record};
 use super::segments::SegmentStore;
 use super::table::Location;
@@ -255,6 +256,7 @@ impl<E: Env, S: SegmentStore> Inner<E, S> {
         }
     }
 
+    /// Reads a blob in its place; a packed one is unpacked, so that nobody above knows of it.
     pub(super) async fn read_at(&self, id: BlobId, at: Found) -> Result<BlobView, Damaged> {
         let Found { location, segment } = at;
         let lead = to_usize(location.offset) % BLOCK_OCTETS;
@@ -265,8 +267,16 @@ impl<E: Env, S: SegmentStore> Inner<E, S> {
         let view = read.map_err(|error| Damaged(format!("blob {id}: {error}")))?;
         let octets = &view[lead..];
         let header = batch::open_blob(octets, id, &self.identity, segment, location.offset)?;
+        let summary_octets = to_usize(u64::from(header.summary_octets));
+        if header.codec == pack::ZSTD {
+            let content = &octets[BLOB_HEADER_OCTETS..pack::blob_octets(&header)];
+            let content = pack::unpack(&self.env, &header, content, &self.identity).await?;
+            let (len, cost) = (content.len(), content.capacity());
+            let summary = Rc::from(&content[..summary_octets]);
+            return Ok(BlobView::new(Rc::new(content), summary, summary_octets..len, cost));
+        }
         let summary_at = lead + BLOB_HEADER_OCTETS;
-        let message_at = summary_at + to_usize(u64::from(header.summary_octets));
+        let message_at = summary_at + summary_octets;
         let message = message_at..message_at + to_usize(header.octets);
         let summary = Rc::from(&view[summary_at..message_at]);
         let cost = view.len();

@@ -697,7 +697,9 @@ impl<'a, E: Env, S: SegmentStore> Recovery<'a, E, S> {
         let len = to_usize(u64::from(batch.header.blocks)) * BLOCK_OCTETS;
         let octets = self.segments.read(batch.slot, batch.at, len).await?;
         let (identity, header) = (self.identity(), &batch.header);
-        Ok(check_whole(&octets, header, identity, batch.segment, batch.at).is_ok())
+        let content = check_whole(&octets, header, identity, batch.segment, batch.at);
+        // What comes new is never packed.
+        Ok(content.is_ok_and(|content| content.packed.is_empty()))
     }
 
     /// Applies a batch; returns where it ends.

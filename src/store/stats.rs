@@ -71,6 +71,9 @@ pub struct Stats {
     pub moved_blobs: Counter,
     pub moved_octets: Counter,
     pub cold_octets: Counter,
+    /// Octets of messages that were packed, and what they take since.
+    pub packed_from: Counter,
+    pub packed_to: Counter,
     /// Octets of segments that are free again, whether cleaned or dead by themselves.
     pub reclaimed_octets: Counter,
     /// Microseconds that cleaning waited for commits, and because it had its share.

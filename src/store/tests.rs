@@ -20,6 +20,7 @@ mod clean;
 mod damage;
 mod full;
 mod octets;
+mod pack;
 
 const PUT: u8 = 16;
 const DROP: u8 = 17;

@@ -1,6 +1,7 @@
 //! `verify`: reads everything the log stands on and checks it against itself.
 //!
-//! Every batch of every segment in use (header, chain, meta region, each blob, the zeros between),
+//! Every batch of every segment in use (header, chain, meta region, each blob, which is unpacked if it
+//! is packed, the zeros between),
 //! every page of the checkpoint, every blob the table names, and every reference the machines hold
 //! against the table's counts. A single turned bit in any of these is found. Runs beside a live
 //! log: what is appended meanwhile is left to the next run.
@@ -10,8 +11,9 @@
 
 use super::Damaged;
 use super::batch::{self, open_record};
-use super::format::{BatchHeader, PageAt, SegmentHeader};
+use super::format::{BatchHeader, BlobHeader, PageAt, SegmentHeader};
 use super::log::{Log, Position};
+use super::pack::unpack;
 use super::reader::Found;
 use super::segments::SegmentStore;
 use super::table::Location;
@@ -22,6 +24,7 @@ use crate::model::id::{BlobId, Lsn};
 use crate::model::time::Mono;
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
+use std::ops::Range;
 use std::time::Duration;
 
 /// Wait for a checkpoint that may write the superblock, and for others who check.
@@ -304,6 +307,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
                 Ok(content) => {
                     findings.records += content.records;
                     findings.blobs += content.blobs;
+                    self.verify_packed(&octets, content.packed, findings).await;
                 }
                 Err(Damaged(why)) => findings.faults.push(why),
             }
@@ -317,6 +321,20 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
             if self.shared.stopping.get() {
                 return;
             }
+        }
+    }
+
+    /// Unpacks what is packed in a batch.
+    async fn verify_packed(
+        &self,
+        octets: &[u8],
+        packed: Vec<(BlobHeader, Range<usize>)>,
+        findings: &mut Findings,
+    ) {
+        let shared = &self.shared;
+        for (header, range) in packed {
+            let unpacked = unpack(&shared.env, &header, &octets[range], &shared.identity).await;
+            findings.faults.extend(unpacked.err().map(|Damaged(why)| why));
         }
     }
 

@@ -9,7 +9,7 @@ use pombal::mailbox;
 use pombal::node::shard::Plan;
 use pombal::policy::dkim;
 use pombal::server::allowance::Rates;
-use pombal::store::Planted;
+use pombal::store::{Compression, Planted};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -98,6 +98,10 @@ impl Case {
             plan.dkim = Arc::new(keys);
         }
         plan.store.second_batch_octets = [1 << 10, 8 << 10, 256 << 10][chance.index(3)];
+        // In most of those that are cleaned all the time, what moves is packed.
+        if Chance::new(seed.rotate_left(19)).below(3) > 0 {
+            plan.store.cleaning.compression = Compression::Zstd;
+        }
         plan.store.planted = match bug {
             Bug::AnswerBeforeSync => Planted::AnswerBeforeSync,
             Bug::LostReference => Planted::LoseReference,

@@ -11,6 +11,7 @@ use crate::store::batch::{open_blob, open_blob_anywhere, open_record};
 use crate::store::checkpoint::{PageKey, PageV1, RootV1, TABLE_OWNER, TablePartV1, open_page};
 use crate::store::cold::{COLD_OWNER, Cold};
 use crate::store::format::{BLOB_HEADER_OCTETS, BlobHeader, Identity, PageAt, Stream, Superblock};
+use crate::store::pack;
 use crate::store::record::{FLAG_SKIPPABLE, Record, kind};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -89,14 +90,17 @@ impl Rebuilt {
     pub fn read(&self, source: &dyn Source, id: BlobId) -> Result<(Vec<u8>, Vec<u8>), Damaged> {
         let gone = || Damaged(format!("blob {id} is not there"));
         let place = self.scan.blobs.get(&id).ok_or_else(gone)?;
-        let (header, octets) = read_blob(source, &self.identity, id, place)?;
+        let (header, mut octets) = read_blob(source, &self.identity, id, place)?;
+        if header.codec == pack::ZSTD {
+            octets = pack::unpack_at_once(&header, &octets, &self.identity)?;
+        }
         let summary = to_usize(u64::from(header.summary_octets));
         let (summary, message) = octets.split_at(summary.min(octets.len()));
         Ok((summary.to_vec(), message.to_vec()))
     }
 }
 
-/// Reads a blob where the scan found it; its header, and what follows it.
+/// Reads a blob where the scan found it; its header, and what follows it as it is stored.
 pub(super) fn read_blob(
     source: &dyn Source,
     identity: &Identity,

@@ -20,6 +20,7 @@ use crate::store::format::{
     BATCH_HEADER_OCTETS, BLOB_HEADER_OCTETS, BLOB_LINE_OCTETS, BatchHeader, BlobHeader, Identity,
     RECORD_HEADER_OCTETS, SegmentHeader, Stream,
 };
+use crate::store::pack;
 use crate::store::record::kind;
 
 /// Octets that are read at once.
@@ -357,9 +358,15 @@ impl Walker<'_> {
         let is_placed = placed.is_ok();
         let found = placed.or_else(|_| open_blob_anywhere(octets, id, self.identity));
         let Ok(header) = found else { return false };
-        let octets = BLOB_HEADER_OCTETS
-            + to_usize(u64::from(header.summary_octets))
-            + to_usize(header.stored_octets);
+        let len = pack::blob_octets(&header);
+        let content = &octets[BLOB_HEADER_OCTETS..len];
+        if header.codec == pack::ZSTD
+            && pack::unpack_at_once(&header, content, self.identity).is_err()
+        {
+            // It counts for nothing, so that any other copy of the blob does.
+            return false;
+        }
+        let octets = len;
         let Walker { slot, segment, .. } = *self;
         let message = header.octets;
         let place = BlobPlace { slot, segment, offset, octets, message, born, is_placed };

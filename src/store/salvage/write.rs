@@ -12,6 +12,7 @@ use crate::store::checkpoint::{Index, Writer};
 use crate::store::cold::{self, Cold, ColdPlace, Survivor};
 use crate::store::format::{BlobHeader, SegmentHeader, Stream};
 use crate::store::log::{HotSegment, Log, Parts, Position, Registry};
+use crate::store::pack;
 use crate::store::segments::{Local, SegmentStore, SuperblockFile};
 use crate::store::table::{BlobTable, Location};
 use crate::store::{Damaged, OpenError, Settings};
@@ -165,7 +166,8 @@ async fn put<E: Env>(
     let end = writer.offset + to_u64(len);
     let mut cold = shared.cold.borrow_mut();
     cold.writer = Some(Writer { offset: end, ..writer });
-    cold.note(writer.slot, writer.segment, end);
+    let is_packed = batch.iter().any(|one| one.header.codec != pack::PLAIN);
+    cold.note(writer.slot, writer.segment, end, is_packed);
     let mut table = shared.table.borrow_mut();
     for line in lines {
         table.insert(lsn, writer.slot, 0, &line);

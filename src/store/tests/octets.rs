@@ -10,6 +10,7 @@ use crate::store::cold::{self, Cold, ColdPlace, Relocation, Survivor};
 use crate::store::format::{
     BatchHeader, BlobHeader, Identity, PageAt, Reached, SegmentHeader, Stream, Superblock,
 };
+use crate::store::pack;
 use crate::store::record::FLAG_SKIPPABLE;
 use crate::store::table::BlobTable;
 use crate::store::{BlobDraft, Group, Planted};
@@ -384,7 +385,8 @@ fn writes_batches_of_survivors_of_these_octets_for_ever() {
 fn writes_relocations_of_these_octets_for_ever() {
     let line = |id, offset, octets| BlobLine { id: BlobId(id), offset, octets };
     let blobs = vec![line(8, 8448, 72), line(6, 8576, 68)];
-    let relocation = Relocation { slot: 2, segment: SEGMENT, end: 12_288, blobs };
+    let is_packed = false;
+    let relocation = Relocation { slot: 2, segment: SEGMENT, end: 12_288, blobs, is_packed };
     let octets = relocation.encode();
     check(
         &octets,
@@ -397,14 +399,19 @@ fn writes_relocations_of_these_octets_for_ever() {
         72 octets
     "]],
     );
-    assert_eq!(Relocation::decode(&octets), Ok(relocation));
+    assert_eq!(relocation.version(), 1);
+    assert_eq!(Relocation::decode(1, &octets).as_ref(), Ok(&relocation));
+    // To where packed blobs lie: a release that cannot unpack them does not know the version.
+    let packed = Relocation { is_packed: true, ..relocation };
+    assert_eq!((packed.version(), packed.encode()), (2, octets.clone()));
+    assert_eq!(Relocation::decode(2, &octets), Ok(packed));
 }
 
 #[test]
 fn writes_pages_of_the_cold_stream_of_these_octets_for_ever() {
     let mut cold = Cold::default();
-    cold.note(2, SEGMENT, 12_288);
-    cold.note(7, 11, 4_096);
+    cold.note(2, SEGMENT, 12_288, false);
+    cold.note(7, 11, 4_096, false);
     assert!(cold.take_dirty());
     let octets = cold.page().unwrap();
     check(
@@ -421,4 +428,54 @@ fn writes_pages_of_the_cold_stream_of_these_octets_for_ever() {
     again.load(&octets).unwrap();
     assert!(again.iter().eq(cold.iter()));
     assert!(!again.take_dirty(), "it is saved");
+}
+
+/// With a segment that has packed blobs: a release that cannot unpack them does not know the version.
+#[test]
+fn writes_pages_of_a_packed_cold_stream_of_these_octets_for_ever() {
+    let mut cold = Cold::default();
+    cold.note(2, SEGMENT, 12_288, true);
+    cold.note(7, 11, 4_096, false);
+    let octets = cold.page().unwrap();
+    check(
+        &octets,
+        &expect![[r"
+           0: 02000000 00000000 02000000 01000000
+          16: 09000000 00000000 00300000 00000000
+          32: 07000000 00000000 0b000000 00000000
+          48: 00100000 00000000
+        56 octets
+    "]],
+    );
+    let mut again = Cold::default();
+    again.load(&octets).unwrap();
+    assert!(again.iter().eq(cold.iter()));
+}
+
+/// A summary of three octets, the check of the plain blob, and a frame: however frames are made, these
+/// octets have to come out.
+#[test]
+fn unpacks_these_octets_for_ever() {
+    let message = b"Subject: again\r\n\r\n".repeat(8);
+    let stored = [
+        // The check.
+        0xca, 0x34, 0x7a, 0x3b, 0x74, 0x0d, 0x46, 0x9b,
+        // A frame without a checksum: 144 octets, of one block.
+        0x28, 0xb5, 0x2f, 0xfd, 0x20, 0x90, 0xcd, 0x00, 0x00, 0x90, 0x53, 0x75, 0x62, 0x6a, 0x65,
+        0x63, 0x74, 0x3a, 0x20, 0x61, 0x67, 0x61, 0x69, 0x6e, 0x0d, 0x0a, 0x0d, 0x0a, 0x01, 0x00,
+        0x76, 0xa5, 0x33, 0x0c,
+    ];
+    let header = BlobHeader {
+        id: BlobId(8),
+        birth: LogId(1),
+        codec: pack::ZSTD,
+        dictionary: 0,
+        summary_octets: 3,
+        octets: u64::try_from(message.len()).unwrap(),
+        stored_octets: u64::try_from(stored.len()).unwrap(),
+        check: 0,
+        summary_check: 0,
+    };
+    let content = pack::unpack_at_once(&header, &[b"sum", &stored[..]].concat(), &IDENTITY);
+    assert_eq!(content, Ok([b"sum", &message[..]].concat()));
 }

@@ -11,6 +11,7 @@ use pombal::mta::relay::Planted;
 use pombal::node::shard::{Names, Plan};
 use pombal::proto::smtp::client::Timeouts;
 use pombal::queue::sites::Rate;
+use pombal::store::Compression;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::rc::Rc;
@@ -95,6 +96,12 @@ impl Case {
         if stumbles {
             for node in &mut nodes {
                 node.plan.relay_planted = Planted::Stumble;
+            }
+        }
+        // In half of the seeds what moves is packed.
+        if Chance::new(seed.rotate_left(19)).coin() {
+            for node in &mut nodes {
+                node.plan.store.cleaning.compression = Compression::Zstd;
             }
         }
         let users: Vec<usize> = nodes.iter().map(|node| node.users).collect();
