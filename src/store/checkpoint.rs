@@ -67,6 +67,11 @@ pub(super) struct Index {
 }
 
 impl Index {
+    /// Octets of memory, some: nodes of the tree are between half full and full.
+    pub(super) fn heap_octets(&self) -> usize {
+        self.pages.len() * size_of::<(PageKey, PageEntry)>() * 3 / 2
+    }
+
     fn live_octets(&self) -> u64 {
         self.pages.values().map(|page| u64::from(page.at.len)).sum()
     }

@@ -354,6 +354,11 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         self.shared.table.borrow().heap_octets()
     }
 
+    /// Octets of memory that the index of pages takes.
+    pub fn index_octets(&self) -> usize {
+        self.shared.index.borrow().heap_octets()
+    }
+
     /// How many entries refer to a blob.
     pub fn references(&self, id: BlobId) -> u32 {
         self.shared.table.borrow().references(id)

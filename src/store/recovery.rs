@@ -498,7 +498,8 @@ impl<'a, E: Env, S: SegmentStore> Recovery<'a, E, S> {
     }
 
     async fn read_index(&self, root: &RootV1) -> Result<Index, OpenError> {
-        let mut pages = Sorted::new();
+        // In order, and put into a tree at once: its nodes are full then, not half full.
+        let mut pages = Vec::new();
         let table: Vec<PageAt> = root.table.iter().map(PageAt::from).collect();
         for &at in &table {
             let (found, body) = self.read_record(at).await?;
@@ -507,12 +508,12 @@ impl<'a, E: Env, S: SegmentStore> Recovery<'a, E, S> {
             }
             for page in TablePartV1::from_octets(&body)?.pages {
                 let entry = PageEntry { lsn: Lsn(page.lsn), at: PageAt::from(&page.at) };
-                pages.insert((page.owner, page.major, page.minor), entry);
+                pages.push(((page.owner, page.major, page.minor), entry));
             }
             self.env.breathe().await;
         }
         Ok(Index {
-            pages,
+            pages: pages.into_iter().collect(),
             segments: root.index.clone(),
             writer: None,
             superblock_seq: self.superblock.seq,

@@ -81,9 +81,44 @@ pub(super) struct Living {
     pub octets: u64,
 }
 
+/// How many entries refer to each blob of a page: an octet each, as long as there are no more of any
+/// than that says. A message with more recipients is rare, and costs its page three octets a blob.
+enum Counts {
+    Few(Box<[u8; PAGE_BLOBS]>),
+    Many(Box<[u32; PAGE_BLOBS]>),
+}
+
+impl Counts {
+    fn get(&self, index: usize) -> u32 {
+        match self {
+            Counts::Few(counts) => counts[index].into(),
+            Counts::Many(counts) => counts[index],
+        }
+    }
+
+    fn set(&mut self, index: usize, count: u32) {
+        match (&mut *self, u8::try_from(count)) {
+            (Counts::Few(counts), Ok(count)) => counts[index] = count,
+            (Counts::Few(counts), Err(_)) => {
+                let mut many = Box::new(counts.map(u32::from));
+                many[index] = count;
+                *self = Counts::Many(many);
+            }
+            (Counts::Many(counts), _) => counts[index] = count,
+        }
+    }
+
+    fn heap_octets(&self) -> usize {
+        match self {
+            Counts::Few(counts) => size_of_val(&**counts),
+            Counts::Many(counts) => size_of_val(&**counts),
+        }
+    }
+}
+
 struct Page {
     locations: Box<[u64; PAGE_BLOBS]>,
-    counts: Box<[u32; PAGE_BLOBS]>,
+    counts: Counts,
     live: u32,
     /// The page holds every change up to here.
     at: Lsn,
@@ -94,7 +129,7 @@ impl Page {
     fn new() -> Page {
         Page {
             locations: Box::new([0; PAGE_BLOBS]),
-            counts: Box::new([0; PAGE_BLOBS]),
+            counts: Counts::Few(Box::new([0; PAGE_BLOBS])),
             live: 0,
             at: Lsn(0),
             dirty: false,
@@ -137,9 +172,9 @@ impl BlobTable {
 
     /// Octets of memory that the table takes.
     pub(super) fn heap_octets(&self) -> usize {
-        let page = PAGE_BLOBS * (size_of::<u64>() + size_of::<u32>());
-        let held = self.pages.iter().flatten().count();
-        self.pages.capacity() * size_of::<Option<Page>>() + held * page
+        let of_page = |page: &Page| size_of_val(&*page.locations) + page.counts.heap_octets();
+        let held: usize = self.pages.iter().flatten().map(of_page).sum();
+        self.pages.capacity() * size_of::<Option<Page>>() + held
     }
 
     /// Blobs that are referred to.
@@ -197,7 +232,7 @@ impl BlobTable {
     /// How many entries refer to the blob.
     pub(super) fn references(&self, id: BlobId) -> u32 {
         let (number, index) = place(id);
-        self.page(number).map_or(0, |page| page.counts[index])
+        self.page(number).map_or(0, |page| page.counts.get(index))
     }
 
     /// Every blob that lies somewhere, by number.
@@ -206,7 +241,7 @@ impl BlobTable {
             |(number, page)| {
                 page.locations.iter().enumerate().filter_map(move |(index, &packed)| {
                     let id = BlobId(number * to_u64(PAGE_BLOBS) + to_u64(index));
-                    Some((id, Location::unpack(packed)?, page.counts[index]))
+                    Some((id, Location::unpack(packed)?, page.counts.get(index)))
                 })
             },
         )
@@ -235,7 +270,7 @@ impl BlobTable {
             return;
         }
         page.locations[index] = location.pack();
-        page.counts[index] = 0;
+        page.counts.set(index, 0);
         page.live += 1;
         page.dirty = true;
         self.blob_count += 1;
@@ -275,8 +310,8 @@ impl BlobTable {
             return;
         }
         page.dirty = true;
-        if let Some(count) = page.counts[index].checked_add_signed(by) {
-            page.counts[index] = count;
+        if let Some(count) = page.counts.get(index).checked_add_signed(by) {
+            page.counts.set(index, count);
         } else if !self.replaying {
             self.underflows += 1;
         }
@@ -287,7 +322,7 @@ impl BlobTable {
     pub(super) fn settle(&mut self, at: Lsn, id: BlobId) -> bool {
         let (number, index) = place(id);
         let page = self.page_mut(number);
-        if at <= page.at || page.counts[index] > 0 {
+        if at <= page.at || page.counts.get(index) > 0 {
             return false;
         }
         let Some(location) = Location::unpack(page.locations[index]) else { return false };
@@ -339,9 +374,9 @@ impl BlobTable {
             return None;
         }
         let mut out = Vec::with_capacity(PAGE_BLOBS * 12);
-        for (location, count) in page.locations.iter().zip(page.counts.iter()) {
-            out.put_u64(*location);
-            out.put_u32(*count);
+        for (index, &location) in page.locations.iter().enumerate() {
+            out.put_u64(location);
+            out.put_u32(page.counts.get(index));
         }
         Some(out)
     }
@@ -354,15 +389,18 @@ impl BlobTable {
         let mut found = Vec::new();
         for index in 0..PAGE_BLOBS {
             page.locations[index] = reader.u64().map_err(broken)?;
-            page.counts[index] = reader.u32().map_err(broken)?;
+            page.counts.set(index, reader.u32().map_err(broken)?);
             if let Some(location) = Location::unpack(page.locations[index]) {
                 page.live += 1;
                 found.push(location);
             }
         }
-        for location in found {
-            self.blob_count += 1;
-            self.settle_in(location);
+        self.blob_count += to_u64(found.len());
+        // Neighbours came together as a rule: a slot is looked up once for all of them.
+        for run in found.chunk_by(|one, next| one.slot == next.slot) {
+            let living = self.living.entry(run[0].slot).or_default();
+            living.blobs += to_u64(run.len());
+            living.octets += run.iter().map(|one| one.octets()).sum::<u64>();
         }
         *self.page_mut(u64::from(number)) = page;
         Ok(())
@@ -442,6 +480,25 @@ mod tests {
         assert_eq!((table.locate(BlobId(1)), table.is_dead(0)), (None, true));
         table.change(Lsn(3), BlobId(1), -1);
         assert_eq!(table.underflows(), 1);
+    }
+
+    #[test]
+    fn counts_many_references_to_one_blob() {
+        let mut table = BlobTable::new(Planted::Nothing);
+        for id in [1, 2] {
+            table.insert(Lsn(1), 0, 4096, &line(id, 128, 64));
+            table.change(Lsn(1), BlobId(id), 255);
+        }
+        let octets = table.heap_octets();
+        table.change(Lsn(1), BlobId(1), 1);
+        assert_eq!([1, 2].map(|id| table.references(BlobId(id))), [256, 255]);
+        assert!(table.heap_octets() > octets);
+        let saved = table.save(0, Lsn(1)).unwrap();
+        let mut again = BlobTable::new(Planted::Nothing);
+        again.load(0, Lsn(1), &saved).unwrap();
+        assert_eq!([1, 2].map(|id| again.references(BlobId(id))), [256, 255]);
+        again.change(Lsn(2), BlobId(1), -256);
+        assert!(again.settle(Lsn(2), BlobId(1)) && !again.settle(Lsn(2), BlobId(2)));
     }
 
     #[test]
