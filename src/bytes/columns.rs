@@ -181,7 +181,8 @@ pub fn pack(values: &[u64], out: &mut Vec<u8>) {
 }
 
 /// Eight octets from a place on, zeros behind the end.
-fn word(octets: &[u8], at: usize) -> u64 {
+#[inline]
+pub fn word(octets: &[u8], at: usize) -> u64 {
     if let Some(whole) = octets.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
         return u64::from_le_bytes(*whole);
     }

@@ -86,13 +86,16 @@ pub(super) struct Account {
 }
 
 impl Account {
+    fn place_of(&self, id: MailboxId) -> Option<usize> {
+        self.folders.binary_search_by_key(&id, |folder| folder.id).ok()
+    }
+
     pub(super) fn folder(&self, id: MailboxId) -> Option<&Folder> {
-        let at = self.folders.binary_search_by_key(&id, |folder| folder.id).ok()?;
-        self.folders.get(at)
+        self.folders.get(self.place_of(id)?)
     }
 
     pub(super) fn folder_mut(&mut self, id: MailboxId) -> Option<&mut Folder> {
-        let at = self.folders.binary_search_by_key(&id, |folder| folder.id).ok()?;
+        let at = self.place_of(id)?;
         self.folders.get_mut(at)
     }
 
@@ -125,8 +128,13 @@ impl Account {
         usage
     }
 
+    fn place(&self, id: MailboxId) -> Result<usize, Damaged> {
+        self.place_of(id).ok_or_else(|| Damaged(format!("there is no mailbox {id}")))
+    }
+
     fn open(&mut self, id: MailboxId) -> Result<&mut Folder, Damaged> {
-        self.folder_mut(id).ok_or_else(|| Damaged(format!("there is no mailbox {id}")))
+        let at = self.place(id)?;
+        Ok(&mut self.folders[at])
     }
 
     fn advance(&mut self, modseq: ModSeq) -> Result<(), Damaged> {
@@ -284,9 +292,9 @@ impl Account {
         if self.closed {
             return Err(Damaged("mail for an account that was deleted".into()));
         }
-        self.open(deliver.mailbox)?;
+        let at = self.place(deliver.mailbox)?;
         self.advance(deliver.entry.modseq)?;
-        self.open(deliver.mailbox)?.deliver(&deliver.entry)
+        self.folders[at].deliver(&deliver.entry)
     }
 
     pub(super) fn apply_expunge(&mut self, expunge: &Expunge<'_>) -> Result<(), Damaged> {
@@ -562,13 +570,25 @@ impl Account {
         self.taint_pages();
     }
 
-    pub(super) fn load(head: AccountHead) -> Result<Account, Damaged> {
-        let folders = head.mailboxes.into_iter().map(Folder::load);
-        let folders = folders.collect::<Result<Vec<Folder>, Damaged>>()?;
-        if !folders.is_sorted_by(|a, b| a.id < b.id) {
+    /// Whether there can be an account of which this is told.
+    pub(super) fn check(head: &AccountHead) -> Result<(), Damaged> {
+        head.mailboxes.iter().try_for_each(Folder::check)?;
+        let first = head.mailboxes.first().map_or(1, |one| one.id);
+        if first == 0 || !head.mailboxes.is_sorted_by(|a, b| a.id < b.id) {
             return Err(Damaged("mailboxes out of order".into()));
         }
+        let past: Vec<ChunkRef> = head.past.iter().copied().map(Into::into).collect();
+        History::load(head.next_past, &past).map(drop)
+    }
+
+    pub(super) fn load(head: AccountHead) -> Result<Account, Damaged> {
+        Account::check(&head)?;
         let past: Vec<ChunkRef> = head.past.into_iter().map(Into::into).collect();
+        // In allocations of their own: what is collected would keep those of the head, which are larger.
+        let mut folders = Vec::with_capacity(head.mailboxes.len());
+        folders.extend(head.mailboxes.into_iter().map(Folder::load));
+        let mut subscriptions: Vec<Box<str>> = Vec::with_capacity(head.subscriptions.len());
+        subscriptions.extend(head.subscriptions.into_iter().map(Into::into));
         Ok(Account {
             modseq: ModSeq(head.modseq),
             assigned: ModSeq(head.modseq),
@@ -580,7 +600,7 @@ impl Account {
             floor: head.floor,
             past: History::load(head.next_past, &past)?,
             folders,
-            subscriptions: head.subscriptions.into_iter().map(Into::into).collect(),
+            subscriptions,
             ..Account::default()
         })
     }

@@ -412,7 +412,7 @@ fn counts_what_is_on_its_way_against_the_quota() {
 }
 
 #[test]
-fn a_million_messages_in_ten_thousand_mailboxes_cost_45_octets_each_and_10_at_rest() {
+fn a_million_messages_in_ten_thousand_mailboxes_cost_20_octets_each_and_10_at_rest() {
     const MAILBOXES: u32 = 10_000;
     const ROUNDS: u32 = 100;
     let mut accounts = Accounts::new();
@@ -443,7 +443,7 @@ fn a_million_messages_in_ten_thousand_mailboxes_cost_45_octets_each_and_10_at_re
     let octets = u64::try_from(accounts.heap_octets()).unwrap();
     println!("{octets} octets for {messages} messages");
     assert_eq!(messages, u64::from(MAILBOXES * ROUNDS));
-    assert!(octets <= 45 * messages, "{octets} octets for {messages} messages");
+    assert!(octets <= 20 * messages, "{octets} octets for {messages} messages");
     // Each has more than one page: only what was saved may rest.
     let digest = accounts.digest();
     accounts.dirty().into_iter().for_each(|major| accounts.save(major, Lsn(9), &mut |_, _| {}));

@@ -3,6 +3,7 @@
 //! A chunk is what a checkpoint writes anew when one of its rows changed, and what is copied when
 //! a row changes while a session looks at it.
 
+use super::narrow::Rows;
 use super::row::{Entry, Row};
 use crate::model::id::{ModSeq, Uid};
 use crate::model::limits::MAILBOX_CHUNK_ROWS;
@@ -12,36 +13,26 @@ use crate::model::limits::MAILBOX_CHUNK_ROWS;
 pub(super) struct Chunk {
     /// What the rows' change counters are counted from.
     pub base: u64,
-    pub rows: Vec<Row>,
+    pub rows: Rows,
     /// Rows without `\Seen`.
     pub unseen: u16,
     /// Rows with `\Deleted`.
     pub deleted: u16,
 }
 
-/// Makes room for one more by an eighth instead of by doubling.
-pub(super) fn reserve_one<T>(vector: &mut Vec<T>, least: usize) {
-    if vector.len() == vector.capacity() {
-        vector.reserve_exact((vector.len() / 8).max(least));
-    }
-}
-
 impl Chunk {
     /// A chunk of these rows.
-    pub(super) fn new(base: u64, rows: Vec<Row>) -> Chunk {
-        let mut chunk = Chunk { base, rows, unseen: 0, deleted: 0 };
-        chunk.recount();
+    pub(super) fn new(base: u64, rows: &[Row]) -> Chunk {
+        let mut chunk = Chunk { base, rows: Rows::of(rows), unseen: 0, deleted: 0 };
+        for row in rows {
+            chunk.count(row);
+        }
         chunk
     }
 
-    fn recount(&mut self) {
-        let count = |has: fn(&Row) -> bool| {
-            let found = self.rows.iter().filter(|row| has(row)).count();
-            u16::try_from(found).expect("a chunk has 256 rows at most")
-        };
-        let unseen = count(Row::is_unseen);
-        let deleted = count(Row::is_deleted);
-        (self.unseen, self.deleted) = (unseen, deleted);
+    fn count(&mut self, row: &Row) {
+        self.unseen += u16::from(row.is_unseen());
+        self.deleted += u16::from(row.is_deleted());
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -49,20 +40,25 @@ impl Chunk {
     }
 
     pub(super) fn first_uid(&self) -> Uid {
-        Uid(self.rows.first().map_or(0, |row| row.uid))
+        Uid(self.rows.first_uid().unwrap_or(0))
     }
 
     pub(super) fn last_uid(&self) -> Uid {
-        Uid(self.rows.last().map_or(0, |row| row.uid))
+        Uid(self.rows.last_uid().unwrap_or(0))
     }
 
     pub(super) fn entry(&self, index: usize) -> Option<Entry> {
         self.rows.get(index).map(|row| row.unpack(self.base))
     }
 
-    pub(super) fn find(&self, uid: Uid) -> Option<&Row> {
-        let index = self.rows.binary_search_by_key(&uid.0, |row| row.uid).ok()?;
-        self.rows.get(index)
+    /// All of them, by rising UID.
+    #[inline]
+    pub(super) fn entries(&self) -> impl ExactSizeIterator<Item = Entry> {
+        self.rows.iter().map(|row| row.unpack(self.base))
+    }
+
+    pub(super) fn find(&self, uid: Uid) -> Option<Entry> {
+        self.entry(self.rows.lower_bound(uid.0)).filter(|entry| entry.uid == uid)
     }
 
     /// Adds a row with the highest UID and change counter of the mailbox.
@@ -72,11 +68,9 @@ impl Chunk {
             self.base = entry.modseq.0;
         }
         let delta = self.delta(entry.modseq);
-        reserve_one(&mut self.rows, 4);
         let row = Row::pack(entry, delta);
-        self.unseen += u16::from(row.is_unseen());
-        self.deleted += u16::from(row.is_deleted());
-        self.rows.push(row);
+        self.count(&row);
+        self.rows.push(&row);
     }
 
     /// Changes the rows with UIDs from `first` to `last`, all at the counter `modseq`.
@@ -88,12 +82,14 @@ impl Chunk {
         change: &mut impl FnMut(&mut Row),
     ) {
         let delta = self.delta(modseq);
-        let from = self.rows.partition_point(|row| row.uid < first.0);
-        let rows = self.rows[from..].iter_mut().take_while(|row| row.uid <= last.0);
-        for row in rows {
+        for index in self.rows.lower_bound(first.0).. {
+            let Some(mut row) = self.rows.get(index).filter(|row| row.uid <= last.0) else {
+                return;
+            };
             let before = (row.is_unseen(), row.is_deleted());
-            change(row);
+            change(&mut row);
             row.modseq_delta = delta;
+            self.rows.set(index, &row);
             self.unseen = self.unseen + u16::from(row.is_unseen()) - u16::from(before.0);
             self.deleted = self.deleted + u16::from(row.is_deleted()) - u16::from(before.1);
         }
@@ -116,10 +112,11 @@ impl Chunk {
         }
         let base = modseq.0 - u64::from(u32::MAX);
         let raise = base - self.base;
-        for row in &mut self.rows {
+        let raised = self.rows.iter().map(|row| {
             let kept = u64::from(row.modseq_delta).saturating_sub(raise);
-            row.modseq_delta = u32::try_from(kept).expect("smaller than it was");
-        }
+            Row { modseq_delta: u32::try_from(kept).expect("smaller than it was"), ..row }
+        });
+        self.rows = Rows::of(&raised.collect::<Vec<Row>>());
         self.base = base;
         u32::MAX
     }
@@ -127,23 +124,17 @@ impl Chunk {
     /// The chunk without the rows of `gone`, which rises.
     pub(super) fn without(&self, gone: &[Uid]) -> Chunk {
         let kept = self.rows.iter().filter(|row| gone.binary_search(&Uid(row.uid)).is_err());
-        let mut rows = Vec::with_capacity(self.rows.len().saturating_sub(gone.len()));
-        rows.extend(kept.copied());
-        Chunk::new(self.base, rows)
+        Chunk::new(self.base, &kept.collect::<Vec<Row>>())
     }
 
     /// This chunk and the one behind it as one.
     pub(super) fn joined(&self, behind: &Chunk) -> Chunk {
-        let mut whole = Chunk::new(self.base.min(behind.base), Vec::new());
-        whole.rows.reserve_exact(self.rows.len() + behind.rows.len());
-        for chunk in [self, behind] {
-            for row in &chunk.rows {
-                let entry = row.unpack(chunk.base);
-                let delta = whole.delta(entry.modseq);
-                whole.rows.push(Row { modseq_delta: delta, ..*row });
-            }
+        let mut whole = Chunk { base: self.base.min(behind.base), ..Chunk::default() };
+        for entry in self.entries().chain(behind.entries()) {
+            let row = Row::pack(&entry, whole.delta(entry.modseq));
+            whole.count(&row);
+            whole.rows.push(&row);
         }
-        whole.recount();
         whole
     }
 }
@@ -176,7 +167,7 @@ mod tests {
         chunk.push(&entry(9, 1_001));
         assert_eq!(chunk.entry(0), Some(entry(5, 1_000)));
         assert_eq!(chunk.entry(1), Some(entry(9, 1_001)));
-        assert_eq!(chunk.find(Uid(9)).map(Row::blob), Some(BlobId((7 << 32) + 9)));
+        assert_eq!(chunk.find(Uid(9)).map(|entry| entry.blob), Some(BlobId((7 << 32) + 9)));
         assert_eq!(chunk.without(&[Uid(5)]).entry(0), Some(entry(9, 1_001)));
     }
 

@@ -5,7 +5,7 @@
 //!   - `count` and `octets` are those of the rows
 //!   - the number of a chunk is never used again, so that a page of the past is known as such
 
-use super::chunk::{Chunk, reserve_one};
+use super::chunk::Chunk;
 use super::history::FlagRun;
 use super::image;
 use super::keywords::Keywords;
@@ -36,6 +36,17 @@ struct Slot {
     dirty: bool,
     /// Without rows only while its page was not loaded yet.
     chunk: Rc<Chunk>,
+}
+
+/// What most mailboxes do not have.
+#[derive(Debug, Default)]
+struct Rare {
+    /// Nothing until the first keyword is used.
+    keywords: Option<Rc<Keywords>>,
+    /// Nothing until the first message goes.
+    vanished: Option<Box<Vanished>>,
+    /// Nothing until mail of another server moves in.
+    moved: Option<Rc<Moved>>,
 }
 
 /// What a change of flags made otherwise.
@@ -79,13 +90,9 @@ pub(super) struct Folder {
     pub removed: bool,
     /// When it was removed, while the history has it and its messages; 0: they are on the way out.
     pub removed_at: u32,
-    slots: Vec<Slot>,
-    /// Nothing until the first keyword is used.
-    keywords: Option<Rc<Keywords>>,
-    /// Nothing until the first message goes.
-    vanished: Option<Box<Vanished>>,
-    /// Nothing until mail of another server moves in.
-    moved: Option<Rc<Moved>>,
+    slots: Box<[Slot]>,
+    /// Nothing in most mailboxes.
+    rare: Option<Box<Rare>>,
     /// Keywords, removals or what moved in changed since they were saved.
     memo_dirty: bool,
 }
@@ -107,10 +114,8 @@ impl Folder {
             born: 0,
             removed: false,
             removed_at: 0,
-            slots: Vec::new(),
-            keywords: None,
-            vanished: None,
-            moved: None,
+            slots: Box::default(),
+            rare: None,
             memo_dirty: false,
         }
     }
@@ -126,8 +131,11 @@ impl Folder {
             let number = self.next_chunk;
             self.next_chunk =
                 number.checked_add(1).expect("each chunk took a UID, and those run out first");
-            reserve_one(&mut self.slots, 1);
-            self.slots.push(Slot { number, dirty: true, chunk: Rc::default() });
+            // One more each 256 messages: no room is kept for it.
+            let mut slots = std::mem::take(&mut self.slots).into_vec();
+            slots.reserve_exact(1);
+            slots.push(Slot { number, dirty: true, chunk: Rc::default() });
+            self.slots = slots.into_boxed_slice();
         }
         let slot = self.slots.last_mut().expect("one was added if there was none");
         Rc::make_mut(&mut slot.chunk).push(entry);
@@ -185,10 +193,11 @@ impl Folder {
         self.join(gone);
         // Nobody can ask for what went out of a mailbox that is no more.
         if !self.removed {
-            self.vanished.get_or_insert_default().add(modseq, uids);
+            self.rare_mut().vanished.get_or_insert_default().add(modseq, uids);
             self.memo_dirty = true;
         }
-        let Some(moved) = self.moved.as_mut().filter(|moved| !moved.uidls.is_empty()) else {
+        let moved = self.rare.as_mut().and_then(|rare| rare.moved.as_mut());
+        let Some(moved) = moved.filter(|moved| !moved.uidls.is_empty()) else {
             return Vec::new();
         };
         self.memo_dirty = true;
@@ -211,9 +220,7 @@ impl Folder {
         std::mem::swap(&mut self.count, &mut other.count);
         std::mem::swap(&mut self.octets, &mut other.octets);
         std::mem::swap(&mut self.slots, &mut other.slots);
-        std::mem::swap(&mut self.keywords, &mut other.keywords);
-        std::mem::swap(&mut self.vanished, &mut other.vanished);
-        std::mem::swap(&mut self.moved, &mut other.moved);
+        std::mem::swap(&mut self.rare, &mut other.rare);
         // What both of them have a page for is written anew.
         let mut after = pages_of_both(self, other);
         after.sort_unstable();
@@ -239,17 +246,17 @@ impl Folder {
         self.uidnext = record.uidnext;
         self.assign = self.assign.max(record.uidnext);
         self.modseq = record.modseq;
-        Rc::make_mut(self.moved.get_or_insert_default()).origin = record.origin;
+        Rc::make_mut(self.rare_mut().moved.get_or_insert_default()).origin = record.origin;
         self.memo_dirty = true;
         Ok(())
     }
 
     /// Unique ids of messages that come next.
     pub(super) fn take_uidls(&mut self, record: &UidlsRecord) -> Result<(), Damaged> {
-        let last = self.slots.last().map_or(Uid(0), |slot| slot.chunk.last_uid());
-        let moved = Rc::make_mut(self.moved.get_or_insert_default());
+        let (last, uidnext) = (self.last_uid(), self.uidnext);
+        let moved = Rc::make_mut(self.rare_mut().moved.get_or_insert_default());
         for run in &record.runs {
-            if run.first < self.uidnext || !moved.add(run.clone(), last) {
+            if run.first < uidnext || !moved.add(run.clone(), last) {
                 return Err(Damaged(format!("mailbox {}: unique ids out of order", self.id)));
             }
         }
@@ -258,15 +265,27 @@ impl Folder {
         Ok(())
     }
 
-    pub(super) fn moved(&self) -> Option<&Moved> {
-        self.moved.as_deref()
+    fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    pub(super) fn keywords(&self) -> Option<&Rc<Keywords>> {
+        self.rare.as_ref()?.keywords.as_ref()
+    }
+
+    fn vanished(&self) -> Option<&Vanished> {
+        self.rare.as_ref()?.vanished.as_deref()
+    }
+
+    pub(super) fn moved(&self) -> Option<&Rc<Moved>> {
+        self.rare.as_ref()?.moved.as_ref()
     }
 
     /// Changes flags and keywords. Messages that went meanwhile are passed over. What was before, if
     /// it is to be `kept`.
     pub(super) fn change_flags(&mut self, record: &FlagsRecord<'_>, kept: bool) -> Before {
         let change = &record.change;
-        let before = self.keywords.clone().unwrap_or_default();
+        let before = self.keywords().cloned().unwrap_or_default();
         let mut keywords = None;
         let mut named = 0;
         if !change.keywords.is_empty() {
@@ -322,7 +341,7 @@ impl Folder {
         if keywords.has_places(coming) {
             return u64::MAX;
         }
-        let rows = self.slots.iter().flat_map(|slot| &slot.chunk.rows);
+        let rows = self.slots.iter().flat_map(|slot| slot.chunk.rows.iter());
         keywords.in_use(rows.map(|row| row.keywords))
     }
 
@@ -334,7 +353,7 @@ impl Folder {
         let pairs = (0..).zip(before.names().iter().zip(keywords.names()));
         let lost = pairs.filter(|(_, (was, is))| was != is);
         let lost = lost.map(|(bit, (was, _))| (bit, was.clone())).collect();
-        self.keywords = Some(Rc::new(keywords));
+        self.rare_mut().keywords = Some(Rc::new(keywords));
         self.memo_dirty = true;
         lost
     }
@@ -346,7 +365,8 @@ impl Folder {
         entries: Vec<Entry>,
         theirs: Option<&Keywords>,
     ) -> Result<Vec<(u8, Box<str>)>, Damaged> {
-        let mut keywords = self.keywords.as_deref().cloned().unwrap_or_default();
+        let mut keywords =
+            self.keywords().map_or_else(Keywords::default, |own| Keywords::clone(own));
         let before = keywords.clone();
         let names = theirs.map_or(&[][..], Keywords::names);
         let coming = names.iter().filter(|name| keywords.bit(name) == 0).count();
@@ -370,14 +390,10 @@ impl Folder {
         Ok(self.keep_keywords(keywords, &before))
     }
 
-    pub(super) fn keywords(&self) -> Option<&Rc<Keywords>> {
-        self.keywords.as_ref()
-    }
-
     /// What went after `since`; `None` if that is not known any more.
     pub(super) fn vanished_since(&self, since: ModSeq) -> Option<Vec<(Uid, Uid)>> {
         let plain = |run: &Run| (run.first, run.last);
-        match &self.vanished {
+        match self.vanished() {
             Some(vanished) => Some(vanished.since(since)?.iter().map(plain).collect()),
             None => Some(Vec::new()),
         }
@@ -392,32 +408,34 @@ impl Folder {
     /// of every UID that is not in use.
     pub(super) fn forget_removals(&mut self, modseq: ModSeq) {
         self.modseq = modseq;
-        self.vanished = Some(Box::new(Vanished { floor: modseq, runs: Vec::new() }));
+        let vanished = Vanished { floor: modseq, runs: Vec::new() };
+        self.rare_mut().vanished = Some(Box::new(vanished));
         self.memo_dirty = true;
     }
 
     /// The entry of a message, if it is there.
     pub(super) fn entry(&self, uid: Uid) -> Option<Entry> {
         let at = self.slots.partition_point(|slot| slot.chunk.last_uid() < uid);
-        let chunk = &self.slots.get(at)?.chunk;
-        Some(chunk.find(uid)?.unpack(chunk.base))
+        self.slots.get(at)?.chunk.find(uid)
     }
 
     /// See [`super::Planted::ForgetVanished`].
     pub(super) fn forget_vanished(&mut self) {
-        self.vanished = None;
+        if let Some(rare) = &mut self.rare {
+            rare.vanished = None;
+        }
     }
 
     /// See [`super::Planted::ReuseUids`].
     pub(super) fn reuse_uids(&mut self) {
-        self.uidnext = Uid(self.slots.last().map_or(0, |slot| slot.chunk.last_uid().0) + 1);
+        self.uidnext = Uid(self.last_uid().0 + 1);
         self.assign = self.uidnext;
     }
 
     /// Drops empty chunks and joins small neighbours.
     fn join(&mut self, gone: &mut Vec<u64>) {
         let mut kept: Vec<Slot> = Vec::new();
-        for slot in self.slots.drain(..) {
+        for slot in std::mem::take(&mut self.slots) {
             let rows = slot.chunk.rows.len();
             let small = |last: &&mut Slot| last.chunk.rows.len() + rows <= JOIN_ROWS_MAX;
             if rows == 0 {
@@ -427,11 +445,10 @@ impl Folder {
                 last.dirty = true;
                 gone.push(chunk_minor(self.id, slot.number));
             } else {
-                reserve_one(&mut kept, 1);
                 kept.push(slot);
             }
         }
-        self.slots = kept;
+        self.slots = kept.into_boxed_slice();
     }
 
     /// The blob of a message, if it is there.
@@ -453,7 +470,7 @@ impl Folder {
             modseq: self.modseq,
             octets: self.octets,
         };
-        View::new(facts, self.keywords.clone(), chunks).with_moved(self.moved.clone())
+        View::new(facts, self.keywords().cloned(), chunks).with_moved(self.moved().cloned())
     }
 
     /// The same, for a session that is told of all of it: nothing is recent for others.
@@ -465,8 +482,7 @@ impl Folder {
 
     /// Every message, by rising UID.
     pub(super) fn entries(&self) -> impl Iterator<Item = Entry> {
-        let chunks = self.slots.iter().map(|slot| &slot.chunk);
-        chunks.flat_map(|chunk| chunk.rows.iter().map(|row| row.unpack(chunk.base)))
+        self.slots.iter().flat_map(|slot| slot.chunk.entries())
     }
 
     pub(super) fn references(&self, each: &mut dyn FnMut(BlobId)) {
@@ -509,9 +525,8 @@ impl Folder {
 
     fn memo(&self) -> Vec<u8> {
         let (keywords, vanished) = (Keywords::default(), Vanished::default());
-        let keywords = self.keywords.as_deref().unwrap_or(&keywords);
-        let vanished = self.vanished.as_deref().unwrap_or(&vanished);
-        encode_memo(keywords, vanished, self.moved.as_deref())
+        let keywords = self.keywords().map_or(&keywords, |own| own);
+        encode_memo(keywords, self.vanished().unwrap_or(&vanished), self.moved().map(|own| &**own))
     }
 
     /// One of its pages: its memo, if it has one, and its chunks behind that.
@@ -531,9 +546,9 @@ impl Folder {
 
     /// Octets of its pages, not too few.
     pub(super) fn page_octets(&self) -> usize {
-        let names = self.keywords.as_deref().map_or(0, Keywords::heap_octets);
-        let runs = self.vanished.as_deref().map_or(0, |vanished| vanished.runs.len());
-        let moved = self.moved.as_deref().map_or(0, Moved::heap_octets);
+        let names = self.keywords().map_or(0, |own| own.heap_octets());
+        let runs = self.vanished().map_or(0, |vanished| vanished.runs.len());
+        let moved = self.moved().map_or(0, |own| own.heap_octets());
         let rows = to_usize(self.count.into());
         self.name.len() + 48 + 16 * rows + names + 12 * runs + moved
     }
@@ -562,7 +577,10 @@ impl Folder {
     }
 
     fn has_memo(&self) -> bool {
-        self.keywords.is_some() || self.vanished.is_some() || self.moved.is_some()
+        let has_any = |rare: &Rare| {
+            rare.keywords.is_some() || rare.vanished.is_some() || rare.moved.is_some()
+        };
+        self.rare.as_deref().is_some_and(has_any)
     }
 
     pub(super) fn taint(&mut self) {
@@ -570,20 +588,24 @@ impl Folder {
         self.slots.iter_mut().for_each(|slot| slot.dirty = true);
     }
 
-    /// A mailbox as the head tells of it; its chunks are empty until their pages come.
-    pub(super) fn load(head: MailboxHead) -> Result<Folder, Damaged> {
+    /// Whether there can be a mailbox of which this is told.
+    pub(super) fn check(head: &MailboxHead) -> Result<(), Damaged> {
+        let rows: u64 = head.chunks.iter().map(|chunk| u64::from(chunk.rows)).sum();
+        let rising = head.chunks.is_sorted_by(|a, b| a.number < b.number);
+        if !rising || rows != u64::from(head.count) {
+            return Err(Damaged(format!("mailbox {}: chunks are not as counted", head.id)));
+        }
+        Ok(())
+    }
+
+    /// A mailbox as the head tells of it, which was checked; its chunks are empty until their pages come.
+    pub(super) fn load(head: MailboxHead) -> Folder {
         let slots = head.chunks.iter().map(|chunk| Slot {
             number: chunk.number,
             dirty: false,
             chunk: Rc::default(),
         });
-        let slots: Vec<Slot> = slots.collect();
-        let rows: u64 = head.chunks.iter().map(|chunk| u64::from(chunk.rows)).sum();
-        let rising = slots.is_sorted_by(|a, b| a.number < b.number);
-        if !rising || rows != u64::from(head.count) {
-            return Err(Damaged(format!("mailbox {}: chunks are not as counted", head.id)));
-        }
-        Ok(Folder {
+        Folder {
             id: MailboxId(head.id),
             uidvalidity: UidValidity(head.uidvalidity),
             uidnext: Uid(head.uidnext),
@@ -599,18 +621,18 @@ impl Folder {
             born: head.born,
             removed: head.removed,
             removed_at: head.removed_at,
-            slots,
-            keywords: None,
-            vanished: None,
-            moved: None,
+            slots: slots.collect(),
+            rare: None,
             memo_dirty: false,
-        })
+        }
     }
 
     pub(super) fn load_memo(&mut self, memo: Memo) {
-        self.keywords = (memo.keywords != Keywords::default()).then(|| Rc::new(memo.keywords));
-        self.vanished = (memo.vanished != Vanished::default()).then(|| Box::new(memo.vanished));
-        self.moved = (memo.moved != Moved::default()).then(|| Rc::new(memo.moved));
+        self.rare = Some(Box::new(Rare {
+            keywords: (memo.keywords != Keywords::default()).then(|| Rc::new(memo.keywords)),
+            vanished: (memo.vanished != Vanished::default()).then(|| Box::new(memo.vanished)),
+            moved: (memo.moved != Moved::default()).then(|| Rc::new(memo.moved)),
+        }));
     }
 
     /// Puts a chunk where the head said that it is; one that it did not name is of the past.
@@ -627,7 +649,7 @@ impl Folder {
             return Err(wrong("a chunk is missing"));
         }
         let (mut count, mut octets, mut last) = (0, 0, Uid(0));
-        let sets = self.keywords.as_deref().map_or(0, |keywords| keywords.sets().len());
+        let sets = self.keywords().map_or(0, |keywords| keywords.sets().len());
         for entry in self.entries() {
             if usize::from(entry.keywords) > sets {
                 return Err(wrong("a message has keywords that the mailbox does not know"));
@@ -657,13 +679,13 @@ impl Folder {
         into.update(&[self.uses.0, u8::from(self.removed)]);
         into.update(&self.born.to_le_bytes());
         into.update(&self.removed_at.to_le_bytes());
-        if let Some(keywords) = self.keywords.as_deref() {
+        if let Some(keywords) = self.keywords() {
             for name in keywords.names() {
                 into.update(&to_u32(name.len()).to_le_bytes());
                 into.update(name.as_bytes());
             }
         }
-        if let Some(vanished) = self.vanished.as_deref() {
+        if let Some(vanished) = self.vanished() {
             into.update(&vanished.floor.0.to_le_bytes());
             for run in &vanished.runs {
                 into.update(&run.modseq.0.to_le_bytes());
@@ -671,7 +693,7 @@ impl Folder {
                 into.update(&run.last.0.to_le_bytes());
             }
         }
-        if let Some(moved) = self.moved.as_deref() {
+        if let Some(moved) = self.moved() {
             into.update(&moved.origin.uidvalidity.to_le_bytes());
             into.update(&moved.origin.next.to_le_bytes());
             for run in &moved.uidls {
@@ -681,7 +703,7 @@ impl Folder {
             }
         }
         let none = Keywords::default();
-        let keywords = self.keywords.as_deref().unwrap_or(&none);
+        let keywords = self.keywords().map_or(&none, |own| own);
         for entry in self.entries() {
             let numbers = [
                 entry.uid.0,
@@ -704,16 +726,14 @@ impl Folder {
     pub(super) fn heap_octets(&self) -> usize {
         let chunks = self.slots.iter().map(|slot| {
             // An Rc has two counters in front.
-            2 * size_of::<usize>()
-                + size_of::<Chunk>()
-                + slot.chunk.rows.capacity() * size_of::<Row>()
+            2 * size_of::<usize>() + size_of::<Chunk>() + slot.chunk.rows.heap_octets()
         });
-        let keywords = self.keywords.as_deref();
         self.name.len()
-            + self.slots.capacity() * size_of::<Slot>()
+            + size_of_val(&*self.slots)
             + chunks.sum::<usize>()
-            + keywords.map_or(0, |one| size_of::<Keywords>() + one.heap_octets())
-            + self.vanished.as_deref().map_or(0, Vanished::heap_octets)
-            + self.moved.as_deref().map_or(0, |one| size_of::<Moved>() + one.heap_octets())
+            + self.rare.as_ref().map_or(0, |_| size_of::<Rare>())
+            + self.keywords().map_or(0, |one| size_of::<Keywords>() + one.heap_octets())
+            + self.vanished().map_or(0, Vanished::heap_octets)
+            + self.moved().map_or(0, |one| size_of::<Moved>() + one.heap_octets())
     }
 }

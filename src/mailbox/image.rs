@@ -14,8 +14,8 @@ use super::account::{Account, Layout, PartAt};
 use super::folder::Folder;
 use super::history;
 use super::page::{
-    AccountHead, HEAD_MINOR, PartsIn, PartsOut, chunk_minor, decode_head, decode_part, encode_head,
-    is_whole, memo_minor, part_references,
+    AccountHead, HEAD_MINOR, PartsIn, PartsOut, check_part, chunk_minor, decode_head, decode_part,
+    encode_head, is_memo, is_whole, memo_minor, part_references,
 };
 use super::quota::Usage;
 use crate::bytes::codec::{Put, Reader, Short, to_u64};
@@ -143,7 +143,7 @@ impl Image {
     }
 
     /// An account as the last checkpoint has it. `parts` are all its pages but the head, sorted; some
-    /// may be of the past. It is woken once, so that it can be woken ever after.
+    /// may be of the past. They are checked, so that it can be woken ever after.
     pub(super) fn load(
         loaded: Lsn,
         head_page: &[u8],
@@ -155,27 +155,20 @@ impl Image {
             for minor in minors(&head) {
                 match parts.binary_search_by_key(&minor, |(minor, _)| *minor) {
                     Ok(at) => kept.push(minor, &parts[at].1),
-                    Err(_) if minor & u64::from(u32::MAX) == 0 => {}
+                    Err(_) if is_memo(minor) => {}
                     Err(_) => return Err(Damaged("a chunk is missing".into())),
                 }
             }
         }
-        let first = PartsIn::new(whole.unwrap_or(&kept.octets)).next().transpose()?;
-        let of_past = first.filter(|(minor, _)| minor >> 32 == 0);
-        let first_ended = of_past.and_then(|(_, page)| history::first_ended(page));
+        let first_ended = check(&head, whole.unwrap_or(&kept.octets))?;
         let mut out = Vec::with_capacity(32 + head_page.len() + kept.octets.len());
-        let facts = facts_of(&head, first_ended);
-        facts.put(loaded, &mut out);
+        facts_of(&head, first_ended).put(loaded, &mut out);
         // Nothing is on its way, and nothing is recent.
         out.put_varint(0);
         out.put_varint(0);
         out.put_short_slice(head_page);
         out.extend_from_slice(&kept.octets);
-        let image = Image(out.into_boxed_slice());
-        if image.wake()?.facts() != facts {
-            return Err(Damaged("an account is not as its head tells".into()));
-        }
-        Ok(image)
+        Ok(Image(out.into_boxed_slice()))
     }
 
     /// Names blobs that it refers to, as [`Account::references`] does: of some parts from one on. Where
@@ -275,6 +268,37 @@ impl Image {
             }
         }
         Ok(())
+    }
+}
+
+/// Whether an account can be made of these, which is then as its head tells; nothing is made. Parts have
+/// to be in the order in which they are written. Until when the oldest of the history was.
+fn check(head: &AccountHead, parts: &[u8]) -> Result<Option<u32>, Damaged> {
+    Account::check(head)?;
+    if head.mailboxes.iter().any(|one| one.removed_at != 0 && !one.removed) {
+        return Err(Damaged("a mailbox is there that was removed".into()));
+    }
+    let mut first_ended = None;
+    let mut parts = PartsIn::new(parts).peekable();
+    for minor in minors(head) {
+        let is_next = |part: &Result<(u64, &[u8]), Damaged>| {
+            part.as_ref().is_ok_and(|(found, _)| *found == minor)
+        };
+        match parts.next_if(is_next) {
+            Some(part) => {
+                let (_, page) = part?;
+                check_part(minor, page)?;
+                if head.past.first().is_some_and(|one| history::minor(one.number) == minor) {
+                    first_ended = history::first_ended(page);
+                }
+            }
+            None if is_memo(minor) => {}
+            None => return Err(Damaged("a chunk is missing".into())),
+        }
+    }
+    match parts.next() {
+        Some(part) => part.and(Err(Damaged("a part that the head does not name".into()))),
+        None => Ok(first_ended),
     }
 }
 

@@ -30,6 +30,7 @@ mod lock;
 mod mend;
 mod moved;
 pub mod moving;
+mod narrow;
 mod page;
 pub mod promise;
 mod quota;

@@ -68,6 +68,11 @@ pub(super) fn memo_minor(mailbox: MailboxId) -> u64 {
     u64::from(mailbox.0) << 32
 }
 
+/// Whether a page is a memo's: a mailbox need not have one.
+pub(super) fn is_memo(minor: u64) -> bool {
+    minor != HEAD_MINOR && halves(minor).1 == 0
+}
+
 /// Which mailbox, and the lower half.
 fn halves(minor: u64) -> (u32, u32) {
     let low = u32::try_from(minor & u64::from(u32::MAX)).expect("masked to 32 bits");
@@ -100,6 +105,24 @@ pub(super) fn decode_part(minor: u64, octets: &[u8]) -> Result<(MailboxId, Part)
         None => Part::Memo(decode_memo(octets)?),
     };
     Ok((MailboxId(mailbox), part))
+}
+
+/// Refuses what [`decode_part`] refuses and what has nothing in it, and keeps nothing of it.
+pub(super) fn check_part(minor: u64, octets: &[u8]) -> Result<(), Damaged> {
+    let (mailbox, low) = halves(minor);
+    match low {
+        0 => decode_memo(octets).map(drop),
+        _ if mailbox == 0 => {
+            let is_empty = history::decode_page(octets)?.is_empty();
+            let wrong = || Damaged("a page of the history is empty".into());
+            if is_empty { Err(wrong()) } else { Ok(()) }
+        }
+        _ if octets.first() == Some(&CHUNK_VERSION) => {
+            let (base, rows) = read_rows(octets)?;
+            check_rows(base, &rows)
+        }
+        _ => decode_chunk(octets).map(drop),
+    }
 }
 
 /// Whether a page is as this release writes it.
@@ -135,7 +158,7 @@ pub(super) fn part_references(
             rows::read_blobs(octets, each).map_err(|_| Damaged("a chunk is cut off".into()))
         }
         _ => {
-            decode_chunk(octets)?.rows.iter().for_each(|row| each(row.blob()));
+            decode_chunk(octets)?.entries().for_each(|entry| each(entry.blob));
             Ok(())
         }
     }
@@ -145,8 +168,12 @@ fn decode_chunk(octets: &[u8]) -> Result<Chunk, Damaged> {
     if octets.first() != Some(&CHUNK_VERSION) {
         return archived::decode_chunk(octets);
     }
-    let (base, rows) = rows::read(octets).map_err(|_| Damaged("a chunk is cut off".into()))?;
-    sound_chunk(base, rows)
+    let (base, rows) = read_rows(octets)?;
+    sound_chunk(base, &rows)
+}
+
+fn read_rows(octets: &[u8]) -> Result<(u64, Vec<Row>), Damaged> {
+    rows::read(octets).map_err(|_| Damaged("a chunk is cut off".into()))
 }
 
 fn decode_memo(octets: &[u8]) -> Result<Memo, Damaged> {
@@ -160,7 +187,12 @@ fn decode_memo(octets: &[u8]) -> Result<Memo, Damaged> {
 }
 
 /// A chunk of rows that may be one.
-fn sound_chunk(base: u64, rows: Vec<Row>) -> Result<Chunk, Damaged> {
+fn sound_chunk(base: u64, rows: &[Row]) -> Result<Chunk, Damaged> {
+    check_rows(base, rows)?;
+    Ok(Chunk::new(base, rows))
+}
+
+fn check_rows(base: u64, rows: &[Row]) -> Result<(), Damaged> {
     let rising = rows.is_sorted_by(|a, b| a.uid < b.uid);
     let counts = rows.iter().all(|row| {
         base.checked_add(row.modseq_delta.into()).is_some_and(|modseq| modseq <= MODSEQ_MAX)
@@ -168,7 +200,7 @@ fn sound_chunk(base: u64, rows: Vec<Row>) -> Result<Chunk, Damaged> {
     if rows.is_empty() || rows.len() > MAILBOX_CHUNK_ROWS || !rising || !counts {
         return Err(Damaged(format!("a chunk of {} rows, rising: {rising}", to_u32(rows.len()))));
     }
-    Ok(Chunk::new(base, rows))
+    Ok(())
 }
 
 /// How far a number is from another one.

@@ -1,8 +1,8 @@
-//! A row: what the index keeps in memory of one message in one mailbox, 36 octets.
+//! A row: what the index keeps of one message in one mailbox; in memory it is narrower (narrow.rs).
 //!
 //! ```text
 //! uid 4 | modseq, as delta to the chunk's base 4 | internal date 4 | save date 4 | size 4
-//! | thread 4 | blob, lower part 4 | blob, upper part 2 | keyword set 2 | flags 1 | marks 1 | - 2
+//! | thread 4 | blob, lower part 4 | blob, upper part 2 | keyword set 2 | flags 1 | marks 1
 //! ```
 
 use crate::model::id::{BlobId, ModSeq, Uid};
@@ -87,9 +87,8 @@ pub struct Entry {
     pub marks: Marks,
 }
 
-/// An entry, packed. `repr(C)` and no wider: there are 100 million of these.
+/// An entry, packed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
 pub(super) struct Row {
     pub uid: u32,
     /// To be added to the base of the chunk.
@@ -105,8 +104,6 @@ pub(super) struct Row {
     pub flags: u8,
     pub marks: u8,
 }
-
-const _: () = assert!(size_of::<Row>() == 36, "the memory of the index is planned with 36 octets");
 
 impl Row {
     /// Packs `entry`, whose blob is at most [`BLOB_MAX`].

@@ -6,7 +6,8 @@
 use super::chunk::Chunk;
 use super::keywords::Keywords;
 use super::moved::Moved;
-use super::row::{Entry, Row};
+use super::narrow::Rows;
+use super::row::Entry;
 use crate::bytes::codec::to_u32;
 use crate::model::id::{ModSeq, Uid, UidValidity};
 use std::rc::Rc;
@@ -23,10 +24,10 @@ impl Run {
     /// on. Messages never come between others, so that count and last UID tell.
     fn goes_on_in(&self, later: &Run, uidnext: Uid) -> bool {
         let (was, is) = (&self.chunk.rows, &later.chunk.rows);
-        let uid = |rows: &[Row], at: usize| rows.get(at).map(|row| row.uid);
+        let uid = |rows: &Rows, at: usize| rows.get(at).map(|row| row.uid);
         Rc::ptr_eq(&self.chunk, &later.chunk)
             || uid(is, 0) == uid(was, 0)
-                && was.last().map(|row| row.uid) == uid(is, was.len().saturating_sub(1))
+                && was.last_uid() == uid(is, was.len().saturating_sub(1))
                 && uid(is, was.len()).is_none_or(|next| next >= uidnext.0)
     }
 }
@@ -41,7 +42,7 @@ fn rows_of_one<'r>(own: &'r [Run], others: &'r [Run]) -> impl Iterator<Item = En
             others.clone().take_while(|other| other.chunk.first_uid() <= run.chunk.last_uid());
         !beside.any(|other| Rc::ptr_eq(&other.chunk, &run.chunk))
     });
-    own.flat_map(|run| run.chunk.rows.iter().map(|row| row.unpack(run.chunk.base)))
+    own.flat_map(|run| run.chunk.entries())
 }
 
 /// The difference of two views; what came in new is what has a UID from the old UIDNEXT on.
@@ -178,7 +179,7 @@ impl View {
     }
 
     fn keywords_in_use(&self, known: &Keywords) -> u64 {
-        let rows = self.runs.iter().flat_map(|run| &run.chunk.rows);
+        let rows = self.runs.iter().flat_map(|run| run.chunk.rows.iter());
         known.in_use(rows.map(|row| row.keywords))
     }
 
@@ -195,7 +196,7 @@ impl View {
     /// The index of the first message without `\Seen`.
     pub fn first_unseen(&self) -> Option<u32> {
         let run = self.runs.iter().find(|run| run.chunk.unseen > 0)?;
-        let at = run.chunk.rows.iter().position(Row::is_unseen)?;
+        let at = run.chunk.rows.iter().position(|row| row.is_unseen())?;
         Some(run.first + to_u32(at))
     }
 
@@ -203,13 +204,13 @@ impl View {
     pub fn lower_bound(&self, uid: Uid) -> u32 {
         let at = self.runs.partition_point(|run| run.chunk.last_uid() < uid);
         let Some(run) = self.runs.get(at) else { return self.count };
-        run.first + to_u32(run.chunk.rows.partition_point(|row| row.uid < uid.0))
+        run.first + to_u32(run.chunk.rows.lower_bound(uid.0))
     }
 
     /// Index and entry of a message.
     pub fn find(&self, uid: Uid) -> Option<(u32, Entry)> {
         let run = self.runs.get(self.runs.partition_point(|run| run.chunk.last_uid() < uid))?;
-        let at = run.chunk.rows.partition_point(|row| row.uid < uid.0);
+        let at = run.chunk.rows.lower_bound(uid.0);
         let entry = run.chunk.entry(at).filter(|entry| entry.uid == uid)?;
         Some((run.first + to_u32(at), entry))
     }
@@ -254,22 +255,20 @@ impl View {
 
     /// Looks messages up one after the other.
     pub fn lookup(&self) -> Lookup<'_> {
-        Lookup { runs: &self.runs, here: &[], first: 0, base: 0 }
+        Lookup { runs: &self.runs, here: None }
     }
 
     /// The messages from `index` on, in order.
     pub fn iter_from(&self, index: u32) -> impl Iterator<Item = Entry> {
         let at = self.runs.partition_point(|run| run.first <= index).saturating_sub(1);
         let skip = self.runs.get(at).map_or(0, |run| index.saturating_sub(run.first));
-        let chunks = self.runs.iter().skip(at).map(|run| &run.chunk);
-        let rows = chunks.flat_map(|chunk| chunk.rows.iter().map(|row| row.unpack(chunk.base)));
-        rows.skip(usize::try_from(skip).unwrap_or(usize::MAX))
+        let entries = self.runs.iter().skip(at).flat_map(|run| run.chunk.entries());
+        entries.skip(usize::try_from(skip).unwrap_or(usize::MAX))
     }
 
     /// All messages in order.
     pub fn iter(&self) -> impl Iterator<Item = Entry> {
-        let chunks = self.runs.iter().map(|run| &run.chunk);
-        chunks.flat_map(|chunk| chunk.rows.iter().map(|row| row.unpack(chunk.base)))
+        self.runs.iter().flat_map(|run| run.chunk.entries())
     }
 }
 
@@ -277,26 +276,21 @@ impl View {
 #[derive(Debug)]
 pub struct Lookup<'v> {
     runs: &'v [Run],
-    /// The rows among which the last one was found, the index of the first of them, and what their
-    /// counters are counted from.
-    here: &'v [Row],
-    first: u32,
-    base: u64,
+    /// The rows among which the last one was found.
+    here: Option<&'v Run>,
 }
 
 impl Lookup<'_> {
     /// As [`View::get`].
     #[inline]
     pub fn get(&mut self, index: u32) -> Option<Entry> {
-        let near = |first: u32| index.checked_sub(first).and_then(|at| usize::try_from(at).ok());
-        let found = near(self.first).and_then(|at| self.here.get(at));
-        if let Some(row) = found {
-            return Some(row.unpack(self.base));
+        let of = |run: &Run| run.chunk.entry(usize::try_from(index.checked_sub(run.first)?).ok()?);
+        if let Some(entry) = self.here.and_then(of) {
+            return Some(entry);
         }
         let at = self.runs.partition_point(|run| run.first <= index).checked_sub(1)?;
-        let Run { first, chunk } = self.runs.get(at)?;
-        (self.here, self.first, self.base) = (&chunk.rows, *first, chunk.base);
-        chunk.entry(near(*first)?)
+        self.here = self.runs.get(at);
+        self.here.and_then(of)
     }
 }
 

@@ -40,6 +40,9 @@ impl Account {
         if self.folder(id).is_some() {
             return Ok(());
         }
+        if id.0 == 0 {
+            return Err(Damaged("a change of a mailbox without a number".into()));
+        }
         let wanted = if id == INBOX { INBOX_NAME.into() } else { format!("Recovered-{id}") };
         let name = self.free_name(&wanted, id);
         let uidvalidity = UidValidity(seconds.max(self.uidvalidity_last.0.saturating_add(1)));

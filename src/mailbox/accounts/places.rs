@@ -7,7 +7,6 @@
 //! awake. Who may change it lets the image go.
 
 use super::super::account::Account;
-use super::super::chunk::reserve_one;
 use super::super::image::{Facts, Image};
 use super::super::quota::Usage;
 use crate::bytes::codec::to_usize;
@@ -101,6 +100,13 @@ impl Look<'_> {
     }
 }
 
+/// Makes room for one more by an eighth instead of by doubling.
+fn reserve_one<T>(vector: &mut Vec<T>, least: usize) {
+    if vector.len() == vector.capacity() {
+        vector.reserve_exact((vector.len() / 8).max(least));
+    }
+}
+
 impl Places {
     pub(super) fn len(&self) -> usize {
         self.index.len()
@@ -159,19 +165,22 @@ impl Places {
 
     /// The account, to be changed by a record: an image that cannot be unpacked stays as it is.
     pub(super) fn try_get_mut(&mut self, id: AccountId) -> Result<Option<&mut Account>, Damaged> {
-        if let Some(&at) = self.index.get(&id) {
-            let place = self.place(at);
-            if let (None, Some(image)) = (place.awake.get(), &place.rest) {
-                let account = self.woken(id, image.wake()?, image);
-                place.awake.get_or_init(|| Box::new(account));
-            }
+        let Some(&at) = self.index.get(&id) else { return Ok(None) };
+        let place = self.place(at);
+        if let (None, Some(image)) = (place.awake.get(), &place.rest) {
+            let account = self.woken(id, image.wake()?, image);
+            place.awake.get_or_init(|| Box::new(account));
         }
-        Ok(self.get_mut(id))
+        Ok(self.stirred(id, to_usize(at.into())))
     }
 
     /// The account, to be changed.
     pub(super) fn get_mut(&mut self, id: AccountId) -> Option<&mut Account> {
         let at = to_usize((*self.index.get(&id)?).into());
+        self.stirred(id, at)
+    }
+
+    fn stirred(&mut self, id: AccountId, at: usize) -> Option<&mut Account> {
         if self.all[at].rest.is_some() {
             self.stir(id, at);
         }
@@ -180,12 +189,12 @@ impl Places {
         Some(account)
     }
 
-    /// What came from a disk was woken as it was laid down ([`Image::load`]), so none fails here.
+    /// What came from a disk was checked as it was laid down ([`Image::load`]), so none fails here.
     #[cold]
     fn wake<'a>(&'a self, id: AccountId, place: &'a Place) -> Option<&'a Account> {
         let image = place.rest.as_ref()?;
         let account = image.wake().unwrap_or_else(|Damaged(why)| {
-            unreachable!("account {id} was packed here, or woken before: {why}")
+            unreachable!("account {id} was packed here, or checked: {why}")
         });
         Some(place.awake.get_or_init(|| Box::new(self.woken(id, account, image))))
     }

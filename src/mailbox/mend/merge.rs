@@ -308,7 +308,7 @@ fn name(id: u32) -> String {
 }
 
 fn rows(chunk: &Chunk) -> impl Iterator<Item = Entry> {
-    chunk.rows.iter().map(|row| row.unpack(chunk.base))
+    chunk.entries()
 }
 
 /// Keywords that nothing knows any more are none.
@@ -323,5 +323,5 @@ fn chunk(entries: &[Entry]) -> Chunk {
         let delta = u32::try_from(entry.modseq.0 - base).unwrap_or(u32::MAX);
         Row::pack(entry, delta)
     };
-    Chunk::new(base, entries.iter().map(row).collect())
+    Chunk::new(base, &entries.iter().map(row).collect::<Vec<Row>>())
 }

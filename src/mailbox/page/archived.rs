@@ -390,7 +390,7 @@ fn encode_chunk(chunk: &Chunk) -> Vec<u8> {
 pub(super) fn decode_chunk(octets: &[u8]) -> Result<Chunk, Damaged> {
     let archived = Archived::new(VERSION, octets)?;
     let page: &ArchivedChunkV1 = archived.access()?;
-    super::sound_chunk(page.base.to_native(), page.rows.iter().map(row).collect())
+    super::sound_chunk(page.base.to_native(), &page.rows.iter().map(row).collect::<Vec<Row>>())
 }
 
 fn row(row: &ArchivedRowV1) -> Row {
@@ -448,7 +448,7 @@ mod tests {
             flags: 10,
             marks: 11,
         };
-        Chunk::new(0x1111, vec![row, Row { uid: 0x0202_0202, ..row }])
+        Chunk::new(0x1111, &[row, Row { uid: 0x0202_0202, ..row }])
     }
 
     fn chunks() -> Vec<ChunkRefV1> {

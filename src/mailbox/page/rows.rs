@@ -42,11 +42,12 @@ pub(in crate::mailbox) fn encode_chunk(chunk: &Chunk) -> Vec<u8> {
     let which_at = out.len();
     out.put_u16(0);
     let mut which = 0_u16;
+    let rows: Vec<Row> = chunk.rows.iter().collect();
     let mut values: Values = [0; MAILBOX_CHUNK_ROWS];
-    let values = &mut values[..chunk.rows.len()];
+    let values = &mut values[..rows.len()];
     for (bit, column) in COLUMNS.iter().enumerate() {
         let mut all = 0;
-        for (value, row) in values.iter_mut().zip(&chunk.rows) {
+        for (value, row) in values.iter_mut().zip(&rows) {
             *value = column(row);
             all |= *value;
         }

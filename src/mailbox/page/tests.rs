@@ -37,7 +37,7 @@ fn chunk() -> Chunk {
         marks: 11,
     };
     let other = Row { uid: 0x0202_0202, save_date: 1, size: 300, blob_low: 9, ..row };
-    Chunk::new(0x1111, vec![row, other, Row { uid: 0x0202_0203, thread: 0, ..other }])
+    Chunk::new(0x1111, &[row, other, Row { uid: 0x0202_0203, thread: 0, ..other }])
 }
 
 fn head() -> AccountHead {
@@ -221,7 +221,7 @@ fn gives_back_any_rows() {
             };
             rows.push(row);
         }
-        let chunk = Chunk::new(u.int_in_range(0..=1 << 40)?, rows);
+        let chunk = Chunk::new(u.int_in_range(0..=1 << 40)?, &rows);
         assert_eq!(decode_chunk(&encode_chunk(&chunk)), Ok(chunk));
         Ok(())
     });
