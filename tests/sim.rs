@@ -11,6 +11,8 @@
 //! I6 what QUIT removed stays removed, all of it or nothing; I8 octets as they were sent; I9 no
 //! reference is lost or left over; I13 recovery gives the same state again and again.
 //!
+//! Where histories are kept, one account is brought back to earlier seconds in between (`sim/back`).
+//!
 //! Sessions of IMAP have seeds of their own (`sim/imap`), with the same machine; there the model also
 //! holds I4 change counters rise and tell of every change; I7 EMAILID is for ever; I10 counters and
 //! quota are what there is; I12 what is one command is made as a whole.
@@ -25,6 +27,9 @@ mod accounts;
 #[cfg(test)]
 #[path = "sim/answers.rs"]
 mod answers;
+#[cfg(test)]
+#[path = "sim/back/mod.rs"]
+mod back;
 #[cfg(test)]
 #[path = "sim/case.rs"]
 mod case;
@@ -85,7 +90,7 @@ const FAILURES_MAX: usize = 10;
 const PLANTED_SEEDS: u64 = 100;
 
 /// Seeds that found a bug once, of the server or of the model.
-const REGRESSIONS: &[u64] = &[201, 749, 5_213, 14_950];
+const REGRESSIONS: &[u64] = &[2, 5, 8, 201, 749, 5_213, 14_950];
 const IMAP_REGRESSIONS: &[u64] = &[];
 const RELAY_REGRESSIONS: &[u64] = &[
     166, 465, 502, 539, 562, 812, 830, 1_088, 1_104, 1_358, 1_480, 1_721, 2_011, 2_024, 2_410,

@@ -263,6 +263,8 @@ impl Account {
         self.advance(swap.modseq)?;
         if let Ok([one, other]) = self.folders.get_disjoint_mut([one, other]) {
             one.swap(other, swap.modseq, &mut self.gone);
+            // It was made to trade, and goes: whoever goes back to before finds it under no name.
+            other.born = self.moment;
         }
         self.note(swap.one, Some(&Event::Swapped(swap.other)));
         Ok(())

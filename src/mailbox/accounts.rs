@@ -86,6 +86,9 @@ pub struct Accounts {
     shut: BTreeSet<AccountId>,
     /// Volatile: whose history is being forgotten, by a record on its way into the log.
     pub(super) forgetting: BTreeSet<AccountId>,
+    /// Volatile: accounts that are about to go back, and the second in which mail for them was last
+    /// queued.
+    pub(super) settling: Map<AccountId, u32>,
     /// Volatile: how long histories are kept.
     pub(super) retention: Retention,
     planted: Planted,
@@ -384,6 +387,11 @@ impl Accounts {
     pub(super) fn assign(&mut self, id: AccountId, now: u32) -> Result<Assigned, Refused> {
         if self.shut.contains(&id) {
             return Err(Refused::Closed);
+        }
+        if !self.settling.is_empty()
+            && let Some(last) = self.settling.get_mut(&id)
+        {
+            *last = now.max(*last);
         }
         let Some(account) = self.places.get_mut(id) else {
             return self.assign_unborn(id, now);

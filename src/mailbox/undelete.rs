@@ -11,12 +11,15 @@
 //! is as it was then is left alone. A UID means the same message under both, since UIDNEXT of a mailbox
 //! never gets lower: a session that acts on what it saw before hits nothing else.
 //!
-//! What was there goes into the history, so that going back can be gone back on. The turn of the account
-//! lasts from the first look to the last record; only deliveries come between.
+//! What was there goes into the history, so that going back can be gone back on: at the end of the second
+//! before the last group. So that is made in a second in which nothing else was, and of all that was
+//! there, mail that was promised a moment ago included, some second tells. The turn of the account lasts
+//! from the first look to the last record; only deliveries come between.
 
 use super::account::{Account, INBOX};
 use super::accounts::Accounts;
 use super::desk::{ChangeError, Desk, SEPARATOR};
+use super::folder::Folder;
 use super::history::past::{Content, Past, PastFolder, past};
 use super::moved::UidlRun;
 use super::promise::promise;
@@ -34,8 +37,15 @@ use crate::model::limits::{MAILBOX_NAME_OCTETS_MAX, MAILBOXES_MAX, MOVING_BATCH_
 use crate::store::Group;
 use crate::wire::uidl::{is_for_many, is_form, literal, put};
 use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::time::Duration;
+
+/// Seconds that are waited for one in which no mail came before; the turn of the account is held meanwhile.
+const SECONDS_MAX: u32 = 20;
+/// Of a second.
+const MICROS: u64 = 1_000_000;
 
 /// What is to come back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +100,33 @@ struct Going {
     account: AccountId,
 }
 
+/// Keeps account of the mail that comes in while an account goes back in place.
+struct Settling<'a> {
+    accounts: &'a RefCell<Accounts>,
+    account: AccountId,
+}
+
+impl<'a> Settling<'a> {
+    /// Of what was done before `now` it is not known in which second it was. Mail may be of a later one,
+    /// by a clock that was set back.
+    fn begin(accounts: &'a RefCell<Accounts>, account: AccountId, now: u32) -> Settling<'a> {
+        let last = {
+            let accounts = accounts.borrow();
+            let folders = accounts.account(account).map_or(&[][..], Account::folders);
+            let saved = folders.iter().flat_map(Folder::entries).map(|entry| entry.save_date);
+            saved.max().map_or(now, |last| last.max(now))
+        };
+        accounts.borrow_mut().settling.insert(account, last);
+        Settling { accounts, account }
+    }
+}
+
+impl Drop for Settling<'_> {
+    fn drop(&mut self) {
+        self.accounts.borrow_mut().settling.remove(&self.account);
+    }
+}
+
 /// What becomes of a mailbox of then.
 struct Plan {
     folder: PastFolder,
@@ -121,6 +158,8 @@ impl<E: Env> Desk<E> {
         if wanted.dry_run {
             return Ok(told);
         }
+        let in_place = wanted.beside.is_none();
+        let _settling = in_place.then(|| Settling::begin(&self.accounts, account, self.now()));
         let made = self.bring(&going, &mut plans, wanted).await;
         let done = match (made, &wanted.beside) {
             (Ok(()), Some(_)) => Ok(()),
@@ -292,6 +331,7 @@ impl<E: Env> Desk<E> {
         subscriptions: &BTreeSet<Box<str>>,
     ) -> Result<(), ChangeError> {
         let account = going.account;
+        self.next_second(account).await?;
         let mut group = Group::new();
         {
             let mut state = self.accounts.borrow_mut();
@@ -304,6 +344,24 @@ impl<E: Env> Desk<E> {
             }
         }
         self.put(going, group).await
+    }
+
+    /// Waits for a second in which nothing was done in the account yet.
+    async fn next_second(&self, account: AccountId) -> Result<(), ChangeError> {
+        let env = self.log.env();
+        for _ in 0..SECONDS_MAX {
+            let last = self.accounts.borrow().settling.get(&account).copied();
+            let ahead = last.map_or(0, |last| (last + 1).saturating_sub(self.now()));
+            if ahead == 0 {
+                return Ok(());
+            }
+            if ahead > SECONDS_MAX {
+                return Err(ChangeError::Limit("mail of later than now: the clock was set back"));
+            }
+            let left = MICROS - env.wall().0 % MICROS;
+            env.sleep(Duration::from_micros(left)).await;
+        }
+        Err(ChangeError::Limit("mail that comes in at the same time"))
     }
 
     /// Takes away what was made.

@@ -623,7 +623,10 @@ async fn serve_admin(
         }
         let is_aside = matches!(
             asked.request,
-            Request::Queue(_) | Request::ExplainRecipient { .. } | Request::Backup { .. }
+            Request::Queue(_)
+                | Request::ExplainRecipient { .. }
+                | Request::Backup { .. }
+                | Request::Undelete { .. }
         );
         let answering = async move {
             let response = directory::answer(&state, asked.request.clone(), &*owners).await;

@@ -54,6 +54,8 @@ pub(crate) struct Case {
     pub(crate) pop3_clients: u64,
     /// At the end every message is removed, and nothing may be left.
     pub(crate) sweeps: bool,
+    /// There is a user whose mail is brought back (`sim/back`).
+    pub(crate) goes_back: bool,
 }
 
 /// Signs at once, and the same in every run: Ed25519 (RFC 8463 §A.2).
@@ -124,6 +126,7 @@ impl Case {
             smtp_clients: chance.between(1, 8),
             pop3_clients: chance.between(1, 5),
             sweeps: chance.coin(),
+            goes_back: false,
             quota: if chance.below(4) == 0 { chance.between(4 << 10, 64 << 10) } else { 0 },
         };
         // What everybody removes at the end is to be gone then.
@@ -132,6 +135,12 @@ impl Case {
         case.plan.config.undelete.retention = retentions[kept];
         case.let_users_in(&Chance::new(seed.rotate_left(32)));
         case
+    }
+
+    /// Where there are histories, one user's mail is brought back.
+    pub(crate) fn going_back(self) -> Case {
+        let goes_back = self.plan.config.undelete.retention > Duration::ZERO;
+        Case { goes_back, ..self }
     }
 
     /// With a quota of the first user's, so that others are asked for room.

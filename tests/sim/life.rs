@@ -1,5 +1,6 @@
 //! One seed from its first boot to its last: lives, crashes, and the reckoning.
 
+use crate::back::{Keeper, Known};
 use crate::case::{Bug, Case};
 use crate::machine::{Machine, Unbooted, recover, recover_twice};
 use crate::pop3_client::Pop3Client;
@@ -8,10 +9,12 @@ use crate::smtp_client::{SmtpClient, Who};
 use crate::world::World;
 use pombal::env::Env as _;
 use pombal::env::sim::{Chance, Faults, Halt, Loss, Sim, SimEnv};
+use pombal::model::time::Wall;
 use pombal::node::logs;
 use pombal::node::shard::Plan;
 use pombal::server::listener::Protocol;
 use pombal::store::{Health, OpenError};
+use std::cell::RefCell;
 use std::fmt;
 use std::ops::{AddAssign, Range};
 use std::rc::Rc;
@@ -31,6 +34,8 @@ pub(crate) struct Told {
     /// Passwords that were kept anew.
     rehashed: u64,
     removed: u64,
+    /// Times that an account went back.
+    backs: u64,
     /// Batches that recovery replayed, and blocks that it dropped.
     replayed: u64,
     dropped: u64,
@@ -57,6 +62,7 @@ impl AddAssign for Told {
         self.reports += other.reports;
         self.rehashed += other.rehashed;
         self.removed += other.removed;
+        self.backs += other.backs;
         self.replayed += other.replayed;
         self.dropped += other.dropped;
         self.read_only += other.read_only;
@@ -73,7 +79,7 @@ impl fmt::Display for Told {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             out,
-            "{} lives ({} ended before they began), logs added {} times and {} times not to the end, {} messages promised, {} deliveries reported, {} passwords kept anew, {} removed, {} batches \
+            "{} lives ({} ended before they began), logs added {} times and {} times not to the end, {} messages promised, {} deliveries reported, {} passwords kept anew, {} removed, {} times back, {} batches \
              replayed, {} torn blocks dropped, {} failures of disks, {} logs read-only, {} \
              checkpoints, {} segments, {} of them cleaned, {} messages moved, trace {:016x}",
             self.lives,
@@ -84,6 +90,7 @@ impl fmt::Display for Told {
             self.reports,
             self.rehashed,
             self.removed,
+            self.backs,
             self.replayed,
             self.dropped,
             self.failures,
@@ -97,17 +104,23 @@ impl fmt::Display for Told {
     }
 }
 
+/// Times that the clock is set on in one life, at most.
+const STEPS_MAX: u64 = 8;
+
 struct Run {
     case: Rc<Case>,
     world: Rc<World>,
+    /// Of the account that goes back.
+    known: Rc<RefCell<Known>>,
     told: Told,
 }
 
 /// Runs one seed. With a journal, prints it.
 pub(crate) fn run(seed: u64, bug: Bug, keeps_journal: bool) -> Result<Told, String> {
-    let case = Rc::new(Case::new(seed, bug));
+    let case = Rc::new(Case::new(seed, bug).going_back());
     let world = Rc::new(World::new(case.users, keeps_journal));
-    let mut run = Run { case, world: Rc::clone(&world), told: Told::default() };
+    let (known, told) = (Rc::default(), Told::default());
+    let mut run = Run { case, world: Rc::clone(&world), known, told };
     let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run.lives()));
     for line in world.journal() {
         println!("{line}");
@@ -240,7 +253,11 @@ impl Run {
         let is_calm = takes_writes(&at_boot) && takes_writes(&faults);
         self.world.set_calm(is_calm && self.case.has_room());
         self.world.note(&sim.env(0), || format!("up, with {faults:?}"));
+        self.known.borrow_mut().may_forget |= is_tight;
         self.spawn_clients(&sim, &chance);
+        if let Some(keeper) = self.keeper(&machine, &chance) {
+            sim.env(self.case.plan.shards).spawn(keeper.run());
+        }
         self.run_to_crash(&sim, &chance)?;
         self.count(&machine);
         self.world.note(&sim.env(0), || "crash".into());
@@ -276,6 +293,11 @@ impl Run {
         }
     }
 
+    fn keeper(&self, machine: &Machine, chance: &Chance) -> Option<Keeper> {
+        let chance = self.case.goes_back.then(|| Chance::new(chance.bits()))?;
+        Keeper::new((&self.world, &self.known), machine, chance)
+    }
+
     fn pop3_client(&self, sim: &Sim, chance: &Chance) -> Pop3Client {
         Pop3Client {
             env: sim.env(self.case.plan.shards),
@@ -291,7 +313,8 @@ impl Run {
     fn run_to_crash(&self, sim: &Sim, chance: &Chance) -> Result<(), String> {
         let ran = match chance.below(8) {
             0 | 1 => {
-                let clients = self.case.smtp_clients + self.case.pop3_clients;
+                let keepers = u64::from(self.case.goes_back);
+                let clients = self.case.smtp_clients + self.case.pop3_clients + keepers;
                 let env = sim.env(self.case.plan.shards);
                 sim.run_until(async {
                     while (self.world.done.get() as u64) < clients {
@@ -303,14 +326,28 @@ impl Run {
                 sim.cut_power_at(sim.disk_events() + chance.between(1, 400));
                 sim.run_for(Duration::from_secs(2))
             }
-            _ => sim.run_for(Duration::from_micros(
-                chance.between(500, [5_000, 60_000, 300_000][chance.index(3)] * self.case.rounds),
-            )),
+            _ => {
+                let longest = [5_000, 60_000, 300_000][chance.index(3)] * self.case.rounds;
+                self.run_in_steps(sim, chance, Duration::from_micros(chance.between(500, longest)))
+            }
         };
         match ran {
             Ok(()) | Err(Halt::PowerCut) => Ok(()),
             Err(halt) => Err(halt.to_string()),
         }
+    }
+
+    /// Where histories are kept the clock is set on meanwhile, so that they tell of some seconds.
+    fn run_in_steps(&self, sim: &Sim, chance: &Chance, time: Duration) -> Result<(), Halt> {
+        let steps = if self.case.goes_back { chance.between(1, STEPS_MAX) } else { 1 };
+        for step in 1..=steps {
+            sim.run_for(time / u32::try_from(steps).expect("small"))?;
+            if step < steps {
+                let wall = sim.env(0).wall();
+                sim.set_wall(Wall(wall.0 + chance.between(1, 2_000_000)));
+            }
+        }
+        Ok(())
     }
 
     /// Nothing goes wrong any more: everything that was promised must be there.
@@ -336,6 +373,7 @@ impl Run {
         self.told.promised += oracle.promised() as u64;
         self.told.reports += oracle.reports() as u64;
         self.told.removed += oracle.removed() as u64;
+        self.told.backs += self.known.borrow().backs;
         self.told.trace ^= sim.trace_hash();
         let after = sim.crash_with(Loss::Everything);
         let again = recover(&after, &case.plan)?;
@@ -348,6 +386,9 @@ impl Run {
     async fn reckon(&self, machine: &Machine, sim: &Sim, chance: &Chance) -> Result<(), String> {
         check_logs(machine).await?;
         machine.settle().await?;
+        if let Some(keeper) = self.keeper(machine, chance) {
+            keeper.reckon().await?;
+        }
         for round in 0..2 {
             for user in 0..self.case.users {
                 let removes = round == 0 && self.case.sweeps;

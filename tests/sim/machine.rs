@@ -1,5 +1,6 @@
 //! A server on a simulated machine: the shards that the real one has, between boot and crash.
 
+use crate::back;
 use crate::case::{Case, password_hash};
 use crate::ports::listen;
 use crate::world::World;
@@ -178,6 +179,9 @@ impl Machine {
                 (0..case.users).map(|user| format!("u{user}@example.org")).collect();
             for (user, name) in names.iter().enumerate() {
                 draft.add_user(name, password_hash(), case.quota_of(user), now)?;
+            }
+            if case.goes_back {
+                draft.add_user(back::WHO, password_hash(), 0, now)?;
             }
             let targets: Vec<&str> = names.iter().map(String::as_str).collect();
             draft.add_alias("all@example.org", &targets).map(|_| ())
