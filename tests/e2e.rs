@@ -36,6 +36,9 @@ mod cores;
 #[path = "e2e/corpus.rs"]
 mod corpus;
 #[cfg(test)]
+#[path = "e2e/digest.rs"]
+mod digest;
+#[cfg(test)]
 #[path = "e2e/disabled.rs"]
 mod disabled;
 #[cfg(test)]

@@ -79,7 +79,10 @@ pub(super) fn user(
             DirectoryRequest::UserEnabled { address: address.clone(), enabled: true }
         }
         UserCommand::List { domain } => DirectoryRequest::UserList { domain: domain.clone() },
-        UserCommand::Show { address } => DirectoryRequest::UserShow { address: address.clone() },
+        // A digest is asked for by itself, in parts.
+        UserCommand::Show { address } | UserCommand::Digest { address } => {
+            DirectoryRequest::UserShow { address: address.clone() }
+        }
     }))
 }
 

@@ -209,6 +209,12 @@ pub(super) enum UserCommand {
     List { domain: Option<String> },
     /// One user: quota, use, messages.
     Show { address: String },
+    /// What the mail of a user comes to: equal digests, equal mail, wherever each copy is stored.
+    ///
+    /// Works while the server runs and while it is stopped. Each mailbox has a digest of its messages, with
+    /// octets, UIDs, flags, keywords and dates; that of the user has names, UIDVALIDITY and subscriptions
+    /// too. Every message is read. One that cannot be read is named, and the exit status is 1.
+    Digest { address: String },
 }
 
 #[derive(Debug, Subcommand)]

@@ -15,6 +15,7 @@ mod backup;
 mod cert;
 mod check;
 mod compact;
+mod digest;
 mod dkim;
 mod doctor;
 mod explain;
@@ -219,6 +220,7 @@ impl Session<'_> {
             Command::User(UserCommand::Import { file, domain }) => {
                 self.import_users(file, domain.as_deref(), out, err)
             }
+            Command::User(UserCommand::Digest { address }) => digest::run(self, address, out, err),
             Command::User(command @ UserCommand::Passwd { address, .. }) => {
                 let config = self.load()?.config;
                 let bound = self.scram_terms(&config, address)?.own;

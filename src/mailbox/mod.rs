@@ -21,6 +21,7 @@ mod arrivals;
 mod chunk;
 pub mod deliver;
 mod desk;
+pub mod digest;
 pub mod expunge;
 mod folder;
 mod history;

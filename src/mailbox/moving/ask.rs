@@ -2,6 +2,7 @@
 //! JSON, with the octets of messages behind it.
 
 use crate::mailbox::deliver::Message;
+use crate::mailbox::digest::Sum;
 use crate::mailbox::moved::Origin;
 use crate::model::limits::{MOVING_BATCH_MESSAGES_MAX, MOVING_BATCH_OCTETS_MAX};
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,8 @@ pub enum Ask {
     Digests { mailbox: u32, from: u32 },
     /// Messages from a UID on, as their octets follow. Answered by [`Reply::Messages`].
     Take { mailbox: u32, from: u32 },
+    /// The sum of the digests of messages from a UID on. Answered by [`Reply::Summed`].
+    Sum { mailbox: u32, from: u32, of: Standing },
 }
 
 /// Which mailbox is to take another one in.
@@ -55,6 +58,30 @@ pub struct Wish {
     pub uidvalidity: u32,
     /// The lowest UID of the other one.
     pub first: u32,
+}
+
+/// How a mailbox stood when somebody began to look at it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// 0: as it stands now.
+    pub uidnext: u32,
+    pub modseq: u64,
+}
+
+/// What some messages come to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summed {
+    pub sum: Sum,
+    pub messages: u64,
+    pub octets: u64,
+    /// Go on from this UID; 0 for no more.
+    pub next: u32,
+    /// How it stood at the first question.
+    pub of: Standing,
+    /// Messages of then have changed or gone since, which is looked for behind the last one.
+    pub changed: bool,
+    /// Messages that cannot be read, and why.
+    pub unread: Vec<(u32, String)>,
 }
 
 /// Messages on their way in.
@@ -116,6 +143,7 @@ pub enum Reply {
         /// Messages that cannot be read, and why.
         unread: Vec<(u32, String)>,
     },
+    Summed(Summed),
     /// It was not done, for this reason.
     Failed(String),
 }

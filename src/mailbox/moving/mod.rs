@@ -17,6 +17,7 @@
 pub mod ask;
 mod mirror;
 mod out;
+mod sum;
 
 use self::ask::{Ask, Deposit, Entered, Parcel, Reply, Wish};
 use super::accounts::Accounts;
@@ -72,6 +73,9 @@ impl<E: Env> Desk<E> {
             }
             Ask::Take { mailbox, from } => {
                 return self.take(account, MailboxId(mailbox), Uid(from)).await;
+            }
+            Ask::Sum { mailbox, from, of } => {
+                Ok(self.sum(account, MailboxId(mailbox), Uid(from), of).await)
             }
         };
         (done.unwrap_or_else(|error| Reply::Failed(words(&error))), Vec::new())

@@ -109,7 +109,7 @@ impl<E: Env> Desk<E> {
 }
 
 pub(super) fn entries_from(view: &View, from: Uid) -> impl Iterator<Item = Entry> {
-    view.iter().filter(move |entry| entry.uid >= from)
+    view.iter_from(view.lower_bound(from))
 }
 
 /// The places of a set's names.

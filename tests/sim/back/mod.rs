@@ -178,13 +178,15 @@ impl Step {
                     held.change(*mode, *flags, word);
                 }
             }
-            Step::Expunge(name, uids) => drop(tree.take(name, uids)),
+            Step::Expunge(name, uids) => tree.take(name, uids),
             Step::Copy(from, to, uids, moves) => {
                 let taken: Vec<Held> = tree.picked(from, uids).map(|held| held.clone()).collect();
                 if *moves {
                     tree.take(from, uids);
                 }
-                taken.into_iter().for_each(|held| tree.put(to, held));
+                for held in taken {
+                    tree.put(to, held);
+                }
             }
             Step::Mail(size) => tree.put(INBOX, Held::new(*size)),
             Step::Back(_) => return None,
@@ -559,10 +561,11 @@ impl Keeper {
             }
             Err(error) => return Err(Ended::Wrong(format!("back to {at}: {error:?}"))),
         }
-        let mut known = self.known.borrow_mut();
-        known.pending = None;
-        known.backs += 1;
-        drop(known);
+        {
+            let mut known = self.known.borrow_mut();
+            known.pending = None;
+            known.backs += 1;
+        }
         self.note(begun, self.look())?;
         self.nothing_lost(&mails).await
     }
