@@ -97,6 +97,8 @@ pub struct Losses {
     pub batches: Vec<(u64, u64)>,
     /// No copy of the superblock is whole: how far the log reached is not known.
     pub is_end_unknown: bool,
+    /// No list says which pages the checkpoint had: of those that are nowhere nobody knows.
+    pub is_list_lost: bool,
     pub pages: Vec<LostPage>,
     /// Records that could not be applied, and what else was made up for.
     pub notes: Vec<String>,
@@ -113,7 +115,10 @@ impl Losses {
     /// Whether what was said of blobs, not only blobs and where they lie, may be lost.
     pub fn of_records(&self) -> bool {
         let of_machines = |page: &LostPage| page.owner >= kind::MAILBOX_FIRST;
-        self.is_end_unknown || !self.batches.is_empty() || self.pages.iter().any(of_machines)
+        self.is_end_unknown
+            || self.is_list_lost
+            || !self.batches.is_empty()
+            || self.pages.iter().any(of_machines)
     }
 }
 

@@ -295,6 +295,7 @@ impl<'a> Rebuilding<'a> {
             let what = "the list of pages of the last checkpoint is lost: the newest version of each page \
                         that was found stands for it";
             self.note(what.into());
+            self.losses.is_list_lost = true;
         } else {
             self.table.listed = base.map(|base| Lsn(base.root.replay_lsn));
         }
