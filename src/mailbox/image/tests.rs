@@ -100,6 +100,7 @@ fn any_pages_are_an_account_or_are_refused() {
     let all = all.map(|(messages, kept)| {
         let mut account = account(messages);
         if let Some(kept) = kept {
+            account.apply_moment(Moment { when: 1_900_000_000, keeps: kept });
             expunge(&mut account, (1..messages).step_by(7), kept);
         }
         let (head, parts) = pages(&mut account);
