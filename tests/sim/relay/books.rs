@@ -260,13 +260,15 @@ impl Books {
     }
 
     /// Holds everything against the rules. `now` is when all has come to rest; `lifetimes` are the
-    /// nodes', in seconds; `is_unbroken`: nothing of ours or of the network failed, nor crashed.
+    /// nodes', in seconds; `is_unbroken`: nothing of ours or of the network failed, nor crashed;
+    /// `stumbles`: our own tasks panicked.
     pub(crate) fn settle(
         &mut self,
         places: &Places,
         lifetimes: &[u64],
         now: Wall,
         is_unbroken: bool,
+        stumbles: bool,
     ) -> Result<(), String> {
         let copies = self.sort(is_unbroken)?;
         for (key, all) in &self.deliveries {
@@ -276,7 +278,7 @@ impl Books {
             }
         }
         for mail in &self.mails {
-            let rules = Rules { books: self, places, mail, copies: &copies, is_unbroken };
+            let rules = Rules { books: self, places, mail, copies: &copies, is_unbroken, stumbles };
             let lifetime = lifetimes[mail.node];
             rules.hold(lifetime, seconds(now))?;
         }
@@ -338,6 +340,7 @@ struct Rules<'b> {
     mail: &'b Mail,
     copies: &'b BTreeMap<(usize, Mailbox), usize>,
     is_unbroken: bool,
+    stumbles: bool,
 }
 
 impl Rules<'_> {
@@ -387,8 +390,9 @@ impl Rules<'_> {
     /// R5, R6.
     fn hold_near(&self, mailbox: Mailbox, target: &Target) -> Result<(), String> {
         let count = self.has(mailbox);
-        // Its time may have been over before this server came up again: it comes back then.
-        let is_late = self.mail.hold > 0 && self.mail.returns;
+        // Its time may have been over before this server came up again, and where our own tasks panic
+        // it comes back after three attempts in a row that did: mail that does not wait is never put off.
+        let is_late = self.mail.hold > 0 && (self.mail.returns || self.stumbles);
         let is_told = || {
             let wants = self.wants(target, |notify| notify.failure, true);
             !wants || !self.books.said(self.mail.number, &[&target.address]).failed.is_empty()

@@ -140,13 +140,13 @@ impl Client {
             1 => command.push_str(" RET=FULL"),
             _ => {}
         }
-        if chance.below(3) == 0 {
-            write!(command, " ENVID=e{number}").expect("text takes all text");
-        }
+        let mut has_envid = chance.below(3) == 0;
         let (mut hold, mut returns, mut by, mut priority) = (0, false, None, 0);
         if self.user.is_some() {
             if chance.below(6) == 0 {
                 hold = chance.between(1, 200);
+                // A report that is made without reading the message can be told by it alone.
+                has_envid |= self.world.stumbles;
                 write!(command, " HOLDFOR={hold}").expect("text takes all text");
             }
             if chance.below(8) == 0 {
@@ -160,6 +160,9 @@ impl Client {
                 priority = [-4, 3, 6][chance.index(3)];
                 write!(command, " MT-PRIORITY={priority}").expect("text takes all text");
             }
+        }
+        if has_envid {
+            write!(command, " ENVID=e{number}").expect("text takes all text");
         }
         let targets = self.targets(number);
         let recipients = targets.iter().map(|target| self.rcpt_command(target)).collect();

@@ -475,7 +475,7 @@ impl Run {
         let books = &mut self.world.books.borrow_mut();
         // A crash between two nodes of ours is as good as an answer that was not heard.
         let is_unbroken = self.case.is_calm && self.case.lives == 0;
-        books.settle(&self.case.places, &lifetimes, env.wall(), is_unbroken)
+        books.settle(&self.case.places, &lifetimes, env.wall(), is_unbroken, self.case.stumbles)
     }
 
     /// Reads a mailbox.

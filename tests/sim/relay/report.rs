@@ -16,7 +16,8 @@ pub(crate) struct Report {
     pub(crate) id: String,
     /// Seconds since the begin of 2026.
     pub(crate) at: u64,
-    /// The number of the message that it is about, if it says it.
+    /// The number of the message that it is about, if it says it: by its header, or else by the ENVID that
+    /// its sender gave it.
     pub(crate) about: Option<usize>,
     pub(crate) told: Vec<Told>,
 }
@@ -29,6 +30,11 @@ fn field<'t>(text: &'t str, name: &str) -> Option<&'t str> {
 /// The number in the header of a message of ours.
 pub(crate) fn number_of(text: &str) -> Option<usize> {
     field(text, "X-Message")?.parse().ok()
+}
+
+/// The number in the ENVID of a message of ours.
+fn envelope_number(status: &str) -> Option<usize> {
+    field(status, "Original-Envelope-Id")?.strip_prefix('e')?.parse().ok()
 }
 
 pub(crate) fn is_report(text: &str) -> bool {
@@ -63,7 +69,7 @@ impl Report {
         Some(Report {
             id: field(text, "Message-ID")?.to_owned(),
             at: seconds(field(text, "Date")?)?,
-            about: number_of(text),
+            about: number_of(text).or_else(|| envelope_number(status)),
             told: told.collect::<Option<Vec<_>>>()?,
         })
     }
