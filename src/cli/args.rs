@@ -384,7 +384,7 @@ pub(super) enum QueueCommand {
         #[arg(long, value_name = "COUNT", default_value_t = 20)]
         top: u32,
     },
-    /// Stop bringing mail away, to a domain or of a sender; it is taken in all the same.
+    /// Stop bringing mail away, to a domain, by a route or of a sender; it is taken in all the same.
     Pause(Halt),
     /// Go on where it was paused.
     Resume(Halt),
@@ -440,6 +440,9 @@ pub(super) struct Halt {
     /// Mail of this sender; `<>` is that of reports.
     #[arg(long, value_name = "ADDR")]
     pub(super) sender: Option<String>,
+    /// Mail that takes the `[[route]]` with this `domain`: `partner.example`, `*.partner.example`, or `*`.
+    #[arg(long, value_name = "DOMAIN")]
+    pub(super) route: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

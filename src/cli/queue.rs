@@ -210,10 +210,11 @@ impl Queue<'_> {
     }
 
     fn pause(&self, on: bool, halt: &Halt) -> Result<(), Failure> {
-        let pause = match (&halt.domain, &halt.sender) {
-            (Some(domain), _) => Pause::Domain(domain.as_str().into()),
-            (None, Some(sender)) => Pause::Sender(sender.as_str().into()),
-            (None, None) => Pause::All,
+        let pause = match (&halt.domain, &halt.sender, &halt.route) {
+            (Some(domain), ..) => Pause::Domain(domain.as_str().into()),
+            (None, Some(sender), _) => Pause::Sender(sender.as_str().into()),
+            (None, None, Some(pattern)) => Pause::Route(pattern.as_str().into()),
+            (None, None, None) => Pause::All,
         };
         self.ask(QueueRequest::Pause { on, pause }).map(|_| ())
     }

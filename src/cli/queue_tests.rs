@@ -298,6 +298,13 @@ fn pauses_and_resumes() {
         node: {"queue":{"pause":{"on":true,"pause":{"domain":"example.net"}}}}
         exit 0"#]],
     );
+    check(
+        "queue pause --route *.example.net",
+        Response::Done,
+        &expect![[r#"
+        node: {"queue":{"pause":{"on":true,"pause":{"route":"*.example.net"}}}}
+        exit 0"#]],
+    );
     let refused = Response::Refused("that is not paused".into());
     check(
         "queue resume --sender ann@example.org",
@@ -312,9 +319,9 @@ fn pauses_and_resumes() {
         Response::Done,
         &expect![[r"
         error: the following required arguments were not provided:
-          <--all|--domain <DOMAIN>|--sender <ADDR>>
+          <--all|--domain <DOMAIN>|--sender <ADDR>|--route <DOMAIN>>
 
-        Usage: pombal queue pause <--all|--domain <DOMAIN>|--sender <ADDR>>
+        Usage: pombal queue pause <--all|--domain <DOMAIN>|--sender <ADDR>|--route <DOMAIN>>
 
         For more information, try '--help'.
         exit 2"]],

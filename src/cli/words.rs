@@ -53,6 +53,7 @@ pub(super) fn pause(pause: &Pause) -> String {
         Pause::All => "everything".into(),
         Pause::Domain(domain) => format!("domain {domain}"),
         Pause::Sender(sender) => format!("sender {}", address(sender)),
+        Pause::Route(pattern) => format!("route {pattern}"),
     }
 }
 

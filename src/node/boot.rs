@@ -34,7 +34,7 @@ use crate::env::{Env, Listener as _};
 use crate::mesh::{Inbox, Mesh};
 use crate::model::id::{LogId, ShardId};
 use crate::model::limits::{ADMIN_WAITING_MAX, TLS_SIGNING_MAX};
-use crate::mta::relay;
+use crate::mta::relay::Counts;
 use crate::probe::event::{Level, Value, event, set_level};
 use crate::probe::{Registry, Set};
 use crate::server::listener::{self, Protocol, Service};
@@ -88,7 +88,7 @@ struct Given {
     ports: Vec<Port>,
     inbox: Inbox<Call<RingConn>>,
     admin: Option<(Inbox<Asked>, Option<Wishes>)>,
-    figures: (Figures, relay::Figures),
+    figures: (Figures, Counts),
 }
 
 /// What the shards share while they start and stop.
@@ -414,6 +414,7 @@ pub(super) fn start(
     certificates.tell();
     let plan = plan(config, &held, &certificates, &concierge)?;
     let running = plan.clone();
+    let classes = super::relay::classes(&running.config);
     let mut sets = Vec::new();
     let (give, given) = (0..count).map(|_| bounded(1)).unzip::<_, _, Vec<_>, Vec<_>>();
     let mut admin = Some((admin, wishes));
@@ -421,7 +422,7 @@ pub(super) fn start(
         let mut set = Set::new();
         let name = shard.to_string();
         let figures = Figures::register(&mut set, &[("shard", &name)]);
-        let relaying = relay::Figures::register(&mut set, &[("shard", &name)]);
+        let relaying = Counts::register(&mut set, &name, classes.iter().map(|class| &**class));
         let figures = (figures, relaying);
         sets.push(set);
         let admin = admin.take();

@@ -20,6 +20,11 @@ fn pattern(pattern: &DomainPattern) -> Box<str> {
     }
 }
 
+/// The classes of sites that are counted one by one.
+pub(super) fn classes(config: &Config) -> Vec<Box<str>> {
+    config.sites.iter().map(|site| pattern(&site.pattern)).collect()
+}
+
 fn rule(site: &Site, usual: &Allowed) -> SiteRule {
     let or = |count: u32, usual: u32| if count == 0 { usual } else { count };
     let rates = if site.rates.is_empty() { usual.rates.clone() } else { site.rates.clone() };

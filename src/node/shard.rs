@@ -585,7 +585,7 @@ pub fn assemble<E: Env>(
     id: ShardId,
     state: &State<E>,
     mesh: Mesh<Call<E::Conn>>,
-    (figures, relaying): (Figures, mta::relay::Figures),
+    (figures, relaying): (Figures, mta::relay::Counts),
 ) -> Rc<Shard<E>> {
     let peers = Rc::new(MeshPeers(mesh.clone()));
     let (log, accounts) = (state.log.clone(), Rc::clone(&state.accounts));

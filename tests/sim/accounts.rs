@@ -219,7 +219,7 @@ fn an_answer_that_is_lost_is_neither_yes_nor_no() {
             ShardId(0),
             &state,
             mesh,
-            (Figures::default(), relay::Figures::default()),
+            (Figures::default(), relay::Counts::default()),
         );
         let accept = || {
             let to = Rcpt { log: LogId(1), account: AccountId(1), quota: Quota::NONE };

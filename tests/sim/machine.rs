@@ -289,7 +289,7 @@ async fn start(
         id,
         &state,
         mesh,
-        (Figures::default(), relay::Figures::default()),
+        (Figures::default(), relay::Counts::default()),
     );
     if cleans {
         env.spawn(clean(state.log.clone()));

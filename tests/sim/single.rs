@@ -42,7 +42,7 @@ pub(crate) async fn boot(
         id,
         &state,
         mesh,
-        (Figures::default(), relay::Figures::default()),
+        (Figures::default(), relay::Counts::default()),
     );
     begin(&shard, inbox, &state.ledger).await;
     listen(&shard, HERE);

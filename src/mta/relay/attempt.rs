@@ -123,7 +123,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
         // What a log that takes nothing more may hold of it the next start knows.
         let pause = if self.can_record() {
             let pause = shared.attempts.break_off(id);
-            shared.figures.broken.one();
+            shared.counts.all.broken.one();
             let name = self.name(id).to_string();
             let fields = [("queue", name.as_str().into()), ("pause", u64::from(pause).into())];
             event(Level::Error, "queue_broken_off", &fields);

@@ -196,7 +196,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
     }
 
     pub(super) fn count(&self, envelope: &Envelope, ends: &[End]) {
-        let figures = &self.shared.figures;
+        let figures = &self.shared.counts.all;
         for end in ends {
             // A report that comes back.
             if envelope.sender.is_none() && matches!(end.fate, Fate::Failed | Fate::Expired) {
@@ -249,7 +249,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
                         Outcome::Stored => true,
                         // Its reader has gone meanwhile: nobody hears of it.
                         Outcome::Permanent(..) => {
-                            self.shared.figures.reports_lost.one();
+                            self.shared.counts.all.reports_lost.one();
                             let alone = copy(&group);
                             self.shared.intake.log().append(alone).await.is_ok()
                         }
@@ -372,7 +372,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
     }
 
     pub(super) fn tell_report(&self, envelope: &Envelope, name: &str, is_told: bool) {
-        let figures = &self.shared.figures;
+        let figures = &self.shared.counts.all;
         let figure = if is_told { &figures.reports } else { &figures.reports_lost };
         figure.one();
         let sender = envelope.sender.as_ref().map(ToString::to_string).unwrap_or_default();

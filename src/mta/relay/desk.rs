@@ -145,6 +145,11 @@ impl<E: Env, P: Peers> Desk<E, P> {
 
     async fn pause(&self, on: bool, pause: &Pause) -> Reply {
         let is_so = self.outgoing.borrow().pauses().iter().any(|one| one == pause);
+        if let (true, Pause::Route(pattern), Some(relay)) = (on && !is_so, pause, &self.relay)
+            && !relay.shared.host.settings().routes.iter().any(|route| route.pattern == *pattern)
+        {
+            return Reply::Wrong(format!("no route has the domain {pattern:?}"));
+        }
         if is_so != on {
             let mut group = Group::new();
             put_pause(&mut group, on, pause);
@@ -163,6 +168,7 @@ impl<E: Env, P: Peers> Desk<E, P> {
             Pause::All => ("all", ""),
             Pause::Domain(domain) => ("domain", &**domain),
             Pause::Sender(sender) => ("sender", &**sender),
+            Pause::Route(pattern) => ("route", &**pattern),
         };
         let fields = [
             ("log", self.log.id().0.into()),

@@ -212,7 +212,8 @@ impl<E: Env, P: Peers> Relay<E, P> {
         self.count_call(call, &asked, opened.as_ref()).await;
         match opened {
             Ok(session) => {
-                self.shared.figures.connected.one();
+                self.shared.counts.all.connected.one();
+                shift.class.connected.one();
                 let (hop, way, begun) = (hop.clone(), plan.way, self.env().now());
                 let made_for = (Rc::clone(&shift.domain), wanted);
                 let demand = asked.demand;
@@ -242,7 +243,8 @@ impl<E: Env, P: Peers> Relay<E, P> {
             self.shared.sites.crowded(&shift.permit, QUEUE_CROWDED_PAUSE, now);
             self.rest(&shift.domain, QUEUE_CROWDED_PAUSE);
         } else {
-            self.shared.figures.unreachable.one();
+            self.shared.counts.all.unreachable.one();
+            shift.class.unreachable.one();
             let chance = self.env().random();
             let name = if is_dead { &*shift.plan.site } else { &*shift.domain };
             let until = self.shared.sites.failed(name, &shift.allowed, now, chance);

@@ -23,6 +23,7 @@ mod approach;
 mod attempt;
 mod conclude;
 pub mod desk;
+mod figures;
 mod home;
 mod line;
 mod settings;
@@ -30,6 +31,7 @@ mod transact;
 mod worker;
 
 pub use desk::Desk;
+pub use figures::{Counts, Figures};
 pub use settings::{Planted, Route, Settings, SiteRule};
 
 use self::attempt::{Attempt, Attempts};
@@ -46,7 +48,9 @@ use crate::model::address::Address;
 use crate::model::limits::{QUEUE_BROKEN_PAUSE_MIN, QUEUE_CONCLUSIONS_MAX, QUEUE_EVENTS_SLICE};
 use crate::model::time::Mono;
 use crate::probe::event::{Level, event};
-use crate::queue::outgoing::{Entry, Envelope, Flags, Pauses, QueueId, QueueName, Said, Stage};
+use crate::queue::outgoing::{
+    Entry, Envelope, Flags, Pause, Pauses, QueueId, QueueName, Said, Stage,
+};
 use crate::queue::schedule::{Schedule, Worker};
 use crate::queue::sites::Sites;
 use crate::store::Health;
@@ -77,42 +81,6 @@ pub trait Host: 'static {
 /// A message that is being signed.
 pub type Signed = Pin<Box<dyn Future<Output = Option<Vec<u8>>>>>;
 
-crate::figures! {
-    /// What the relay of one shard counts.
-    pub struct Figures {
-        /// Entries of outgoing mail.
-        pub entries: Gauge = "pombal_queue_entries",
-        /// Recipients that are still to be tried.
-        pub recipients: Gauge = "pombal_queue_recipients",
-        /// Entries that an operator holds.
-        pub held: Gauge = "pombal_queue_held",
-        /// Entries that are due and wait for their turn.
-        pub ready: Gauge = "pombal_queue_ready",
-        /// Workers: connections to other servers, and what is being looked up for them.
-        pub workers: Gauge = "pombal_queue_workers",
-        /// Connections to other servers that were made.
-        pub connected: Counter = "pombal_queue_connections_total",
-        /// Destinations that could not be reached by any of their servers.
-        pub unreachable: Counter = "pombal_queue_unreachable_total",
-        /// Recipients that another server took.
-        pub delivered: Counter = "pombal_queue_delivered_total",
-        /// Recipients that are to be tried again.
-        pub deferred: Counter = "pombal_queue_deferred_total",
-        /// Recipients that were refused for good.
-        pub failed: Counter = "pombal_queue_failed_total",
-        /// Recipients that were tried for too long.
-        pub expired: Counter = "pombal_queue_expired_total",
-        /// Reports to senders.
-        pub reports: Counter = "pombal_queue_reports_total",
-        /// Reports that nobody can be given (double bounces).
-        pub reports_lost: Counter = "pombal_queue_reports_lost_total",
-        /// Entries whose moment passed without anything having happened: a fault of ours.
-        pub overdue: Counter = "pombal_queue_overdue_total",
-        /// Attempts that broke off: faults of ours.
-        pub broken: Counter = "pombal_queue_broken_off_total",
-    }
-}
-
 /// What a task says that stumbles.
 pub const STUMBLED: &str = "stumbled, as planted";
 
@@ -133,7 +101,7 @@ struct Shared<E: Env, P: Peers> {
     host: Rc<dyn Host>,
     schedule: RefCell<Schedule>,
     yard: RefCell<Yard<E>>,
-    figures: Figures,
+    counts: Counts,
     attempts: Attempts,
     /// The entry whose moment is being looked at.
     heeded: Cell<Option<QueueId>>,
@@ -149,6 +117,8 @@ struct Shared<E: Env, P: Peers> {
     held_by: RefCell<Sorted<Box<str>, u64>>,
     /// What was stopped when the lanes were filled.
     pauses: RefCell<Pauses>,
+    /// The patterns of all routes, where one of them is stopped.
+    stoppable: RefCell<Vec<Box<str>>>,
     stopping: Cell<bool>,
 }
 
@@ -258,7 +228,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
         sites: Sites,
         (tls, published): (Encrypting, Published<E>),
         host: Rc<dyn Host>,
-        figures: Figures,
+        counts: Counts,
     ) -> Relay<E, P> {
         let shared = Shared {
             intake,
@@ -269,7 +239,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
             host,
             schedule: RefCell::default(),
             yard: RefCell::default(),
-            figures,
+            counts,
             attempts: Attempts::default(),
             heeded: Cell::new(None),
             freed: Bell::default(),
@@ -278,13 +248,14 @@ impl<E: Env, P: Peers> Relay<E, P> {
             held: Cell::new(0),
             held_by: RefCell::default(),
             pauses: RefCell::default(),
+            stoppable: RefCell::default(),
             stopping: Cell::new(false),
         };
         Relay { shared: Rc::new(shared) }
     }
 
     pub fn figures(&self) -> &Figures {
-        &self.shared.figures
+        &self.shared.counts.all
     }
 
     fn env(&self) -> &E {
@@ -315,15 +286,16 @@ impl<E: Env, P: Peers> Relay<E, P> {
         let signed = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         let outgoing = self.shared.intake.outgoing().borrow();
         let schedule = self.shared.schedule.borrow();
-        self.shared.figures.entries.set(signed(outgoing.len()));
+        self.shared.counts.all.entries.set(signed(outgoing.len()));
         self.shared
-            .figures
+            .counts
+            .all
             .recipients
             .set(i64::try_from(outgoing.recipients()).unwrap_or(i64::MAX));
         let held = outgoing.counts().held;
-        self.shared.figures.held.set(i64::try_from(held).unwrap_or(i64::MAX));
-        self.shared.figures.ready.set(signed(schedule.ready()));
-        self.shared.figures.workers.set(signed(schedule.workers()));
+        self.shared.counts.all.held.set(i64::try_from(held).unwrap_or(i64::MAX));
+        self.shared.counts.all.ready.set(signed(schedule.ready()));
+        self.shared.counts.all.workers.set(signed(schedule.workers()));
     }
 
     /// Something is set otherwise now: looks at everything again.
@@ -373,12 +345,19 @@ impl<E: Env, P: Peers> Relay<E, P> {
         pause.max(Duration::from_millis(1))
     }
 
-    /// Fills the lanes anew when something was stopped or goes on.
+    /// Fills the lanes anew when something was stopped or goes on, or other mail takes a route that is.
     async fn heed_pauses(&self) {
         let outgoing = self.shared.intake.outgoing();
-        if *self.shared.pauses.borrow() == *outgoing.borrow().pauses() {
+        let stoppable = if outgoing.borrow().pauses().has_routes() {
+            self.shared.host.settings().routes.iter().map(|route| route.pattern.clone()).collect()
+        } else {
+            Vec::new()
+        };
+        let is_known = *self.shared.stoppable.borrow() == stoppable;
+        if is_known && *self.shared.pauses.borrow() == *outgoing.borrow().pauses() {
             return;
         }
+        *self.shared.stoppable.borrow_mut() = stoppable;
         *self.shared.pauses.borrow_mut() = outgoing.borrow().pauses().clone();
         self.shared.schedule.borrow_mut().clear();
         let mut after = QueueId(0);
@@ -396,13 +375,23 @@ impl<E: Env, P: Peers> Relay<E, P> {
         }
     }
 
+    /// What stops mail of `sender` to `domain`; no route leads to users here.
+    fn stopped_by(&self, pauses: &Pauses, domain: &str, sender: &str, is_here: bool) -> Vec<Pause> {
+        let settings = pauses.has_routes().then(|| self.shared.host.settings());
+        let route = settings.as_ref().and_then(|settings| settings.route_of(domain));
+        let route = route.filter(|_| !is_here);
+        pauses.those_that_stop(domain, route, sender).cloned().collect()
+    }
+
     fn moment(&self, entry: &Entry, envelope: &Envelope, domain: &str) -> Moment {
         let now = self.now();
         let sender = envelope.sender.as_ref().map(ToString::to_string).unwrap_or_default();
-        let is_stopped = self.shared.pauses.borrow().stops(domain, &sender);
+        let is_here = entry.flags.has(Flags::HERE);
+        let pauses = self.shared.pauses.borrow();
+        let is_stopped = !self.stopped_by(&pauses, domain, &sender, is_here).is_empty();
         // Nobody but its sender made it wait: it is not late because this server was down meanwhile,
         // unless he wants it back then.
-        let is_first = entry.flags.has(Flags::HERE)
+        let is_first = is_here
             && entry.attempts == 0
             && !(is_stopped || entry.flags.has(Flags::HELD))
             && envelope.by.is_none_or(|by| !by.returns)
@@ -459,7 +448,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
             Moment::Stopped => outgoing.set_stage(id, Stage::Ready),
             Moment::Again => outgoing.set_stage(id, Stage::Idle),
             Moment::Overdue => {
-                self.shared.figures.overdue.one();
+                self.shared.counts.all.overdue.one();
                 let name = self.name(id).to_string();
                 event(Level::Error, "queue_overdue", &[("queue", name.as_str().into())]);
                 let waits = |conclusion: &(QueueId, Conclusion)| conclusion.0 == id;

@@ -134,6 +134,24 @@ impl Settings {
         found
     }
 
+    /// The pattern of what holds for a site, if something does.
+    pub fn class_of<'h>(
+        &self,
+        domain: &str,
+        hosts: impl Iterator<Item = &'h str> + Clone,
+    ) -> Option<&str> {
+        self.rule(domain, hosts).map(|rule| &*rule.pattern)
+    }
+
+    /// The pattern of the route that mail to a domain takes, if it takes one.
+    pub fn route_of(&self, domain: &str) -> Option<&str> {
+        self.route(domain).map(|route| &*route.pattern)
+    }
+
+    fn route(&self, domain: &str) -> Option<&Route> {
+        self.routes.iter().find(|route| matches(&route.pattern, domain))
+    }
+
     /// What a site is allowed.
     pub fn allowed_of<'h>(
         &self,
@@ -142,8 +160,8 @@ impl Settings {
     ) -> Rc<Allowed> {
         let rule = self.rule(domain, hosts);
         let allowed = rule.map_or(&self.allowed, |rule| &rule.allowed);
-        let route = self.routes.iter().find(|route| matches(&route.pattern, domain));
-        match route.map(|route| &route.site_pauses).filter(|pauses| !pauses.is_empty()) {
+        match self.route(domain).map(|route| &route.site_pauses).filter(|pauses| !pauses.is_empty())
+        {
             Some(pauses) => Rc::new(Allowed { pauses: pauses.clone(), ..Allowed::clone(allowed) }),
             None => Rc::clone(allowed),
         }

@@ -300,6 +300,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
 
     /// What a delivery tells of the site.
     fn judge(&self, shift: &Shift, ends: &[End], trouble: Option<&Trouble>) {
+        shift.class.count(ends);
         if ends.iter().any(End::is_taken) {
             self.shared.sites.delivered(&shift.permit, &shift.allowed);
         }

@@ -11,6 +11,7 @@
 //! so, and all others of the lane wait without an attempt of theirs being counted.
 
 use super::attempt::Attempt;
+use super::figures::OfClass;
 use super::line::{Line, words};
 use super::transact::all;
 use super::{Planted, Relay};
@@ -38,6 +39,8 @@ pub(super) struct Shift {
     pub(super) allowed: Rc<Allowed>,
     pub(super) permit: Permit,
     pub(super) terms: Terms,
+    /// What is counted for servers of this kind.
+    pub(super) class: OfClass,
 }
 
 /// A connection that waits for mail of another domain at its site, with its place there.
@@ -195,6 +198,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
             return;
         }
         let hosts = plan.hops.iter().filter_map(|hop| hop.host.as_deref());
+        let class = self.shared.counts.class(settings.class_of(&domain, hosts.clone()));
         let allowed = settings.allowed_of(&domain, hosts);
         let allowed =
             if self.has_planted(Planted::CrowdSite) { crowding(&allowed) } else { allowed };
@@ -213,7 +217,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
                 return;
             }
         };
-        let shift = Shift { domain, plan, allowed, permit, terms };
+        let shift = Shift { domain, plan, allowed, permit, terms, class };
         let left = self.run_shift(worker, &shift, line).await;
         self.hand_over(shift, left).await;
     }

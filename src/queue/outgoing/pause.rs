@@ -14,6 +14,8 @@ pub enum Pause {
     Domain(Box<str>),
     /// Mail of this sender; empty for the null one.
     Sender(Box<str>),
+    /// Mail that takes the route with this pattern of domains.
+    Route(Box<str>),
 }
 
 impl Pause {
@@ -22,6 +24,7 @@ impl Pause {
             Pause::All => (0, ""),
             Pause::Domain(name) => (1, name),
             Pause::Sender(name) => (2, name),
+            Pause::Route(name) => (3, name),
         }
     }
 
@@ -32,6 +35,7 @@ impl Pause {
             (0, "") => Ok(Pause::All),
             (1, name) => Ok(Pause::Domain(name.into())),
             (2, name) => Ok(Pause::Sender(name.into())),
+            (3, name) => Ok(Pause::Route(name.into())),
             _ => Err(Short),
         }
     }
@@ -55,17 +59,24 @@ impl Pauses {
         if on { self.0.insert(pause) } else { self.0.remove(&pause) }
     }
 
-    /// Whether mail of `sender` (empty for the null one) to `domain` is stopped.
-    pub fn stops(&self, domain: &str, sender: &str) -> bool {
-        self.those_that_stop(domain, sender).next().is_some()
+    /// Whether a route is stopped: else nobody has to know which one mail takes.
+    pub fn has_routes(&self) -> bool {
+        self.0.iter().any(|pause| matches!(pause, Pause::Route(_)))
     }
 
-    /// All that stops mail of `sender` (empty for the null one) to `domain`.
-    pub fn those_that_stop(&self, domain: &str, sender: &str) -> impl Iterator<Item = &Pause> {
-        let all = (!self.0.is_empty()).then(|| {
+    /// All that stops mail of `sender` (empty for the null one) to `domain` by `route`, if it takes one.
+    pub fn those_that_stop(
+        &self,
+        domain: &str,
+        route: Option<&str>,
+        sender: &str,
+    ) -> impl Iterator<Item = &Pause> {
+        let any = !self.0.is_empty();
+        let all = any.then(|| {
             let sender = Pause::Sender(sender.to_lowercase().into());
             [Pause::All, Pause::Domain(domain.into()), sender]
         });
-        all.into_iter().flatten().filter_map(|pause| self.0.get(&pause))
+        let route = route.filter(|_| any).map(|route| Pause::Route(route.into()));
+        all.into_iter().flatten().chain(route).filter_map(|pause| self.0.get(&pause))
     }
 }

@@ -47,7 +47,18 @@ pub(super) fn pause(pause: &Pause) -> Result<Pause, String> {
         Pause::All => Pause::All,
         Pause::Domain(name) => Pause::Domain(domain(name)?),
         Pause::Sender(name) => Pause::Sender(sender(name)?.into()),
+        Pause::Route(pattern) => Pause::Route(route(pattern)?),
     })
+}
+
+/// The pattern of a route in its one form.
+fn route(text: &str) -> Result<Box<str>, String> {
+    let no = |_| format!("{text:?} is no pattern of a route");
+    match text.strip_prefix("*.") {
+        _ if text == "*" => Ok(text.into()),
+        Some(parent) => Ok(format!("*.{}", domain_name(parent).map_err(no)?).into()),
+        None => domain_name(text).map_err(no),
+    }
 }
 
 impl Wanted {

@@ -70,6 +70,20 @@ impl<E: Env, P: Peers> Desk<E, P> {
         }
     }
 
+    fn stopped_by(
+        &self,
+        outgoing: &Outgoing,
+        domain: &str,
+        sender: &str,
+        is_here: bool,
+    ) -> Vec<Pause> {
+        match &self.relay {
+            Some(relay) => relay.stopped_by(outgoing.pauses(), domain, sender, is_here),
+            // Nobody knows routes where nothing is brought away.
+            None => outgoing.pauses().those_that_stop(domain, None, sender).cloned().collect(),
+        }
+    }
+
     fn next(&self, outgoing: &Outgoing, entry: &Entry, domain: &str, sender: &str) -> Next {
         let now = self.now();
         if matches!(entry.stage(), Stage::Active(_)) {
@@ -78,7 +92,7 @@ impl<E: Env, P: Peers> Desk<E, P> {
         if entry.flags.has(Flags::HELD) {
             return Next::Held;
         }
-        let by: Vec<Pause> = outgoing.pauses().those_that_stop(domain, sender).cloned().collect();
+        let by = self.stopped_by(outgoing, domain, sender, entry.flags.has(Flags::HERE));
         if !by.is_empty() {
             return Next::Paused { by };
         }
@@ -150,7 +164,7 @@ impl<E: Env, P: Peers> Desk<E, P> {
         let stopped = |pause: &Pause| match pause {
             Pause::All => Some(outgoing.len() as u64),
             Pause::Domain(name) => Some(outgoing.count_of(name).into()),
-            Pause::Sender(_) => None,
+            Pause::Sender(_) | Pause::Route(_) => None,
         };
         let pauses = outgoing.pauses().iter();
         let pauses = pauses.map(|one| Paused { pause: one.clone(), entries: stopped(one) });
@@ -177,7 +191,7 @@ impl<E: Env, P: Peers> Desk<E, P> {
             let outgoing = self.outgoing.borrow();
             Way {
                 entries: outgoing.count_of(&domain).into(),
-                paused: outgoing.pauses().those_that_stop(&domain, sender).cloned().collect(),
+                paused: self.stopped_by(&outgoing, &domain, sender, false),
                 lane: self.lane(&domain),
                 servers: None,
             }

@@ -16,7 +16,7 @@ use crate::mta::options::MailOptions;
 use crate::mta::peers::{Answer, Request, Unreachable};
 use crate::mta::published::{Known, Published};
 use crate::mta::relay::attempt::Attempt;
-use crate::mta::relay::{Encrypting, Figures, Host, Settings, Signed};
+use crate::mta::relay::{Counts, Encrypting, Host, Route, Settings, Signed};
 use crate::mta::route::{self, Router};
 use crate::queue::Spool;
 use crate::queue::outgoing::record::{Add, put_add};
@@ -48,11 +48,11 @@ const SENDER: AccountId = AccountId(7);
 
 /// Senders have a mailbox here, where the directory knows them and is in order; all other mail goes to a
 /// port that nobody listens at.
-struct Home(Rc<Settings>);
+struct Home(RefCell<Rc<Settings>>);
 
 impl Host for Home {
     fn settings(&self) -> Rc<Settings> {
-        Rc::clone(&self.0)
+        Rc::clone(&self.0.borrow())
     }
 
     fn find(&self, address: &Address, _: bool) -> Result<Places, Said> {
@@ -81,6 +81,7 @@ struct Shard {
     desk: Desk<SimEnv, Nobody>,
     intake: Intake<SimEnv, Nobody>,
     relay: Relay<SimEnv, Nobody>,
+    home: Rc<Home>,
 }
 
 async fn open(env: SimEnv) -> Shard {
@@ -115,10 +116,11 @@ async fn open(env: SimEnv) -> Shard {
         caller: Caller::trusting_nobody(),
         aside: Rc::new(|step| Box::pin(ready(Some(step())))),
     };
-    let home = Rc::new(Home(Rc::default()));
-    let (sites, figures) = (Sites::default(), Figures::default());
-    let relay = Relay::new(intake.clone(), router, sites, (encrypting, published), home, figures);
-    Shard { desk: Desk::of(relay.clone()), intake, relay }
+    let home = Rc::new(Home(RefCell::default()));
+    let host = Rc::<Home>::clone(&home);
+    let (sites, figures) = (Sites::default(), Counts::default());
+    let relay = Relay::new(intake.clone(), router, sites, (encrypting, published), host, figures);
+    Shard { desk: Desk::of(relay.clone()), intake, relay, home }
 }
 
 fn address(text: &str) -> Address {
@@ -190,6 +192,13 @@ impl Shard {
             }
             other => panic!("{other:?}"),
         }
+    }
+
+    /// Changes which routes there are, as a reload does.
+    fn set_routes(&self, patterns: &[&str]) {
+        let route = |pattern: &&str| Route { pattern: (*pattern).into(), ..Route::default() };
+        let routes = patterns.iter().map(route).collect();
+        *self.home.0.borrow_mut() = Rc::new(Settings { routes, ..Settings::default() });
     }
 
     async fn pause(&self, on: bool, pause: Pause) -> Reply {
@@ -314,6 +323,39 @@ fn what_was_ordered_outlives_a_crash() {
     });
     live(disk, async |shard, _| {
         assert_eq!(shard.found(Filter::default()).await.matches("ready").count(), 4);
+    });
+}
+
+#[test]
+fn a_route_that_is_stopped_stops_what_takes_it() {
+    live(Disk::new(), async |shard, env| {
+        shard.set_routes(&["b.example", "*.example"]);
+        shard.send(away("1.0.1", "ann@s.example", &["r@a.example", "r@b.example"])).await;
+        let mut here = away("1.0.2", "ann@s.example", &["bob@s.example"]);
+        (here.is_here, here.options.hold) = (true, Some(Hold::For(1)));
+        shard.send(here).await;
+        for unknown in ["c.example", "*", "a b"] {
+            let said = shard.pause(true, Pause::Route(unknown.into())).await;
+            assert!(matches!(said, Reply::Wrong(_)), "{said:?}");
+        }
+        let stopped = Pause::Route("*.example".into());
+        let was = shard.pause(true, Pause::Route("*.EXAMPLE".into())).await;
+        assert_eq!(was, Reply::Paused { was: false });
+        env.spawn(shard.relay.clone().run());
+        env.sleep(Duration::from_secs(10)).await;
+        // Mail for users here takes no route.
+        assert_eq!(shard.found(Filter::default()).await, "0.1 paused, 0.2 waits");
+        let (rows, _) = shard.rows(Filter::default(), ALL).await;
+        assert_eq!(rows[0].next, Next::Paused { by: vec![stopped.clone()] });
+        assert_eq!((rows[0].attempts, rows[1].attempts), (0, 1));
+        // It has a route of its own now.
+        shard.set_routes(&["a.example", "*.example"]);
+        env.sleep(Duration::from_mins(2)).await;
+        assert_eq!(shard.rows(Filter::default(), ALL).await.0[0].attempts, 1);
+        // A route that is gone can go on all the same.
+        shard.set_routes(&[]);
+        assert_eq!(shard.pause(false, stopped).await, Reply::Paused { was: true });
+        shard.relay.stop();
     });
 }
 
