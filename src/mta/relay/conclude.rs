@@ -335,7 +335,12 @@ impl<E: Env, P: Peers> Relay<E, P> {
             self.shared.intake.log().read(entry.blob).await.ok()
         };
         let octets = view.as_ref().map_or(&[][..], BlobView::octets);
-        let attempted = (entry.attempts > 0).then(|| self.now());
+        // Of the attempt that just ended alone: when one was that lies back is not known.
+        let attempted = |one: &Told<'_>| {
+            let is_later = matches!(one.fate, report::Fate::Expired | report::Fate::Delayed { .. });
+            let is_asked = one.said.is_some_and(|words| words.host.is_some());
+            (is_asked && !is_later).then(|| self.now())
+        };
         let said = |said: &Said| (said.code, said.enhanced());
         let recipients: Vec<Reported<'_>> = told
             .iter()
@@ -348,7 +353,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
                     report::Said { code, enhanced, text: &words.text }
                 }),
                 remote: one.said.and_then(|words| words.host.as_deref()),
-                attempted,
+                attempted: attempted(one),
             })
             .collect();
         let name = self.shared.host.name_message();
