@@ -281,7 +281,8 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         shared.renewing.set(false);
         shared.index_octets.set(shared.index.borrow().live_octets());
         shared.cleaner.replay_from.set(start.segment);
-        self.reuse_dead_segments(start);
+        self.reuse_dead_segments(start.segment);
+        self.reuse_dead_index();
         self.prepare_spare();
         shared.stats.checkpoints.add(1);
         shared.cleaner.due.set();
@@ -598,8 +599,9 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         Ok((root, table))
     }
 
-    /// Segments without a living octet that replay does not need either; none while a backup reads.
-    fn reuse_dead_segments(&self, start: Position) {
+    /// Segments without a living octet that replay does not need either, which reads the hot ones from
+    /// number `replay_from` on; none while a backup reads.
+    pub(super) fn reuse_dead_segments(&self, replay_from: u64) {
         let shared = &self.shared;
         if self.is_pinned() {
             return;
@@ -608,7 +610,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         let tail = shared.tail.get();
         let size = shared.segments.segment_octets();
         shared.hot.borrow_mut().retain(|one| {
-            let needed = one.segment >= start.segment
+            let needed = one.segment >= replay_from
                 || one.segment == tail.segment
                 || !table.is_dead(one.slot);
             if !needed {
@@ -623,6 +625,14 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         for slot in cold.take_dead(written, |slot| table.is_dead(slot)) {
             shared.segments.retire(slot);
             shared.stats.reclaimed_octets.add(size);
+        }
+    }
+
+    /// Segments of pages that were all replaced.
+    fn reuse_dead_index(&self) {
+        let shared = &self.shared;
+        if self.is_pinned() {
+            return;
         }
         let mut index = shared.index.borrow_mut();
         let mut live: Vec<u32> = index.pages.values().map(|page| page.at.slot).collect();

@@ -1,12 +1,11 @@
 //! The cleaner: moves what is alive out of segments in which much is dead, so that they are free.
 //!
 //! It works by itself when little is free, and when it is asked to ([`Log::compact`]). One unit is
-//! some segments that are cleaned together, their blobs sorted the way their owners read them, and
-//! a checkpoint at its end, which frees them. Why a crash at any moment loses nothing stands at the
-//! head of `cold.rs`.
+//! some segments that are cleaned together, their blobs sorted the way their owners read them; at its
+//! end they are free. Why a crash at any moment loses nothing stands at the head of `cold.rs`.
 //!
 //! ```text
-//!   choose ─ sort ─┬─ read ─ write, sync ─ RELOCATE ─ rest ─┬─ … ─ checkpoint
+//!   choose ─ sort ─┬─ read ─ write, sync ─ RELOCATE ─ rest ─┬─ … ─ free
 //!                  └────────────────── batch ──────────────┘
 //! ```
 //!
@@ -51,6 +50,11 @@ const NOT_NOW: &str = "the log is closing, or failed";
 /// Slots that are kept when the cleaner has no other: for the pages of the checkpoint that gives back
 /// what it took.
 const LAST_KEPT: usize = 1;
+/// Part of a log's room that may be written between two checkpoints while it is cleaned: nothing in it is
+/// free, nor a victim, before the second.
+const YOUNG_PART: u64 = 16;
+/// The same while mail is refused, or is about to be.
+const YOUNG_PART_TIGHT: u64 = 64;
 /// Units in a row that may bring no room before the cleaner waits for something to change.
 const VAIN_UNITS_MAX: u32 = 2;
 
@@ -89,6 +93,8 @@ pub struct Cleaned {
     pub octets: u64,
     /// Blobs that could not be read, and stay.
     pub damaged: u64,
+    /// Octets of the segments that are free by it, less what it took of others.
+    pub won: u64,
 }
 
 /// What the cleaner of one log knows.
@@ -174,9 +180,8 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
             shared.cleaner.due.wait().await;
             let mut vain = 0;
             while vain < VAIN_UNITS_MAX && self.may_clean() && self.wants_cleaning() {
-                let before = self.room();
                 match self.compact(Some(u64::MAX)).await.map(|(_, cleaned)| cleaned) {
-                    Ok(Some(_)) if self.room() > before => vain = 0,
+                    Ok(Some(cleaned)) if cleaned.won > 0 => vain = 0,
                     Ok(Some(_)) => vain += 1,
                     // Looked at again when something changes: each second while room is short.
                     Ok(None) | Err(AppendError::Full) => break,
@@ -200,9 +205,13 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         if self.is_pinned() {
             return false;
         }
-        let slots = to_u64(shared.segments.free_slots()) + shared.segments.growth();
-        slots <= to_u64(self.reserve()) + 1
-            || self.space().is_short(shared.settings.cleaning.free_percent)
+        self.is_tight() || self.space().is_short(shared.settings.cleaning.free_percent)
+    }
+
+    /// Mail is refused, or is about to be.
+    fn is_tight(&self) -> bool {
+        let segments = &self.shared.segments;
+        to_u64(segments.free_slots()) + segments.growth() <= to_u64(self.reserve()) + 1
     }
 
     /// Whether so little is free that mail is, or is soon to be, refused, and little would be won by
@@ -236,12 +245,6 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
             free: for_mail.saturating_mul(size),
             live: shared.table.borrow().live_octets(),
         }
-    }
-
-    /// Octets that are free, or left in the cold segment that is written to: a unit that frees as many
-    /// segments as it took has won what it left in the last one.
-    fn room(&self) -> u64 {
-        self.space().free + self.begun_room()
     }
 
     /// What is left of the cold segment that is written to.
@@ -298,13 +301,16 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
 
     async fn clean_unit(&self, before: u64) -> Result<Option<Cleaned>, AppendError> {
         let shared = &self.shared;
+        let part = if self.is_tight() { YOUNG_PART_TIGHT } else { YOUNG_PART };
+        if shared.since_checkpoint.get() > self.space().capacity / part {
+            self.checkpoint().await?;
+        }
         let Some((victims, blobs)) = self.worthwhile(before).await else {
             self.renew_index().await?;
             return Ok(None);
         };
-        let writer = shared.cold.borrow().writer;
-        let first = writer.map_or(shared.next_segment.get(), |writer| writer.segment);
-        let room = self.room();
+        let (next, begun_room) = (shared.next_segment.get(), self.begun_room());
+        let first = shared.cold.borrow().writer.map_or(next, |writer| writer.segment);
         let created = victims.iter().map(|one| one.created).max().unwrap_or(0);
         let mut kept = if self.cold_slots() == 0 { LAST_KEPT } else { self.reserve_of_cleaner() };
         let mut cleaned = Cleaned { segments: to_u64(victims.len()), ..Cleaned::default() };
@@ -343,9 +349,13 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         if shared.settings.planted == Planted::ReuseBeforeMoved {
             self.reuse_at_once(&victims);
         }
-        // Frees what is empty now.
-        self.checkpoint().await?;
-        if self.room() <= room {
+        self.reuse_dead_segments(shared.cleaner.replay_from.get());
+        cleaned.won = self.won(&victims, next, begun_room);
+        if cleaned.won == 0 {
+            // The last way to win room: what came since the last one, and pages, may have died.
+            if self.has_dead_segment() || self.is_index_worn() {
+                self.checkpoint().await?;
+            }
             // It seemed worth it, and what was written takes as much.
             let (cold, table) = (shared.cold.borrow(), shared.table.borrow());
             let written = cold.iter().filter(|(_, one)| one.segment >= first);
@@ -354,6 +364,23 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         }
         shared.stats.victims.add(cleaned.segments);
         Ok(Some(cleaned))
+    }
+
+    /// Octets that a unit has won: the segments of its victims, less what it took of the cold stream, which had
+    /// `begun_room` left in the segment that was written to when `next` was the number of the next one. What
+    /// mail took meanwhile is not counted. A unit that frees as many segments as it took has won what it left in
+    /// the last one.
+    fn won(&self, victims: &[Victim], next: u64, begun_room: u64) -> u64 {
+        let size = self.shared.segments.segment_octets();
+        let (hot, cold) = (self.shared.hot.borrow(), self.shared.cold.borrow());
+        let is_there = |one: &&Victim| {
+            cold.segment_in(one.slot) == Some(one.segment)
+                || hot.iter().any(|other| other.segment == one.segment)
+        };
+        let freed = victims.len() - victims.iter().filter(is_there).count();
+        let begun = cold.iter().filter(|(_, one)| one.segment >= next).count();
+        let has = to_u64(freed) * size + self.begun_room();
+        has.saturating_sub(to_u64(begun) * size + begun_room)
     }
 
     /// Nothing else is worth it: segments of pages that were replaced may be. Once for what the last time left,
@@ -587,10 +614,13 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
             return;
         }
         let cleaning = shared.settings.cleaning;
-        let share = self.space().share(cleaning.free_percent, cleaning.share_percent).clamp(1, 100);
+        let space = self.space();
+        let share = space.share(cleaning.free_percent, cleaning.share_percent).clamp(1, 100);
         let rest = u32::try_from(100 - share).unwrap_or(0);
         let pause = worked * rest / u32::try_from(share).unwrap_or(100);
-        let is_slow = shared.stats.take_longest_lately() > cleaning.commit_max;
+        // Who waits until mail is refused helps nobody.
+        let is_slow = shared.stats.take_longest_lately() > cleaning.commit_max
+            && !space.is_urgent(cleaning.free_percent);
         let wait = match (is_slow, shared.cleaner.pause.get()) {
             (false, _) => Duration::ZERO,
             (true, Duration::ZERO) => COMMIT_PAUSE,

@@ -2,19 +2,20 @@
 //!
 //! ```text
 //!   victims ─read, check─> batch of the cold stream ─write, sync─> RELOCATE in the hot one ─sync─> table
-//!      └────────────── used again after a checkpoint, if nothing in them is alive ──────────────────┘
+//!      └──────────── used again once nothing in them is alive, and replay does not read them ────────┘
 //! ```
 //!
 //! What is moved is durable in its new place before the record that says so is written, and the
 //! record is a record like all others: applied in the order of the log, live and in recovery. So a
-//! crash finds a blob in its old place or in its new one, and both hold it:
+//! crash finds a blob in its old place or in its new one, and that one holds it:
 //!   - before the record is durable: the table has the old place, in a victim that nobody freed.
 //!     What was written to the cold stream is nobody's, and is written over;
 //!   - afterwards, before the next checkpoint: the pages have the old place, and replay meets the
 //!     record before anybody reads. A batch that brought the blob, should it come again, comes
 //!     before it, since it was durable before the blob could be moved;
-//!   - once a checkpoint that began afterwards counts: its pages have the new place, and nothing
-//!     that replay reads names the old one. Then, as for any segment, the victim is free.
+//!   - the same when the victim serves as another segment by then. Pages and records that name the
+//!     old place are read for where things lie, never for what lies there, until all of the log was
+//!     replayed; and the record cannot be lost without the rest of what was answered behind it.
 //!
 //! A blob whose last reference goes while it is moved is gone: the record finds it in no place and
 //! leaves it so. Numbers of blobs are never used again, so that it cannot be taken for another.

@@ -169,7 +169,7 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
     }
 
     /// Whether a checkpoint would give a segment back: nothing in it is alive, nor is it written.
-    fn has_dead_segment(&self) -> bool {
+    pub(super) fn has_dead_segment(&self) -> bool {
         let shared = &self.shared;
         let (table, applied) = (shared.table.borrow(), shared.applied.get());
         let (hot, cold) = (shared.hot.borrow(), shared.cold.borrow());

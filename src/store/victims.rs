@@ -65,6 +65,11 @@ impl Space {
         self.per_mille(self.free) < self.limit(percent)
     }
 
+    /// Whether half of what is kept free is gone.
+    pub(super) fn is_urgent(self, percent: u8) -> bool {
+        self.per_mille(self.free) * 2 <= self.limit(percent)
+    }
+
     /// How much of the time the cleaner may work, in percent: `share` when it begins, all when
     /// nothing is free.
     pub(super) fn share(self, percent: u8, share: u8) -> u64 {
@@ -183,6 +188,7 @@ mod tests {
 
     #[test]
     fn works_harder_the_less_is_free() {
+        assert!(!space(100, 76).is_urgent(15) && space(100, 75).is_urgent(15));
         assert_eq!(space(100, 150).share(15, 20), 20);
         assert_eq!(space(100, 75).share(15, 20), 60);
         assert_eq!(space(100, 0).share(15, 20), 100);

@@ -8,12 +8,14 @@
 one       10 KiB, 64 sessions in, one domain with one host: server CPU per message and the rate
           until the last one arrived
 domains   100,000 messages of 10 KiB to 10,000 domains, each with a host of its own, all of them
-          well; then the same while 5 % of the domains are dead and 5 % slow (a second before each
-          answer): from the 250 to the arrival, of the mail to those that are well
+          well; and the same while 5 % of the domains are dead and 5 % slow (a second before each
+          answer): from the 250 to the arrival, of the mail to those that are well. Both in turn, as
+          many rounds as --rounds says, each with a new server, since two runs of one kind differ by
+          a third here; the medians are compared
 beside    single messages, ten a second, to one host; then the same while another host, a slow one,
           has 100,000 messages waiting for it: from the 250 to the arrival, of the single messages
 deferred  1,000,000 messages of 1 KiB to dead hosts: resident memory for each, after a restart too,
-          and how long the restart took after SIGKILL (Pombal alone)
+          how long the restart took after SIGKILL, and how long looks at the queue take (Pombal alone)
 
 Names are looked up in the DNS: Knot serves the zones that `loadgen zone` writes. Every run is
 audited by `loadgen relay`: what was answered with 250 arrived once, or stands in the queue.
@@ -26,6 +28,7 @@ ends only what it started.
 """
 
 import argparse
+import json
 import os
 import re
 import shutil
@@ -46,6 +49,7 @@ GOAL_DELAY = 1.1  # What bad domains may do to the mail of good ones, times.
 GOAL_BESIDE_MS = 100
 GOAL_OCTETS = 300
 GOAL_RESTART = 3
+GOAL_LOOK = 1  # Seconds that a look at the queue may take.
 # Zones, each with the words that make `loadgen zone` and `loadgen relay` agree.
 ZONES = {
     "one.test": ["--network", "127.10.0.0"],
@@ -126,6 +130,11 @@ site_connections = 50
         self.server.start()
         self.smtp = f"127.0.0.1:{self.server.smtp}"
 
+    def renew(self):
+        """Begins anew with nothing in it."""
+        self.end()
+        self.__init__(self.options)
+
     def pids(self):
         return ["--server-pid", str(self.server.process.pid)]
 
@@ -181,6 +190,10 @@ class Postfix:
 
     def script_does(self, verb):
         return self.run(self.script, verb)
+
+    def renew(self):
+        self.end()
+        self.__init__(self.options)
 
     def pids(self):
         with open(os.path.join(self.state, "postfix", "spool", "pid", "master.pid")) as pid:
@@ -240,24 +253,31 @@ def one(servers, options):
 
 def domains(servers, options):
     for server in servers:
-        live = []
-        for zone, what in (("well.test", "all well"), ("bad.test", "some bad")):
-            report = relay(
-                server, zone, options.messages // server.share, "--sessions", "64", "--size", "10K",
-                "--drain", options.drain, "--queued-by", server.queue(), *server.pids(),
-            )
-            of = report["relay"]["classes"]["live"]
-            live.append((of["latency"]["p50_ms"], of["latency"]["p99_ms"], 1_000 * of["seconds"]))
-            used = report["sent"]["server"]["cpu_us_per_message"]
-            others = ", ".join(
-                f"{name} {one['arrived']:,} of {one['acknowledged']:,}" for name, one in report["relay"]["classes"].items()
-            )
-            print(f"domains   {server.name:8} {what}: p50 {live[-1][0]:,.1f} ms, p99 {live[-1][1]:,.1f} ms, last after "
-                  f"{of['seconds']:,.1f} s, {used:,.1f} us CPU ({others})", flush=True)
-        ratios = [bad / max(well, 0.001) for well, bad in zip(*live)]
-        worst = max(ratios)
-        print(f"domains   {server.name:8} times as long with bad ones: p50 {ratios[0]:.2f}, p99 {ratios[1]:.2f}, "
-              f"last {ratios[2]:.2f}{against(worst, GOAL_DELAY, server)}", flush=True)
+        live = {"well.test": [], "bad.test": []}
+        for number in range(options.rounds):
+            # Each run finds a server with nothing in it, and each kind comes first as often as the other.
+            for zone in sorted(live, reverse=number % 2 == 0):
+                server.renew()
+                report = relay(
+                    server, zone, options.messages // server.share, "--sessions", "64", "--size", "10K",
+                    "--drain", options.drain, "--queued-by", server.queue(), *server.pids(),
+                )
+                of = report["relay"]["classes"]["live"]
+                used = report["sent"]["server"]["cpu_us_per_message"]
+                live[zone].append((of["latency"]["p50_ms"], of["latency"]["p99_ms"], 1_000 * of["seconds"], used))
+                others = ", ".join(
+                    f"{name} {one['arrived']:,} of {one['acknowledged']:,}"
+                    for name, one in report["relay"]["classes"].items()
+                )
+                what = "all well" if zone == "well.test" else "some bad"
+                print(f"domains   {server.name:8} {what}: p50 {live[zone][-1][0]:,.1f} ms, p99 {live[zone][-1][1]:,.1f} "
+                      f"ms, last after {of['seconds']:,.1f} s, {used:,.1f} us CPU ({others})", flush=True)
+        well, bad = ([statistics.median(column) for column in zip(*live[zone])] for zone in ("well.test", "bad.test"))
+        ratios = [slower / max(faster, 0.001) for faster, slower in zip(well, bad)]
+        print(f"domains   {server.name:8} times as long with bad ones, medians: p50 {ratios[0]:.2f}, p99 "
+              f"{ratios[1]:.2f}, last {ratios[2]:.2f}{against(max(ratios[:3]), GOAL_DELAY, server)}; CPU "
+              f"{ratios[3]:.2f}", flush=True)
+        server.renew()
 
 
 def beside(servers, options):
@@ -288,6 +308,22 @@ def beside(servers, options):
               f"{more:,.1f} ms more{against(more, GOAL_BESIDE_MS, server)}", flush=True)
 
 
+def looked_at(process):
+    """What operators ask of the queue, and the seconds that the answer takes, the command's start included."""
+    rows = json.loads(process.pombal("--json", "queue", "list", "--limit", "1"))
+    some = rows[0] if isinstance(rows, list) else rows["entries"][0]
+    for words in (
+        "queue stats", "queue list --limit 100", f"queue list --limit 100 --domain {some['domain']}",
+        f"queue list --limit 100 --sender {some['sender']}", "queue list --limit 100 --older-than 1s",
+        f"queue list --limit 100 --recipient {some['recipients'][0]['address']}", f"explain message {some['queue']}",
+        f"queue hold --domain {some['domain']}", f"queue release --domain {some['domain']}",
+        f"queue pause --domain {some['domain']}", f"queue resume --domain {some['domain']}",
+    ):
+        began = time.monotonic()
+        process.pombal(*words.split(" "))
+        yield words, time.monotonic() - began
+
+
 def deferred(servers, options):
     server = servers[0]
     process = server.server
@@ -305,6 +341,8 @@ def deferred(servers, options):
     )
     sent = report["relay"]["acknowledged"]
     full = process.resident()
+    for words, took in looked_at(process):
+        print(f"deferred  {server.name:8} {words}: {took:.3f} s{against(took, GOAL_LOOK, server)}", flush=True)
     process.end(signal.SIGKILL)
     seconds = process.start()
     time.sleep(2)

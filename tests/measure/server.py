@@ -40,9 +40,9 @@ def free_port():
 class Server:
     """One data directory and the process on it."""
 
-    def __init__(self, options, name, extra="", argon2='argon2_memory = "8K"\nargon2_passes = 1'):
-        """`extra` are more lines of the configuration, `argon2` what a password costs: little, for
-        thousands of users are made."""
+    def __init__(self, options, name, extra="", argon2='argon2_memory = "8K"\nargon2_passes = 1', store=""):
+        """`extra` are more lines of the configuration, `store` more of its section [store], `argon2` what a
+        password costs: little, for thousands of users are made."""
         self.options = options
         self.dir = os.path.join(options.dir, name)
         self.data = os.path.join(self.dir, "data")
@@ -68,6 +68,7 @@ allow_plaintext = true
 {argon2}
 [store]
 cache_size = "{options.cache}"
+{store}
 [limits]
 connections_per_address = 0
 {extra}""")

@@ -7,6 +7,7 @@ use crate::env::together::together;
 use crate::model::limits::CLEAN_SEGMENTS_MAX;
 use crate::store::{Cleaned, Compression};
 use std::cell::Cell;
+use std::collections::BTreeSet;
 
 fn small(planted: Planted) -> Settings {
     Settings { segment_octets: 64 << 10, checkpoint_octets: 24 << 10, ..settings(planted) }
@@ -79,6 +80,52 @@ fn moves_what_lives_and_frees_the_rest() {
         sim.run_until(open_with(sim.env(0), unasked())).expect("opening ends").expect("it opens");
     assert_eq!(log.figures().cold_segments, after.cold_segments);
     sim.run_until(check(&log, &shelf, &model)).expect("checking ends");
+}
+
+/// The pages of the last checkpoint, and records behind it, name places at which other mail lies by then.
+#[test]
+fn what_was_cleaned_is_used_again_before_a_checkpoint() {
+    let settings = Settings {
+        checkpoint_octets: u64::MAX,
+        checkpoint_pause: Duration::from_hours(1_000),
+        ..unasked()
+    };
+    let (sim, log, _, model) = half_dead(7, settings.clone(), 400);
+    sim.run_until(log.checkpoint()).expect("it ends").expect("nothing fails");
+    let checkpoints = log.stats().checkpoints.get();
+    let slots: BTreeSet<u32> = log.shared.hot.borrow().iter().map(|one| one.slot).collect();
+    let mut units = 0;
+    while sim
+        .run_until(log.compact(Some(u64::MAX)))
+        .expect("it ends")
+        .is_ok_and(|it| it.1.is_some())
+    {
+        units += 1;
+    }
+    let newest = log.shared.next_segment.get();
+    let chance = sim.chance();
+    let again = || {
+        let (hot, cold) = (log.shared.hot.borrow(), log.shared.cold.borrow());
+        let hot = hot.iter().map(|one| (one.slot, one.segment));
+        let all: Vec<(u32, u64)> =
+            hot.chain(cold.iter().map(|(slot, one)| (slot, one.segment))).collect();
+        all.into_iter().filter(|(slot, segment)| *segment >= newest && slots.contains(slot)).count()
+    };
+    sim.run_until(async {
+        for _ in 0..400 {
+            put(&log, &model, &chance).await;
+        }
+    })
+    .expect("working ends");
+    assert!(units > 1 && again() > 2, "{units} {}", again());
+    assert_eq!(log.stats().checkpoints.get(), checkpoints, "a start begins with the same pages");
+    let sim = sim.crash();
+    sim.allow_leaks();
+    let (log, shelf) =
+        sim.run_until(open_with(sim.env(0), settings)).expect("opening ends").expect("it opens");
+    sim.run_until(check(&log, &shelf, &model)).expect("checking ends");
+    let findings = sim.run_until(log.verify(|_| ())).expect("it ends");
+    assert_eq!(findings.faults, Vec::<String>::new());
 }
 
 #[test]
