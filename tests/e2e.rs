@@ -183,6 +183,9 @@ mod relay;
 #[path = "e2e/reload.rs"]
 mod reload;
 #[cfg(test)]
+#[path = "e2e/restore.rs"]
+mod restore;
+#[cfg(test)]
 #[path = "e2e/route.rs"]
 mod route;
 #[cfg(test)]

@@ -2,10 +2,12 @@
 
 use crate::config::units;
 use crate::model::time::Wall;
+use crate::wire::imap::mailbox;
 use crate::wire::mbox::Quoting;
 use crate::wire::rfc3339;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use std::borrow::Cow;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
@@ -120,9 +122,16 @@ pub(super) enum Command {
     /// Works while the server runs, which goes on, and while it is stopped. All that is copied is held
     /// against its checksums. The configuration file is not of it. See also `pombal restore`.
     Backup(Backup),
-    /// Bring the store back out of a backup, into a data_dir in which nothing lies.
+    /// Bring the store back out of a backup, into a data_dir in which nothing lies; or one account, into
+    /// the server as it is.
     ///
     /// As it was at the moment of the backup, or at any moment between it and the next one.
+    ///
+    /// An account comes while the server runs or while it is stopped: what of its mail is not here comes
+    /// back, with folders, flags, keywords and dates; what is here stays as it is. Mailboxes that are not
+    /// here any more, or empty, get the UIDs and the UIDVALIDITY that they had. Repeated, it brings only what
+    /// is missing. What cannot be brought back is named, the rest goes on, and the exit status is 1. Quotas do
+    /// not count. Undelete to a second before it undoes it.
     Restore(Restore),
     /// Bring the mailboxes of a user back to how they were at any second within `undelete.retention`.
     ///
@@ -693,6 +702,15 @@ pub(super) enum BackupCommand {
 pub(super) struct Restore {
     /// Where the backups are. The owner of data_dir has to be able to read it.
     pub(super) dir: PathBuf,
+    /// Only the mail of this user. The user has to be here: see `pombal user add`.
+    #[arg(long, value_name = "ADDR")]
+    pub(super) account: Option<String>,
+    /// Into mailboxes below this name, and leave all others as they are.
+    #[arg(long, value_name = "NAME", requires = "account", value_parser = mailbox_name)]
+    pub(super) beside: Option<String>,
+    /// Only say what the backup has of the account.
+    #[arg(long, requires = "account")]
+    pub(super) dry_run: bool,
     /// The store as it was at this moment, such as 2026-11-29T17:30:00Z or 2026-11-29T18:30:00.5+01:00:
     /// out of the newest backup of before it, and the next one. By default that of the backup itself.
     #[arg(long, value_name = "TIME", value_parser = moment)]
@@ -701,7 +719,7 @@ pub(super) struct Restore {
     #[arg(long, value_name = "NAME")]
     pub(super) backup: Option<String>,
     /// Do not read and check everything again that came back, as `pombal store verify` does.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "account")]
     pub(super) no_verify: bool,
 }
 
@@ -729,6 +747,12 @@ fn size(text: &str) -> Result<u64, String> {
 fn seconds(text: &str) -> Result<u32, String> {
     let time = units::time(text).ok_or("a number with s, m, h or d, such as 90s or 3d")?;
     u32::try_from(time.as_secs()).map_err(|_| "that is too long".into())
+}
+
+fn mailbox_name(text: &str) -> Result<String, String> {
+    let name = mailbox::name(text.as_bytes(), true).ok();
+    let name = name.filter(|name| mailbox::check_new(name).is_ok());
+    name.map(Cow::into_owned).ok_or_else(|| "no name that a mailbox may have".into())
 }
 
 fn moment(text: &str) -> Result<Wall, String> {

@@ -1,7 +1,7 @@
-//! `pombal backup` and `pombal restore`: what is meant by what was typed. The node does it.
+//! `pombal backup`: what is meant by what was typed. The node does it, and what `pombal restore` asks for.
 
 use super::Failure;
-use super::args::{Backup, BackupCommand, Restore};
+use super::args::{Backup, BackupCommand};
 use crate::model::time::Wall;
 use std::io::Write;
 use std::num::NonZeroU32;
@@ -37,6 +37,15 @@ pub struct RestoreTask {
     pub verify: bool,
 }
 
+/// Which backup somebody looks into, as of when.
+pub struct AsOf {
+    pub backup: String,
+    /// RFC 3339.
+    pub time: String,
+    /// Manifests that cannot be read, and why.
+    pub passed_over: Vec<String>,
+}
+
 /// Who hears of it, and how.
 pub struct Told<'a> {
     pub json: bool,
@@ -54,9 +63,4 @@ pub(super) fn task(typed: &Backup) -> Result<BackupTask, Failure> {
         (None, Some(dir)) => BackupTask::Make { dir: dir.clone(), keep: typed.keep },
         (None, None) => return Err(Failure::Wrong("backup: into which directory?".into())),
     })
-}
-
-pub(super) fn restoring(typed: &Restore) -> RestoreTask {
-    let Restore { dir, at, backup, no_verify } = typed;
-    RestoreTask { dir: dir.clone(), at: *at, name: backup.clone(), verify: !no_verify }
 }

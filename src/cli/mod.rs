@@ -27,12 +27,14 @@ mod progress;
 mod queue;
 #[cfg(test)]
 mod queue_tests;
+mod restore;
 mod show;
 mod undelete;
 mod vacation;
 mod verify;
 mod words;
 
+use crate::admin::request::moving::{Ask, Reply};
 use crate::admin::request::{DirectoryRequest, Request, Response, ScramTerms};
 use crate::admin::socket::{Answer, AskError, ask};
 use crate::config::{self, Config, Loaded, Mistake};
@@ -40,7 +42,7 @@ use crate::proto::sasl::Mechanism;
 use args::{
     AppCommand, Arguments, CertCommand, Command, ExplainCommand, StoreCommand, UserCommand,
 };
-pub use backup::{BackupTask, RestoreTask, Told};
+pub use backup::{AsOf, BackupTask, RestoreTask, Told};
 use clap::{CommandFactory, Parser};
 use std::ffi::OsString;
 use std::io::Write;
@@ -127,6 +129,15 @@ pub trait Actions {
     fn backup(&self, config: &Config, task: &BackupTask, told: Told<'_>) -> Result<(), Failure>;
     /// Brings a backup back into a `data_dir` in which nothing lies.
     fn restore(&self, config: &Config, task: &RestoreTask, told: Told<'_>) -> Result<(), Failure>;
+    /// Opens the account of an address as a backup has it, and has `work` ask for its mailboxes and
+    /// messages; nothing is written.
+    fn with_backup(
+        &self,
+        config: &Config,
+        task: &RestoreTask,
+        address: &str,
+        work: &mut dyn FnMut(AskKept<'_>, &AsOf) -> Result<(), Failure>,
+    ) -> Result<(), Failure>;
 }
 
 /// Who answers many requests, with octets behind them: a server that runs, or a store that was opened
@@ -134,6 +145,9 @@ pub trait Actions {
 pub trait Asking {
     fn ask(&mut self, request: Request, octets: Vec<u8>) -> Result<Answer, Failure>;
 }
+
+/// Asks an account as a backup has it.
+pub type AskKept<'a> = &'a (dyn Fn(Ask) -> Result<(Reply, Vec<u8>), Failure> + Sync);
 
 /// An application password that was made, and what the directory keeps of it.
 pub struct AppPassword {
@@ -246,10 +260,7 @@ impl Session<'_> {
                 let told = Told { json: self.json, out, err };
                 self.actions.backup(&self.load()?.config, &backup::task(command)?, told)
             }
-            Command::Restore(command) => {
-                let told = Told { json: self.json, out, err };
-                self.actions.restore(&self.load()?.config, &backup::restoring(command), told)
-            }
+            Command::Restore(command) => restore::run(self, command, out, err),
             Command::Undelete(command) => undelete::run(self, command, out),
             Command::Explain(ExplainCommand::Rcpt { address }) => {
                 explain::recipient(self, address, out)

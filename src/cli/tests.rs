@@ -93,6 +93,17 @@ impl Actions for Node {
         self.note(format!("{task:?} json={}", told.json));
         Ok(())
     }
+
+    fn with_backup(
+        &self,
+        _: &Config,
+        task: &RestoreTask,
+        address: &str,
+        _: &mut dyn FnMut(AskKept<'_>, &AsOf) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        self.note(format!("{address} of {task:?}"));
+        Ok(())
+    }
 }
 
 /// A directory with a configuration that points into it.
@@ -562,6 +573,34 @@ fn copies_the_store_away_and_brings_it_back() {
         &expect![[r#"
         node: RestoreTask { dir: "b", at: Some(Wall(1795953600000000)), name: None, verify: false } json=false
         exit 0"#]],
+    );
+    check(
+        "restore b --account ann@example.org --dry-run",
+        Response::Done,
+        &expect![[r#"
+        node: ann@example.org of RestoreTask { dir: "b", at: None, name: None, verify: true }
+        exit 0"#]],
+    );
+    check(
+        "restore b --account ann@example.org --beside a*b",
+        Response::Done,
+        &expect![[r"
+        error: invalid value 'a*b' for '--beside <NAME>': no name that a mailbox may have
+
+        For more information, try '--help'.
+        exit 2"]],
+    );
+    check(
+        "restore b --beside Back",
+        Response::Done,
+        &expect![[r"
+        error: the following required arguments were not provided:
+          --account <ADDR>
+
+        Usage: pombal restore --account <ADDR> --beside <NAME> <DIR>
+
+        For more information, try '--help'.
+        exit 2"]],
     );
     check(
         "restore b --at yesterday",

@@ -51,7 +51,7 @@ impl Marks {
     pub const BINARY: Marks = Marks(8);
     /// Does not end in CRLF.
     pub const OPEN_END: Marks = Marks(16);
-    /// An import brought it from another server.
+    /// An import brought it from another server, which knows it by a UID.
     pub const MOVED_IN: Marks = Marks(32);
     /// The owner of a list is in its Return-Path instead of its sender: no program answers it.
     pub const LISTED: Marks = Marks(64);

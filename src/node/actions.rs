@@ -3,7 +3,9 @@
 use super::{backup, boot, demo, offline, salvage, shard};
 use crate::admin::request::{Request, Response};
 use crate::auth::{self, Imported};
-use crate::cli::{Actions, AppPassword, Asking, BackupTask, Failure, RestoreTask, StoreTask, Told};
+use crate::cli::{
+    Actions, AppPassword, AsOf, AskKept, Asking, BackupTask, Failure, RestoreTask, StoreTask, Told,
+};
 use crate::config::{Config, Loaded};
 use crate::proto::sasl::Terms;
 use std::io::Write;
@@ -86,6 +88,16 @@ impl Actions for Node {
 
     fn restore(&self, config: &Config, task: &RestoreTask, told: Told<'_>) -> Result<(), Failure> {
         backup::restore(config, task, told)
+    }
+
+    fn with_backup(
+        &self,
+        config: &Config,
+        task: &RestoreTask,
+        address: &str,
+        work: &mut dyn FnMut(AskKept<'_>, &AsOf) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        backup::with_account(config, task, address, work)
     }
 }
 

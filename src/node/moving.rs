@@ -30,8 +30,13 @@ async fn reply<E: Env>(
     owners: &impl Owners,
 ) -> Answer {
     let snapshot = state.ledger.snapshot();
-    let Some(Entry::User(user)) = snapshot.find(address) else {
-        return Response::Refused(format!("there is no user {address}")).into();
+    let user = match snapshot.find(address) {
+        Some(Entry::User(user)) => user,
+        Some(Entry::Alias(_)) => {
+            let why = format!("{address} is an alias: mail lies with its targets, name a user");
+            return Response::Refused(why).into();
+        }
+        None => return Response::Refused(format!("there is no user {address}")).into(),
     };
     match owners.ask(user.log, Question::Moving(user.account, ask, brought)).await {
         Ok(Told::Moving(reply, octets)) => {

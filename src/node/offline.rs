@@ -208,50 +208,76 @@ pub(super) fn answer(config: &Config) -> Result<(), Failure> {
     privileges::command(config)?;
     let held = hold(config, cores(config)?, LOCK_PATIENCE)?;
     let plan = plan(config, &held);
+    let message_max = config.smtp.max_message_size;
+    with_shard(
+        move |ring, inbox, open| serve(ring, plan.clone(), inbox, open),
+        |forward| Ok(serve_alone(&stream, &forward, message_max)?),
+    )
+}
+
+/// Who takes requests to a shard.
+pub(super) type Forward<'a> = &'a (dyn Fn(Asked) -> Result<(), Busy> + Sync);
+
+/// Has a shard of its own serve requests while `work` asks, which begins once the shard says that it is
+/// open. The inbox ends with `work`.
+pub(super) fn with_shard<F>(
+    serve: impl Fn(Ring, Requests, Sender<bool>) -> F + Clone + Send + 'static,
+    work: impl FnOnce(Forward<'_>) -> Result<(), Failure>,
+) -> Result<(), Failure>
+where
+    F: Future<Output = Result<(), String>> + 'static,
+{
     let (requests, inboxes) = Mesh::<Option<Asked>>::with_capacity(1, ADMIN_WAITING_MAX);
     let (give, given) = bounded(1);
     // One inbox, one place.
     if let Some(inbox) = inboxes.into_iter().next() {
-        drop(give.try_send(inbox));
+        drop(give.try_send(Requests(inbox)));
     }
     let (tell, told) = bounded(1);
     let (end, ended) = bounded(1);
     let shards = ring::start(1, ring::Settings::default(), move |ring| {
-        let (plan, given, tell, end) = (plan.clone(), given.clone(), tell.clone(), end.clone());
+        let (serve, given, tell, end) = (serve.clone(), given.clone(), tell.clone(), end.clone());
         async move {
-            let Ok(mut inbox) = given.try_recv() else { return };
-            let served = Box::pin(serve(ring, plan, &mut inbox, &tell)).await;
-            // Heard only where the store did not open.
+            let Ok(inbox) = given.try_recv() else { return };
+            let served = Box::pin(serve(ring, inbox, tell.clone())).await;
+            // Heard only where nothing was opened.
             let _ = tell.try_send(false);
             drop(end.try_send(served));
         }
     });
     let shards = shards.map_err(|refusal| Failure::Failed(refusal.0))?;
-    let message_max = config.smtp.max_message_size;
     let forward = |asked| requests.send(ShardId(0), Some(asked)).map_err(|_| Busy);
-    let heard = match told.recv() {
-        Ok(true) => serve_alone(&stream, &forward, message_max),
+    let worked = match told.recv() {
+        Ok(true) => work(&forward),
         _ => Ok(()),
     };
     drop(requests.send(ShardId(0), None));
     shards.wait();
     match ended.try_recv() {
-        Ok(ended) => ended.map_err(Failure::Failed)?,
-        Err(_) => return Err(Failure::Failed("the shard ended without a result".into())),
+        Ok(ended) => ended.map_err(Failure::Failed).and(worked),
+        Err(_) => Err(Failure::Failed("the shard ended without a result".into())),
     }
-    Ok(heard?)
 }
 
-/// Answers requests until there are no more; tells once the store is open.
+/// Requests to a shard, until there are no more.
+pub(super) struct Requests(Inbox<Option<Asked>>);
+
+impl Requests {
+    pub(super) async fn recv(&mut self) -> Option<Asked> {
+        self.0.recv().await
+    }
+}
+
+/// Answers requests until there are no more; says once the store is open.
 async fn serve(
     ring: Ring,
     plan: Plan,
-    inbox: &mut Inbox<Option<Asked>>,
-    tell: &Sender<bool>,
+    mut inbox: Requests,
+    open: Sender<bool>,
 ) -> Result<(), String> {
     let state = open_log(ring.clone(), &plan, LogId(0)).await?;
     let owners = OfLogs::new(ring, &plan, &state);
-    let _ = tell.try_send(true);
+    let _ = open.try_send(true);
     while let Some(asked) = inbox.recv().await {
         moving::answer(&state, asked, &owners).await;
     }

@@ -9,6 +9,8 @@
 
 use std::fmt;
 
+/// What our own POP3 tells of messages that came from no other server.
+pub const OWN: &str = "%v.%u";
 /// Characters of a unique id.
 pub const UIDL_OCTETS_MAX: usize = 70;
 /// Digits that a number may be filled up to.

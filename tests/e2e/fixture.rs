@@ -302,7 +302,7 @@ fn change<'a>(mode: Mode, flags: Flags, keywords: &[&'a str]) -> FlagChange<'a> 
 }
 
 /// The log in which an account lies.
-fn home(states: &[State<Ring>], account: AccountId) -> usize {
+pub(crate) fn home(states: &[State<Ring>], account: AccountId) -> usize {
     let lies = |state: &State<Ring>| state.accounts.borrow().living().contains(&account);
     states.iter().position(lies).expect("it has had mail")
 }
@@ -353,7 +353,7 @@ async fn tidy(state: &State<Ring>) {
 }
 
 /// A message that the other log has promised to bring to ann.
-async fn promise(state: &State<Ring>, home: usize) {
+pub(crate) async fn promise(state: &State<Ring>, home: usize) {
     let octets = b"Subject: from the spool\r\n\r\nlate\r\n".to_vec();
     let blob = state.log.reserve_blob();
     let spool = state.spool.borrow_mut().assign();

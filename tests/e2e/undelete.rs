@@ -25,7 +25,7 @@ fn seen(server: &Server) -> Seen {
 }
 
 /// Waits until another second has begun.
-fn next_second() {
+pub(crate) fn next_second() {
     let whole = |text: &str| text.split('.').next().map(str::to_owned);
     let before = whole(&now());
     while whole(&now()) == before {

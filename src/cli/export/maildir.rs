@@ -152,7 +152,7 @@ impl Target for Maildir {
             write!(list, "{uid} ")?;
             if self.is_inbox {
                 list.push('P');
-                uidl::put(parcel.uidl.as_deref().unwrap_or("%v.%u"), uid, uidvalidity, list)?;
+                uidl::put(parcel.uidl.as_deref().unwrap_or(uidl::OWN), uid, uidvalidity, list)?;
                 list.push(' ');
             }
             writeln!(list, "W{} :{base}", octets.len())

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   Source ─ folder ─> what is in already? ─> batches ─┬ thread: read messages ┬─> in order ─> Asking
-//!   (maildir, mbox, imap)                              └ thread: …             ┘    (one group each)
+//!   (maildir, mbox, imap, kept)                        └ thread: …             ┘    (one group each)
 //! ```
 //!
 //! It is this process that reads the files, or asks the other server: ours may lack the right to. Folders
@@ -12,6 +12,7 @@
 //! are compared with those here by their octets.
 
 mod imap;
+mod kept;
 mod maildir;
 mod mbox;
 mod mirror;
@@ -19,6 +20,7 @@ mod pipeline;
 mod source;
 
 use self::imap::Imap;
+pub(super) use self::kept::Kept;
 use self::maildir::Maildir;
 use self::mbox::Mbox;
 use self::pipeline::{Opened, Part, Pipeline, with_threads};
@@ -64,21 +66,61 @@ pub(super) fn run(
 ) -> Result<(), Failure> {
     let config = session.load()?.config;
     let (address, source) = source(command, &config)?;
-    let mut report = Report::new(Clock::begin(), "moved in");
-    let mut told = Vec::new();
-    let folders = source.folders(&mut |name, why| told.push((name.to_owned(), why.to_owned())));
-    let folders = folders.map_err(Failure::Failed)?;
-    for (name, why) in told {
-        report.note(&name, &why, err)?;
-    }
-    let threads = source.threads().max(1);
     let is_mirror = matches!(command, ImportCommand::Imap(arguments) if arguments.mirror);
+    let manner = if is_mirror { Manner::Mirror } else { Manner::Import };
+    let errand = Errand { address, source: &*source, manner, config: &config };
+    let mut report = Report::new(Clock::begin(), "moved in");
+    let folders = errand.folders(&mut report, err)?;
     moving::with_store(session, &config, &mut |asking| {
-        let (config, report) = (&config, &mut report);
-        let mut import = Import { asking, threads, is_mirror, address, config, report, err };
-        with_threads(&*source, threads, |pipeline| import.lead(&folders, pipeline))
+        errand.bring(&folders, asking, &mut report, err)
     })?;
     report.show(session.json, out)
+}
+
+/// What becomes of what is here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    /// It stays, and what an earlier import brought does not come again.
+    Import,
+    /// The same; and what an earlier import brought becomes as it is there now.
+    Mirror,
+    /// It stays, and all that is missing comes, whatever came before.
+    Restore,
+}
+
+/// What is to come in, whose it is to be, and how.
+struct Errand<'a> {
+    address: &'a str,
+    source: &'a dyn Source,
+    manner: Manner,
+    config: &'a Config,
+}
+
+impl Errand<'_> {
+    /// All folders of the source.
+    fn folders(&self, report: &mut Report, err: &mut dyn Write) -> Result<Vec<Named>, Failure> {
+        let mut told = Vec::new();
+        let mut tell = |name: &str, why: &str| told.push((name.to_owned(), why.to_owned()));
+        let folders = self.source.folders(&mut tell).map_err(Failure::Failed)?;
+        for (name, why) in told {
+            report.note(&name, &why, err)?;
+        }
+        Ok(folders)
+    }
+
+    /// Brings them in.
+    fn bring(
+        &self,
+        folders: &[Named],
+        asking: &mut dyn Asking,
+        report: &mut Report,
+        err: &mut dyn Write,
+    ) -> Result<(), Failure> {
+        let Errand { address, source, manner, config } = *self;
+        let threads = source.threads().max(1);
+        let mut import = Import { asking, threads, manner, address, config, report, err };
+        with_threads(source, threads, |pipeline| import.lead(folders, pipeline))
+    }
 }
 
 /// Whose mail it is to be, and where it comes from.
@@ -127,7 +169,7 @@ fn checked(form: Option<&String>) -> Result<Option<String>, Failure> {
 struct Import<'a> {
     asking: &'a mut dyn Asking,
     threads: usize,
-    is_mirror: bool,
+    manner: Manner,
     address: &'a str,
     config: &'a Config,
     report: &'a mut Report,
@@ -232,7 +274,7 @@ impl Import<'_> {
                 return Ok(None);
             }
             Err(OpenError::Gone(why)) => {
-                let why = format!("{shown}: {why}; repeat the import to go on from here");
+                let why = format!("{shown}: {why}; repeat it to go on from here");
                 return Err(Failure::Failed(why));
             }
         };
@@ -290,7 +332,9 @@ impl Import<'_> {
             let why = format!("{} messages of which the server tells nothing", folder.missing);
             self.leave_out(&name, folder.missing, &why)?;
         }
-        let is_here = entered.origin.uidvalidity == way.uidvalidity && way.uidvalidity != 0;
+        let is_here = self.manner != Manner::Restore
+            && entered.origin.uidvalidity == way.uidvalidity
+            && way.uidvalidity != 0;
         let message_max = self.config.smtp.max_message_size;
         let mut wanted: Vec<u32> = Vec::with_capacity(folder.messages.len());
         for (at, one) in (0..).zip(&folder.messages) {
@@ -328,7 +372,7 @@ impl Import<'_> {
             let (mailbox, uidnext) = (way.entered.mailbox, folder.uidnext);
             moving::done(self.ask(Ask::Settle { mailbox, uidnext }, Vec::new())?.0)?;
         }
-        if self.is_mirror { self.mirror(active) } else { Ok(()) }
+        if self.manner == Manner::Mirror { self.mirror(active) } else { Ok(()) }
     }
 
     /// Brings in what came of a batch.
@@ -339,9 +383,8 @@ impl Import<'_> {
         way: &mut Way,
         name: &str,
     ) -> Result<(), Failure> {
-        let again = |why: &str| {
-            Failure::Failed(format!("{name}: {why}; repeat the import to go on from here"))
-        };
+        let again =
+            |why: &str| Failure::Failed(format!("{name}: {why}; repeat it to go on from here"));
         let part = loading.parts.recv();
         let Part { loaded, end } = part.map_err(|_| again("a thread that reads has ended"))?;
         let mut brought = Vec::with_capacity(loaded.len());
@@ -398,6 +441,7 @@ impl Import<'_> {
             mailbox: way.entered.mailbox,
             keywords: folder.keywords.clone(),
             uidl: folder.uidl.clone(),
+            uidvalidity: way.uidvalidity,
             ..Deposit::default()
         };
         let mut octets = Vec::new();
@@ -470,7 +514,9 @@ impl Import<'_> {
         }
         let (count, size) = (deposit.messages.len() as u64, octets.len() as u64);
         let last = deposit.messages.iter().map(|one| one.uid).max().unwrap_or(0);
-        deposit.origin = (way.uidvalidity != 0 && last != 0).then(|| {
+        // What comes back out of a backup is no news of the mailbox that once moved in.
+        let is_noted = self.manner != Manner::Restore && way.uidvalidity != 0 && last != 0;
+        deposit.origin = is_noted.then(|| {
             let next = way.first_left.map_or(last + 1, |first| first.min(last + 1));
             Origin { uidvalidity: way.uidvalidity, next }
         });
@@ -487,7 +533,7 @@ impl Import<'_> {
                 self.report.take(name, count, size, self.err)
             }
             Reply::Failed(why) => {
-                Err(Failure::Failed(format!("{name}: {why}; repeat the import to go on from here")))
+                Err(Failure::Failed(format!("{name}: {why}; repeat it to go on from here")))
             }
             _ => Err(moving::strange()),
         }

@@ -29,7 +29,9 @@ pub enum Ask {
     Settle { mailbox: u32, uidnext: u32 },
     /// Answered by [`Reply::Done`].
     Subscribe { name: String },
-    /// Messages that were moved in, from a UID on. Answered by [`Reply::Messages`], without octets.
+    /// Messages from a UID on. Answered by [`Reply::Messages`], without octets.
+    List { mailbox: u32, from: u32 },
+    /// The same of those alone that were moved in.
     Rows { mailbox: u32, from: u32 },
     /// Messages, up to [`MOVING_BATCH_MESSAGES_MAX`], have these flags and keywords now, and no others.
     /// Answered by [`Reply::Done`].
@@ -93,7 +95,9 @@ pub struct Deposit {
     /// The form of unique ids of POP3 ([`crate::wire::uidl`]), for messages that name none.
     pub uidl: Option<String>,
     pub messages: Vec<Parcel>,
-    /// How far the other mailbox is in with these messages.
+    /// That of the other mailbox, 0 for none: UIDs are kept where this one has the same.
+    pub uidvalidity: u32,
+    /// How far the other mailbox is in with these messages, if that is to be noted.
     pub origin: Option<Origin>,
 }
 

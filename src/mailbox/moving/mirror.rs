@@ -3,46 +3,16 @@
 //! Only messages that an import brought are shown ([`Marks::MOVED_IN`]): what came in otherwise may have
 //! got a UID that another message has there, and nobody may take it away.
 
-use super::ask::{Parcel, Reply};
-use super::out::{entries_from, places};
+use super::ask::Reply;
 use crate::env::Env;
 use crate::mailbox::Desk;
 use crate::mailbox::desk::ChangeError;
-use crate::mailbox::keywords::Keywords;
 use crate::mailbox::record::flags::{FlagChange, Mode};
 use crate::mailbox::row::{Flags, Marks};
 use crate::model::id::{AccountId, MailboxId, Uid};
 use crate::model::limits::MOVING_BATCH_MESSAGES_MAX;
 
 impl<E: Env> Desk<E> {
-    /// Messages that were moved in, from a UID on, without their octets.
-    pub(super) fn rows(&self, account: AccountId, mailbox: MailboxId, from: Uid) -> Reply {
-        let Some(view) = self.accounts.borrow().open_view(account, mailbox) else {
-            return Reply::Failed("the mailbox is gone".into());
-        };
-        let none = Keywords::default();
-        let keywords = view.keywords().unwrap_or(&none);
-        let moved = entries_from(&view, from).filter(|entry| entry.marks.has(Marks::MOVED_IN));
-        let mut messages = Vec::new();
-        let mut next = 0;
-        for entry in moved {
-            if messages.len() >= MOVING_BATCH_MESSAGES_MAX {
-                next = entry.uid.0;
-                break;
-            }
-            messages.push(Parcel {
-                octets: entry.size,
-                uid: entry.uid.0,
-                date: entry.internal_date,
-                flags: entry.flags.0,
-                keywords: places(keywords, entry.keywords),
-                uidl: None,
-            });
-        }
-        let keywords = keywords.names().iter().map(ToString::to_string).collect();
-        Reply::Messages { keywords, messages, next, unread: Vec::new() }
-    }
-
     /// Messages get these flags and keywords, and no others.
     pub(super) async fn reflag(
         &self,

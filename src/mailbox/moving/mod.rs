@@ -5,6 +5,7 @@
 //!   enter ─> UIDVALIDITY of the other mailbox, if this one is empty ─> ORIGIN
 //!   deposit ─> UIDLS, DELIVER…, FLAGS of each set of keywords, ORIGIN ─> one group
 //!   settle ─> UIDNEXT of the other mailbox ─> ORIGIN
+//!   list, take ─> what is there, without octets and with them (`out`)
 //!   rows, reflag, unbring ─> what changed there since (`mirror`) ─> FLAGS, EXPUNGE
 //! ```
 //!
@@ -36,7 +37,7 @@ use crate::model::limits::{
     KEYWORD_OCTETS_MAX, MAILBOX_NAME_OCTETS_MAX, MAILBOXES_MAX, UIDS_KEPT_MAX,
 };
 use crate::store::{BlobDraft, Group};
-use crate::wire::uidl::{is_for_many, is_form, literal, put};
+use crate::wire::uidl::{OWN, is_for_many, is_form, literal, put};
 use std::collections::BTreeMap;
 
 /// All flags that a message can have.
@@ -57,7 +58,13 @@ impl<E: Env> Desk<E> {
             Ask::Settle { mailbox, uidnext } => {
                 self.settle(account, MailboxId(mailbox), Uid(uidnext)).await.map(|()| Reply::Done)
             }
-            Ask::Rows { mailbox, from } => Ok(self.rows(account, MailboxId(mailbox), Uid(from))),
+            Ask::List { mailbox, from } => {
+                Ok(self.list(account, MailboxId(mailbox), Uid(from), |_| true))
+            }
+            Ask::Rows { mailbox, from } => {
+                let is_moved = |entry: &Entry| entry.marks.has(Marks::MOVED_IN);
+                Ok(self.list(account, MailboxId(mailbox), Uid(from), is_moved))
+            }
             Ask::Reflag { mailbox, uids, flags, keywords } => {
                 let change = (flags, keywords.as_slice());
                 self.reflag(account, MailboxId(mailbox), &uids, change).await
@@ -186,7 +193,7 @@ impl<E: Env> Desk<E> {
         {
             let mut state = self.accounts.borrow_mut();
             let view = state.open_view(account, mailbox).ok_or(ChangeError::Missing)?;
-            let keeps = deposit.origin.is_some_and(|o| o.uidvalidity == view.uidvalidity().0);
+            let keeps = deposit.uidvalidity == view.uidvalidity().0;
             let (names, without) = names(&view, &deposit.keywords);
             lost = without;
             renumbered = 0;
@@ -227,6 +234,8 @@ impl<E: Env> Desk<E> {
         brought: Vec<Message>,
     ) {
         let save_date = self.now();
+        // What nothing is noted of came from no other server that it could follow.
+        let moved = if deposit.origin.is_some() { Marks::MOVED_IN } else { Marks::default() };
         for ((parcel, &uid), message) in deposit.messages.iter().zip(uids).zip(brought) {
             let blob = self.log.reserve_blob();
             let entry = Entry {
@@ -239,7 +248,7 @@ impl<E: Env> Desk<E> {
                 blob,
                 keywords: 0,
                 flags: Flags(parcel.flags & FLAGS_ALL),
-                marks: message.marks.with(Marks::MOVED_IN),
+                marks: message.marks.with(moved),
             };
             put_deliver(group, at.account, &Deliver { mailbox: at.mailbox, entry });
             let Message { parts, summary, .. } = message;
@@ -312,12 +321,15 @@ fn put_forms(
     deposit: &Deposit,
     (uids, keeps): (&[Uid], bool),
 ) {
-    let there = deposit.origin.unwrap_or_default().uidvalidity;
+    let there = deposit.uidvalidity;
     let mut runs: Vec<UidlRun> = Vec::new();
     for (parcel, &uid) in deposit.messages.iter().zip(uids) {
         let form = parcel.uidl.as_deref().or(deposit.uidl.as_deref());
         let Some(form) = form.filter(|form| is_form(form)) else { continue };
         let is_same = keeps && parcel.uid == uid.0;
+        if is_same && form == OWN {
+            continue;
+        }
         let form = if is_same { form.into() } else { told(form, parcel.uid, there) };
         match runs.last_mut() {
             Some(run) if run.form == form && is_for_many(&form) => run.last = uid,

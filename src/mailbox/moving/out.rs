@@ -30,6 +30,31 @@ impl<E: Env> Desk<E> {
         Reply::Folders { folders, subscriptions }
     }
 
+    /// Messages from a UID on that are `wanted`, without their octets.
+    pub(super) fn list(
+        &self,
+        account: AccountId,
+        mailbox: MailboxId,
+        from: Uid,
+        wanted: impl Fn(&Entry) -> bool,
+    ) -> Reply {
+        let Some(view) = self.accounts.borrow().open_view(account, mailbox) else {
+            return Reply::Failed("the mailbox is gone".into());
+        };
+        let none = Keywords::default();
+        let keywords = view.keywords().unwrap_or(&none);
+        let (mut messages, mut next) = (Vec::new(), 0);
+        for entry in entries_from(&view, from).filter(wanted) {
+            if messages.len() >= MOVING_BATCH_MESSAGES_MAX {
+                next = entry.uid.0;
+                break;
+            }
+            messages.push(parcel(&view, keywords, &entry));
+        }
+        let keywords = keywords.names().iter().map(ToString::to_string).collect();
+        Reply::Messages { keywords, messages, next, unread: Vec::new() }
+    }
+
     /// Digests of messages from a UID on; of one that cannot be read it is 0.
     pub(super) async fn digests(
         &self,
@@ -84,14 +109,7 @@ impl<E: Env> Desk<E> {
                     continue;
                 }
             }
-            messages.push(Parcel {
-                octets: entry.size,
-                uid: entry.uid.0,
-                date: entry.internal_date,
-                flags: entry.flags.0,
-                keywords: places(keywords, entry.keywords),
-                uidl: view.uidl(entry.uid).map(str::to_owned),
-            });
+            messages.push(parcel(&view, keywords, &entry));
         }
         let keywords = keywords.names().iter().map(ToString::to_string).collect();
         (Reply::Messages { keywords, messages, next, unread }, octets)
@@ -112,8 +130,19 @@ pub(super) fn entries_from(view: &View, from: Uid) -> impl Iterator<Item = Entry
     view.iter_from(view.lower_bound(from))
 }
 
+fn parcel(view: &View, keywords: &Keywords, entry: &Entry) -> Parcel {
+    Parcel {
+        octets: entry.size,
+        uid: entry.uid.0,
+        date: entry.internal_date,
+        flags: entry.flags.0,
+        keywords: places(keywords, entry.keywords),
+        uidl: view.uidl(entry.uid).map(str::to_owned),
+    }
+}
+
 /// The places of a set's names.
-pub(super) fn places(keywords: &Keywords, set: u16) -> Vec<u16> {
+fn places(keywords: &Keywords, set: u16) -> Vec<u16> {
     let mask = keywords.mask(set);
     (0..64).filter(|bit| mask >> bit & 1 == 1).collect()
 }

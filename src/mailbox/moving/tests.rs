@@ -58,6 +58,7 @@ fn deposit(mailbox: u32, uids: &[u32]) -> (Ask, Vec<Message>) {
         keywords: vec!["Work".into(), "$Junk".into()],
         uidl: Some("%08Xu%08Xv".into()),
         messages,
+        uidvalidity: THERE,
         origin: Some(Origin { uidvalidity: THERE, next }),
     });
     let brought = ask.open(&octets.concat()).expect("the octets are theirs");

@@ -3,13 +3,17 @@
 //! ```text
 //!   make     ask the logs (the server's, or opened alone) → copy what is new → manifest
 //!   restore  manifest → plan of each log → segments and superblock → files → store.toml
+//!   of one account                       └ opened where they lie → its mailboxes are asked for
 //! ```
 //!
 //! All of this runs in the process of the command, with plain files: the server makes a checkpoint,
 //! keeps its segments, and does nothing else for it.
 
+mod account;
 mod asking;
+mod coming;
 mod keep;
+mod reading;
 mod restoring;
 mod take;
 mod vault;
@@ -18,7 +22,7 @@ pub(super) use take::files_beside;
 
 use super::privileges;
 use crate::admin::calendar::rfc3339;
-use crate::cli::{BackupTask, Failure, RestoreTask, Told};
+use crate::cli::{AsOf, AskKept, BackupTask, Failure, RestoreTask, Told};
 use crate::config::Config;
 use crate::model::time::Wall;
 use std::path::Path;
@@ -46,6 +50,17 @@ pub(super) fn restore(
 ) -> Result<(), Failure> {
     privileges::command(config)?;
     restoring::run(config, task, &mut told)
+}
+
+/// Opens an account as a backup has it, and has `work` ask for its mail; nothing is written.
+pub(super) fn with_account(
+    config: &Config,
+    task: &RestoreTask,
+    address: &str,
+    work: &mut dyn FnMut(AskKept<'_>, &AsOf) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    privileges::command(config)?;
+    account::run(config, task, address, work)
 }
 
 fn absolute(dir: &Path) -> Result<std::path::PathBuf, Failure> {

@@ -8,13 +8,13 @@ use super::connection::Account;
 use super::reader::Reader;
 use super::transport::Stream;
 use crate::bytes::hash::{Map, Set};
-use crate::wire::uidl::{UIDL_OCTETS_MAX, put};
+use crate::wire::uidl::{OWN, UIDL_OCTETS_MAX, put};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::io::{self, Write as _};
 
 /// How servers make their ids: Dovecot, Courier, Cyrus and others.
-const FORMS: [&str; 5] = [DOVECOT_UIDL, "UID%u-%v", "%v.%u", "%u.%v", "%u"];
+const FORMS: [&str; 5] = [DOVECOT_UIDL, "UID%u-%v", OWN, "%u.%v", "%u"];
 
 /// A message as POP3 tells of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
