@@ -72,7 +72,7 @@ impl Index {
         self.pages.len() * size_of::<(PageKey, PageEntry)>() * 3 / 2
     }
 
-    fn live_octets(&self) -> u64 {
+    pub(super) fn live_octets(&self) -> u64 {
         self.pages.values().map(|page| u64::from(page.at.len)).sum()
     }
 }
@@ -245,7 +245,10 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
             if shared.stopping.get() {
                 return;
             }
-            if shared.since_checkpoint.get() > 0 {
+            self.reuse_dead_segments(shared.cleaner.replay_from.get());
+            // Behind a start nothing of the hot stream is free before the first one.
+            let is_first = shared.cleaner.replay_from.get() == 0;
+            if shared.since_checkpoint.get() > 0 || (is_first && self.has_dead_segment()) {
                 // A failure is counted, and the next round tries again: the old one is in force.
                 drop(self.checkpoint().await);
             }

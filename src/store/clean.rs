@@ -53,8 +53,6 @@ const LAST_KEPT: usize = 1;
 /// Part of a log's room that may be written between two checkpoints while it is cleaned: nothing in it is
 /// free, nor a victim, before the second.
 const YOUNG_PART: u64 = 16;
-/// The same while mail is refused, or is about to be.
-const YOUNG_PART_TIGHT: u64 = 64;
 /// Units in a row that may bring no room before the cleaner waits for something to change.
 const VAIN_UNITS_MAX: u32 = 2;
 
@@ -301,11 +299,19 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
 
     async fn clean_unit(&self, before: u64) -> Result<Option<Cleaned>, AppendError> {
         let shared = &self.shared;
-        let part = if self.is_tight() { YOUNG_PART_TIGHT } else { YOUNG_PART };
-        if shared.since_checkpoint.get() > self.space().capacity / part {
-            self.checkpoint().await?;
+        self.reuse_dead_segments(shared.cleaner.replay_from.get());
+        if shared.since_checkpoint.get() > self.space().capacity / YOUNG_PART {
+            self.checkpoint_if_it_fits().await?;
         }
-        let Some((victims, blobs)) = self.worthwhile(before).await else {
+        let mut found = self.worthwhile(before).await;
+        // A start knows no victims of the hot stream, and what came since a checkpoint is none.
+        let replay_from = shared.cleaner.replay_from.get();
+        let may_find_more = replay_from < shared.applied.get().segment;
+        if found.is_none() && may_find_more && (replay_from == 0 || self.is_tight()) {
+            self.checkpoint_if_it_fits().await?;
+            found = self.worthwhile(before).await;
+        }
+        let Some((victims, blobs)) = found else {
             self.renew_index().await?;
             return Ok(None);
         };
@@ -351,19 +357,31 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         }
         self.reuse_dead_segments(shared.cleaner.replay_from.get());
         cleaned.won = self.won(&victims, next, begun_room);
-        if cleaned.won == 0 {
-            // The last way to win room: what came since the last one, and pages, may have died.
-            if self.has_dead_segment() || self.is_index_worn() {
-                self.checkpoint().await?;
-            }
+        // While a backup reads nothing is free, and what was won is not known.
+        let is_vain = cleaned.won == 0 && !self.is_pinned();
+        if is_vain {
             // It seemed worth it, and what was written takes as much.
             let (cold, table) = (shared.cold.borrow(), shared.table.borrow());
             let written = cold.iter().filter(|(_, one)| one.segment >= first);
             let written = written.map(|(slot, one)| (one.segment, table.living(slot).octets));
             shared.cleaner.vain.borrow_mut().extend(written);
         }
+        // The slot for its pages is kept, and it gives back what records took meanwhile: not later, when
+        // others have it. Else it is the last way to win room.
+        let is_last_way = is_vain && (self.has_dead_segment() || self.is_index_worn());
+        if self.is_tight() || is_last_way {
+            self.checkpoint().await?;
+        }
         shared.stats.victims.add(cleaned.segments);
         Ok(Some(cleaned))
+    }
+
+    /// Where nothing is left for its pages cleaning goes on without it.
+    async fn checkpoint_if_it_fits(&self) -> Result<(), AppendError> {
+        match self.checkpoint().await {
+            Err(AppendError::Full) => Ok(()),
+            other => other,
+        }
     }
 
     /// Octets that a unit has won: the segments of its victims, less what it took of the cold stream, which had
