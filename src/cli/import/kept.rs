@@ -113,7 +113,8 @@ impl Source for Kept<'_> {
         let mut folder = Folder {
             uidvalidity: row.uidvalidity,
             uidnext: row.uidnext,
-            uidl: (row.name == "INBOX").then(|| OWN.to_owned()),
+            // Promised mail has no numbers.
+            uidl: (row.name == "INBOX" && row.uidvalidity != 0).then(|| OWN.to_owned()),
             ..Folder::default()
         };
         let mut from = 1;

@@ -292,11 +292,13 @@ impl Import<'_> {
         };
         let lowest = folder.messages.first().map_or(1, |one| one.uid);
         let known = USES.iter().find(|(known, _)| *known == name).map_or(0, |(_, uses)| uses.0);
+        // What a backup has is older than what was told here since: no UID is to mean other mail.
+        let uidvalidity = if self.manner == Manner::Restore { 0 } else { folder.uidvalidity };
         let wish = Wish {
             name: name.clone(),
             uses: named.uses.unwrap_or(known),
             subscribe: named.subscribed,
-            uidvalidity: folder.uidvalidity,
+            uidvalidity,
             first: if lowest == 0 { 1 } else { lowest },
         };
         match self.ask(Ask::Enter(wish), Vec::new())? {
@@ -357,7 +359,7 @@ impl Import<'_> {
     /// All messages of a folder are in.
     fn end(&mut self, active: &Active<'_>) -> Result<(), Failure> {
         let Active { way, name, folder, .. } = active;
-        if way.renumbered > 0 {
+        if way.renumbered > 0 && self.manner != Manner::Restore {
             let what = format!(
                 "{} messages got new UIDs: there is other mail in the mailbox, or they are in use",
                 way.renumbered

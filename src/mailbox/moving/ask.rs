@@ -24,6 +24,8 @@ pub enum Ask {
     Enter(Wish),
     /// Messages, whose octets follow, one behind the other. Answered by [`Reply::Taken`] once they are
     /// durable, all of them or none.
+    // Not by the name of earlier releases: they would pass over what they do not know of it.
+    #[serde(rename = "put")]
     Deposit(Deposit),
     /// The mailbox is in: UIDs below `uidnext` are not given any more. Answered by [`Reply::Done`].
     Settle { mailbox: u32, uidnext: u32 },

@@ -323,18 +323,22 @@ fn put_forms(
 ) {
     let there = deposit.uidvalidity;
     let mut runs: Vec<UidlRun> = Vec::new();
+    // A run goes over messages that lie side by side, and over none that has another form or none.
+    let mut goes_on = false;
     for (parcel, &uid) in deposit.messages.iter().zip(uids) {
         let form = parcel.uidl.as_deref().or(deposit.uidl.as_deref());
-        let Some(form) = form.filter(|form| is_form(form)) else { continue };
         let is_same = keeps && parcel.uid == uid.0;
-        if is_same && form == OWN {
+        let form = form.filter(|form| is_form(form) && !(is_same && *form == OWN));
+        let Some(form) = form else {
+            goes_on = false;
             continue;
-        }
+        };
         let form = if is_same { form.into() } else { told(form, parcel.uid, there) };
         match runs.last_mut() {
-            Some(run) if run.form == form && is_for_many(&form) => run.last = uid,
+            Some(run) if goes_on && run.form == form && is_for_many(&form) => run.last = uid,
             _ => runs.push(UidlRun { first: uid, last: uid, form }),
         }
+        goes_on = true;
     }
     if !runs.is_empty() {
         let modseq = state.assign_modseq(at.account).expect("a mailbox was found");
