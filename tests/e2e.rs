@@ -39,6 +39,9 @@ mod corpus;
 #[path = "e2e/digest.rs"]
 mod digest;
 #[cfg(test)]
+#[path = "e2e/directories.rs"]
+mod directories;
+#[cfg(test)]
 #[path = "e2e/disabled.rs"]
 mod disabled;
 #[cfg(test)]

@@ -128,9 +128,9 @@ pub(super) enum Command {
     /// As it was at the moment of the backup, or at any moment between it and the next one.
     ///
     /// An account comes while the server runs or while it is stopped: what of its mail is not here comes
-    /// back, with folders, flags, keywords and dates; what is here stays as it is. Mailboxes that are not
-    /// here any more, or empty, get the UIDs and the UIDVALIDITY that they had. Repeated, it brings only what
-    /// is missing. What cannot be brought back is named, the rest goes on, and the exit status is 1. Quotas do
+    /// back, with folders, flags, keywords, dates and the unique ids of POP3; what is here stays as it is.
+    /// What comes back has new UIDs, and mailboxes that are made a new UIDVALIDITY: clients read them anew.
+    /// Repeated, it brings only what is missing. What cannot be brought back is named, the rest goes on, and the exit status is 1. Quotas do
     /// not count. Undelete to a second before it undoes it.
     Restore(Restore),
     /// Bring the mailboxes of a user back to how they were at any second within `undelete.retention`.
@@ -658,14 +658,18 @@ pub(super) enum StoreCommand {
     },
     /// Make a new store of all that is whole of a damaged one, and say what is lost.
     ///
-    /// The damaged store in `data_dir` is read and left as it is; no server may run on it. The new one
-    /// is made in a directory in which nothing lies: make it the `data_dir` when it is done. Messages
+    /// The damaged store in `data_dir` and `store.directories` is read and left as it is; no server may run
+    /// on it. The new one is made in a directory in which nothing lies: make it the `data_dir` when it is done. Messages
     /// that are whole, and that nothing refers to any more, lie there in `lost-and-found`. Exit 1 where
     /// something is lost, which is named.
     Salvage {
         /// Where the new store is made.
         #[arg(long, value_name = "DIR")]
         to: PathBuf,
+        /// Where its logs go instead, one for each device: make these its `store.directories`. They have to
+        /// be there, without logs.
+        #[arg(long, value_name = "DIR")]
+        logs: Vec<PathBuf>,
     },
     /// Open the store alone and answer what other commands of this program ask on standard input.
     #[command(hide = true)]

@@ -46,7 +46,7 @@ pub use backup::{AsOf, BackupTask, RestoreTask, Told};
 use clap::{CommandFactory, Parser};
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use compact::Compaction;
 pub use verify::show_findings;
@@ -124,7 +124,13 @@ pub trait Actions {
         out: &mut dyn Write,
     ) -> Result<(), Failure>;
     /// Makes a new store in `to` of what is whole of a damaged one. `Failed` where something is lost.
-    fn salvage(&self, config: &Config, to: &Path, told: Told<'_>) -> Result<(), Failure>;
+    fn salvage(
+        &self,
+        config: &Config,
+        to: &Path,
+        logs: &[PathBuf],
+        told: Told<'_>,
+    ) -> Result<(), Failure>;
     /// Makes, lists or checks backups of the store, which may be served meanwhile.
     fn backup(&self, config: &Config, task: &BackupTask, told: Told<'_>) -> Result<(), Failure>;
     /// Brings a backup back into a `data_dir` in which nothing lies.
@@ -289,9 +295,9 @@ impl Session<'_> {
             StoreCommand::Verify { rate } => verify::run(self, *rate, out),
             StoreCommand::Dump { log } => self.store(&StoreTask::Dump { log: *log }, out),
             StoreCommand::Grow { logs } => self.store(&StoreTask::Grow { logs: *logs }, out),
-            StoreCommand::Salvage { to } => {
+            StoreCommand::Salvage { to, logs } => {
                 let told = Told { json: self.json, out, err };
-                self.actions.salvage(&self.load()?.config, to, told)
+                self.actions.salvage(&self.load()?.config, to, logs, told)
             }
             StoreCommand::Answer => self.actions.answer(&self.load()?.config),
             StoreCommand::Compact => compact::run(self, out, err),

@@ -84,8 +84,14 @@ impl Actions for Node {
         Ok(())
     }
 
-    fn salvage(&self, _: &Config, to: &Path, told: Told<'_>) -> Result<(), Failure> {
-        self.note(format!("salvage to={} json={}", to.display(), told.json));
+    fn salvage(
+        &self,
+        _: &Config,
+        to: &Path,
+        logs: &[PathBuf],
+        told: Told<'_>,
+    ) -> Result<(), Failure> {
+        self.note(format!("salvage to={} logs={logs:?} json={}", to.display(), told.json));
         Ok(())
     }
 

@@ -442,6 +442,8 @@ pub struct Store {
     pub clean_max_commit_ms: u32,
     /// How what cleaning moves is stored.
     pub compression: Compression,
+    /// Where new logs go; none: to `data_dir`.
+    pub directories: Vec<PathBuf>,
     /// Time in which everything is read and checked once; zero: never.
     pub scrub_interval: Duration,
 }
@@ -694,6 +696,11 @@ impl Config {
             .chain(vouching)
             .chain(outgoing.chain(logins.map(|login| &login.password_file)).map(PathBuf::as_path))
             .chain(self.auth.oauth.iter().flat_map(OAuth::files))
+    }
+
+    /// All directories that logs may lie in, `data_dir` first.
+    pub fn store_directories(&self) -> impl Iterator<Item = &Path> {
+        std::iter::once(&self.data_dir).chain(&self.store.directories).map(PathBuf::as_path)
     }
 
     /// Where certificates are that the server made, or was handed out.

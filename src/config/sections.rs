@@ -607,6 +607,7 @@ fn store(mut section: Section<'_, '_, '_>) -> Store {
             1..=60_000,
         ),
         compression: compression(&mut section),
+        directories: directories(&mut section),
         scrub_interval: section.time(
             "scrub_interval",
             limits::SCRUB_INTERVAL,
@@ -621,6 +622,30 @@ fn store(mut section: Section<'_, '_, '_>) -> Store {
     }
     section.end();
     store
+}
+
+/// Directories for logs, each once.
+fn directories(section: &mut Section<'_, '_, '_>) -> Vec<PathBuf> {
+    let allowed = format!("a list of up to {} directories", limits::STORE_DIRECTORIES_MAX);
+    let mut known: Vec<PathBuf> = Vec::new();
+    let read = |text: &str| {
+        let path = PathBuf::from(text);
+        if text.is_empty() || known.contains(&path) {
+            return Err(format!("{text:?} is no directory, or named twice"));
+        }
+        known.push(path.clone());
+        Ok(path)
+    };
+    let show = |path: &PathBuf| path.display().to_string();
+    let all =
+        section.list("directories", Some(Vec::new()), &allowed, read, show).unwrap_or_default();
+    if let (true, Some(span)) =
+        (all.len() > limits::STORE_DIRECTORIES_MAX, section.span("directories"))
+    {
+        let what = format!("`store.directories` names {} directories", all.len());
+        section.reader.mistake(&span, what, &allowed);
+    }
+    all
 }
 
 fn compression(section: &mut Section<'_, '_, '_>) -> Compression {

@@ -339,6 +339,8 @@ pub const BATCH_OCTETS_TARGET: usize = 4 << 20;
 pub const BATCHES_IN_FLIGHT_MAX: usize = 2;
 /// Segments that a log may have in any case: those that are written to, and the reserve.
 pub const STORE_SEGMENTS_MIN: usize = 12;
+/// Directories that the logs of a store lie in, one for each device.
+pub const STORE_DIRECTORIES_MAX: usize = 64;
 /// Segments of one log that are cleaned together.
 pub const CLEAN_SEGMENTS_MAX: usize = 16;
 /// Blobs that are sorted and moved together, so that memory holds their numbers.

@@ -9,7 +9,7 @@ use crate::cli::{
 use crate::config::{Config, Loaded};
 use crate::proto::sasl::Terms;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The node behind the `pombal` binary.
 #[derive(Clone, Copy, Debug)]
@@ -78,8 +78,14 @@ impl Actions for Node {
         offline::store(config, task, json, out)
     }
 
-    fn salvage(&self, config: &Config, to: &Path, mut told: Told<'_>) -> Result<(), Failure> {
-        salvage::run(config, to, &mut told)
+    fn salvage(
+        &self,
+        config: &Config,
+        to: &Path,
+        logs: &[PathBuf],
+        mut told: Told<'_>,
+    ) -> Result<(), Failure> {
+        salvage::run(config, (to, logs), &mut told)
     }
 
     fn backup(&self, config: &Config, task: &BackupTask, told: Told<'_>) -> Result<(), Failure> {

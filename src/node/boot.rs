@@ -9,6 +9,7 @@
 //! ```
 
 use super::certificates::Certificates;
+use super::keeping::Disks;
 use super::owners::OfShards;
 use super::reload::InForce;
 use super::shard::{Names, Plan, State, assemble, begin, cost, open_state, publish_keys};
@@ -89,6 +90,8 @@ struct Given {
     inbox: Inbox<Call<RingConn>>,
     admin: Option<(Inbox<Asked>, Option<Wishes>)>,
     figures: (Figures, Counts),
+    /// Of the first shard: what it tells of all disks.
+    disks: Disks,
 }
 
 /// What the shards share while they start and stop.
@@ -415,7 +418,8 @@ pub(super) fn start(
     let plan = plan(config, &held, &certificates, &concierge)?;
     let running = plan.clone();
     let classes = super::relay::classes(&running.config);
-    let mut sets = Vec::new();
+    let (mut disks, set) = Disks::register(&running.placement);
+    let mut sets = vec![set];
     let (give, given) = (0..count).map(|_| bounded(1)).unzip::<_, _, Vec<_>, Vec<_>>();
     let mut admin = Some((admin, wishes));
     for ((shard, inbox), ports) in inboxes.into_iter().enumerate().zip(ports) {
@@ -425,9 +429,9 @@ pub(super) fn start(
         let relaying = Counts::register(&mut set, &name, classes.iter().map(|class| &**class));
         let figures = (figures, relaying);
         sets.push(set);
-        let admin = admin.take();
+        let (admin, disks) = (admin.take(), std::mem::take(&mut disks));
         let sent = give.get(shard).is_some_and(|give| {
-            let given = Given { ports, inbox, admin, figures };
+            let given = Given { ports, inbox, admin, figures, disks };
             give.send(given).is_ok()
         });
         debug_assert!(sent, "one place per shard");
@@ -486,7 +490,8 @@ fn plan(
     let plan = Plan::new(config, held.store_id, held.first_logs, pool, key).with_logs(held.logs);
     let dkim = Arc::new(dkim::load(&plan.config));
     warmup::restore(&plan);
-    Ok(Plan { dns, tls, dkim, oauth, caller, published: known, http, ..plan })
+    let placement = held.placement.clone();
+    Ok(Plan { placement, dns, tls, dkim, oauth, caller, published: known, http, ..plan })
 }
 
 /// The resolver. A machine that says of no servers serves mail all the same.
@@ -524,11 +529,13 @@ async fn run(ring: Ring, given: Given, common: &Arc<Common>) -> Result<(), Strin
     let plan = &common.plan;
     let opened = open_state(ring.clone(), plan, LogId(id.0)).await;
     let (state, report) = opened.map_err(|error| format!("log {}: {error}", id.0))?;
+    let directory = plan.placement.parent(LogId(id.0)).display();
     event(
         Level::Info,
         "log_open",
         &[
             ("shard", id.0.into()),
+            ("directory", Value::Shown(&directory)),
             ("created", report.created.into()),
             ("pages", report.pages.into()),
             ("replayed", report.replayed.into()),
@@ -536,7 +543,7 @@ async fn run(ring: Ring, given: Given, common: &Arc<Common>) -> Result<(), Strin
             ("messages", state.accounts.borrow().messages().into()),
         ],
     );
-    let Given { ports, inbox, admin, figures } = given;
+    let Given { ports, inbox, admin, figures, disks } = given;
     let shard = assemble(ring.clone(), plan, id, &state, common.mesh.clone(), figures);
     begin(&shard, inbox, &state.ledger).await;
     if shard.id.0 == 0 {
@@ -553,6 +560,7 @@ async fn run(ring: Ring, given: Given, common: &Arc<Common>) -> Result<(), Strin
     ring.spawn(async move {
         loop {
             publishing.publish();
+            disks.publish(&publishing.env);
             publishing.env.sleep(PUBLISH_PAUSE).await;
         }
     });

@@ -1,15 +1,17 @@
 //! The data directory: whose it is, which store it holds, and that only one process has it.
 //!
 //! ```text
-//! data_dir/lock        held (flock) by the process that has the store open
+//! data_dir/lock        held (flock) by the process that has the store open; so is one in each other
+//!                      directory that logs may lie in
 //! data_dir/store.toml  the store's number, how many logs it has, and was made with, and whether all
 //!                      are made
-//! data_dir/log-000/    one directory per log
+//! data_dir/log-000/    one directory per log, here or elsewhere (`placement`)
 //! data_dir/admin.sock  the running server's socket
 //! ```
 
-use super::shard::log_dir;
+use super::placement::Placement;
 use crate::cli::Failure;
+use crate::config::Config;
 use crate::model::id::LogId;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions, TryLockError};
@@ -24,13 +26,15 @@ const LOCK_PAUSE: Duration = Duration::from_millis(50);
 /// Holds the directory for as long as it lives.
 #[derive(Debug)]
 pub(super) struct Held {
-    _lock: File,
+    _locks: Vec<File>,
     pub(super) store_id: u128,
     pub(super) logs: u16,
     /// How many logs it was made with.
     pub(super) first_logs: u16,
     /// Every log was made: from here on one that is not there is lost, and not new.
     pub(super) is_complete: bool,
+    /// Where they lie: all of them, if every log was made.
+    pub(super) placement: Placement,
 }
 
 /// Which store lies in a directory.
@@ -87,15 +91,19 @@ fn at(path: &Path) -> impl Fn(io::Error) -> Failure + '_ {
     move |error| Failure::Failed(format!("{}: {error}", path.display()))
 }
 
-/// Takes the directory, and makes the store's description if there is none: with `logs` logs.
-/// Waits up to `patience` for another process that has it.
-pub(super) fn hold(data_dir: &Path, logs: u16, patience: Duration) -> Result<Held, Failure> {
+/// Takes the directory, makes the store's description if there is none: with `logs` logs; and finds the
+/// logs. Waits up to `patience` for another process that has it.
+pub(super) fn hold(config: &Config, logs: u16, patience: Duration) -> Result<Held, Failure> {
+    let data_dir = config.data_dir.as_path();
     std::fs::create_dir_all(data_dir).map_err(at(data_dir))?;
-    let lock = lock(data_dir, patience)?;
+    let mut locks = vec![lock(data_dir, patience)?];
+    let placement = Placement::find(config)?;
     let path = described(data_dir);
     let found = match std::fs::read_to_string(&path) {
         Ok(text) => read(&path, &text)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => describe(data_dir, logs)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            describe(config, &placement, logs)?
+        }
         Err(error) => return Err(at(&path)(error)),
     };
     let is_complete = found.complete;
@@ -103,15 +111,24 @@ pub(super) fn hold(data_dir: &Path, logs: u16, patience: Duration) -> Result<Hel
         .found()
         .ok_or_else(|| Failure::Failed(format!("{}: the id is no number", path.display())))?;
     let Found { store_id, logs, first_logs } = found;
-    refuse_logs_beyond(data_dir, store_id, logs)?;
-    Ok(Held { _lock: lock, store_id, logs, first_logs, is_complete })
+    placement.check(store_id, if is_complete { logs } else { 0 })?;
+    // Whoever has a copy of `data_dir` may know of the same logs.
+    for dir in placement.paths().skip(1) {
+        locks.push(lock(dir, patience)?);
+    }
+    refuse_logs_beyond(data_dir, &placement, (store_id, logs))?;
+    Ok(Held { _locks: locks, store_id, logs, first_logs, is_complete, placement })
 }
 
 /// A log with something in it that the description does not have: then the description is an old one, and
 /// whoever went on by it would leave out mail that was taken.
-fn refuse_logs_beyond(data_dir: &Path, store_id: u128, logs: u16) -> Result<(), Failure> {
-    for log in super::logs::numbers(data_dir).map_err(at(data_dir))?.range(logs..) {
-        let dir = log_dir(data_dir, LogId(*log));
+fn refuse_logs_beyond(
+    data_dir: &Path,
+    placement: &Placement,
+    (store_id, logs): (u128, u16),
+) -> Result<(), Failure> {
+    for log in placement.numbers().filter(|&log| log >= logs) {
+        let dir = placement.log_dir(LogId(log));
         if super::logs::is_used(&dir, store_id).map_err(at(&dir))? {
             return Err(Failure::Failed(format!(
                 "{} is older than the logs: it says that the store has {logs}, and {} holds mail of it; put \
@@ -141,16 +158,15 @@ impl Held {
 }
 
 /// Takes a directory that must hold a store already.
-pub(super) fn hold_existing(data_dir: &Path, patience: Duration) -> Result<Held, Failure> {
+pub(super) fn hold_existing(config: &Config, patience: Duration) -> Result<Held, Failure> {
+    let data_dir = config.data_dir.as_path();
     let path = described(data_dir);
     if !path.exists() {
-        let why = match any_log(data_dir)? {
-            Some(log) => without_description(data_dir, &log),
-            None => format!("there is no {}: no store was made here yet", path.display()),
-        };
+        refuse_logs_without_description(config)?;
+        let why = format!("there is no {}: no store was made here yet", path.display());
         return Err(Failure::Failed(why));
     }
-    let held = hold(data_dir, 1, patience)?;
+    let held = hold(config, 1, patience)?;
     if !held.is_complete {
         return Err(Failure::Failed(format!(
             "the store in {} was never completed: its making was cut off, and the next `pombal \
@@ -162,8 +178,10 @@ pub(super) fn hold_existing(data_dir: &Path, patience: Duration) -> Result<Held,
 }
 
 /// Takes a directory in which nothing lies yet, for a store that comes back out of a backup; makes it
-/// where it is not there. Until [`restored`] nobody takes what is put there for a store.
-pub(super) fn hold_empty(data_dir: &Path) -> Result<File, Failure> {
+/// where it is not there. Until [`restored`] nobody takes what is put there for a store. Other directories for
+/// its logs must have none.
+pub(super) fn hold_empty(config: &Config) -> Result<(File, Placement), Failure> {
+    let data_dir = config.data_dir.as_path();
     std::fs::create_dir_all(data_dir).map_err(at(data_dir))?;
     for entry in std::fs::read_dir(data_dir).map_err(at(data_dir))? {
         let name = entry.map_err(at(data_dir))?.file_name();
@@ -176,7 +194,9 @@ pub(super) fn hold_empty(data_dir: &Path) -> Result<File, Failure> {
             )));
         }
     }
-    lock(data_dir, Duration::ZERO)
+    let placement = Placement::find(config)?;
+    placement.check_empty()?;
+    Ok((lock(data_dir, Duration::ZERO)?, placement))
 }
 
 /// Sees to it that nobody has the directory, and nobody takes it while this lives; nothing is written.
@@ -304,19 +324,29 @@ fn any_log(data_dir: &Path) -> Result<Option<String>, Failure> {
     Ok(None)
 }
 
-fn without_description(data_dir: &Path, log: &str) -> String {
-    format!(
-        "{} holds {log} but no store.toml: restore that file, or move the logs away to begin a new \
-         store",
-        data_dir.display()
-    )
+/// Logs without a description are those of a store that lost it, or whose `data_dir` is not mounted.
+fn refuse_logs_without_description(config: &Config) -> Result<(), Failure> {
+    for dir in config.store_directories() {
+        let Some(log) = any_log(dir)? else { continue };
+        let place = if dir == config.data_dir {
+            String::new()
+        } else {
+            format!(" in {}", config.data_dir.display())
+        };
+        return Err(Failure::Failed(format!(
+            "{} holds {log} but no store.toml{place}: restore that file, or move the logs away to begin a \
+             new store",
+            dir.display()
+        )));
+    }
+    Ok(())
 }
 
-/// Describes a new store. Logs without a description are those of a store that lost it.
-fn describe(data_dir: &Path, logs: u16) -> Result<Described, Failure> {
-    if let Some(log) = any_log(data_dir)? {
-        return Err(Failure::Failed(without_description(data_dir, &log)));
-    }
+/// Describes a new store.
+fn describe(config: &Config, placement: &Placement, logs: u16) -> Result<Described, Failure> {
+    refuse_logs_without_description(config)?;
+    placement.check_empty()?;
+    let data_dir = config.data_dir.as_path();
     let mut id = [0_u8; 16];
     getrandom::fill(&mut id).map_err(|error| Failure::Failed(error.to_string()))?;
     let id = format!("{:032x}", u128::from_le_bytes(id));
@@ -348,37 +378,62 @@ mod tests {
 
     const NOT: Duration = Duration::ZERO;
 
+    fn of(dir: &tempfile::TempDir) -> Config {
+        Config::small(dir.path())
+    }
+
     #[test]
     fn describes_a_store_once_and_lets_one_process_in() {
         let dir = tempfile::tempdir().unwrap();
-        let held = hold(dir.path(), 2, NOT).unwrap();
-        let again = hold(dir.path(), 3, NOT);
+        let held = hold(&of(&dir), 2, NOT).unwrap();
+        let again = hold(&of(&dir), 3, NOT);
         assert!(matches!(again, Err(Failure::Failed(why)) if why.contains("in use")));
         let id = held.store_id;
         drop(held);
-        let held = hold(dir.path(), 3, NOT).unwrap();
+        let held = hold(&of(&dir), 3, NOT).unwrap();
         assert_eq!((held.store_id, held.logs, held.is_complete), (id, 2, false));
     }
 
     #[test]
     fn waits_for_another_that_has_it_for_a_moment() {
         let dir = tempfile::tempdir().unwrap();
-        let held = hold(dir.path(), 1, NOT).unwrap();
+        let held = hold(&of(&dir), 1, NOT).unwrap();
         std::thread::scope(|scope| {
-            let waits = scope.spawn(|| hold(dir.path(), 1, Duration::from_hours(1)));
+            let waits = scope.spawn(|| hold(&of(&dir), 1, Duration::from_hours(1)));
             drop(held);
             assert!(waits.join().unwrap().is_ok());
         });
     }
 
     #[test]
+    fn lets_one_process_into_each_directory_of_logs() {
+        let dir = tempfile::tempdir().unwrap();
+        let [one, two] = ["one", "two"].map(|name| {
+            let mut config = Config::small(&dir.path().join(name));
+            config.store.directories.push(dir.path().into());
+            config
+        });
+        let held = hold(&one, 1, NOT).unwrap();
+        let again = hold(&two, 1, NOT);
+        assert!(matches!(again, Err(Failure::Failed(why)) if why.contains("in use")));
+        drop(held);
+        assert!(hold(&two, 1, NOT).is_ok());
+    }
+
+    #[test]
     fn keeps_in_mind_that_all_logs_are_made() {
         let dir = tempfile::tempdir().unwrap();
-        let mut held = hold(dir.path(), 2, NOT).unwrap();
+        let mut held = hold(&of(&dir), 2, NOT).unwrap();
         let id = held.store_id;
         held.complete(dir.path()).unwrap();
         drop(held);
-        let held = hold_existing(dir.path(), NOT).unwrap();
+        let Err(Failure::Failed(why)) = hold_existing(&of(&dir), NOT) else { panic!("it is held") };
+        assert!(why.starts_with("logs 0, 1 of the store cannot be found"), "{why}");
+        for log in ["log-000", "log-001"] {
+            std::fs::create_dir(dir.path().join(log)).unwrap();
+            std::fs::write(dir.path().join(log).join("superblock"), "").unwrap();
+        }
+        let held = hold_existing(&of(&dir), NOT).unwrap();
         assert_eq!((held.store_id, held.logs, held.is_complete), (id, 2, true));
     }
 
@@ -447,22 +502,18 @@ mod tests {
     #[test]
     fn does_not_go_on_by_a_description_that_is_older_than_the_logs() {
         let dir = tempfile::tempdir().unwrap();
-        let held = hold(dir.path(), 1, NOT).unwrap();
+        let held = hold(&of(&dir), 1, NOT).unwrap();
         let store = held.store_id;
         drop(held);
         let log = dir.path().join("log-001");
         std::fs::create_dir(&log).unwrap();
-        // What growing leaves that was cut off, and what is of another store.
-        for (whose, stream, has_batch) in [
-            (store, Stream::Hot, false),
-            (store, Stream::Index, true),
-            (store + 1, Stream::Hot, true),
-        ] {
-            std::fs::write(log.join("seg-000000"), segment(whose, 1, stream, has_batch)).unwrap();
-            assert!(hold(dir.path(), 1, NOT).is_ok(), "{stream:?} {has_batch}");
+        // What growing leaves that was cut off.
+        for (stream, has_batch) in [(Stream::Hot, false), (Stream::Index, true)] {
+            std::fs::write(log.join("seg-000000"), segment(store, 1, stream, has_batch)).unwrap();
+            assert!(hold(&of(&dir), 1, NOT).is_ok(), "{stream:?} {has_batch}");
         }
         std::fs::write(log.join("seg-000000"), segment(store, 1, Stream::Hot, true)).unwrap();
-        let held = hold(dir.path(), 1, NOT);
+        let held = hold(&of(&dir), 1, NOT);
         let Err(Failure::Failed(why)) = held else { panic!("it is held") };
         assert!(why.contains("store.toml is older") && why.contains("log-001"), "{why}");
     }
@@ -470,10 +521,23 @@ mod tests {
     #[test]
     fn does_not_take_logs_without_a_description_for_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir(dir.path().join("log-000")).unwrap();
-        let held = hold(dir.path(), 1, NOT);
-        assert!(matches!(held, Err(Failure::Failed(why)) if why.contains("log-000")));
-        assert!(!dir.path().join("store.toml").exists());
+        let mut config = Config::small(&dir.path().join("data"));
+        config.store.directories.push(dir.path().join("more"));
+        let refused = || {
+            let held = hold(&config, 1, NOT);
+            assert!(!config.data_dir.join("store.toml").exists());
+            let Err(Failure::Failed(why)) = held else { panic!("it is held") };
+            why
+        };
+        let why = refused();
+        assert!(why.contains("more of `store.directories` is not there"), "{why}");
+        // It is the device of `data_dir` that is not mounted.
+        std::fs::create_dir_all(dir.path().join("more/log-001")).unwrap();
+        let why = refused();
+        assert!(why.contains("more holds log-001 but no store.toml in "), "{why}");
+        std::fs::create_dir(dir.path().join("data/log-000")).unwrap();
+        let why = refused();
+        assert!(why.contains("data holds log-000 but no store.toml:"), "{why}");
     }
 
     #[test]
@@ -494,10 +558,10 @@ mod tests {
             Err(Failure::Failed(why)) => why,
             _ => panic!("there is nothing to hold"),
         };
-        let text = why(hold_existing(dir.path(), NOT));
+        let text = why(hold_existing(&of(&dir), NOT));
         assert!(text.contains("there is no") && text.contains("store.toml"), "{text}");
         std::fs::create_dir(dir.path().join("log-001")).unwrap();
-        let text = why(hold_existing(dir.path(), NOT));
+        let text = why(hold_existing(&of(&dir), NOT));
         assert!(text.contains("log-001 but no store.toml"), "{text}");
         assert!(!dir.path().join("store.toml").exists());
     }

@@ -1,16 +1,20 @@
 //! Keeps the histories of a shard's accounts as long as their retention says, and not where room is
 //! short: what users removed gives way before mail is refused. And has accounts rest that nobody asks
-//! for, where memory is short.
+//! for, where memory is short. And tells what the disks have left.
 
+use super::placement::Placement;
 use crate::config::Undelete;
 use crate::env::Env;
 use crate::mailbox::Retention;
 use crate::model::id::AccountId;
 use crate::model::limits::REST_PAUSE;
 use crate::probe::event::{Level, event};
+use crate::probe::{Gauge, Set};
 use crate::server::shard::Shard;
 use futures_lite::future::or;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Between two looks whether there is room.
@@ -21,6 +25,30 @@ const LOOKS: u32 = 60;
 const GIVE_UP_PART: u32 = 8;
 /// or so many seconds, if that is more.
 const GIVE_UP_LEAST: u32 = 60;
+
+/// What is told of the directories that logs lie in.
+#[derive(Default)]
+pub(super) struct Disks(Vec<(PathBuf, Arc<Gauge>)>);
+
+impl Disks {
+    pub(super) fn register(placement: &Placement) -> (Disks, Set) {
+        const HELP: &str = "Octets that the file system of a directory for logs has free.";
+        let mut set = Set::new();
+        let mut gauge = |path: &Path| {
+            let labels = [("directory", &*path.to_string_lossy())];
+            (path.to_owned(), set.gauge("pombal_store_directory_free_octets", HELP, &labels))
+        };
+        let all = placement.paths().map(&mut gauge).collect();
+        (Disks(all), set)
+    }
+
+    /// Brings the figures up to date. Nothing is left of a disk that does not answer.
+    pub(super) fn publish<E: Env>(&self, env: &E) {
+        for (path, gauge) in &self.0 {
+            gauge.set(env.room(path).map_or(0, |octets| i64::try_from(octets).unwrap_or(i64::MAX)));
+        }
+    }
+}
 
 /// The retention of a domain, in seconds.
 pub(super) fn retention(settings: &Undelete) -> Rc<dyn Fn(&str) -> u32> {

@@ -8,13 +8,12 @@
 //! A log that something was put into is never taken, nor made anew: where `store.toml` does not have it, it is
 //! `store.toml` that is an old one. A store never has fewer logs than it had (0030).
 
-use super::shard::{Plan, log_dir, open_state};
+use super::shard::{Plan, open_state};
 use crate::env::Env;
 use crate::model::id::{LogId, Lsn};
 use crate::store::OpenError;
 use crate::store::segments::slot_of;
 use crate::store::used::{TELLING_OCTETS, used_by};
-use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io::{self, Read as _};
 use std::ops::Range;
@@ -84,24 +83,6 @@ pub async fn make<E: Env>(env: &E, plan: &Plan, log: LogId) -> Result<(), OpenEr
         return Err(OpenError::Mismatch(why.into()));
     }
     closed.map_err(|error| OpenError::Io(io::Error::other(error.to_string())))
-}
-
-/// The numbers of the logs that lie in a data directory, whatever `store.toml` says.
-///
-/// # Errors
-/// Where the directory cannot be read.
-pub(super) fn numbers(data_dir: &Path) -> io::Result<BTreeSet<u16>> {
-    let mut found = BTreeSet::new();
-    for entry in std::fs::read_dir(data_dir)? {
-        let entry = entry?;
-        if !entry.file_type()?.is_dir() {
-            continue;
-        }
-        let name = entry.file_name();
-        let number = name.to_str().and_then(|name| name.strip_prefix("log-")?.parse().ok());
-        found.extend(number.filter(|&log| log_dir(data_dir, LogId(log)) == data_dir.join(&name)));
-    }
-    Ok(found)
 }
 
 /// Whether the directory of a log holds one of this store that something was put into.

@@ -1,7 +1,7 @@
 //! The node: puts the floors together and runs them, one shard per log.
 //!
 //! [`shard`] opens what one shard owns, on any machine, so that the simulation runs the same
-//! code, and [`logs`] makes logs; [`boot`] runs shards on the ring; [`directory`] answers the
+//! code, [`placement`] knows where each log lies, and [`logs`] makes logs; [`boot`] runs shards on the ring; [`directory`] answers the
 //! operator's requests, and [`owners`] is whom it asks about accounts and mail, `queue` what it says
 //! of outgoing mail; [`actions`] is what the command line calls, `backup` copies the store away and
 //! brings it back,
@@ -25,6 +25,7 @@ mod moving;
 mod oauth;
 mod offline;
 pub mod owners;
+pub mod placement;
 mod privileges;
 mod protect;
 pub mod published;

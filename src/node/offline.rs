@@ -2,6 +2,7 @@
 
 use super::data_dir::{self, Held, LOCK_PATIENCE};
 use super::owners::OfLogs;
+use super::placement::Placement;
 use super::shard::{Plan, State, cost, open_state};
 use super::{directory, dkim, grow, logs, moving, privileges};
 use crate::admin::request::{CompactRow, Compacting, Request, Response};
@@ -102,21 +103,28 @@ pub(super) fn backup(
 }
 
 fn plan(config: &Config, held: &Held) -> Plan {
-    plan_of(config, held.store_id, (held.logs, held.first_logs))
+    plan_of(config, held.store_id, (held.logs, held.first_logs), held.placement.clone())
 }
 
 /// `logs` are how many the store has, and was made with.
-pub(super) fn plan_of(config: &Config, store: u128, logs: (u16, u16)) -> Plan {
+pub(super) fn plan_of(
+    config: &Config,
+    store: u128,
+    logs: (u16, u16),
+    placement: Placement,
+) -> Plan {
     let pool = Pool::inline(cost(config));
-    Plan::new(config.clone(), store, logs.1, pool, [0; 32]).with_logs(logs.0)
+    let plan = Plan::new(config.clone(), store, logs.1, pool, [0; 32]).with_logs(logs.0);
+    Plan { placement, ..plan }
 }
 
 /// Takes the data directory. A store that does not exist yet is made, of `logs` logs, whole:
 /// whoever finds a log missing later knows that it was lost. Waits up to `patience` for another
 /// process that has it.
 pub(super) fn hold(config: &Config, logs: u16, patience: Duration) -> Result<Held, Failure> {
-    let mut held = data_dir::hold(&config.data_dir, logs, patience)?;
+    let mut held = data_dir::hold(config, logs, patience)?;
     if !held.is_complete {
+        held.placement.lay(0..held.logs);
         make_logs(&plan(config, &held), 0..held.logs)?;
         held.complete(&config.data_dir)?;
     }
@@ -327,7 +335,7 @@ pub(super) fn store(
         )));
     }
     privileges::command(config)?;
-    let mut held = data_dir::hold_existing(&config.data_dir, LOCK_PATIENCE)?;
+    let mut held = data_dir::hold_existing(config, LOCK_PATIENCE)?;
     let plan = plan(config, &held);
     let logs = (0..held.logs).map(LogId);
     match *task {

@@ -1,7 +1,8 @@
 //! Who the process is: root at most until its ports are bound, then a user with no privilege left.
 //!
 //! ```text
-//!   serve      limits raised → ports bound → data_dir handed over → change_to(user) → renounce
+//!   serve      limits raised → ports bound → data_dir handed over → change_to(user) → renounce;
+//!              `store.directories` have to be the user's already: an empty mount point is root's
 //!   commands   of root, on a store: change_to(whoever owns data_dir), so that no file of root's is
 //!              left where the server cannot touch it
 //! ```
@@ -70,10 +71,11 @@ pub(super) fn serve(config: &Config) -> Result<Standing, Failure> {
         (user, uid) if uid.is_root() => {
             let user = user.as_deref().map(Identity::named).transpose()?;
             hand_over(&config.data_dir, user.as_ref())?;
+            own_directories(config, user.as_ref())?;
             match user {
                 Some(user) => {
                     user.change_to()?;
-                    enters(&config.data_dir, &user.name)?;
+                    config.store_directories().try_for_each(|dir| enters(dir, &user.name))?;
                     Standing::Dropped(user.name)
                 }
                 None => Standing::Root,
@@ -113,6 +115,7 @@ pub(super) fn command(config: &Config) -> Result<(), Failure> {
             (None, Some(user)) if is_new(dir)? => {
                 let user = Identity::named(user)?;
                 hand_over(dir, Some(&user))?;
+                own_directories(config, Some(&user))?;
                 user.change_to()?;
             }
             // A store of root's: the server will be root as well, or refuse it.
@@ -240,6 +243,17 @@ fn hand_over(dir: &Path, user: Option<&Identity>) -> Result<(), Failure> {
             .and_then(|()| fs::set_permissions(dir, Permissions::from_mode(0o700)))
             .map_err(at(dir));
     }
+    owned(dir, user)
+}
+
+/// Directories for logs are given to nobody: one of root's in which nothing lies may be where a device
+/// is to be mounted.
+fn own_directories(config: &Config, user: Option<&Identity>) -> Result<(), Failure> {
+    config.store.directories.iter().try_for_each(|dir| owned(dir, user))
+}
+
+/// Refuses a directory that does not belong to the user with all that lies in it.
+fn owned(dir: &Path, user: Option<&Identity>) -> Result<(), Failure> {
     let uid = user.map_or(0, |user| user.uid.as_raw());
     match foreign(dir, uid, OWNERS_DEPTH).map_err(at(dir))? {
         Some(path) => Err(not_ours(dir, &path, user)?),
@@ -305,6 +319,10 @@ fn not_ours(dir: &Path, path: &Path, user: Option<&Identity>) -> Result<Failure,
 /// Whether the user that this process has become gets to the directory.
 fn enters(dir: &Path, user: &str) -> Result<(), Failure> {
     let Err(error) = fs::read_dir(dir) else { return Ok(()) };
+    if error.kind() == io::ErrorKind::NotFound {
+        // Whoever looks for logs says which are missing with it.
+        return Ok(());
+    }
     let mut above: Vec<&Path> = dir.ancestors().skip(1).collect();
     above.reverse();
     // What lies in a directory that may not be passed through cannot be asked for.

@@ -1,6 +1,6 @@
 //! Keeps the running server from every file that is not its business (Landlock).
 //!
-//! From here on the process reads and writes below `data_dir`, reads configuration and certificates
+//! From here on the process reads and writes below `data_dir` and `store.directories`, reads configuration and certificates
 //! and the little that libraries ask the system for, runs no program, binds no further TCP port, and
 //! signals nobody else. What a path leads to counts, not its name, so directories are given: a file
 //! that is replaced by another (certificates are, at each renewal) stays readable.
@@ -82,7 +82,7 @@ impl Reached {
 }
 
 /// Shuts this thread in, and all that it starts. `source` is the configuration's file, where there
-/// is one; `data_dir` must be there. To be called after the ports are bound and before the first
+/// is one; `data_dir` must be there, and those of `store.directories` that are to be used. To be called after the ports are bound and before the first
 /// thread is started.
 pub(super) fn enter(config: &Config, source: Option<&Path>) -> Result<Reached, Failure> {
     if config.sandbox == Sandbox::Off {
@@ -91,7 +91,8 @@ pub(super) fn enter(config: &Config, source: Option<&Path>) -> Result<Reached, F
     // Mail and keys are in its memory: no core dumps, no debugger of the same user.
     nix::sys::prctl::set_dumpable(false).map_err(|error| Failure::Failed(error.to_string()))?;
     let own: Vec<&Path> = source.into_iter().chain(config.certificate_files()).collect();
-    let status = restrict(&config.data_dir, &readable(&own))
+    let stores: Vec<&Path> = config.store_directories().collect();
+    let status = restrict(&stores, &readable(&own))
         .map_err(|error| Failure::Failed(format!("the sandbox cannot be set up: {error}")))?;
     let reached = reached(&status);
     if reached == Reached::Nothing && config.sandbox == Sandbox::Required {
@@ -133,7 +134,7 @@ fn readable(files: &[&Path]) -> Vec<PathBuf> {
     dirs
 }
 
-fn restrict(data_dir: &Path, readable: &[PathBuf]) -> Result<RestrictionStatus, RulesetError> {
+fn restrict(stores: &[&Path], readable: &[PathBuf]) -> Result<RestrictionStatus, RulesetError> {
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let device = AccessFs::ReadFile | AccessFs::WriteFile;
     let strange = AccessFs::Execute
@@ -149,7 +150,7 @@ fn restrict(data_dir: &Path, readable: &[PathBuf]) -> Result<RestrictionStatus, 
         .handle_access(AccessNet::BindTcp)?
         .scope(Scope::from_all(WANTED))?
         .create()?
-        .add_rules(path_beneath_rules([data_dir], own))?
+        .add_rules(path_beneath_rules(stores, own))?
         .add_rules(path_beneath_rules(readable, read))?
         .add_rules(path_beneath_rules(SYSTEM, read))?
         .add_rules(path_beneath_rules(DEVICES, device))?
@@ -182,7 +183,7 @@ mod tests {
         drop(taken);
         // Only the thread that asks is shut in, and what it starts: not the other tests.
         let shut_in = std::thread::Builder::new().spawn(move || {
-            let status = restrict(&inside, &readable(&[&config.join("file")])).unwrap();
+            let status = restrict(&[&inside], &readable(&[&config.join("file")])).unwrap();
             if reached(&status) == Reached::Nothing {
                 println!("skipped: this kernel has no Landlock");
                 return;

@@ -2,6 +2,7 @@
 
 use super::interfaces::is_here;
 use super::owners::{OfShards, sweep};
+use super::placement::Placement;
 use super::{keeping, protect, rehash, relay};
 use crate::auth::oauth::Authority;
 use crate::auth::{self, Authenticator, Free, Pool, Recipe, Throttle};
@@ -45,7 +46,7 @@ use crate::tls::{Aside, Asking, Caller, Context, Step};
 use futures_lite::future::or;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, ready};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,6 +76,8 @@ pub enum Names {
 pub struct Plan {
     pub config: Config,
     pub store: crate::store::Settings,
+    /// Where its logs lie.
+    pub placement: Placement,
     /// Which store this is.
     pub store_id: u128,
     /// As many as the store has logs.
@@ -136,6 +139,7 @@ impl Plan {
         let planted = Planted::Nothing;
         let (tls, oauth) = (None, None);
         Plan {
+            placement: Placement::in_one(&config.data_dir),
             config,
             store,
             store_id,
@@ -169,7 +173,7 @@ impl Plan {
 
     /// Where a log lies.
     pub fn log_dir(&self, log: LogId) -> PathBuf {
-        log_dir(&self.config.data_dir, log)
+        self.placement.log_dir(log)
     }
 
     pub(super) fn sessions(&self) -> Settings {
@@ -493,11 +497,6 @@ pub fn cost(config: &Config) -> auth::Cost {
     }
 }
 
-/// Where a log lies in a data directory.
-pub fn log_dir(data_dir: &Path, log: LogId) -> PathBuf {
-    data_dir.join(format!("log-{:03}", log.0))
-}
-
 /// The state that one log holds.
 #[derive(Clone)]
 pub struct State<E: Env> {
@@ -525,7 +524,9 @@ pub async fn open_state<E: Env>(
     let identity = Identity { store: plan.store_id, log, first_logs: plan.first_logs };
     let dir = plan.log_dir(log);
     let registry = machines.registry();
-    let (log, report) = Log::open(env, &dir, identity, plan.store.clone(), registry).await?;
+    let (log, report) =
+        Log::open(env, &dir, identity, plan.placement.settings_of(log, &plan.store), registry)
+            .await?;
     let needed = machines.ledger.logs_needed();
     if needed > plan.shards {
         drop(log.close().await);

@@ -76,8 +76,10 @@ pub struct Settings {
     pub segment_octets: u64,
     /// Segments that the log may have; 0: as many as the disk gives.
     pub segments_max: usize,
-    /// Logs of the store, which share the disk.
+    /// Logs of the store.
     pub logs: u16,
+    /// Those of them that share the disk of this one, itself included.
+    pub logs_on_disk: u16,
     /// How room is won back while the log is used.
     pub cleaning: Cleaning,
     /// Octets of blobs kept in memory.
@@ -105,6 +107,7 @@ impl Default for Settings {
             segment_octets: 256 << 20,
             segments_max: 0,
             logs: 1,
+            logs_on_disk: 1,
             cleaning: Cleaning {
                 is_on: true,
                 free_percent: CLEAN_FREE_PERCENT,

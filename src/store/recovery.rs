@@ -119,8 +119,8 @@ impl<E: Env> Log<E, Local<E>> {
         check_fit(&superblock, &identity)?;
         let segments = {
             let size = superblock.segment_octets;
-            Local::open(env.clone(), dir, identity, size, (settings.segments_max, settings.logs))
-                .await?
+            let bounds = (settings.segments_max, settings.logs_on_disk);
+            Local::open(env.clone(), dir, identity, size, bounds).await?
         };
         let recovery = Recovery::new(&env, &segments, superblock, &machines, settings.planted);
         let found = recovery.run().await?;
@@ -229,9 +229,8 @@ async fn create<E: Env>(
             env.remove(&dir.join(name)).await?;
         }
     }
-    let segments =
-        Local::open(env.clone(), dir, identity, size, (settings.segments_max, settings.logs))
-            .await?;
+    let bounds = (settings.segments_max, settings.logs_on_disk);
+    let segments = Local::open(env.clone(), dir, identity, size, bounds).await?;
     let header = SegmentHeader {
         stream: Stream::Hot,
         epoch: 1,
@@ -285,6 +284,7 @@ async fn finish<E: Env>(
     let renewed = Superblock { seq, epoch, reached, ..superblock };
     superblock_file.write(&renewed.encode()).await?;
     let index = Index { superblock_seq: seq, ..found.index };
+    let index_octets = index.live_octets();
     let log = Log::start(Parts {
         env,
         settings,
@@ -302,6 +302,7 @@ async fn finish<E: Env>(
         index,
     });
     log.shared.since_checkpoint.set(found.replayed_octets);
+    log.shared.index_octets.set(index_octets);
     log.prepare_spare();
     Ok((log, found.report))
 }
@@ -397,7 +398,9 @@ impl<'a, E: Env, S: SegmentStore> Recovery<'a, E, S> {
         check_pages(&index)?;
         let tail = self.replay(&root, &by_number, &mut hot).await?;
         let newest = by_number.keys().next_back().copied().unwrap_or(0);
-        let next_segment = root.next_segment.max(newest + 1);
+        // Of one that was freed since the root was written a record may tell alone.
+        let told = self.cold.borrow().iter().map(|(_, one)| one.segment).max().unwrap_or(0);
+        let next_segment = root.next_segment.max(newest.max(told) + 1);
         check_chain(&by_number, tail)?;
         self.check_headless(&headless, tail.segment, next_segment).await?;
         reached::check(self.superblock.reached, tail)?;

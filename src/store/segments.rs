@@ -71,7 +71,7 @@ pub struct Local<E: Env> {
     /// Files that there may be; 0: as many as the disk gives.
     files_max: usize,
     /// Logs that share the disk.
-    logs: u16,
+    logs_on_disk: u16,
     files: RefCell<Sorted<u32, Rc<E::File>>>,
     free: RefCell<Vec<u32>>,
     condemned: RefCell<Vec<u32>>,
@@ -100,7 +100,7 @@ async fn is_empty<F: File>(file: &F) -> io::Result<bool> {
 
 impl<E: Env> Local<E> {
     /// Opens the directory of a log, of which `files_max` segments may be made; 0 is no bound. So
-    /// many `logs` share the disk. Files whose creation was cut off are removed: they are too
+    /// many logs share the disk, `logs_on_disk`. Files whose creation was cut off are removed: they are too
     /// short and hold nothing yet. A file of another size with something in it is an error. All
     /// others stay open.
     pub async fn open(
@@ -108,7 +108,7 @@ impl<E: Env> Local<E> {
         dir: &Path,
         identity: Identity,
         segment_octets: u64,
-        (files_max, logs): (usize, u16),
+        (files_max, logs_on_disk): (usize, u16),
     ) -> io::Result<Local<E>> {
         let mut files = Sorted::new();
         let mut next_slot = 0;
@@ -137,7 +137,7 @@ impl<E: Env> Local<E> {
             identity,
             segment_octets,
             files_max,
-            logs,
+            logs_on_disk,
             files: RefCell::new(files),
             free: RefCell::default(),
             condemned: RefCell::default(),
@@ -269,8 +269,8 @@ impl<E: Env> SegmentStore for Local<E> {
         if allowed == 0 {
             return 0;
         }
-        // The other logs of the store lie on the same disk.
-        let share = self.segment_octets * u64::from(self.logs.max(1));
+        // What is left is for all of them.
+        let share = self.segment_octets * u64::from(self.logs_on_disk.max(1));
         allowed.min(self.env.room(&self.dir).map_or(0, |octets| octets / share))
     }
 

@@ -11,12 +11,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Everything goes to a port that nobody listens at, once an hour.
-const DEAD: &str = "[smtp]\nmax_message_size = \"4M\"\nrelay_networks = [\"127.0.0.0/8\"]\n\
+pub(crate) const DEAD: &str = "[smtp]\nmax_message_size = \"4M\"\nrelay_networks = [\"127.0.0.0/8\"]\n\
     [queue]\nretry = [\"1h\"]\nsite_retry = [\"1h\"]\n\
     [[route]]\ndomain = \"*\"\nrelay = \"127.0.0.1:1\"\n";
 
 /// What users see, and what is in the queue.
-fn everything(server: &Server, users: &[&str]) -> (Vec<Seen>, Vec<String>) {
+pub(crate) fn everything(server: &Server, users: &[&str]) -> (Vec<Seen>, Vec<String>) {
     let queue = server.pombal(&["--json", "queue", "list"], "");
     let queue: serde_json::Value = serde_json::from_str(&queue).unwrap();
     let rows = queue.as_array().unwrap().iter();
@@ -38,7 +38,7 @@ fn start_with(server: &mut Server, shards: u16) {
 }
 
 /// Mail for one and for all of them, folders and flags; a message for somebody elsewhere.
-fn work(server: &Server, users: &[&str], round: u32) {
+pub(crate) fn work(server: &Server, users: &[&str], round: u32) {
     let mut sessions: Vec<(Imap, u32)> = users
         .iter()
         .map(|user| {
@@ -97,7 +97,7 @@ fn places(server: &Server) -> (BTreeSet<String>, usize) {
     (places.into_values().collect(), count)
 }
 
-fn logs(dir: &Path) -> usize {
+pub(crate) fn logs(dir: &Path) -> usize {
     (0..1_000).take_while(|log| dir.join(format!("log-{log:03}")).is_dir()).count()
 }
 

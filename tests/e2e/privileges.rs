@@ -166,6 +166,19 @@ fn a_store_of_somebody_else_is_refused_with_what_mends_it() {
     );
     assert_all_belong_to(uid, &server.data_dir());
 
+    // A directory for logs is not handed over, though it is empty: it may be a mount point.
+    let server = Server::set_up_openly(&format!("user = \"{USER}\"\n"), "");
+    let logs = server.dir().join("logs");
+    fs::create_dir(&logs).unwrap();
+    server.edit("segment_size", |key| format!("directories = [{logs:?}]\n{key}"));
+    let why = refused(&server);
+    assert!(why.contains(&format!("{} belongs to root", logs.display())), "{why}");
+    chown(&logs, Some(uid), None).unwrap();
+    server.pombal(&["domain", "add", "local.example"], "");
+    assert_all_belong_to(uid, &logs.join("log-001"));
+    fs::write(logs.join("log-001/left"), "").unwrap();
+    assert!(refused(&server).contains("log-001/left belongs to root"));
+
     // A directory that lies where the user cannot get to.
     let server = Server::set_up_openly(&format!("user = \"{USER}\"\n"), "");
     fs::set_permissions(server.dir(), Permissions::from_mode(0o700)).unwrap();

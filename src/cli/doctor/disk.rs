@@ -1,4 +1,4 @@
-//! The file system and the disk under `data_dir`.
+//! The file systems and the disks under the directories of the store.
 
 use super::{Finding, Machine};
 use std::fs::OpenOptions;
@@ -15,13 +15,51 @@ struct Mount {
 }
 
 pub(super) fn look(machine: &Machine) -> Vec<Finding> {
-    let Some(mount) = mount_of(machine, &machine.data_dir) else {
-        return vec![Finding::ok("file system", "no mounts to be seen")];
-    };
-    let mut findings = vec![file_system(machine, &mount)];
-    findings.push(direct_io(machine));
-    findings.push(write_cache(machine, &mount));
+    let mut findings = Vec::new();
+    let mut seen: Vec<(Mount, &Path)> = Vec::new();
+    for dir in &machine.directories {
+        // `data_dir` is made at the first start, and may be named for logs once more.
+        if seen.iter().any(|(_, other)| other == dir) {
+            continue;
+        }
+        if !seen.is_empty() && !machine.below(dir).is_dir() {
+            findings.push(absent(dir));
+            continue;
+        }
+        let Some(mount) = mount_of(machine, dir) else {
+            return vec![Finding::ok("file system", "no mounts to be seen")];
+        };
+        if let Some((_, other)) = seen.iter().find(|(one, _)| one.device == mount.device) {
+            findings.push(shared(&mount, other, dir));
+            continue;
+        }
+        findings.push(file_system(dir, &mount));
+        findings.push(direct_io(dir));
+        findings.push(write_cache(machine, &mount));
+        seen.push((mount, dir));
+    }
     findings
+}
+
+fn absent(dir: &Path) -> Finding {
+    let dir = dir.display();
+    Finding::change(
+        "directories",
+        format!("{dir} of store.directories is not there"),
+        "the server does not start without: logs may lie on a device that is not mounted",
+        format!("mount {dir}   # on a new device: install -d -m 700 -o USER {dir}"),
+    )
+}
+
+/// Two directories that one disk has to serve.
+fn shared(mount: &Mount, other: &Path, dir: &Path) -> Finding {
+    let (other, dir) = (other.display(), dir.display());
+    Finding::change(
+        "directories",
+        format!("{other} and {dir} are both on {}", mount.point.display()),
+        "store.directories are for one device each: this one is not mounted, or brings nothing",
+        format!("findmnt -T {dir}   # mount its device, or leave it out"),
+    )
 }
 
 /// The mount that `path`, or its nearest existing parent, lies on.
@@ -48,10 +86,10 @@ fn mount(line: &str) -> Option<Mount> {
     Some(Mount { device, point, kind, options })
 }
 
-fn file_system(machine: &Machine, mount: &Mount) -> Finding {
+fn file_system(dir: &Path, mount: &Mount) -> Finding {
     const WHAT: &str = "file system";
     let found = format!("{} on {}", mount.kind, mount.point.display());
-    let dir = machine.data_dir.display();
+    let dir = dir.display();
     match mount.kind.as_str() {
         "ext4" | "xfs" | "btrfs" => Finding::ok(WHAT, found),
         "tmpfs" | "ramfs" => Finding::change(
@@ -75,9 +113,9 @@ fn file_system(machine: &Machine, mount: &Mount) -> Finding {
 struct Block([u8; 4096]);
 
 /// Tries one direct write in the directory, or the nearest one above it that exists.
-fn direct_io(machine: &Machine) -> Finding {
+fn direct_io(dir: &Path) -> Finding {
     const WHAT: &str = "direct I/O";
-    let Some(dir) = machine.data_dir.ancestors().find(|dir| dir.is_dir()) else {
+    let Some(dir) = dir.ancestors().find(|dir| dir.is_dir()) else {
         return Finding::ok(WHAT, "no directory to try it in");
     };
     let path = dir.join(format!(".pombal-doctor-{}", std::process::id()));
@@ -100,7 +138,7 @@ fn direct_io(machine: &Machine) -> Finding {
             WHAT,
             format!("{dir}: {error}"),
             "the log is written with O_DIRECT, past the page cache",
-            "move data_dir to ext4 or xfs on a local disk",
+            format!("move {dir} to ext4 or xfs on a local disk"),
         ),
     }
 }

@@ -52,14 +52,15 @@ struct Machine {
     cores: usize,
     shards: usize,
     connections: u64,
-    data_dir: PathBuf,
+    /// Where the store lies: `data_dir`, then `store.directories`.
+    directories: Vec<PathBuf>,
     /// Whom the server becomes when root starts it.
     user: Option<String>,
     /// Files of the configuration that this user must be able to read.
     certificates: Vec<PathBuf>,
 }
 
-/// How many logs lie in a data directory, as far as it may be looked at.
+/// How many logs lie in a directory, as far as it may be looked at.
 fn logs(data_dir: &Path) -> usize {
     let is_log = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with("log-");
     let entries = std::fs::read_dir(data_dir).into_iter().flatten().flatten();
@@ -74,16 +75,19 @@ impl Machine {
             Some(Shards::Cores) | None => cores,
         };
         // Each log of a store has a ring, on however few cores.
-        let shards = shards.max(config.map_or(0, |config| logs(&config.data_dir)));
+        let shards =
+            shards.max(config.map_or(0, |config| config.store_directories().map(logs).sum()));
         let connections = config
             .map_or(crate::model::limits::CONNECTIONS_MAX, |config| config.limits.connections);
-        let data_dir =
-            config.map_or_else(|| "/var/lib/pombal".into(), |config| config.data_dir.clone());
+        let directories = match config {
+            Some(config) => config.store_directories().map(Path::to_owned).collect(),
+            None => vec!["/var/lib/pombal".into()],
+        };
         let user = config.and_then(|config| config.user.clone());
         let certificates =
             config.into_iter().flat_map(Config::certificate_files).map(Path::to_owned).collect();
         let (root, connections) = ("/".into(), connections.into());
-        Machine { root, cores, shards, connections, data_dir, user, certificates }
+        Machine { root, cores, shards, connections, directories, user, certificates }
     }
 
     /// The first words of a small file, without the space around them.

@@ -28,7 +28,7 @@ fn check_for(user: Option<&str>, files: &str, want: &Expect) {
         cores: 8,
         shards: 8,
         connections: 10_000,
-        data_dir: "/nowhere/pombal".into(),
+        directories: vec!["/nowhere/pombal".into()],
         user: user.map(str::to_owned),
         certificates: user.iter().map(|_| "/etc/pombal/key.pem".into()).collect(),
     };
@@ -169,6 +169,41 @@ fn interrupts_that_share_one_core_are_seen() {
     );
 }
 
+#[test]
+fn each_directory_for_logs_has_a_device_of_its_own() {
+    let root = tempfile::tempdir().unwrap();
+    for dir in ["proc/self", "srv/a", "srv/b", "srv/c"] {
+        std::fs::create_dir_all(root.path().join(dir)).unwrap();
+    }
+    let mounts = "1 0 8:0 / / rw - ext4 /dev/sda rw\n2 1 8:1 / /srv/a rw - xfs /dev/sdb rw\n\
+                  3 1 8:2 / /srv/b rw - tmpfs none rw";
+    std::fs::write(root.path().join("proc/self/mountinfo"), mounts).unwrap();
+    let dirs = ["/nowhere/pombal", "/srv/a", "/nowhere/pombal", "/srv/b", "/srv/c", "/srv/d"];
+    let machine = Machine {
+        root: root.path().into(),
+        directories: dirs.map(PathBuf::from).into(),
+        ..Machine::this(None)
+    };
+    let mut findings = disk::look(&machine);
+    findings.retain(|one| one.what != "direct I/O" && one.what != "write cache");
+    let mut out = Vec::new();
+    print(&findings, &mut out).unwrap();
+    expect![[r"
+        ok      file system    ext4 on /
+        ok      file system    xfs on /srv/a
+        change  file system    tmpfs on /srv/b
+                               because mail would be gone with the power, whatever the server promises
+                               $ mount /dev/DISK /srv/b   # ext4 or xfs
+        change  directories    /nowhere/pombal and /srv/c are both on /
+                               because store.directories are for one device each: this one is not mounted, or brings nothing
+                               $ findmnt -T /srv/c   # mount its device, or leave it out
+        change  directories    /srv/d of store.directories is not there
+                               because the server does not start without: logs may lie on a device that is not mounted
+                               $ mount /srv/d   # on a new device: install -d -m 700 -o USER /srv/d
+    "]]
+    .assert_eq(&String::from_utf8(out).unwrap());
+}
+
 /// Files of tests belong to whoever runs them: no user of these machines, which have others.
 #[test]
 fn who_the_server_will_be_must_get_to_its_files() {
@@ -220,7 +255,7 @@ fn who_the_server_will_be_must_get_to_its_files() {
 
 #[test]
 fn looks_at_this_machine_without_falling_over() {
-    let machine = Machine { data_dir: std::env::temp_dir(), ..Machine::this(None) };
+    let machine = Machine { directories: vec![std::env::temp_dir()], ..Machine::this(None) };
     let findings = look(&machine);
     assert!(findings.len() >= 10);
     for finding in findings {

@@ -25,7 +25,7 @@ pub(super) fn look(machine: &Machine) -> Vec<Finding> {
         return findings;
     };
     findings.push(Finding::ok("user", format!("{name} (uid {})", user.uid)));
-    findings.push(data_dir(machine, name, &user));
+    findings.extend(machine.directories.iter().map(|dir| owner(machine, dir, name, &user)));
     findings.push(certificates(machine, name, &user));
     findings
 }
@@ -83,16 +83,19 @@ impl Account {
     }
 }
 
-fn data_dir(machine: &Machine, name: &str, user: &Account) -> Finding {
-    const WHAT: &str = "data_dir";
-    let dir = machine.data_dir.display();
-    match std::fs::metadata(machine.below(&machine.data_dir)) {
-        Err(_) => Finding::ok(WHAT, format!("{dir} is made at the first start")),
+fn owner(machine: &Machine, dir: &Path, name: &str, user: &Account) -> Finding {
+    let is_first = dir == machine.directories[0];
+    let what = if is_first { "data_dir" } else { "directories" };
+    let found = std::fs::metadata(machine.below(dir));
+    let dir = dir.display();
+    match found {
+        Err(_) if !is_first => Finding::ok(what, format!("{dir} is not there")),
+        Err(_) => Finding::ok(what, format!("{dir} is made at the first start")),
         Ok(found) if found.uid() == user.uid => {
-            Finding::ok(WHAT, format!("{dir} belongs to {name}"))
+            Finding::ok(what, format!("{dir} belongs to {name}"))
         }
         Ok(found) => Finding::change(
-            WHAT,
+            what,
             format!("{dir} belongs to uid {}", found.uid()),
             format!("the server writes it as {name}, and does not take it from others"),
             format!("chown -R {name}: {dir}   # stop whoever uses it first"),

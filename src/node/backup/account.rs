@@ -28,6 +28,7 @@ use crate::model::id::{AccountId, LogId};
 use crate::model::limits::{MOVING_BATCH_MESSAGES_MAX, MOVING_BATCH_OCTETS_MAX};
 use crate::model::time::Wall;
 use crate::node::offline::{self, Forward};
+use crate::node::placement::Placement;
 use crate::node::shard::{Plan, State, open_state};
 use crate::queue::Pending;
 use std::rc::Rc;
@@ -54,9 +55,11 @@ pub(super) fn run(
     let (store, counts) = (chosen.store()?, counts(&logs)?);
     // Where its logs are said to lie; there is no such directory.
     let place = Config { data_dir: vault.dir.join(chosen.backup.name()), ..config.clone() };
+    let placement = Placement::in_one(&place.data_dir);
     let mut files = Files { vault: vault.dir.clone(), by_path: Sorted::default() };
     for coming in &logs {
-        let of_log = coming.files(&vault, &place.data_dir)?;
+        let dir = placement.log_dir(LogId(coming.own.base.log));
+        let of_log = coming.files(&vault, &dir)?;
         files.by_path.extend(of_log.into_iter().map(|file| (file.path.clone(), Arc::new(file))));
     }
     let files = Arc::new(files);
@@ -65,7 +68,7 @@ pub(super) fn run(
         time: rfc3339(Wall(chosen.time)),
         passed_over: found.broken.clone(),
     };
-    let mut plan = offline::plan_of(&place, store, counts);
+    let mut plan = offline::plan_of(&place, store, counts, placement);
     plan.store.cache_octets = CACHE_OCTETS;
     // Nothing is to be moved or written in what is read alone.
     plan.store.cleaning.is_on = false;

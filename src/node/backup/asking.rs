@@ -36,7 +36,7 @@ impl Asker {
             }
             return begun.map(|parts| (asker, parts));
         }
-        let held = data_dir::hold_existing(&config.data_dir, LOCK_PATIENCE)?;
+        let held = data_dir::hold_existing(config, LOCK_PATIENCE)?;
         let logs = (0..held.logs).map(LogId);
         let parts =
             logs.map(|log| offline::backup(config, &held, log, token)).collect::<Result<_, _>>()?;

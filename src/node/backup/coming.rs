@@ -7,9 +7,7 @@ use crate::admin::calendar::rfc3339;
 use crate::bytes::codec::to_u64;
 use crate::cli::{Failure, RestoreTask};
 use crate::env::BLOCK_OCTETS;
-use crate::model::id::LogId;
 use crate::model::time::Wall;
-use crate::node::shard::log_dir;
 use crate::store::format::Stream;
 use crate::store::restore::{Part, Plan, Source, moved, plan, superblock};
 use crate::store::segments::slot_name;
@@ -69,10 +67,9 @@ fn without_number() -> Failure {
 }
 
 impl Coming<'_> {
-    /// The files of the log in a data directory, the superblock last.
-    pub(super) fn files(&self, vault: &Vault, data_dir: &Path) -> Result<Vec<LogFile>, Failure> {
+    /// The files of the log in its directory, the superblock last.
+    pub(super) fn files(&self, vault: &Vault, dir: &Path) -> Result<Vec<LogFile>, Failure> {
         let base = &self.own.base;
-        let dir = log_dir(data_dir, LogId(base.log));
         let mut files = Vec::with_capacity(self.plan.placed.len() + 1);
         for placed in &self.plan.placed {
             let path = dir.join(slot_name(placed.slot));

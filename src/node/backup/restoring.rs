@@ -9,7 +9,6 @@ use crate::cli::{Failure, RestoreTask, StoreTask, Told};
 use crate::config::Config;
 use crate::model::id::LogId;
 use crate::model::time::Wall;
-use crate::node::shard::log_dir;
 use crate::node::{data_dir, offline};
 use std::fs::{DirBuilder, File};
 use std::io::{self, Write as _};
@@ -26,16 +25,20 @@ pub(super) fn run(config: &Config, task: &RestoreTask, told: &mut Told<'_>) -> R
     let logs = plans(&vault, &chosen)?;
     let (store, counts) = (chosen.store()?, counts(&logs)?);
     let data_dir = &config.data_dir;
-    let held = data_dir::hold_empty(data_dir)?;
+    let (held, mut placement) = data_dir::hold_empty(config)?;
+    placement.lay(0..counts.0);
     let mut progress = Progress::new("restored");
     for coming in &logs {
-        write_log(&vault, coming, data_dir, &mut progress, told)?;
+        let dir = placement.log_dir(LogId(coming.own.base.log));
+        write_log(&vault, coming, &dir, &mut progress, told)?;
     }
     let files = chosen.backup.files.as_slice();
     for file in files {
         write_file(&vault, file, data_dir)?;
     }
-    sync_dir(data_dir).map_err(at(data_dir))?;
+    for dir in placement.paths() {
+        sync_dir(dir).map_err(at(dir))?;
+    }
     data_dir::restored(data_dir, store, counts)?;
     drop(held);
     let (name, until) = (chosen.backup.name(), rfc3339(Wall(chosen.time)));
@@ -54,13 +57,12 @@ pub(super) fn run(config: &Config, task: &RestoreTask, told: &mut Told<'_>) -> R
 fn write_log(
     vault: &Vault,
     coming: &Coming<'_>,
-    data_dir: &Path,
+    dir: &Path,
     progress: &mut Progress,
     told: &mut Told<'_>,
 ) -> Result<(), Failure> {
-    let dir = log_dir(data_dir, LogId(coming.own.base.log));
-    make_dir(&dir)?;
-    for file in coming.files(vault, data_dir)? {
+    make_dir(dir)?;
+    for file in coming.files(vault, dir)? {
         let mut under_way = Writing::create(&file)?;
         for piece in &file.pieces {
             let put = &mut |octets: &[u8]| under_way.put(octets);
@@ -69,7 +71,7 @@ fn write_log(
         under_way.end().map_err(at(&file.path))?;
         progress.add(file.octets, told);
     }
-    sync_dir(&dir).map_err(at(&dir))
+    sync_dir(dir).map_err(at(dir))
 }
 
 /// A file under way.

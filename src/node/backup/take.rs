@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::env::BLOCK_OCTETS;
 use crate::model::id::LogId;
 use crate::model::time::Wall;
-use crate::node::shard::log_dir;
+use crate::node::placement::Placement;
 use crate::store::backup::{Base, Cut, Used, Walked, walk};
 use crate::store::segments::slot_name;
 use std::fs::{File, OpenOptions};
@@ -39,6 +39,7 @@ struct Taking<'a> {
     known: Known<'a>,
     asker: &'a Asker,
     data_dir: &'a Path,
+    placement: Placement,
     progress: Progress,
     /// Octets copied since the logs heard of it.
     unheard: u64,
@@ -54,12 +55,14 @@ pub(super) fn make(
     let vault = Vault::make(dir)?;
     let found = vault.manifests()?;
     found.faults(told)?;
+    let placement = Placement::find(config)?;
     let (asker, parts) = Asker::begin(config)?;
     let mut taking = Taking {
         vault: &vault,
         known: known(&found.whole),
         asker: &asker,
         data_dir: &config.data_dir,
+        placement,
         progress: Progress::new("copied"),
         unheard: 0,
         new_octets: 0,
@@ -155,7 +158,7 @@ impl Taking<'_> {
         used: &Used,
         told: &mut Told<'_>,
     ) -> Result<SegmentPart, Failure> {
-        let path = log_dir(self.data_dir, LogId(base.log)).join(slot_name(used.slot));
+        let path = self.placement.log_dir(LogId(base.log)).join(slot_name(used.slot));
         let source = OpenOptions::new().read(true).open(&path).map_err(at(&path))?;
         let earlier = self.earlier(base.log, used, &source);
         let mut pieces = earlier.map_or(Vec::new(), |part| part.pieces.clone());

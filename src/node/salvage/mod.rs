@@ -13,16 +13,15 @@ mod report;
 pub mod rescue;
 
 use super::offline::{plan_of, telling};
-use super::shard::{Plan, State, log_dir};
+use super::placement::Placement;
+use super::shard::{Plan, State};
 use super::{data_dir, privileges};
 use crate::bytes::codec::to_u64;
 use crate::cli::{Failure, Told};
 use crate::config::Config;
-use crate::env::BLOCK_OCTETS;
 use crate::env::ring::Ring;
 use crate::model::id::{AccountId, LogId};
-use crate::store::format::{Identity, SegmentHeader, Superblock};
-use crate::store::salvage::Source as _;
+use crate::store::format::Identity;
 use files::Files;
 use report::{OfLog, Report};
 use rescue::{Rescued, check, find_users, rescue};
@@ -30,7 +29,7 @@ use std::collections::VecDeque;
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Where whole messages go that nothing refers to, in the new directory.
 const FOUND: &str = "lost-and-found";
@@ -54,35 +53,50 @@ fn failed(path: &Path) -> impl Fn(io::Error) -> Failure + '_ {
     move |error| Failure::Failed(format!("{}: {error}", path.display()))
 }
 
-/// Salvages the store in `data_dir` into `to`, in which nothing may lie.
-pub(in crate::node) fn run(config: &Config, to: &Path, told: &mut Told<'_>) -> Result<(), Failure> {
+/// Salvages a store into `to`, in which nothing may lie, and its logs into the directories `logs`, if there
+/// are any.
+pub(in crate::node) fn run(
+    config: &Config,
+    (to, logs): (&Path, &[PathBuf]),
+    told: &mut Told<'_>,
+) -> Result<(), Failure> {
     privileges::command(config)?;
-    let from = config.data_dir.clone();
-    let to = std::path::absolute(to).map_err(failed(to))?;
-    if to.starts_with(std::path::absolute(&from).map_err(failed(&from))?) {
-        let why = format!("{} lies in the store that is to be left as it is", to.display());
-        return Err(Failure::Failed(why));
+    // What it is the store of.
+    let mut new = config.clone();
+    new.data_dir = to.into();
+    new.store.directories = logs.into();
+    for to in new.store_directories() {
+        let to = std::path::absolute(to).map_err(failed(to))?;
+        for from in config.store_directories() {
+            if to.starts_with(std::path::absolute(from).map_err(failed(from))?) {
+                let why = format!("{} lies in the store that is to be left as it is", to.display());
+                return Err(Failure::Failed(why));
+            }
+        }
     }
-    let _lock = data_dir::hold_as_it_is(&from)?;
-    let which = which(&from)?;
-    let held = data_dir::hold_empty(&to)?;
-    let report = salvage(config, which, &from, &to, told)?;
+    let all = config.store_directories().map(data_dir::hold_as_it_is);
+    let _locks = all.collect::<Result<Vec<_>, _>>()?;
+    let source = Placement::find(config)?;
+    let which = which(&config.data_dir, &source)?;
+    source.check(which.store, 0)?;
+    let (held, target) = data_dir::hold_empty(&new)?;
+    let plan = plan_of(&new, which.store, (which.logs, which.first_logs), target);
+    let report = salvage(&config.data_dir, which, &source, &plan, told)?;
     drop(held);
     report.show(told)
 }
 
 fn salvage(
-    config: &Config,
-    which: Which,
     from: &Path,
-    to: &Path,
+    which: Which,
+    source: &Placement,
+    plan: &Plan,
     told: &mut Told<'_>,
 ) -> Result<Report, Failure> {
-    let plan = plan_of(config, which.store, (which.logs, which.first_logs));
-    let (source, target) = (from.to_owned(), to.to_owned());
+    let (source, target, to) = (source.clone(), plan.clone(), &plan.config.data_dir);
     let work = move |ring: Ring, tell| {
-        let (plan, source, target) = (plan.clone(), source.clone(), target.clone());
-        async move { all_logs(ring, &plan, which, &source, &target, &tell).await }
+        let (source, target) = (source.clone(), target.clone());
+        async move { all_logs(ring, target, which, &source, &tell).await }
     };
     let mut report = telling(work, |line: String| {
         // Who does not see it is served as well.
@@ -123,10 +137,9 @@ fn copy_files(from: &Path, to: &Path) -> Result<Vec<String>, Failure> {
 /// held against the accounts of every log.
 async fn all_logs(
     ring: Ring,
-    plan: &Plan,
+    mut plan: Plan,
     which: Which,
-    from: &Path,
-    to: &Path,
+    from: &Placement,
     tell: &crossbeam::channel::Sender<String>,
 ) -> Result<Report, String> {
     let mut report = Report::default();
@@ -135,9 +148,10 @@ async fn all_logs(
     let mut logs: VecDeque<LogId> = (1..which.logs).chain([0]).map(LogId).collect();
     while let Some(log) = logs.pop_front() {
         let source =
-            Files::open(&log_dir(from, log)).map_err(|error| format!("log {}: {error}", log.0))?;
+            Files::open(&from.log_dir(log)).map_err(|error| format!("log {}: {error}", log.0))?;
         let identity = Identity { store: which.store, log, first_logs: which.first_logs };
-        let dir = log_dir(to, log);
+        plan.placement.lay(log.0..log.0.saturating_add(1));
+        let dir = plan.log_dir(log);
         let mut heard = ("", 0);
         let mut progress = |what: &'static str, octets: u64| {
             if heard.0 != what || octets >= heard.1 + PROGRESS_OCTETS {
@@ -146,9 +160,15 @@ async fn all_logs(
                 drop(tell.send(format!("log {}: {} MiB {what}", log.0, octets >> 20)));
             }
         };
-        let rescued =
-            rescue(ring.clone(), &source, identity, &dir, plan.store.clone(), &mut progress)
-                .await?;
+        let rescued = rescue(
+            ring.clone(),
+            &source,
+            identity,
+            &dir,
+            plan.placement.settings_of(log, &plan.store),
+            &mut progress,
+        )
+        .await?;
         let Rescued { state, rebuilt } = rescued;
         let mut one = OfLog {
             log: log.0,
@@ -159,7 +179,7 @@ async fn all_logs(
         };
         for &id in &rebuilt.orphans {
             if let Ok((_, message)) = rebuilt.read(&source, id) {
-                one.found.push(keep_found(to, log, id.0, &message)?);
+                one.found.push(keep_found(&plan.config.data_dir, log, id.0, &message)?);
             }
         }
         check(&state).await?;
@@ -230,33 +250,22 @@ fn keep_found(to: &Path, log: LogId, blob: u64, message: &[u8]) -> Result<String
 
 /// Which store it is: as its description says, else as any superblock or segment does. Whatever that says of
 /// their number, logs that lie there are of it.
-fn which(dir: &Path) -> Result<Which, Failure> {
-    let numbers = super::logs::numbers(dir).map_err(failed(dir))?;
+fn which(dir: &Path, source: &Placement) -> Result<Which, Failure> {
     if let Some(found) = data_dir::described_as(dir) {
         let data_dir::Found { store_id: store, logs: unnamed, first_logs } = found;
         let mut logs = unnamed;
-        for &log in numbers.range(unnamed..) {
+        for log in source.numbers().filter(|&log| log >= unnamed) {
             // What growing left that was cut off is empty.
-            if super::logs::is_used(&log_dir(dir, LogId(log)), store).map_err(failed(dir))? {
+            let place = source.log_dir(LogId(log));
+            if super::logs::is_used(&place, store).map_err(failed(&place))? {
                 logs = log.saturating_add(1);
             }
         }
         return Ok(Which { store, logs, first_logs, unnamed });
     }
-    let mut found: Option<Identity> = None;
-    let logs = numbers.last().map_or(0, |last| last.saturating_add(1));
-    for log in numbers.into_iter().map(LogId) {
-        let source = Files::open(&log_dir(dir, log)).map_err(failed(dir))?;
-        let copies = source.superblock();
-        let copies = copies.chunks(BLOCK_OCTETS).filter_map(|copy| Superblock::decode(copy).ok());
-        let slots = source.slots().into_iter().filter_map(|(slot, _)| {
-            SegmentHeader::whose(&source.read(slot, 0, BLOCK_OCTETS).ok()?, slot)
-        });
-        let known = copies.map(|one| one.identity).chain(slots).next();
-        found = found.filter(|one| one.first_logs > 0).or(known).or(found);
-    }
+    let logs = source.numbers().last().map_or(0, |last| last.saturating_add(1));
     let unnamed = u16::MAX;
-    match found {
+    match source.whose() {
         // Of the logs' number segments say nothing.
         Some(Identity { store, first_logs: 0, .. }) => {
             Ok(Which { store, logs, first_logs: logs, unnamed })

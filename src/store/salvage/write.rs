@@ -104,7 +104,7 @@ async fn begin<E: Env>(
     let epoch = rebuilt.epoch + 1;
     let known = rebuilt.scan.segments.iter().map(|one| one.segment);
     let segment = known.chain(rebuilt.losses.segments.iter().copied()).max().unwrap_or(0) + 1;
-    let bounds = (settings.segments_max, settings.logs);
+    let bounds = (settings.segments_max, settings.logs_on_disk);
     let segments = Local::open(env.clone(), dir, identity, to_u64(size), bounds).await?;
     let lsn = Lsn(rebuilt.last.0.max(1));
     let created = env.wall().0 / 1_000_000;
