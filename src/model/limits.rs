@@ -646,9 +646,14 @@ pub const SPOOL_PENDING_MAX: usize = 65_536;
 pub const QUEUE_ENTRIES_MAX: usize = 10_000_000;
 /// Recipients of one entry of outgoing mail; a message to more of one domain is several entries.
 pub const QUEUE_ENTRY_RECIPIENTS_MAX: usize = 1_000;
-/// Seconds within which an attempt to deliver a message ends by itself, whatever the server does: the
-/// longest waits of RFC 5321 §4.5.3.2 one behind the other, and a large message.
-pub const QUEUE_ATTEMPT_MAX: u32 = 6 * 3_600;
+/// Seconds that an attempt to deliver a message has, whatever the server does, until the end of the message
+/// is out: each wait of RFC 5321 §4.5.3.2 is minutes long, and a thousand recipients would be days.
+pub const QUEUE_ATTEMPT_MAX: u32 = 2 * 3_600;
+/// And one second more for so many octets of the message.
+pub const QUEUE_ATTEMPT_OCTETS: u32 = 4 << 10;
+/// Seconds behind that within which an attempt has ended: the answer to a message has its own time, and so
+/// has the log. What takes longer is a fault of ours.
+pub const QUEUE_ATTEMPT_GRACE: u32 = 4 * 3_600;
 /// Seconds for which an entry is put off when an attempt broke off by a fault of ours; doubles up to
 /// [`QUEUE_BROKEN_PAUSE_MAX`] where the next ones do as well.
 pub const QUEUE_BROKEN_PAUSE_MIN: u32 = 60;

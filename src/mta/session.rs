@@ -6,7 +6,8 @@
 //!
 //! Promises:
 //!   - each recipient of a delivery has one verdict, whatever the server does
-//!   - every wait ends: with an answer, with the end of the connection, or at its deadline
+//!   - every wait ends: with an answer, with the end of the connection, or at its deadline; and all waits
+//!     together end at that of the call or the delivery, but for the first answer to a message that is out
 //!   - memory is bounded: a receive block while octets come, and a block of the message; octets of the
 //!     message that need not be changed are not copied
 //!   - a message that the server cannot take as it is goes to it in 7 bits, if it can be changed
@@ -23,6 +24,7 @@ use self::body::Source;
 use self::wire::Wire;
 use crate::env::{Conn as _, Env};
 use crate::model::reply::Said;
+use crate::model::time::Mono;
 use crate::proto::smtp::client::{
     Client, Delivery, Kind, Login, Mail, Profile, StartTls, Step, Timeouts, Trouble, Turn, Verdict,
     Wait,
@@ -64,6 +66,8 @@ pub struct Target<'t> {
     pub host: Option<&'t str>,
     /// What it has to prove.
     pub demand: &'t Demand,
+    /// When the session has to have come about, however long each wait may be.
+    pub end: Mono,
 }
 
 /// Why no session came about.
@@ -115,7 +119,7 @@ impl<E: Env> Session<E> {
         terms: &Terms,
         start_tls: StartTls,
     ) -> Result<Session<E>, Failed> {
-        let deadline = env.now().after(terms.timeouts.of(Wait::Connect));
+        let deadline = env.now().after(terms.timeouts.of(Wait::Connect)).min(target.end);
         let conn = env.connect(target.address, target.source, deadline).await;
         let mut stream = Stream::plain(conn.map_err(|error| unreachable(&error))?);
         let profile = Profile {
@@ -133,7 +137,7 @@ impl<E: Env> Session<E> {
             None => String::new(),
         };
         let client = Client::new(Rc::new(profile), is_encrypted, &nonce);
-        let wire = Wire::new(env, stream, terms.timeouts);
+        let wire = Wire::new(env, stream, terms.timeouts, target.end);
         let session = Session { client, wire, is_over: false, unencrypted: None };
         session.greet(target, terms).await
     }
@@ -146,7 +150,7 @@ impl<E: Env> Session<E> {
                     // What came behind the answer came in clear.
                     let Wire { env, stream, .. } = self.wire;
                     let stream = secure(&env, stream, target, terms).await?;
-                    self.wire = Wire::new(&env, stream, terms.timeouts);
+                    self.wire = Wire::new(&env, stream, terms.timeouts, target.end);
                     self.client.secured(&mut self.wire.out);
                 }
                 Ok(_) => return Ok(self),
@@ -203,9 +207,11 @@ impl<E: Env> Session<E> {
     }
 
     /// Sends one message to some recipients: one transaction. What `mail` says of the octets (size,
-    /// kind) is set here.
-    pub async fn deliver(&mut self, mail: &Mail<'_>, body: &Body<'_>) -> Delivery {
+    /// kind) is set here. At `end` the server has had its time, unless the message is out: then it has
+    /// that of [`Wait::Message`] once more, for the first answer or for all of them.
+    pub async fn deliver(&mut self, mail: &Mail<'_>, body: &Body<'_>, end: Mono) -> Delivery {
         let Session { client, wire, is_over, .. } = self;
+        wire.end = end;
         let form = match form(body, client.offers(), client.is_lmtp()) {
             Ok(form) => form,
             Err(said) => {
@@ -221,18 +227,25 @@ impl<E: Env> Session<E> {
         let mail = Mail { params: MailParams { size, body: kind, ..mail.params }, ..*mail };
         let mut source = Source::new(body, plan);
         let mut transaction = client.transaction(&mail);
+        let mut is_final = false;
         loop {
             let (used, turn) = transaction.step(wire.buffer.filled(), &mut wire.out);
             wire.used(used);
             let went = match turn {
                 Turn::Done => break,
-                Turn::Read(wait) => wire.exchange(wait).await,
+                Turn::Read(wait) => {
+                    if wait == Wait::Message && !std::mem::replace(&mut is_final, true) {
+                        wire.await_final();
+                    }
+                    wire.exchange(wait).await
+                }
                 Turn::Body(_) if wire.holds_more() => Ok(()),
                 Turn::Body(framing) => {
                     if source.put_block(framing, &mut wire.out) {
                         wire.send_block().await
                     } else {
                         transaction.body_sent(source.is_open(), &mut wire.out);
+                        wire.await_final();
                         Ok(())
                     }
                 }
@@ -257,6 +270,7 @@ impl<E: Env> Session<E> {
 
     /// Says goodbye, unless the session is over, and hangs up.
     pub async fn quit(mut self) {
+        self.wire.end = Mono::NEVER;
         if !self.is_over {
             self.client.quit(&mut self.wire.out);
             // Nothing depends on what it says to that.
@@ -316,9 +330,9 @@ async fn secure<E: Env>(
     target: Target<'_>,
     terms: &Terms,
 ) -> Result<Stream<E>, Failed> {
-    let Target { host, demand, .. } = target;
+    let Target { host, demand, end, .. } = target;
     let call = Call { caller: &terms.caller, aside: &*terms.aside, host, demand };
-    let deadline = env.now().after(terms.timeouts.of(Wait::Handshake));
+    let deadline = env.now().after(terms.timeouts.of(Wait::Handshake)).min(end);
     stream.call(env, call, deadline).await.map_err(|failure| {
         let text = format!("no TLS with the server: {failure}");
         let text: String = text.chars().filter(|letter| matches!(letter, ' '..='~')).collect();

@@ -12,6 +12,7 @@ use futures_lite::FutureExt as _;
 use pombal::bytes::chain::Shared;
 use pombal::env::ring::{Ring, Settings, start};
 use pombal::model::address::Address;
+use pombal::model::time::Mono;
 use pombal::mta::session::{Body, Session, Target, Terms};
 use pombal::proto::sasl::Credentials;
 use pombal::proto::smtp::client::{Login, Mail, Rcpt, Timeouts, Verdict};
@@ -89,6 +90,7 @@ async fn session(ring: Ring, manner: Manner, letters: Vec<Letter>) -> Told {
         source: Some([127, 0, 0, 9].into()),
         host: Some("mx.local.example"),
         demand: &demand,
+        end: Mono::NEVER,
     };
     let mut session = Session::open(&ring, target, &terms).await.unwrap();
     assert_eq!(session.local().ip(), std::net::IpAddr::from([127, 0, 0, 9]));
@@ -124,7 +126,7 @@ async fn send(session: &mut Session<Ring>, letter: &Letter, user: Option<&str>) 
     let mail = Mail { sender: Some(&sender), params, recipients: &recipients };
     let nature = Nature::of(&letter.octets);
     let body = Body { front: b"X-Front: yes\r\n", range: 0..owner.len(), owner, nature };
-    let delivery = session.deliver(&mail, &body).await;
+    let delivery = session.deliver(&mail, &body, Mono::NEVER).await;
     assert!(delivery.trouble.is_none(), "{delivery:?}");
     let word = |verdict: &Verdict| match verdict {
         Verdict::Delivered(said) => format!("delivered {}", said.code),

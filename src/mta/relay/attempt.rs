@@ -1,5 +1,6 @@
 //! What somebody works on, held by the task that does: if the task breaks off, whatever the reason, the
-//! entry is put off, and goes on by itself.
+//! entry is put off, and goes on by itself. It has its time, whatever a server does: until the entry
+//! expires, and hours at most ([`Attempt::end`]).
 //!
 //! ```text
 //!   Attempt::new ── Stage::Active ─┬─ a record was applied ── as the record says
@@ -14,12 +15,15 @@ use super::Relay;
 use crate::bytes::hash::{Map, Sorted};
 use crate::env::Env;
 use crate::model::limits::{
-    QUEUE_ATTEMPT_MAX, QUEUE_BROKEN_MAX, QUEUE_BROKEN_PAUSE_MAX, QUEUE_BROKEN_PAUSE_MIN,
+    QUEUE_ATTEMPT_GRACE, QUEUE_ATTEMPT_MAX, QUEUE_ATTEMPT_OCTETS, QUEUE_BROKEN_MAX,
+    QUEUE_BROKEN_PAUSE_MAX, QUEUE_BROKEN_PAUSE_MIN,
 };
+use crate::model::time::{Mono, Wall};
 use crate::mta::peers::Peers;
 use crate::probe::event::{Level, event};
 use crate::queue::outgoing::{Entry, QueueId, Stage};
 use std::cell::{Cell, RefCell};
+use std::time::Duration;
 
 /// Who works on what, and what broke off.
 #[derive(Default)]
@@ -70,6 +74,11 @@ impl Attempts {
     }
 }
 
+/// Seconds that an attempt has for a message of that many octets.
+fn patience(size: u32) -> u32 {
+    QUEUE_ATTEMPT_MAX.saturating_add(size / QUEUE_ATTEMPT_OCTETS)
+}
+
 /// See the header. Whoever has it is the only one who works on the entry.
 pub(super) struct Attempt<E: Env, P: Peers> {
     relay: Relay<E, P>,
@@ -78,15 +87,26 @@ pub(super) struct Attempt<E: Env, P: Peers> {
 }
 
 impl<E: Env, P: Peers> Attempt<E, P> {
-    /// Until when an attempt that begins now is to have ended.
-    pub(super) fn until(relay: &Relay<E, P>) -> u32 {
-        relay.now().saturating_add(QUEUE_ATTEMPT_MAX)
+    /// Until when an attempt for a message of that many octets is to have ended that begins now.
+    pub(super) fn until(relay: &Relay<E, P>, size: u32) -> u32 {
+        let patience = patience(size).saturating_add(QUEUE_ATTEMPT_GRACE);
+        relay.now().saturating_add(patience)
+    }
+
+    /// When a server has had its time that is asked for the entry from now on: an attempt goes on behind
+    /// that for what it has to write down alone, and for the answer to a message that is out.
+    pub(super) fn end(relay: &Relay<E, P>, entry: &Entry) -> Mono {
+        let lifetime = Wall::from_seconds(entry.expires).since(relay.env().wall());
+        let patience = Duration::from_secs(patience(entry.size).into());
+        relay.env().now().after(patience.min(lifetime))
     }
 
     /// An entry on which nobody works is active from here on.
     pub(super) fn new(relay: &Relay<E, P>, id: QueueId) -> Attempt<E, P> {
-        let until = Attempt::until(relay);
-        relay.shared.intake.outgoing().borrow_mut().set_stage(id, Stage::Active(until));
+        let mut outgoing = relay.shared.intake.outgoing().borrow_mut();
+        let size = outgoing.get(id).map_or(0, |entry| entry.size);
+        outgoing.set_stage(id, Stage::Active(Attempt::until(relay, size)));
+        drop(outgoing);
         Attempt::active(relay, id)
     }
 

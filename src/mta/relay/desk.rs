@@ -16,7 +16,7 @@ mod find;
 mod look;
 mod order;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use self::ask::{Ask, Cut, Reply};
 use self::find::Wanted;

@@ -5,7 +5,7 @@ use super::Relay;
 use super::approach::Called;
 use super::settings::{Route, Settings};
 use super::transact::all;
-use super::worker::Shift;
+use super::worker::{Job, Shift};
 use crate::env::Env;
 use crate::model::limits::{QUEUE_CROWDED_PAUSE, QUEUE_SOURCES_PAUSE_MAX};
 use crate::model::reply::{self, Enhanced};
@@ -16,7 +16,7 @@ use crate::mta::session::{Failed, Session, Target, Terms};
 use crate::mta::tls_policy::Wanted;
 use crate::probe::event::{Level, event};
 use crate::proto::smtp::client::Kind;
-use crate::queue::outgoing::{Entry, Envelope, Fate, Said, Stage};
+use crate::queue::outgoing::{Entry, Fate, Said, Stage};
 use crate::tls::Demand;
 use crate::wire::sts_policy::Policy;
 use std::net::IpAddr;
@@ -42,6 +42,8 @@ pub(super) struct Errand {
     settings: Rc<Settings>,
     policy: Option<Arc<Policy>>,
     pub(super) wanted: Wanted,
+    /// When a call has to have come about.
+    end: Mono,
 }
 
 /// A server to which there is no connection.
@@ -99,14 +101,9 @@ pub(super) fn name_of(hop: &Hop) -> String {
 impl<E: Env, P: Peers> Relay<E, P> {
     /// A connection to one of the site's servers. Where there is none the site is dead for a while, and
     /// this entry has had its attempt.
-    pub(super) async fn open(
-        &self,
-        shift: &Shift,
-        entry: &Entry,
-        envelope: &Envelope,
-        wanted: Wanted,
-    ) -> Result<Line<E>, ()> {
-        let errand = self.errand(shift, wanted).await;
+    pub(super) async fn open(&self, shift: &Shift, job: Job<'_>) -> Result<Line<E>, ()> {
+        let Job { entry, envelope, wanted, .. } = job;
+        let errand = self.errand(shift, job).await;
         let mut last: Option<Uncalled> = None;
         // Of all of them, and of one.
         let (mut is_distrust, mut is_dead) = (true, false);
@@ -145,7 +142,10 @@ impl<E: Env, P: Peers> Relay<E, P> {
             self.attempted(entry.id, ends).await;
             return Err(());
         }
-        self.leave_alone(shift, kind, is_dead);
+        // One whose own time was over says nothing of the servers.
+        if self.now() < entry.expires {
+            self.leave_alone(shift, kind, is_dead);
+        }
         let ends = all(entry, Fate::Waiting, &deferred(said));
         self.tell(entry, envelope, &ends, &[("domain", (&*shift.domain).into())]);
         self.attempted(entry.id, ends).await;
@@ -166,9 +166,10 @@ impl<E: Env, P: Peers> Relay<E, P> {
     }
 
     /// What servers are called for that are to take a message of this domain.
-    pub(super) async fn errand(&self, shift: &Shift, wanted: Wanted) -> Errand {
+    pub(super) async fn errand(&self, shift: &Shift, job: Job<'_>) -> Errand {
+        let Job { wanted, end, .. } = job;
         let policy = self.policy(&shift.domain, &shift.plan).await;
-        Errand { settings: self.shared.host.settings(), policy, wanted }
+        Errand { settings: self.shared.host.settings(), policy, wanted, end }
     }
 
     /// A connection to this server.
@@ -178,7 +179,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
         errand: &Errand,
         hop: &Hop,
     ) -> Result<Line<E>, Uncalled> {
-        let Errand { settings, policy, wanted } = errand;
+        let Errand { settings, policy, wanted, end } = errand;
         let (domain, plan, wanted) = (&*shift.domain, &*shift.plan, *wanted);
         let call = Called { domain, plan, hop, wanted };
         let asked = match self.asked(domain, plan, policy.clone(), hop, wanted).await {
@@ -207,6 +208,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
             source,
             host: asked.host.as_deref(),
             demand: &asked.demand,
+            end: *end,
         };
         let opened = Session::open(self.env(), target, &shift.terms).await;
         self.count_call(call, &asked, opened.as_ref()).await;

@@ -13,6 +13,7 @@
 //!     at most what was under way
 //!   - who reports and what it reports on become durable together: each recipient's fate is told once
 //!   - a destination that is slow or dead holds its own workers only, and few of these
+//!   - an attempt ends when the entry's time is over, or after hours, however a server drags it out
 //!   - what is under way is bounded: connections, octets of messages, reports
 //!   - a task that breaks off, whatever the reason, puts its entry off, and nothing else (`attempt`)
 //!
@@ -27,6 +28,8 @@ mod figures;
 mod home;
 mod line;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod transact;
 mod worker;
 
@@ -430,7 +433,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
         let Some(entry) = outgoing.get(id) else { return };
         let envelope = outgoing.envelope(entry);
         let Some(domain) = outgoing.domain(entry.destination).cloned() else { return };
-        let active = Stage::Active(Attempt::until(self));
+        let active = Stage::Active(Attempt::until(self, entry.size));
         match self.moment(entry, &envelope, &domain) {
             Moment::Try if entry.flags.has(Flags::HERE) => {
                 outgoing.set_stage(id, active);
@@ -550,9 +553,9 @@ impl<E: Env, P: Peers> Relay<E, P> {
     /// An entry that was taken out of its lane, if nobody else works on it and it may be tried now; it is
     /// active from here on.
     fn activate(&self, id: QueueId) -> Option<(Attempt<E, P>, Entry)> {
-        let until = Attempt::until(self);
         let mut outgoing = self.shared.intake.outgoing().borrow_mut();
-        let entry = outgoing.leave_lane(id, until)?.clone();
+        let size = outgoing.get(id)?.size;
+        let entry = outgoing.leave_lane(id, self.now(), Attempt::until(self, size))?.clone();
         Some((Attempt::active(self, id), entry))
     }
 }

@@ -12,7 +12,7 @@
 use super::anew::room_anew;
 use super::conclude::{End, waiting};
 use super::line::{Line, deferred, name_of, words};
-use super::worker::Shift;
+use super::worker::{Job, Shift};
 use super::{Planted, Relay};
 use crate::env::Env;
 use crate::model::limits::{QUEUE_CROWDED_PAUSE, QUEUE_TRANSACTIONS_MAX};
@@ -33,12 +33,10 @@ use crate::wire::trace::{put_delivered_to, return_path_len};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// A message on its way: its entry, its octets, and what it wants of servers.
+/// A message on its way, and its octets.
 struct Letter<'l> {
-    entry: &'l Entry,
-    envelope: &'l Envelope,
+    job: Job<'l>,
     body: &'l Body<'l>,
-    wanted: Wanted,
 }
 
 /// What one server made of it.
@@ -76,9 +74,9 @@ impl<E: Env, P: Peers> Relay<E, P> {
         &self,
         shift: &Shift,
         mut line: Line<E>,
-        (entry, envelope): (&Entry, &Envelope),
-        wanted: Wanted,
+        job: Job<'_>,
     ) -> Option<Line<E>> {
+        let Job { entry, envelope, .. } = job;
         let room = u64::from(entry.size) + room_anew(&line, entry);
         let _held = self.hold(&shift.plan.site, room).await;
         self.stumble();
@@ -97,7 +95,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
             put_delivered_to(via, &mut front);
         }
         let body = Body { front: &front, owner: Rc::clone(owner), range, nature };
-        let letter = Letter { entry, envelope, body: &body, wanted };
+        let letter = Letter { job, body: &body };
         if self.has_planted(Planted::RecordEarly) {
             let said = Said::ours(250, Enhanced(0, 0), "OK");
             self.attempted(entry.id, all(entry, Fate::Delivered, &said)).await;
@@ -152,7 +150,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
     /// durable, and taken out of `ends`.
     async fn note_taken(&self, letter: &Letter<'_>, ends: &mut Vec<End>) -> Vec<End> {
         let taken: Vec<End> = ends.extract_if(.., |end| end.is_taken()).collect();
-        self.note(letter.entry.id, &taken).await;
+        self.note(letter.job.entry.id, &taken).await;
         taken
     }
 
@@ -172,7 +170,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
             ("tls", line.session.facts().map_or("none", |facts| facts.version()).into()),
             ("took", took.into()),
         ];
-        self.tell(letter.entry, letter.envelope, ends, &more);
+        self.tell(letter.job.entry, letter.job.envelope, ends, &more);
     }
 
     /// What a server cannot take for what it is goes to another one of the plan (RFC 6531 §3.5; the
@@ -189,8 +187,8 @@ impl<E: Env, P: Peers> Relay<E, P> {
     ) -> Vec<End> {
         let Line { session, hop, .. } = line;
         session.quit().await;
-        let Letter { entry, envelope, wanted, .. } = *letter;
-        let errand = self.errand(shift, wanted).await;
+        let Job { entry, envelope, wanted, .. } = letter.job;
+        let errand = self.errand(shift, letter.job).await;
         let mut asked = vec![&hop];
         let mut missed: Vec<(&Hop, Said)> = Vec::new();
         let mut ends = Vec::new();
@@ -238,7 +236,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
         mut left: Vec<u16>,
         require_tls: bool,
     ) -> Outcome {
-        let Letter { entry, envelope, body, .. } = *letter;
+        let Letter { job: Job { entry, envelope, end, .. }, body } = *letter;
         let anew = self.signed_anew(line, entry, body).await;
         let body = anew.as_ref().unwrap_or(body);
         let (mut noted, mut ends) = (Vec::new(), Vec::new());
@@ -256,7 +254,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
                 .collect();
             let params = MailParams { require_tls, ..self.params(entry, envelope, body.nature) };
             let mail = Mail { sender: envelope.sender.as_ref(), params, recipients: &recipients };
-            let delivery = line.session.deliver(&mail, body).await;
+            let delivery = line.session.deliver(&mail, body, end).await;
             let offers = line.session.offers();
             let reports = offers.has(Keywords::DSN);
             let heeds_time = offers.has(Keywords::DELIVER_BY);
@@ -338,10 +336,11 @@ impl<E: Env, P: Peers> Relay<E, P> {
     /// Whether a server is told that TLS is required. A report on such a message goes its way in any
     /// case (RFC 8689 §5), and says so only where the connection is what its sender wanted (§2).
     async fn requires_tls(&self, shift: &Shift, line: &Line<E>, letter: &Letter<'_>) -> bool {
-        if !letter.entry.flags.has(Flags::REQUIRE_TLS) {
+        let Job { entry, envelope, wanted, .. } = letter.job;
+        if !entry.flags.has(Flags::REQUIRE_TLS) {
             return false;
         }
-        let wanted = Wanted { require_tls: true, ..letter.wanted };
-        letter.envelope.sender.is_some() || self.does(shift, line, wanted).await
+        let wanted = Wanted { require_tls: true, ..wanted };
+        envelope.sender.is_some() || self.does(shift, line, wanted).await
     }
 }

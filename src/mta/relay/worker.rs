@@ -24,6 +24,7 @@ use crate::model::time::{Mono, Wall};
 use crate::mta::peers::Peers;
 use crate::mta::route::{Hop, Plan, Way};
 use crate::mta::session::Terms;
+use crate::mta::tls_policy::Wanted;
 use crate::queue::outgoing::{Entry, Envelope, Fate, Said};
 use crate::queue::schedule::Worker;
 use crate::queue::sites::{Allowed, Denied, Permit};
@@ -31,6 +32,17 @@ use futures_lite::future::or;
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
+
+/// A message whose turn it is.
+#[derive(Clone, Copy)]
+pub(super) struct Job<'j> {
+    pub(super) entry: &'j Entry,
+    pub(super) envelope: &'j Envelope,
+    /// What it wants of servers.
+    pub(super) wanted: Wanted,
+    /// When they have had their time.
+    pub(super) end: Mono,
+}
 
 /// What a worker works with.
 pub(super) struct Shift {
@@ -356,6 +368,8 @@ impl<E: Env, P: Peers> Relay<E, P> {
                 over.session.quit().await;
             }
             let wanted = settings.wanted(shift.plan.way, &entry, &envelope);
+            let end = Attempt::end(self, &entry);
+            let job = Job { entry: &entry, envelope: &envelope, wanted, end };
             if let Some(open) = &line
                 && !self.does(shift, open, wanted).await
                 && let Some(other) = line.take()
@@ -364,9 +378,9 @@ impl<E: Env, P: Peers> Relay<E, P> {
             }
             let open = match line.take() {
                 Some(open) => open,
-                None => self.open(shift, &entry, &envelope, wanted).await.ok()?,
+                None => self.open(shift, job).await.ok()?,
             };
-            let open = self.deliver(shift, open, (&entry, &envelope), wanted).await?;
+            let open = self.deliver(shift, open, job).await?;
             turn += 1;
             let is_used = open.sent >= settings.messages_max
                 || self.env().now().since(open.begun) >= settings.use_max;

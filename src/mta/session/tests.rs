@@ -50,6 +50,7 @@ const TARGET: Target<'static> = Target {
     source: None,
     host: None,
     demand: &Demand::NONE,
+    end: Mono::NEVER,
 };
 
 async fn write(conn: &mut SimConn, octets: &[u8]) -> io::Result<()> {
@@ -168,6 +169,10 @@ impl Letter {
     }
 
     async fn send(&self, session: &mut Session<SimEnv>) -> Delivery {
+        self.send_until(session, Mono::NEVER).await
+    }
+
+    async fn send_until(&self, session: &mut Session<SimEnv>, end: Mono) -> Delivery {
         let params = RcptParams::default();
         let recipients: Vec<Rcpt<'_>> =
             self.recipients.iter().map(|address| Rcpt { address, params }).collect();
@@ -180,7 +185,7 @@ impl Letter {
             range: 0..self.octets.len(),
             nature: self.nature,
         };
-        session.deliver(&mail, &body).await
+        session.deliver(&mail, &body, end).await
     }
 }
 
@@ -481,6 +486,85 @@ fn sees_that_a_server_has_gone_before_it_sends_anything() {
         session.quit().await;
     })
     .unwrap();
+}
+
+#[test]
+fn ends_when_its_time_is_over_and_keeps_what_was_said() {
+    let sim = Sim::new(1, Faults::none());
+    let env = sim.env(0);
+    let server = env.clone();
+    talk(&env, move |mut conn| async move {
+        write(&mut conn, b"220 hi\r\n").await.unwrap();
+        let mut answer: &[u8] = b"550 not here\r\n";
+        loop {
+            let command = drain_until(&mut conn, b"\r\n").await;
+            if command.starts_with(b"RCPT") {
+                server.sleep(Duration::from_millis(2_500)).await;
+                write(&mut conn, std::mem::replace(&mut answer, b"250 yes\r\n")).await.unwrap();
+            } else if command.is_empty() || write(&mut conn, b"250 x\r\n").await.is_err() {
+                return;
+            }
+        }
+    });
+    let users: Vec<String> = (0..60).map(|n| format!("user{n}")).collect();
+    let users: Vec<&str> = users.iter().map(String::as_str).collect();
+    sim.run_until(async {
+        let mut session = Session::open(&env, TARGET, &terms(false)).await.unwrap();
+        let begin = env.now();
+        let end = begin.after(Duration::from_mins(1));
+        let delivery = Letter::new(&users, message(10)).send_until(&mut session, end).await;
+        assert_eq!(env.now().since(begin).as_secs(), 60);
+        assert_eq!(delivery.trouble.as_ref().map(|trouble| trouble.kind), Some(Kind::TimedOut));
+        let codes = codes(&delivery);
+        assert_eq!(codes[0], "failed 550");
+        assert!(codes[1..].iter().all(|code| code == "deferred 451"), "{codes:?}");
+        assert!(!session.is_open());
+        session.quit().await;
+    })
+    .unwrap();
+}
+
+#[test]
+fn waits_for_the_answer_to_a_message_that_is_out() {
+    for lmtp in [false, true] {
+        let sim = Sim::new(1, Faults::none());
+        let env = sim.env(0);
+        let server = env.clone();
+        talk(&env, move |mut conn| async move {
+            write(&mut conn, b"220 hi\r\n").await.unwrap();
+            drain_until(&mut conn, b"\r\n").await;
+            write(&mut conn, b"250-x\r\n250 PIPELINING\r\n").await.unwrap();
+            drain_until(&mut conn, b"DATA\r\n").await;
+            write(&mut conn, b"250 a\r\n250 b\r\n250 c\r\n250 d\r\n354 go\r\n").await.unwrap();
+            drain_until(&mut conn, b"\r\n.\r\n").await;
+            for _ in 0..3 {
+                server.sleep(Duration::from_mins(9)).await;
+                drop(write(&mut conn, b"250 kept\r\n").await);
+            }
+        });
+        sim.run_until(async {
+            let mut session = Session::open(&env, TARGET, &terms(lmtp)).await.unwrap();
+            let begin = env.now();
+            let end = begin.after(Duration::from_secs(1));
+            let letter = Letter::new(&["a", "b", "c"], message(300_000));
+            let delivery = letter.send_until(&mut session, end).await;
+            // By LMTP each has its own answer, and all of them together have that time.
+            let (codes, took) = (codes(&delivery), env.now().since(begin).as_secs() / 60);
+            if lmtp {
+                assert_eq!(
+                    (codes.join(", ").as_str(), took),
+                    ("delivered 250, deferred 451, deferred 451", 10)
+                );
+            } else {
+                assert_eq!(
+                    (codes.join(", ").as_str(), took),
+                    ("delivered 250, delivered 250, delivered 250", 9)
+                );
+            }
+            session.quit().await;
+        })
+        .unwrap();
+    }
 }
 
 fn encrypting() -> Settings {

@@ -22,6 +22,8 @@ pub(super) struct Wire<E: Env> {
     pub(super) buffer: Buffer,
     pub(super) out: Chain,
     timeouts: Timeouts,
+    /// When all has to be over, however long each wait may be.
+    pub(super) end: Mono,
     /// When the answer that is waited for has to be whole.
     deadline: Option<Mono>,
     /// An answer was used up and octets were left: there may be another.
@@ -33,13 +35,14 @@ pub(super) struct Wire<E: Env> {
 }
 
 impl<E: Env> Wire<E> {
-    pub(super) fn new(env: &E, stream: Stream<E>, timeouts: Timeouts) -> Wire<E> {
+    pub(super) fn new(env: &E, stream: Stream<E>, timeouts: Timeouts, end: Mono) -> Wire<E> {
         Wire {
             env: env.clone(),
             stream,
             buffer: Buffer::new(),
             out: Chain::new(),
             timeouts,
+            end,
             deadline: None,
             holds_more: false,
             has_unsent: false,
@@ -71,6 +74,16 @@ impl<E: Env> Wire<E> {
         self.buffer.is_empty() && self.stream.presence() == Presence::Here
     }
 
+    fn until(&self, wait: Wait) -> Mono {
+        self.env.now().after(self.timeouts.of(wait)).min(self.end)
+    }
+
+    /// There is time for the answer to a message from here on: who does not hear it sends twice what was
+    /// taken (RFC 5321 §4.5.3.2.6).
+    pub(super) fn await_final(&mut self) {
+        self.end = self.end.max(self.env.now().after(self.timeouts.of(Wait::Message)));
+    }
+
     /// Sends what was written and waits for octets.
     pub(super) async fn exchange(&mut self, wait: Wait) -> Result<(), Loss> {
         if self.holds_more {
@@ -78,7 +91,7 @@ impl<E: Env> Wire<E> {
         }
         let until = match self.deadline {
             Some(until) => until,
-            None => self.env.now().after(self.timeouts.of(wait)),
+            None => self.until(wait),
         };
         self.deadline = Some(until);
         if self.send(until).await? { Ok(()) } else { self.read(until).await }
@@ -86,7 +99,7 @@ impl<E: Env> Wire<E> {
 
     /// Sends a block of a message.
     pub(super) async fn send_block(&mut self) -> Result<(), Loss> {
-        let until = self.env.now().after(self.timeouts.of(Wait::Block));
+        let until = self.until(Wait::Block);
         self.send(until).await?;
         self.env.breathe().await;
         Ok(())

@@ -202,11 +202,13 @@ impl Outgoing {
     }
 
     /// An entry was taken out of its lane. If it may be tried it is active from here on, until this time.
-    pub fn leave_lane(&mut self, queue: QueueId, until: u32) -> Option<&Entry> {
+    /// One whose own time is over is not tried once more: its event has come.
+    pub fn leave_lane(&mut self, queue: QueueId, now: u32, until: u32) -> Option<&Entry> {
         let mut may_be_tried = false;
         self.table.change(queue, |entry| {
             entry.is_in_lane = false;
-            may_be_tried = entry.stage == Stage::Ready && !entry.flags.has(Flags::HELD);
+            may_be_tried =
+                entry.stage == Stage::Ready && !entry.flags.has(Flags::HELD) && entry.expires > now;
             if may_be_tried {
                 entry.stage = Stage::Active(until);
             }

@@ -231,15 +231,19 @@ fn stands_in_its_lane_once() {
     let set = |flags| one(|group| put_set(group, id, 5, 300, flags));
     apply(&mut machine, 2, &set(Flags::default()));
     assert_eq!(machine.get(id).unwrap().stage(), Stage::Idle);
-    assert!(machine.leave_lane(id, 70).is_none());
+    assert!(machine.leave_lane(id, 10, 70).is_none());
     assert!(machine.enter_lane(id) && !machine.enter_lane(id));
     // Who is held is not tried, and is in the lane no longer.
     apply(&mut machine, 3, &set(Flags::HELD));
     machine.set_stage(id, Stage::Ready);
-    assert!(machine.leave_lane(id, 70).is_none());
+    assert!(machine.leave_lane(id, 10, 70).is_none());
+    // Nor is one whose time is over, and that has its event.
+    apply(&mut machine, 4, &set(Flags::default()));
+    assert!(machine.enter_lane(id) && machine.leave_lane(id, 300, 370).is_none());
+    assert!(machine.is_sound() && machine.due(300, 1) == [id]);
     apply(&mut machine, 4, &set(Flags::default()));
     assert!(machine.enter_lane(id));
-    assert_eq!(machine.leave_lane(id, 70).unwrap().stage(), Stage::Active(70));
+    assert_eq!(machine.leave_lane(id, 299, 70).unwrap().stage(), Stage::Active(70));
     // Lanes that are emptied leave alone what is being tried.
     machine.forget_lane(id);
     assert_eq!(machine.get(id).unwrap().stage(), Stage::Active(70));
@@ -247,7 +251,7 @@ fn stands_in_its_lane_once() {
     assert!(machine.enter_lane(id));
     machine.forget_lane(id);
     assert!(machine.enter_lane(id) && machine.is_sound());
-    assert!(machine.leave_lane(QueueId(2), 70).is_none());
+    assert!(machine.leave_lane(QueueId(2), 10, 70).is_none());
 }
 
 #[test]

@@ -32,7 +32,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// There are no other shards.
-struct Nobody;
+pub(in crate::mta::relay) struct Nobody;
 
 impl Peers for Nobody {
     fn ask(
@@ -77,14 +77,20 @@ impl Host for Home {
     }
 }
 
-struct Shard {
+pub(in crate::mta::relay) struct Shard {
     desk: Desk<SimEnv, Nobody>,
-    intake: Intake<SimEnv, Nobody>,
-    relay: Relay<SimEnv, Nobody>,
+    pub(in crate::mta::relay) intake: Intake<SimEnv, Nobody>,
+    pub(in crate::mta::relay) relay: Relay<SimEnv, Nobody>,
     home: Rc<Home>,
 }
 
-async fn open(env: SimEnv) -> Shard {
+/// Where the server of a domain listens: names with a number have their own.
+pub(in crate::mta::relay) fn port_of(domain: &str) -> u16 {
+    domain.strip_prefix('n').and_then(|rest| rest.get(..1)?.parse::<u16>().ok()).unwrap_or(25)
+        + 2_500
+}
+
+async fn open(env: SimEnv, settings: Settings) -> Shard {
     let accounts = Rc::new(RefCell::new(Accounts::new()));
     let spool = Rc::new(RefCell::new(Spool::new()));
     let outgoing = Rc::new(RefCell::new(Outgoing::new()));
@@ -95,28 +101,30 @@ async fn open(env: SimEnv) -> Shard {
         (kind::QUEUE_FIRST..=kind::QUEUE_LAST, queue),
     ];
     let identity = Identity { store: 42, log: LogId(0), first_logs: 1 };
-    let settings =
+    let store =
         crate::store::Settings { segment_octets: 1 << 20, ..crate::store::Settings::default() };
-    let opened = Log::open(env.clone(), Path::new("/log"), identity, settings, registry).await;
+    let opened = Log::open(env.clone(), Path::new("/log"), identity, store, registry).await;
     let log = opened.expect("the log opens").0;
     let intake = Intake::new(log, accounts, spool, outgoing, Rc::new(Nobody));
     let ask = |_, _, _: &str| -> Asked { Box::pin(ready(Err(Failed::Servers("none".into())))) };
     let dns = Resolver::new(env.clone(), Duration::from_secs(5), 100, ask);
-    let settings = Rc::new(route::Settings {
+    let routes = Rc::new(route::Settings {
         hostname: "mx.s.example".into(),
         port: 25,
         ipv4: true,
         ipv6: true,
         is_own: Rc::new(|_| false),
-        route: Rc::new(|_| Some((0, route::Relay::Address(([127, 0, 0, 1], 2525).into())))),
+        route: Rc::new(|domain| {
+            Some((0, route::Relay::Address(([127, 0, 0, 1], port_of(domain)).into())))
+        }),
     });
-    let router = Router::new(env.clone(), dns.clone(), move || Rc::clone(&settings));
+    let router = Router::new(env.clone(), dns.clone(), move || Rc::clone(&routes));
     let published = Published::new(env, dns, Known::default());
     let encrypting = Encrypting {
         caller: Caller::trusting_nobody(),
         aside: Rc::new(|step| Box::pin(ready(Some(step())))),
     };
-    let home = Rc::new(Home(RefCell::default()));
+    let home = Rc::new(Home(RefCell::new(Rc::new(settings))));
     let host = Rc::<Home>::clone(&home);
     let (sites, figures) = (Sites::default(), Counts::default());
     let relay = Relay::new(intake.clone(), router, sites, (encrypting, published), host, figures);
@@ -128,7 +136,7 @@ fn address(text: &str) -> Address {
     Address::from_parts(local, domain)
 }
 
-fn away(name: &str, sender: &str, recipients: &[&str]) -> Away {
+pub(in crate::mta::relay) fn away(name: &str, sender: &str, recipients: &[&str]) -> Away {
     let to = |text: &&str| To { address: address(text), notify: None, orcpt: None };
     Away {
         name: name.into(),
@@ -150,8 +158,11 @@ fn domain(name: &str) -> Filter {
 }
 
 impl Shard {
-    async fn send(&self, away: Away) {
-        let octets = b"Subject: x\r\n\r\nx\r\n".to_vec();
+    pub(in crate::mta::relay) async fn send(&self, away: Away) {
+        self.send_octets(away, b"Subject: x\r\n\r\nx\r\n".to_vec()).await;
+    }
+
+    pub(in crate::mta::relay) async fn send_octets(&self, away: Away, octets: Vec<u8>) {
         let message = Message::new(octets, false, true, self.relay.now());
         let envelope = Envelope { recipients: vec![], away: vec![away], judge: Judge::Together };
         let outcomes = self.intake.accept(&envelope, message).await;
@@ -207,12 +218,20 @@ impl Shard {
 }
 
 /// One life of a shard on a disk; comes back with what is on it after a crash.
-fn live(disk: Disk, life: impl AsyncFnOnce(Shard, SimEnv)) -> Disk {
+pub(in crate::mta::relay) fn live(disk: Disk, life: impl AsyncFnOnce(Shard, SimEnv)) -> Disk {
+    live_with(Settings::default(), disk, life)
+}
+
+pub(in crate::mta::relay) fn live_with(
+    settings: Settings,
+    disk: Disk,
+    life: impl AsyncFnOnce(Shard, SimEnv),
+) -> Disk {
     let sim = Sim::with_disk(1, Faults::none(), disk);
     sim.allow_leaks();
     let env = sim.env(0);
     let living = async {
-        let shard = open(env.clone()).await;
+        let shard = open(env.clone(), settings).await;
         life(shard, env).await;
     };
     sim.run_until(living).unwrap_or_else(|halt| panic!("{halt}"));
@@ -416,9 +435,10 @@ fn puts_off_what_an_attempt_breaks_off() {
         shard.send(away("1.0.1", "ann@s.example", &["r@a.example"])).await;
         let id = QueueId(1);
         let stage = || shard.intake.outgoing().borrow().get(id).map(Entry::stage);
+        let size = shard.intake.outgoing().borrow().get(id).unwrap().size;
         for pause in [60, 120, 240, 480, 960, 1_920, 3_840] {
             let attempt = Attempt::new(&shard.relay, id);
-            assert_eq!(stage(), Some(Stage::Active(Attempt::until(&shard.relay))));
+            assert_eq!(stage(), Some(Stage::Active(Attempt::until(&shard.relay, size))));
             drop(attempt);
             let at = shard.relay.now() + pause;
             assert_eq!(stage(), Some(Stage::PutOff(at)));
