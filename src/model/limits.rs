@@ -680,6 +680,10 @@ pub const QUEUE_CROWDED_PAUSE: Duration = Duration::from_secs(5);
 pub const QUEUE_SOURCES_PAUSE_MAX: Duration = Duration::from_mins(15);
 /// Transactions that one attempt makes for recipients who were too many for the one before.
 pub const QUEUE_TRANSACTIONS_MAX: usize = 64;
+/// Octets of a message that is a small one: it has room even where large ones have all that they may have.
+pub const QUEUE_SMALL_OCTETS: u64 = 64 << 10;
+/// Which part of the room for messages large ones leave to others.
+pub const QUEUE_MEMORY_LEFT: u64 = 8;
 /// Reports that are made at once beside those of the connections.
 pub const QUEUE_CONCLUSIONS_MAX: usize = 64;
 /// Entries of the queue that are handled before others have their turn.

@@ -9,7 +9,7 @@
 //!   - every wait ends: with an answer, with the end of the connection, or at its deadline; and all waits
 //!     together end at that of the call or the delivery, but for the first answer to a message that is out
 //!   - memory is bounded: a receive block while octets come, and a block of the message; octets of the
-//!     message that need not be changed are not copied
+//!     message that need not be changed are not copied, and nothing of it is kept while its answer is waited for
 //!   - a message that the server cannot take as it is goes to it in 7 bits, if it can be changed
 //!   - a server that does not read while we write, since it waits for us to read, is read
 //!
@@ -208,11 +208,12 @@ impl<E: Env> Session<E> {
 
     /// Sends one message to some recipients: one transaction. What `mail` says of the octets (size,
     /// kind) is set here. At `end` the server has had its time, unless the message is out: then it has
-    /// that of [`Wait::Message`] once more, for the first answer or for all of them.
-    pub async fn deliver(&mut self, mail: &Mail<'_>, body: &Body<'_>, end: Mono) -> Delivery {
+    /// that of [`Wait::Message`] once more, for the first answer or for all of them. The octets are let go
+    /// of as soon as they are out.
+    pub async fn deliver(&mut self, mail: &Mail<'_>, body: Body<'_>, end: Mono) -> Delivery {
         let Session { client, wire, is_over, .. } = self;
         wire.end = end;
-        let form = match form(body, client.offers(), client.is_lmtp()) {
+        let form = match form(&body, client.offers(), client.is_lmtp()) {
             Ok(form) => form,
             Err(said) => {
                 let verdicts = mail.recipients.iter().map(|_| Verdict::Unfit(said.clone()));
@@ -225,7 +226,7 @@ impl<E: Env> Session<E> {
             Form::SevenBit(plan) => (param::Body::SevenBit, None, Some(plan)),
         };
         let mail = Mail { params: MailParams { size, body: kind, ..mail.params }, ..*mail };
-        let mut source = Source::new(body, plan);
+        let mut source = Some(Source::new(body, plan));
         let mut transaction = client.transaction(&mail);
         let mut is_final = false;
         loop {
@@ -241,10 +242,12 @@ impl<E: Env> Session<E> {
                 }
                 Turn::Body(_) if wire.holds_more() => Ok(()),
                 Turn::Body(framing) => {
-                    if source.put_block(framing, &mut wire.out) {
+                    let mut rest = source.take().expect("a message goes out once");
+                    if rest.put_block(framing, &mut wire.out) {
+                        source = Some(rest);
                         wire.send_block().await
                     } else {
-                        transaction.body_sent(source.is_open(), &mut wire.out);
+                        transaction.body_sent(rest.is_open(), &mut wire.out);
                         wire.await_final();
                         Ok(())
                     }

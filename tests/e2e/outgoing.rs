@@ -126,7 +126,7 @@ async fn send(session: &mut Session<Ring>, letter: &Letter, user: Option<&str>) 
     let mail = Mail { sender: Some(&sender), params, recipients: &recipients };
     let nature = Nature::of(&letter.octets);
     let body = Body { front: b"X-Front: yes\r\n", range: 0..owner.len(), owner, nature };
-    let delivery = session.deliver(&mail, &body, Mono::NEVER).await;
+    let delivery = session.deliver(&mail, body, Mono::NEVER).await;
     assert!(delivery.trouble.is_none(), "{delivery:?}");
     let word = |verdict: &Verdict| match verdict {
         Verdict::Delivered(said) => format!("delivered {}", said.code),

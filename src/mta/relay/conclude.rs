@@ -88,7 +88,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
     pub(super) async fn expire(&self, id: QueueId) {
         let Some((entry, envelope)) = self.read(id) else { return };
         // A report reads the message.
-        let _held = self.hold("", entry.size.into()).await;
+        let _held = self.hold(entry.size.into()).await;
         let is_late = envelope.by.is_some_and(|by| by.returns && entry.expires >= by.at);
         let last = |said: Option<&Said>| match said {
             // RFC 2852 §4.1.3.
@@ -114,7 +114,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
     pub(super) async fn warn(&self, id: QueueId) {
         let Some((entry, envelope)) = self.read(id) else { return };
         // A report reads the message.
-        let _held = self.hold("", entry.size.into()).await;
+        let _held = self.hold(entry.size.into()).await;
         let Entry { due, flags, attempts, expires, .. } = entry;
         let flags = flags.with(Flags::WARNED);
         // RFC 2852 §4.1.3: in mode N its sender hears when its time is over, whatever he heard before.

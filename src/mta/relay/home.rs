@@ -80,7 +80,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
     /// Brings a message to recipients here.
     pub(super) async fn bring(&self, id: QueueId) {
         let Some((entry, envelope)) = self.read(id) else { return };
-        let _held = self.hold("", entry.size.into()).await;
+        let _held = self.hold(entry.size.into()).await;
         let refused = self.refused(&entry, &envelope).await;
         let Ok(view) = self.shared.intake.log().read(entry.blob).await else {
             let said = Said::ours(451, Enhanced(3, 0), "the message cannot be read here");

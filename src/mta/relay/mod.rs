@@ -27,6 +27,7 @@ pub mod desk;
 mod figures;
 mod home;
 mod line;
+mod room;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -38,13 +39,13 @@ pub use figures::{Counts, Figures};
 pub use settings::{Planted, Route, Settings, SiteRule};
 
 use self::attempt::{Attempt, Attempts};
+use self::room::Room;
 use self::worker::Yard;
 use super::intake::Intake;
 use super::message::Places;
 use super::peers::Peers;
 use super::published::Published;
 use super::route::Router;
-use crate::bytes::hash::Sorted;
 use crate::env::Env;
 use crate::env::bell::Bell;
 use crate::model::address::Address;
@@ -114,10 +115,7 @@ struct Shared<E: Env, P: Peers> {
     concluding: Cell<usize>,
     /// Entries that wait for a place among them.
     conclusions: RefCell<VecDeque<(QueueId, Conclusion)>>,
-    /// Octets of messages that workers hold.
-    held: Cell<u64>,
-    /// And for which sites.
-    held_by: RefCell<Sorted<Box<str>, u64>>,
+    room: Room,
     /// What was stopped when the lanes were filled.
     pauses: RefCell<Pauses>,
     /// The patterns of all routes, where one of them is stopped.
@@ -248,8 +246,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
             freed: Bell::default(),
             concluding: Cell::new(0),
             conclusions: RefCell::default(),
-            held: Cell::new(0),
-            held_by: RefCell::default(),
+            room: Room::default(),
             pauses: RefCell::default(),
             stoppable: RefCell::default(),
             stopping: Cell::new(false),

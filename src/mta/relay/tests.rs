@@ -1,6 +1,7 @@
 //! The relay against servers that keep to their limits, drag things out, or never come to an end.
 
-use super::desk::tests::{Shard, away, live, port_of};
+use super::Settings;
+use super::desk::tests::{Shard, away, live, live_with, port_of};
 use crate::bytes::buffer::Buffer;
 use crate::bytes::chain::Chain;
 use crate::env::sim::{Disk, SimEnv};
@@ -22,10 +23,16 @@ struct Manner {
     /// Before it answers RCPT, and a message that is whole.
     rcpt_pause: Duration,
     final_pause: Duration,
+    /// It reads nothing of a message.
+    is_stuck: bool,
 }
 
-const GOOD: Manner =
-    Manner { offers: "8BITMIME", rcpt_pause: Duration::ZERO, final_pause: Duration::ZERO };
+const GOOD: Manner = Manner {
+    offers: "8BITMIME",
+    rcpt_pause: Duration::ZERO,
+    final_pause: Duration::ZERO,
+    is_stuck: false,
+};
 
 /// What a server was asked for.
 #[derive(Default)]
@@ -96,6 +103,9 @@ impl Server {
                 }
                 "DATA" => {
                     self.say("354 go on").await?;
+                    if self.manner.is_stuck {
+                        self.env.sleep(Duration::from_hours(1)).await;
+                    }
                     while self.line().await? != "." {}
                     self.env.sleep(self.manner.final_pause).await;
                     self.heard.borrow_mut().taken.push(std::mem::take(&mut recipients));
@@ -180,4 +190,36 @@ fn an_attempt_ends_however_a_server_drags_it_out() {
         assert_eq!((figures.overdue.get(), figures.broken.get()), (0, 0));
         shard.relay.stop();
     });
+}
+
+#[test]
+fn servers_that_never_come_to_an_end_leave_room_for_others() {
+    let silent = Manner { final_pause: Duration::from_hours(1), ..GOOD };
+    let stuck = Manner { is_stuck: true, ..GOOD };
+    for (manner, octets, count) in [(silent, 52_000, 5), (stuck, 250_000, 1)] {
+        let settings = Settings { memory: 1 << 20, ..Settings::default() };
+        live_with(settings, Disk::new(), async |shard, env| {
+            let send = async |domain: &str, octets: usize| {
+                let line = "a line of some length that goes on for a while\r\n";
+                let text = format!("Subject: x\r\n\r\n{}", line.repeat(octets / line.len()));
+                let away = away("1.0.1", "ann@s.example", &[&*format!("r@{domain}")]);
+                shard.send_octets(away, text.into_bytes()).await;
+            };
+            env.spawn(shard.relay.clone().run());
+            let mut all = Vec::new();
+            for domain in ["n0.example", "n1.example", "n2.example", "n3.example"] {
+                all.push(serve(&env, domain, manner));
+                for _ in 0..count {
+                    send(domain, octets).await;
+                }
+            }
+            let good = serve(&env, "n4.example", GOOD);
+            env.sleep(Duration::from_secs(30)).await;
+            assert!(all.iter().all(|heard| heard.borrow().connections > 0));
+            send("n4.example", 60_000).await;
+            env.sleep(Duration::from_secs(1)).await;
+            assert_eq!(good.borrow().recipients(), 1, "{octets}");
+            shard.relay.stop();
+        });
+    }
 }

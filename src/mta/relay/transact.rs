@@ -33,12 +33,6 @@ use crate::wire::trace::{put_delivered_to, return_path_len};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// A message on its way, and its octets.
-struct Letter<'l> {
-    job: Job<'l>,
-    body: &'l Body<'l>,
-}
-
 /// What one server made of it.
 struct Outcome {
     /// What is durable already.
@@ -76,33 +70,15 @@ impl<E: Env, P: Peers> Relay<E, P> {
         mut line: Line<E>,
         job: Job<'_>,
     ) -> Option<Line<E>> {
-        let Job { entry, envelope, .. } = job;
-        let room = u64::from(entry.size) + room_anew(&line, entry);
-        let _held = self.hold(&shift.plan.site, room).await;
+        let Job { entry, .. } = job;
         self.stumble();
-        let Ok(view) = self.shared.intake.log().read(entry.blob).await else {
-            let text = "the message cannot be read here";
-            let ends = all(entry, Fate::Waiting, &Said::ours(451, Enhanced(3, 0), text));
-            self.tell(entry, envelope, &ends, &[]);
-            self.attempted(entry.id, ends).await;
-            return Some(line);
-        };
-        let (owner, mut range) = view.message();
-        range.start += return_path_len(view.octets());
-        let nature = Nature::of(&owner[range.clone()]);
-        let mut front = Vec::new();
-        if let Some(via) = &envelope.via {
-            put_delivered_to(via, &mut front);
-        }
-        let body = Body { front: &front, owner: Rc::clone(owner), range, nature };
-        let letter = Letter { job, body: &body };
         if self.has_planted(Planted::RecordEarly) {
             let said = Said::ours(250, Enhanced(0, 0), "OK");
             self.attempted(entry.id, all(entry, Fate::Delivered, &said)).await;
         }
         let begun = self.env().now();
         let Outcome { mut ends, unfit, trouble, .. } =
-            self.try_at(shift, &mut line, &letter, waiting(entry).collect()).await;
+            self.try_at(shift, &mut line, job, waiting(entry).collect()).await;
         line.sent += 1;
         let others = shift.plan.hops.iter().any(|hop| !is_same(hop, &line.hop));
         let goes_on = trouble.is_none() && line.session.is_open();
@@ -110,14 +86,14 @@ impl<E: Env, P: Peers> Relay<E, P> {
         if !unfit.is_empty() {
             let unfit = match left.take_if(|_| others) {
                 Some(line) => {
-                    self.note_taken(&letter, &mut ends).await;
-                    self.try_elsewhere(shift, line, &letter, unfit).await
+                    self.note_taken(job, &mut ends).await;
+                    self.try_elsewhere(shift, line, job, unfit).await
                 }
                 None => settled(unfit, Fate::Failed, None),
             };
             if let Some(line) = &left {
                 let took = self.env().now().since(begun);
-                self.tell_outcome(shift, line, &letter, &unfit, took);
+                self.tell_outcome(shift, line, job, &unfit, took);
             }
             ends.extend(unfit);
         }
@@ -134,23 +110,23 @@ impl<E: Env, P: Peers> Relay<E, P> {
         &self,
         shift: &Shift,
         line: &mut Line<E>,
-        letter: &Letter<'_>,
+        job: Job<'_>,
         to: Vec<u16>,
     ) -> Outcome {
         let begun = self.env().now();
-        let requires_tls = self.requires_tls(shift, line, letter).await;
-        let outcome = self.transact(line, letter, to, requires_tls).await;
+        let requires_tls = self.requires_tls(shift, line, job).await;
+        let outcome = self.transact(shift, line, job, (to, requires_tls)).await;
         let all = [&*outcome.noted, &*outcome.ends].concat();
         self.judge(shift, &all, outcome.trouble.as_ref());
-        self.tell_outcome(shift, line, letter, &all, self.env().now().since(begun));
+        self.tell_outcome(shift, line, job, &all, self.env().now().since(begun));
         outcome
     }
 
     /// What follows may take its time, and who has the message must not get it again: that is made
     /// durable, and taken out of `ends`.
-    async fn note_taken(&self, letter: &Letter<'_>, ends: &mut Vec<End>) -> Vec<End> {
+    async fn note_taken(&self, job: Job<'_>, ends: &mut Vec<End>) -> Vec<End> {
         let taken: Vec<End> = ends.extract_if(.., |end| end.is_taken()).collect();
-        self.note(letter.job.entry.id, &taken).await;
+        self.note(job.entry.id, &taken).await;
         taken
     }
 
@@ -158,7 +134,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
         &self,
         shift: &Shift,
         line: &Line<E>,
-        letter: &Letter<'_>,
+        job: Job<'_>,
         ends: &[End],
         took: Duration,
     ) {
@@ -170,7 +146,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
             ("tls", line.session.facts().map_or("none", |facts| facts.version()).into()),
             ("took", took.into()),
         ];
-        self.tell(letter.job.entry, letter.job.envelope, ends, &more);
+        self.tell(job.entry, job.envelope, ends, &more);
     }
 
     /// What a server cannot take for what it is goes to another one of the plan (RFC 6531 §3.5; the
@@ -182,13 +158,13 @@ impl<E: Env, P: Peers> Relay<E, P> {
         &self,
         shift: &Shift,
         line: Line<E>,
-        letter: &Letter<'_>,
+        job: Job<'_>,
         mut unfit: Vec<(u16, Said)>,
     ) -> Vec<End> {
         let Line { session, hop, .. } = line;
         session.quit().await;
-        let Job { entry, envelope, wanted, .. } = letter.job;
-        let errand = self.errand(shift, letter.job).await;
+        let Job { entry, envelope, wanted, .. } = job;
+        let errand = self.errand(shift, job).await;
         let mut asked = vec![&hop];
         let mut missed: Vec<(&Hop, Said)> = Vec::new();
         let mut ends = Vec::new();
@@ -202,14 +178,13 @@ impl<E: Env, P: Peers> Relay<E, P> {
             match self.call(shift, &errand, hop).await {
                 Ok(mut line) => {
                     asked.push(hop);
-                    let _held = self.hold_more(&shift.plan.site, room_anew(&line, entry));
                     let to = unfit.iter().map(|(to, _)| *to).collect();
-                    let outcome = self.try_at(shift, &mut line, letter, to).await;
+                    let outcome = self.try_at(shift, &mut line, job, to).await;
                     line.session.quit().await;
                     unfit.retain(|(to, _)| outcome.unfit.iter().any(|(other, _)| other == to));
                     ends.extend(outcome.ends);
                     if !unfit.is_empty() {
-                        self.note_taken(letter, &mut ends).await;
+                        self.note_taken(job, &mut ends).await;
                     }
                 }
                 // RFC 8689 §4.2.1: it cannot take what requires TLS.
@@ -231,14 +206,16 @@ impl<E: Env, P: Peers> Relay<E, P> {
     /// Transactions until every recipient of `left` has had its turn.
     async fn transact(
         &self,
+        shift: &Shift,
         line: &mut Line<E>,
-        letter: &Letter<'_>,
-        mut left: Vec<u16>,
-        require_tls: bool,
+        job: Job<'_>,
+        (mut left, require_tls): (Vec<u16>, bool),
     ) -> Outcome {
-        let Letter { job: Job { entry, envelope, end, .. }, body } = *letter;
-        let anew = self.signed_anew(line, entry, body).await;
-        let body = anew.as_ref().unwrap_or(body);
+        let Job { entry, envelope, end, .. } = job;
+        let mut front = Vec::new();
+        if let Some(via) = &envelope.via {
+            put_delivered_to(via, &mut front);
+        }
         let (mut noted, mut ends) = (Vec::new(), Vec::new());
         let mut unfit: Vec<(u16, Said)> = Vec::new();
         let mut trouble: Option<Trouble> = None;
@@ -252,6 +229,14 @@ impl<E: Env, P: Peers> Relay<E, P> {
                     params: RcptParams { notify: to.notify, orcpt: to.orcpt.as_deref() },
                 })
                 .collect();
+            let body = match self.load(shift, line, job, &front).await {
+                Ok(body) => body,
+                Err(said) => {
+                    let waits = |to| End::new(to, Fate::Waiting, Some(said.clone()));
+                    ends.extend(left.drain(..).map(waits));
+                    break;
+                }
+            };
             let params = MailParams { require_tls, ..self.params(entry, envelope, body.nature) };
             let mail = Mail { sender: envelope.sender.as_ref(), params, recipients: &recipients };
             let delivery = line.session.deliver(&mail, body, end).await;
@@ -288,12 +273,36 @@ impl<E: Env, P: Peers> Relay<E, P> {
             if left.is_empty() || trouble.is_some() {
                 break;
             }
-            noted.extend(self.note_taken(letter, &mut ends).await);
+            noted.extend(self.note_taken(job, &mut ends).await);
         }
         // Who was one too many again and again is tried anew.
         let rest = Said::ours(452, Enhanced(5, 3), "too many recipients for one attempt");
         ends.extend(left.into_iter().map(|to| End::new(to, Fate::Waiting, Some(rest.clone()))));
         Outcome { noted, ends, unfit, trouble }
+    }
+
+    /// The message as the server of `line` takes it, behind `front`. It has its room here until it is out,
+    /// and is read once more for whoever is to get it then.
+    async fn load<'f>(
+        &self,
+        shift: &Shift,
+        line: &Line<E>,
+        job: Job<'_>,
+        front: &'f [u8],
+    ) -> Result<Body<'f>, Said> {
+        let Job { entry, end, .. } = job;
+        let room = u64::from(entry.size) + room_anew(line, entry);
+        let ours = |text| Said::ours(451, Enhanced(3, 0), text);
+        let held = self.hold_until(&shift.plan.site, room, end).await;
+        let held = held.ok_or_else(|| ours("there was no room for the message here"))?;
+        let view = self.shared.intake.log().read(entry.blob).await;
+        let view = view.map_err(|_| ours("the message cannot be read here"))?;
+        let (owner, mut range) = view.message();
+        range.start += return_path_len(view.octets());
+        let nature = Nature::of(&owner[range.clone()]);
+        let body = Body { front, owner: Rc::clone(owner), range, nature };
+        let body = self.signed_anew(line, entry, &body).await.unwrap_or(body);
+        Ok(Body { owner: held.of(body.owner), ..body })
     }
 
     /// What a delivery tells of the site.
@@ -335,8 +344,8 @@ impl<E: Env, P: Peers> Relay<E, P> {
 
     /// Whether a server is told that TLS is required. A report on such a message goes its way in any
     /// case (RFC 8689 §5), and says so only where the connection is what its sender wanted (§2).
-    async fn requires_tls(&self, shift: &Shift, line: &Line<E>, letter: &Letter<'_>) -> bool {
-        let Job { entry, envelope, wanted, .. } = letter.job;
+    async fn requires_tls(&self, shift: &Shift, line: &Line<E>, job: Job<'_>) -> bool {
+        let Job { entry, envelope, wanted, .. } = job;
         if !entry.flags.has(Flags::REQUIRE_TLS) {
             return false;
         }

@@ -153,25 +153,6 @@ impl<E: Env> Yard<E> {
     }
 }
 
-/// Gives back the octets of a message, which are for a site, when the worker has done with it.
-pub(super) struct Held<'r, E: Env, P: Peers>(&'r Relay<E, P>, &'r str, u64);
-
-impl<E: Env, P: Peers> Drop for Held<'_, E, P> {
-    fn drop(&mut self) {
-        let Held(relay, site, octets) = self;
-        relay.shared.held.set(relay.shared.held.get() - *octets);
-        let mut by_site = relay.shared.held_by.borrow_mut();
-        if let Some(held) = by_site.get_mut(*site) {
-            *held -= *octets;
-            if *held == 0 {
-                by_site.remove(*site);
-            }
-        }
-        drop(by_site);
-        relay.shared.freed.ring();
-    }
-}
-
 /// Twice what a site is allowed: [`Planted::CrowdSite`].
 fn crowding(allowed: &Allowed) -> Rc<Allowed> {
     let (connections, connections_first) = (allowed.connections * 2, allowed.connections * 2);
@@ -428,29 +409,5 @@ impl<E: Env, P: Peers> Relay<E, P> {
         let goes_on = or(or(woken, tired), place_wanted).await;
         self.shared.yard.borrow_mut().drop_bell(&shift.plan.site, &called);
         !self.shared.schedule.borrow_mut().end_idle(worker) && goes_on
-    }
-
-    /// Holds more for who holds some already: he does not wait for it, or he might for ever.
-    pub(super) fn hold_more<'r>(&'r self, site: &'r str, octets: u64) -> Held<'r, E, P> {
-        self.shared.held.set(self.shared.held.get() + octets);
-        *self.shared.held_by.borrow_mut().entry(site.into()).or_default() += octets;
-        Held(self, site, octets)
-    }
-
-    /// Holds room for a message to a site; waits until there is some. No site gets more than a quarter of
-    /// it, so that slow ones leave room for others; one message may be larger than all it may have.
-    pub(super) async fn hold<'r>(&'r self, site: &'r str, octets: u64) -> Held<'r, E, P> {
-        let max = self.shared.host.settings().memory;
-        loop {
-            let held = self.shared.held.get();
-            let mine = self.shared.held_by.borrow().get(site).copied().unwrap_or(0);
-            let fits_all = held == 0 || held + octets <= max;
-            let fits_site = mine == 0 || mine + octets <= max / 4;
-            if fits_all && fits_site {
-                return self.hold_more(site, octets);
-            }
-            let heard = self.shared.freed.rung();
-            self.shared.freed.past(heard).await;
-        }
     }
 }

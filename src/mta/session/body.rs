@@ -44,7 +44,7 @@ impl Body<'_> {
 /// What of it is still to be written.
 pub(super) struct Source<'b> {
     front: &'b [u8],
-    owner: &'b Rc<dyn Shared>,
+    owner: Rc<dyn Shared>,
     framing: Option<Framing>,
     /// The pieces behind the one under way.
     pieces: vec::IntoIter<Piece>,
@@ -57,7 +57,7 @@ pub(super) struct Source<'b> {
 
 impl<'b> Source<'b> {
     /// The message as it is, or, by a plan, as it can be sent.
-    pub(super) fn new(body: &'b Body<'_>, plan: Option<Plan>) -> Source<'b> {
+    pub(super) fn new(body: Body<'b>, plan: Option<Plan>) -> Source<'b> {
         let pieces = match plan {
             Some(plan) => plan.pieces,
             None if body.range.is_empty() => Vec::new(),
@@ -122,7 +122,7 @@ impl<'b> Source<'b> {
         let (block, rest) = self.cut(range);
         self.is_closed = self.owner[block.clone()].ends_with(b"\r\n");
         if !self.is_stuffed() {
-            out.link(self.owner, block);
+            out.link(&self.owner, block);
             return rest;
         }
         // What stands in front of a message ends with a line, and pieces begin with lines.
@@ -131,7 +131,7 @@ impl<'b> Source<'b> {
         let mut at = block.start;
         for (index, piece) in stuffed(&self.owner[block], is_line_start).enumerate() {
             out.put(if index > 0 { b"." } else { b"" });
-            out.link(self.owner, at..at + piece.len());
+            out.link(&self.owner, at..at + piece.len());
             at += piece.len();
         }
         rest
@@ -204,7 +204,7 @@ mod tests {
     use crate::wire::message::downgrade::to_vec;
 
     fn sent(body: &Body<'_>, framing: Framing, plan: Option<Plan>) -> Vec<u8> {
-        let (mut source, mut out) = (Source::new(body, plan), Chain::new());
+        let (mut source, mut out) = (Source::new(body.clone(), plan), Chain::new());
         while source.put_block(framing, &mut out) {}
         let octets = out.to_vec();
         let is_open = !octets.is_empty() && !octets.ends_with(b"\r\n");
@@ -261,7 +261,7 @@ mod tests {
         let owner: Rc<dyn Shared> = Rc::new(message);
         let range = 0..owner.len();
         let body = Body { front: b"", owner, range, nature: Nature::default() };
-        let (mut source, mut out) = (Source::new(&body, None), Chain::new());
+        let (mut source, mut out) = (Source::new(body.clone(), None), Chain::new());
         while source.put_block(Framing::Data, &mut out) {}
         let first = out.slices().find(|slice| !slice.is_empty()).unwrap();
         assert!(std::ptr::eq(first.as_ptr(), body.owner.as_ptr()), "the octets lie where they lay");

@@ -185,7 +185,7 @@ impl Letter {
             range: 0..self.octets.len(),
             nature: self.nature,
         };
-        session.deliver(&mail, &body, end).await
+        session.deliver(&mail, body, end).await
     }
 }
 
