@@ -192,6 +192,9 @@ mod restore;
 #[path = "e2e/route.rs"]
 mod route;
 #[cfg(test)]
+#[path = "e2e/rubbish.rs"]
+mod rubbish;
+#[cfg(test)]
 #[path = "e2e/salvage.rs"]
 mod salvage;
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! From what the servers say to what was asked.
 //!
 //! A name that is an alias is followed to its end (RFC 1034 §3.6.2): within one answer, as servers
-//! that do that for others give it, and by further questions where it breaks off.
+//! that do that for others give it, and by further questions where it breaks off. An answer that is
+//! none (its records are of other names, or its aliases lead in a circle) is a server that fails, and
+//! says nothing of the name: mail comes back for what a domain says, never for such.
 
 use super::proof::proves_wildcard;
 use super::{Data, Failed, Found, Tlsa};
@@ -34,10 +36,17 @@ pub(super) async fn look_up<H: DnsHandle>(
     for _ in 0..DNS_ALIASES_MAX {
         let asked = Query::query(at.clone(), wanted);
         let reply = reply(handle.lookup(asked.clone(), options).first_answer().await, &asked)?;
+        if !reply.is_about(&at) {
+            return Err(Failed::Servers("the answer is of another name".into()));
+        }
         is_secure &= reply.may_be_secure;
-        // Each alias is followed once at most: a circle within one answer has an end.
-        for _ in 0..reply.answers.len() {
-            let Some((alias, target)) = reply.alias_of(&at) else { break };
+        // Who has followed as many aliases as there are records goes in a circle.
+        let mut followed = 0;
+        while let Some((alias, target)) = reply.alias_of(&at) {
+            followed += 1;
+            if followed > reply.answers.len() {
+                return Err(endless());
+            }
             seconds = seconds.min(alias.ttl);
             let holds = holds(alias)?;
             alias_is_secure |= holds && reply.may_be_secure && at == *name;
@@ -65,7 +74,11 @@ pub(super) async fn look_up<H: DnsHandle>(
             return Ok(Found { records, ttl, exists, alias, alias_is_secure, is_secure });
         }
     }
-    Err(Failed::Servers("the name is an alias without an end".into()))
+    Err(endless())
+}
+
+fn endless() -> Failed {
+    Failed::Servers("the name is an alias without an end".into())
 }
 
 fn reply(heard: Result<DnsResponse, NetError>, asked: &Query) -> Result<Reply, Failed> {
@@ -115,6 +128,11 @@ fn holds(record: &Record) -> Result<bool, Failed> {
 }
 
 impl Reply {
+    /// Whether it says something of the name that was asked for; that there is nothing is something.
+    fn is_about(&self, name: &Name) -> bool {
+        self.answers.is_empty() || self.answers.iter().any(|record| record.name == *name)
+    }
+
     fn alias_of(&self, name: &Name) -> Option<(&Record, Name)> {
         self.answers.iter().find_map(|record| match &record.data {
             RData::CNAME(target) if record.name == *name => Some((record, target.0.clone())),
