@@ -120,6 +120,8 @@ pub enum Failed {
     Servers(Box<str>),
     /// What came is not what the zone's owner signed, or its signature cannot be had.
     Bogus,
+    /// Nobody was asked: too much is under way.
+    Busy,
 }
 
 impl fmt::Display for Failed {
@@ -127,6 +129,7 @@ impl fmt::Display for Failed {
         match self {
             Failed::Servers(why) => out.write_str(why),
             Failed::Bogus => out.write_str("the signatures do not fit"),
+            Failed::Busy => out.write_str("too many questions are under way"),
         }
     }
 }
@@ -185,7 +188,7 @@ impl Resolver {
         Ok(Resolver { concierge: concierge.clone(), plain, prover: prover.map(Arc::new), timeout })
     }
 
-    /// Asks for the records of `name`, in A-labels, of one kind.
+    /// Asks for the records of `name`, in A-labels, of one kind, for as long as the answer is wanted.
     pub fn ask(
         &self,
         kind: Kind,
@@ -195,7 +198,7 @@ impl Resolver {
         let (plain, timeout) = (self.plain.clone(), self.timeout);
         let prover = self.prover.clone().filter(|_| want == Want::Proven);
         let name = Name::from_ascii(format!("{}.", name.trim_end_matches('.')));
-        self.concierge.run(async move {
+        self.concierge.run_while_wanted(async move {
             // What the DNS cannot hold is not in it.
             let Ok(name) = name else { return Ok(Found::nowhere(DNS_NEGATIVE_TTL)) };
             let looked_up = async {

@@ -19,6 +19,7 @@ pub mod http;
 pub mod journal;
 
 use crate::model::limits::{ERRANDS_AT_ONCE_MAX, ERRANDS_WAITING_MAX};
+use futures_lite::future::or;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -42,7 +43,8 @@ pub struct Concierge {
     errands: mpsc::Sender<Errand>,
 }
 
-/// The answer that will come. Dropping it leaves the errand to itself.
+/// The answer that will come. Dropping it leaves the errand to itself, unless that is done
+/// [while it is wanted](Concierge::run_while_wanted).
 #[derive(Debug)]
 #[must_use = "an answer is there to be awaited"]
 pub struct Answer<T>(oneshot::Receiver<T>);
@@ -89,15 +91,32 @@ impl Concierge {
         errand: impl Future<Output = T> + Send + 'static,
     ) -> Result<Answer<T>, Busy> {
         let (reply, answer) = oneshot::channel();
-        let errand = Box::pin(async move {
+        self.send(async move {
             // Who asked may have given up while this waited.
-            if reply.is_closed() {
-                return;
+            if !reply.is_closed() {
+                // Nobody may be interested any more.
+                drop(reply.send(errand.await));
             }
-            // Nobody may be interested any more.
-            drop(reply.send(errand.await));
-        });
-        self.errands.try_send(errand).map_err(|_| Busy)?;
+        })?;
+        Ok(Answer(answer))
+    }
+
+    /// As [`Concierge::run`], for as long as the answer is wanted: dropping it ends the errand, and gives
+    /// its place to the next one.
+    pub fn run_while_wanted<T: Send + 'static>(
+        &self,
+        errand: impl Future<Output = T> + Send + 'static,
+    ) -> Result<Answer<T>, Busy> {
+        let (mut reply, answer) = oneshot::channel();
+        self.send(async move {
+            let unwanted = async {
+                reply.closed().await;
+                None
+            };
+            if let Some(done) = or(unwanted, async { Some(errand.await) }).await {
+                drop(reply.send(done));
+            }
+        })?;
         Ok(Answer(answer))
     }
 
@@ -160,5 +179,21 @@ mod tests {
         let lost = concierge.run(async move { empty[0] }).unwrap();
         assert_eq!(block_on(lost), Err(Lost));
         assert_eq!(block_on(concierge.run(async { 3 }).unwrap()), Ok(3));
+    }
+
+    #[test]
+    fn ends_what_is_not_wanted_any_more() {
+        let concierge = Concierge::with_bounds(1, 8).unwrap();
+        let held = Arc::new(());
+        let mine = Arc::clone(&held);
+        let endless = async move {
+            std::future::pending::<()>().await;
+            drop(mine);
+        };
+        let unwanted = concierge.run_while_wanted(endless).unwrap();
+        let behind = concierge.run_while_wanted(async { 3 }).unwrap();
+        drop(unwanted);
+        assert_eq!(block_on(behind), Ok(3));
+        assert_eq!(Arc::strong_count(&held), 1);
     }
 }

@@ -6,9 +6,14 @@
 //! client's address are a stranger's choice: what is remembered, and what is under way, is bounded.
 //!
 //! ```text
-//!   look_up ── remembered? ── under way? ── ask (the concierge, or a script in tests)
-//!                  └ young, else old           └ a task of its own: who asked may go
+//!   look_up ── remembered? ── under way? ── a place? ── ask (the concierge, or a script in tests)
+//!                  └ young, else old           │ └ none   └ a task of its own
+//!                                   a client's ┘   ├ a client: Trouble::Busy
+//!                                                  └ mail: waits on the ground for its turn
 //! ```
+//! Those who ask have places of their own ([`Asker`]): what others wait for in silence holds up nobody.
+//! A client may go, and the answer is remembered all the same; where all who asked for the sake of mail
+//! have gone the question is taken back, and its place is free.
 //!
 //! Memory is two generations: when the young one is full it becomes the old one, and what was in
 //! that is forgotten. What is asked for in the old one moves to the young one.
@@ -17,10 +22,13 @@ use crate::bytes::hash::Sorted;
 use crate::concierge::dns::{Failed, Found, Kind, Want};
 use crate::env::Env;
 use crate::env::bell::Bell;
-use crate::model::limits::{DNS_FAILURE_TTL, DNS_FLIGHTS_MAX};
+use crate::model::limits::{
+    DNS_FAILURE_TTL, DNS_FLIGHTS_MAX, DNS_GROUND_MAX, DNS_MAIL_FLIGHTS_MAX,
+};
 use crate::model::time::Mono;
 use futures_lite::future::or;
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -47,24 +55,72 @@ type Ask = dyn Fn(Kind, Want, &str) -> Asked;
 
 type Question = (Kind, Want, Box<str>);
 
+/// Who asks. Each has places of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Asker {
+    /// A session with a client, which is told at once that there is no place.
+    Client,
+    /// Who looks for the way of mail.
+    Mail,
+    /// The same, where the servers fell silent the last time.
+    Doubtful,
+    /// Who looks for what is published of a server that is about to be called.
+    Published,
+}
+
+const ASKERS: usize = 4;
+
 #[derive(Clone)]
 struct Known {
     answer: Answer,
     until: Mono,
 }
 
-/// A question under way, and the answer once it is there.
+/// A question under way, or on the ground, and the answer once it is there.
 #[derive(Default)]
 struct Flight {
     landed: Bell,
     answer: Cell<Option<Answer>>,
+    /// Those who wait for it.
+    waiting: Cell<usize>,
+    /// Rung when the last of them has gone.
+    unwanted: Bell,
+}
+
+/// The questions of one asker.
+#[derive(Default)]
+struct Airfield {
+    flights: Sorted<Question, Rc<Flight>>,
+    aloft: usize,
+    /// What waits for a place.
+    ground: VecDeque<(Question, Rc<Flight>)>,
 }
 
 #[derive(Default)]
 struct Memory {
     young: Sorted<Question, Known>,
     old: Sorted<Question, Known>,
-    flights: Sorted<Question, Rc<Flight>>,
+    airfields: [Airfield; ASKERS],
+}
+
+/// One who waits for a flight; may go at any time.
+struct Passenger {
+    memory: Rc<RefCell<Memory>>,
+    asker: Asker,
+    question: Question,
+    flight: Rc<Flight>,
+}
+
+impl Drop for Passenger {
+    fn drop(&mut self) {
+        let left = self.flight.waiting.get() - 1;
+        self.flight.waiting.set(left);
+        if left == 0 && self.asker != Asker::Client {
+            // Who comes now asks anew; one that has landed is off the list already.
+            self.memory.borrow_mut().airfield(self.asker).strike(&self.question, &self.flight);
+            self.flight.unwanted.ring();
+        }
+    }
 }
 
 /// What is counted.
@@ -82,9 +138,12 @@ pub struct Stats {
 pub struct Resolver<E: Env> {
     env: E,
     ask: Rc<Ask>,
+    asker: Asker,
     timeout: Duration,
     /// Answers of one generation.
     generation_max: usize,
+    /// Questions that each asker may have under way.
+    places: [usize; ASKERS],
     memory: Rc<RefCell<Memory>>,
     stats: Rc<Cell<Stats>>,
 }
@@ -94,8 +153,10 @@ impl<E: Env> Clone for Resolver<E> {
         Resolver {
             env: self.env.clone(),
             ask: Rc::clone(&self.ask),
+            asker: self.asker,
             timeout: self.timeout,
             generation_max: self.generation_max,
+            places: self.places,
             memory: Rc::clone(&self.memory),
             stats: Rc::clone(&self.stats),
         }
@@ -104,7 +165,7 @@ impl<E: Env> Clone for Resolver<E> {
 
 impl<E: Env> Resolver<E> {
     /// `ask` puts a question; one that takes longer than `timeout` has failed. About `answers_max`
-    /// answers are remembered.
+    /// answers are remembered. Clients ask.
     pub fn new(
         env: E,
         timeout: Duration,
@@ -114,11 +175,38 @@ impl<E: Env> Resolver<E> {
         Resolver {
             env,
             ask: Rc::new(ask),
+            asker: Asker::Client,
             timeout,
             generation_max: (answers_max / 2).max(1),
+            places: places(1),
             memory: Rc::default(),
             stats: Rc::default(),
         }
+    }
+
+    /// The same resolver where `shards` ask the same servers: what is asked for mail is that of all.
+    #[must_use]
+    pub fn shared_by(self, shards: u16) -> Resolver<E> {
+        Resolver { places: places(shards), ..self }
+    }
+
+    /// The same resolver, for somebody else.
+    #[must_use]
+    pub fn asked_by(&self, asker: Asker) -> Resolver<E> {
+        Resolver { asker, ..self.clone() }
+    }
+
+    /// Questions that this asker may have under way.
+    pub fn places(&self) -> usize {
+        self.places[self.asker as usize]
+    }
+
+    /// What came of a question the last time, whether or not that still holds, as far as it is remembered.
+    pub fn known(&self, kind: Kind, want: Want, name: &str) -> Option<Answer> {
+        let memory = self.memory.borrow();
+        let question = (kind, want, name.into());
+        let known = memory.young.get(&question).or_else(|| memory.old.get(&question))?;
+        Some(known.answer.clone())
     }
 
     pub fn stats(&self) -> Stats {
@@ -131,8 +219,8 @@ impl<E: Env> Resolver<E> {
         self.stats.set(stats);
     }
 
-    /// The records of `name`, in A-labels and lower case, of one kind. Comes back within the time
-    /// that a question may take; may be dropped.
+    /// The records of `name`, in A-labels and lower case, of one kind. Comes back within the time that
+    /// a question may take; where it is asked for mail, within that and its turn. May be dropped.
     pub async fn look_up(&self, kind: Kind, name: &str) -> Answer {
         self.answer((kind, Want::Plain, name.into())).await
     }
@@ -148,33 +236,72 @@ impl<E: Env> Resolver<E> {
             self.count(|stats| stats.remembered += 1);
             return answer;
         }
-        let flight = self.take_off(question)?;
+        let passenger = self.board(question)?;
+        let flight = &passenger.flight;
         flight.landed.past(0).await;
         let answer = flight.answer.take();
         flight.answer.set(answer.clone());
         answer.unwrap_or(Err(Trouble::Failed))
     }
 
-    /// The flight that brings this answer: one that is under way, or a new one.
-    fn take_off(&self, question: Question) -> Result<Rc<Flight>, Trouble> {
+    /// A seat in the flight that brings this answer: one that is under way, or a new one.
+    fn board(&self, question: Question) -> Result<Passenger, Trouble> {
         let mut memory = self.memory.borrow_mut();
-        if let Some(flight) = memory.flights.get(&question) {
-            return Ok(Rc::clone(flight));
+        let airfield = memory.airfield(self.asker);
+        let known = airfield.flights.get(&question).cloned();
+        let is_new = known.is_none();
+        let flight = known.unwrap_or_default();
+        if is_new {
+            let is_full = airfield.aloft >= self.places();
+            if is_full && (self.asker == Asker::Client || !airfield.has_ground()) {
+                return Err(Trouble::Busy);
+            }
+            airfield.flights.insert(question.clone(), Rc::clone(&flight));
+            if is_full {
+                airfield.ground.push_back((question.clone(), Rc::clone(&flight)));
+            } else {
+                self.take_off(airfield, question.clone(), Rc::clone(&flight));
+            }
         }
-        if memory.flights.len() >= DNS_FLIGHTS_MAX {
-            return Err(Trouble::Busy);
-        }
-        let flight = Rc::<Flight>::default();
-        memory.flights.insert(question.clone(), Rc::clone(&flight));
         drop(memory);
-        let (this, landing) = (self.clone(), Rc::clone(&flight));
+        flight.waiting.set(flight.waiting.get() + 1);
+        Ok(Passenger { memory: Rc::clone(&self.memory), asker: self.asker, question, flight })
+    }
+
+    fn take_off(&self, airfield: &mut Airfield, question: Question, flight: Rc<Flight>) {
+        airfield.aloft += 1;
+        let this = self.clone();
         self.env.spawn(async move {
-            let known = this.fetch(&question).await;
-            landing.answer.set(Some(known.answer.clone()));
-            this.memory.borrow_mut().remember(question, known, this.generation_max);
-            landing.landed.ring();
+            let unwanted = async {
+                flight.unwanted.past(0).await;
+                None
+            };
+            let known = or(async { Some(this.fetch(&question).await) }, unwanted).await;
+            this.land(question, &flight, known);
         });
-        Ok(flight)
+    }
+
+    /// An answer is there, or nobody wants it any more; the next question that waits has its turn.
+    fn land(&self, question: Question, flight: &Rc<Flight>, known: Option<Known>) {
+        let mut memory = self.memory.borrow_mut();
+        let airfield = memory.airfield(self.asker);
+        airfield.strike(&question, flight);
+        airfield.aloft -= 1;
+        while airfield.aloft < self.places()
+            && let Some((question, flight)) = airfield.ground.pop_front()
+        {
+            if flight.waiting.get() > 0 {
+                self.take_off(airfield, question, flight);
+            }
+        }
+        let Some(known) = known else { return };
+        flight.answer.set(Some(known.answer.clone()));
+        // That nobody was asked is nothing to remember.
+        if known.answer != Err(Trouble::Busy) {
+            memory.keep(question, known, self.generation_max);
+        }
+        drop(memory);
+        flight.landed.ring();
     }
 
     async fn fetch(&self, (kind, want, name): &Question) -> Known {
@@ -193,28 +320,53 @@ impl<E: Env> Resolver<E> {
             }
             Err(Failed::Servers(_)) => Trouble::Failed,
             Err(Failed::Bogus) => Trouble::Bogus,
+            Err(Failed::Busy) => Trouble::Busy,
         };
         self.count(|stats| stats.failed += 1);
         Known { answer: Err(trouble), until: now.after(DNS_FAILURE_TTL) }
     }
 }
 
+/// Questions that each asker may have under way, on one of so many shards.
+fn places(shards: u16) -> [usize; ASKERS] {
+    let mail = (DNS_MAIL_FLIGHTS_MAX / usize::from(shards.max(1))).max(1);
+    [DNS_FLIGHTS_MAX, mail, mail, mail]
+}
+
+impl Airfield {
+    /// Takes a flight off the list, unless another one is there for the same question.
+    fn strike(&mut self, question: &Question, flight: &Rc<Flight>) {
+        if self.flights.get(question).is_some_and(|other| Rc::ptr_eq(other, flight)) {
+            self.flights.remove(question);
+        }
+    }
+
+    /// Whether one more question may wait here.
+    fn has_ground(&mut self) -> bool {
+        if self.ground.len() >= DNS_GROUND_MAX {
+            self.ground.retain(|(_, flight)| flight.waiting.get() > 0);
+        }
+        self.ground.len() < DNS_GROUND_MAX
+    }
+}
+
 impl Memory {
+    fn airfield(&mut self, asker: Asker) -> &mut Airfield {
+        &mut self.airfields[asker as usize]
+    }
+
     /// What is known and still holds.
     fn recall<E: Env>(&mut self, question: &Question, resolver: &Resolver<E>) -> Option<Answer> {
         let now = resolver.env.now();
         if let Some(known) = self.young.get(question) {
             return (known.until > now).then(|| known.answer.clone());
         }
-        let known = self.old.remove(question).filter(|known| known.until > now)?;
+        // What holds no more stays where it is: that it was no answer is worth knowing.
+        self.old.get(question).filter(|known| known.until > now)?;
+        let known = self.old.remove(question)?;
         let answer = known.answer.clone();
         self.keep(question.clone(), known, resolver.generation_max);
         Some(answer)
-    }
-
-    fn remember(&mut self, question: Question, known: Known, generation_max: usize) {
-        self.flights.remove(&question);
-        self.keep(question, known, generation_max);
     }
 
     fn keep(&mut self, question: Question, known: Known, generation_max: usize) {
@@ -235,7 +387,7 @@ mod tests {
 
     const TIMEOUT: Duration = Duration::from_secs(5);
 
-    /// A resolver over a script, which counts what it is asked: `slow` answers after 2 s, `dead`
+    /// A resolver over a script, which counts what it is asked: `slow` answers after 2 s, `dead…`
     /// never, `bad` fails, `none` is not there; all else has an address and holds for 60 s.
     fn scripted(sim: &Sim, answers_max: usize) -> (Resolver<impl Env>, Rc<Cell<u32>>) {
         let env = sim.env(0);
@@ -250,12 +402,13 @@ mod tests {
                     let ttl = Duration::from_mins(1);
                     let pause = match &*name {
                         "slow" => Duration::from_secs(2),
-                        "dead" => Duration::from_hours(1),
+                        name if name.starts_with("dead") => Duration::from_hours(1),
                         _ => Duration::from_millis(1),
                     };
                     env.sleep(pause).await;
                     match &*name {
                         "bad" => Err(Failed::Servers("bad".into())),
+                        "full" => Err(Failed::Busy),
                         "forged" => Err(Failed::Bogus),
                         "none" => Ok(Found::plain(Vec::new(), ttl)),
                         _ => Ok(Found::plain(vec![Data::Address(Ipv4Addr::LOCALHOST.into())], ttl)),
@@ -348,6 +501,106 @@ mod tests {
             let flood = together(names.iter().map(|name| resolver.look_up(Kind::A, name))).await;
             let busy = flood.iter().filter(|answer| **answer == Err(Trouble::Busy)).count();
             assert_eq!(busy, 1);
+        })
+        .unwrap();
+    }
+
+    /// Mail is not told that there is no place, it waits for one; what is silent holds up its own kind.
+    #[test]
+    fn lets_mail_wait_for_its_turn_and_for_no_other_asker() {
+        let sim = Sim::new(1, Faults::none());
+        let (resolver, _) = scripted(&sim, 100);
+        let resolver = resolver.shared_by(64);
+        let doubtful = resolver.asked_by(Asker::Doubtful);
+        let env = sim.env(0);
+        sim.run_until(async {
+            assert_eq!((doubtful.places(), resolver.places()), (4, DNS_FLIGHTS_MAX));
+            let start = env.now();
+            let names: Vec<String> = (0..8).map(|number| format!("dead{number}")).collect();
+            let silent = together(names.iter().map(|name| doubtful.look_up(Kind::A, name)));
+            let others = async {
+                env.sleep(Duration::from_secs(1)).await;
+                let all = [Asker::Mail, Asker::Published, Asker::Client];
+                for (asker, name) in all.into_iter().zip(["a", "b", "c"]) {
+                    assert!(resolver.asked_by(asker).look_up(Kind::A, name).await.is_ok());
+                }
+                assert!(env.now().since(start) < Duration::from_secs(2));
+            };
+            let (silent, ()) = futures_lite::future::zip(silent, others).await;
+            assert!(silent.iter().all(|answer| *answer == Err(Trouble::Failed)), "{silent:?}");
+            let took = env.now().since(start);
+            assert!(took >= TIMEOUT * 2 && took < TIMEOUT * 3, "{took:?}");
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn takes_back_what_is_asked_for_mail_that_goes() {
+        let sim = Sim::new(1, Faults::none());
+        let (resolver, asked) = scripted(&sim, 100);
+        let mail = resolver.shared_by(64).asked_by(Asker::Mail);
+        let client = mail.asked_by(Asker::Client);
+        let env = sim.env(0);
+        let question = |name: &str| (Kind::A, Want::Plain, name.into());
+        let is_known = |name| mail.known(Kind::A, Want::Plain, name).is_some();
+        sim.run_until(async {
+            let mut seats: Vec<Passenger> =
+                (0..6).map(|n| mail.board(question(&format!("dead{n}"))).unwrap()).collect();
+            // Two ask the same, and one of them goes.
+            seats.push(mail.board(question("dead0")).unwrap());
+            drop(seats.pop());
+            env.sleep(Duration::from_secs(1)).await;
+            assert_eq!(asked.get(), 4);
+            // What is on the ground and not wanted any more is never asked; all places are free at once.
+            seats.clear();
+            assert!(mail.look_up(Kind::A, "well").await.is_ok());
+            assert_eq!((asked.get(), is_known("dead0"), is_known("well")), (5, false, true));
+            assert_eq!(mail.memory.borrow().airfields[Asker::Mail as usize].flights.len(), 0);
+            // Who comes behind somebody who has just gone has the question put anew.
+            drop(mail.board(question("slow")).unwrap());
+            assert!(mail.look_up(Kind::A, "slow").await.is_ok());
+            // What a client asked for is remembered though he goes.
+            drop(client.board(question("none")).unwrap());
+            env.sleep(Duration::from_secs(1)).await;
+            assert!(is_known("none"));
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn holds_a_bounded_number_of_questions_on_the_ground() {
+        let sim = Sim::new(1, Faults::none());
+        let (resolver, asked) = scripted(&sim, 100);
+        let mail = resolver.shared_by(1).asked_by(Asker::Mail);
+        sim.run_until(async {
+            let board = |n| mail.board((Kind::A, Want::Plain, format!("dead{n}").into()));
+            let most = mail.places() + DNS_GROUND_MAX;
+            let mut seats: Vec<Passenger> = (0..most).map(|n| board(n).unwrap()).collect();
+            assert_eq!(board(most).err(), Some(Trouble::Busy));
+            seats.truncate(most - 1);
+            assert!(board(most).is_ok());
+        })
+        .unwrap();
+        assert_eq!(asked.get(), 0);
+    }
+
+    /// What the concierge has no room for was asked of nobody, and may be asked again at once; of others it
+    /// is known that they failed the last time, however long ago.
+    #[test]
+    fn tells_who_was_not_asked_from_who_did_not_answer() {
+        let sim = Sim::new(1, Faults::none());
+        let (resolver, asked) = scripted(&sim, 100);
+        let env = sim.env(0);
+        let known = |name| resolver.known(Kind::A, Want::Plain, name);
+        sim.run_until(async {
+            for count in 1..3 {
+                assert_eq!(resolver.look_up(Kind::A, "full").await, Err(Trouble::Busy));
+                assert_eq!((asked.get(), known("full")), (count, None));
+            }
+            assert_eq!(resolver.look_up(Kind::A, "bad").await, Err(Trouble::Failed));
+            env.sleep(DNS_FAILURE_TTL * 2).await;
+            assert_eq!(known("bad"), Some(Err(Trouble::Failed)));
+            assert_eq!((known("never"), asked.get()), (None, 3));
         })
         .unwrap();
     }

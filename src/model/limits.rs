@@ -245,8 +245,13 @@ pub const DNS_LIST_WARN_PAUSE: Duration = Duration::from_mins(1);
 pub const REVERSE_NAMES_MAX: usize = 4;
 /// Answers that one shard remembers.
 pub const DNS_ANSWERS_MAX: usize = 65_536;
-/// Questions of one shard under way at once.
+/// Questions of one shard's clients under way at once.
 pub const DNS_FLIGHTS_MAX: usize = 1_024;
+/// Questions under way at once, of all shards together, for each of three kinds of askers for the sake of
+/// mail (`dns::Asker`): with them a quarter of [`ERRANDS_AT_ONCE_MAX`] is left to others.
+pub const DNS_MAIL_FLIGHTS_MAX: usize = 256;
+/// Questions for the sake of mail that wait for a place on one shard, for each kind of askers.
+pub const DNS_GROUND_MAX: usize = 16_384;
 
 /// Octets a connection reads at most in one go; the size of a receive block.
 pub const RECEIVE_BLOCK_OCTETS: usize = 64 << 10;
@@ -667,6 +672,11 @@ pub const QUEUE_BROKEN_MAX: u32 = 3;
 pub const QUEUE_RECORD_PAUSE_MIN: Duration = Duration::from_millis(100);
 /// Longest wait before it is written again.
 pub const QUEUE_RECORD_PAUSE_MAX: Duration = Duration::from_mins(1);
+/// How long a look-up for a domain whose servers say nothing keeps its place where others want it; then it
+/// goes on where such are asked.
+pub const QUEUE_LOOK_UP_QUIET: Duration = Duration::from_millis(500);
+/// How long a domain's mail waits whose servers could not be asked, for too many questions are under way.
+pub const QUEUE_LOOK_UP_PAUSE: Duration = Duration::from_millis(100);
 /// How long a domain's mail waits at most for a place at a site that has as many connections as it may
 /// have; a worker of this shard that ends there calls it earlier.
 pub const QUEUE_FULL_PAUSE: Duration = Duration::from_secs(1);

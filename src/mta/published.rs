@@ -10,7 +10,7 @@ use super::dane::{self, Dane};
 use super::sts::{Applied, Policies};
 use super::tls_policy::Basis;
 use super::tls_report::{Ends, Outcome, Tally, wanted};
-use crate::dns::Resolver;
+use crate::dns::{Asker, Resolver};
 use crate::env::Env;
 use crate::wire::sts_policy::Policy;
 use std::sync::Arc;
@@ -34,8 +34,8 @@ pub struct Published<E: Env> {
 }
 
 impl<E: Env> Published<E> {
-    pub fn new(env: E, dns: Resolver<E>, known: Known) -> Published<E> {
-        Published { env, dns, known }
+    pub fn new(env: E, dns: &Resolver<E>, known: Known) -> Published<E> {
+        Published { env, dns: dns.asked_by(Asker::Published), known }
     }
 
     /// The policy of a domain, or of the host of a route (RFC 8461 §3.4), in A-labels and lower case. May
@@ -103,7 +103,7 @@ mod tests {
         let policies = Policies::new(fetch, Duration::from_hours(24), None, env.wall());
         let tally = Tally::default();
         let known = Known { dane: false, policies: Some(policies), tally: Some(tally.clone()) };
-        let published = Published::new(env.clone(), dns(&sim), known);
+        let published = Published::new(env.clone(), &dns(&sim), known);
         sim.run_until(async {
             for domain in ["a.example", "b.example", "[192.0.2.1]"] {
                 assert_eq!(published.policy(domain).await, None);
@@ -120,7 +120,7 @@ mod tests {
         let sim = Sim::new(1, Faults::none());
         let ask = |kind, _, name: &str| -> Asked { panic!("nobody asks {kind:?} of {name}") };
         let dns = Resolver::new(sim.env(0), Duration::from_secs(5), 100, ask);
-        let published = Published::new(sim.env(0), dns, Known::default());
+        let published = Published::new(sim.env(0), &dns, Known::default());
         sim.run_until(async {
             assert_eq!(published.policy("a.example").await, None);
             assert_eq!(published.dane(Some("mx.a.example"), 25).await, Dane::None);

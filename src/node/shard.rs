@@ -371,7 +371,7 @@ impl Plan {
                         Ok(answer) => Box::pin(async move {
                             answer.await.unwrap_or_else(|Lost| failed("no answer"))
                         }),
-                        Err(Busy) => Box::pin(ready(failed("too many questions"))),
+                        Err(Busy) => Box::pin(ready(Err(Failed::Busy))),
                     },
                     Names::Script(script) => {
                         let (pause, answer) = script(kind, name, clock.wall());
@@ -384,7 +384,8 @@ impl Plan {
                 }
             };
         let timeout = self.config.dns.timeout + DNS_GRACE;
-        dns::Resolver::new(env.clone(), timeout, self.config.dns.cache_entries, ask)
+        let entries = self.config.dns.cache_entries;
+        dns::Resolver::new(env.clone(), timeout, entries, ask).shared_by(self.shards)
     }
 
     fn authenticator(&self) -> Authenticator {
@@ -600,7 +601,7 @@ pub fn assemble<E: Env>(
     let here = || -> Rc<Aside> { Rc::new(|step: Step| Box::pin(ready(Some(step())))) };
     let aside = plan.tls.as_ref().map_or_else(here, |(_, threads)| aside(threads.clone()));
     let encrypting = Encrypting { caller: plan.caller.clone(), aside };
-    let published = Published::new(env.clone(), dns.clone(), plan.published.clone());
+    let published = Published::new(env.clone(), &dns, plan.published.clone());
     let first = Rc::clone(&sessions.routing);
     Rc::new_cyclic(|shard: &Weak<Shard<E>>| Shard {
         relay: Relay::new(
@@ -609,7 +610,7 @@ pub fn assemble<E: Env>(
                 let shard = Weak::clone(shard);
                 let routing =
                     move || shard.upgrade().map_or_else(|| Rc::clone(&first), |one| one.routing());
-                Router::new(env.clone(), dns.clone(), routing)
+                Router::new(env.clone(), &dns, routing)
             },
             plan.sites.clone(),
             (encrypting, published),

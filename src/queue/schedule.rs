@@ -8,6 +8,10 @@
 //!                        sender after sender         mail for it and the server has a place
 //! ```
 //!
+//! A worker begins by looking for the way to its domain, which name servers may hold up. Of those that do
+//! so there are a few at once, one in each lane; domains that are in doubt, since theirs were silent, have
+//! places of their own, so that others wait for none of them.
+//!
 //! Within a lane the senders take turns: one with a million messages is one sender. Among lanes the
 //! first that waits for a worker gets it. A lane rests while its destination cannot be reached; its
 //! entries stay where they are meanwhile, and none of them costs an attempt.
@@ -71,6 +75,9 @@ struct Lane {
     bell: Rc<Bell>,
     /// In the list of those that wait for a worker.
     is_waiting: bool,
+    /// One of its workers looks for the way.
+    looks_up: bool,
+    standing: Standing,
     rests_until: Option<Mono>,
     /// An operator wants it to be tried now, whatever is known of its servers.
     is_urged: bool,
@@ -86,6 +93,8 @@ pub struct Worker {
     is_hungry: bool,
     /// Its lane was to be tried now, whatever is known of its servers.
     pub is_urged: bool,
+    /// Among which it looks for the way, while it does.
+    looks_up: Option<Standing>,
     /// Rung when its place is wanted while it idles.
     call: Rc<Bell>,
     is_called: bool,
@@ -102,14 +111,49 @@ impl Worker {
     pub fn domain(&self) -> &Rc<str> {
         &self.domain
     }
+
+    /// It looks for the way among those that are in doubt.
+    pub fn is_doubtful(&self) -> bool {
+        self.looks_up == Some(Standing::Doubtful)
+    }
+}
+
+/// What is known of the name servers of a domain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Standing {
+    /// Nothing against them.
+    #[default]
+    Good,
+    /// They were silent the last time.
+    Doubtful,
+}
+
+/// How much room there is for workers.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// Places are getting few: no lane gets a second worker, so that slow lanes leave some to others.
+    pub is_tight: bool,
+    /// Workers that may look for the way at once, and as many in lanes that are in doubt.
+    pub look_ups: usize,
+}
+
+/// Lanes that want one more worker, in the order in which they came to want it, and how many look for the
+/// way.
+#[derive(Default)]
+struct Wanting {
+    lanes: VecDeque<Rc<str>>,
+    looking: usize,
 }
 
 /// The mail of one shard that is due.
 #[derive(Default)]
 pub struct Schedule {
     lanes: Sorted<Rc<str>, Lane>,
-    /// Lanes that want one more worker, in the order in which they came to want it.
-    wanting: VecDeque<Rc<str>>,
+    wanting: Wanting,
+    /// The same of those that are in doubt.
+    wanting_doubtful: Wanting,
+    /// As [`Room::look_ups`] was the last time.
+    look_ups: usize,
     resting: BTreeSet<(Mono, Rc<str>)>,
     /// Workers with a connection and without mail, the one that idles longest first.
     idle: Sorted<u64, Rc<Bell>>,
@@ -139,11 +183,63 @@ impl Schedule {
     /// Puts a lane that has work for one more worker into the list.
     fn want(&mut self, domain: &Rc<str>) {
         let Some(lane) = self.lanes.get_mut(domain) else { return };
-        let has_work = lane.ready.len() > lane.hungry;
+        let has_work = lane.ready.len() > lane.hungry && !lane.looks_up;
         if has_work && !lane.is_waiting && lane.rests_until.is_none() {
             lane.is_waiting = true;
-            self.wanting.push_back(Rc::clone(domain));
+            let standing = lane.standing;
+            self.wanting(standing).lanes.push_back(Rc::clone(domain));
         }
+    }
+
+    fn wanting(&mut self, standing: Standing) -> &mut Wanting {
+        match standing {
+            Standing::Good => &mut self.wanting,
+            Standing::Doubtful => &mut self.wanting_doubtful,
+        }
+    }
+
+    /// Lanes that could have one more worker now, if there is a place for one.
+    fn wanting_count(&self) -> usize {
+        let of = |one: &Wanting| one.lanes.len().min(self.look_ups.saturating_sub(one.looking));
+        of(&self.wanting) + of(&self.wanting_doubtful)
+    }
+
+    /// Whether more lanes that are not in doubt wait than there are places to look for the way.
+    pub fn wants_look_up(&self) -> bool {
+        let free = self.look_ups.saturating_sub(self.wanting.looking);
+        self.wanting.lanes.len() > free
+    }
+
+    /// A worker looks for the way no longer. `is_doubtful`: its name servers are silent. Whether others may
+    /// begin by that.
+    pub fn looked_up(&mut self, worker: &mut Worker, is_doubtful: bool) -> bool {
+        let Some(standing) = worker.looks_up.take() else { return false };
+        self.wanting(standing).looking -= 1;
+        if let Some(lane) = self.lanes.get_mut(&worker.domain) {
+            lane.looks_up = false;
+            lane.standing = if is_doubtful { Standing::Doubtful } else { Standing::Good };
+        }
+        self.want(&Rc::clone(&worker.domain));
+        self.is_wanted()
+    }
+
+    /// A worker leaves its place to others without having found out anything, and ends: its lane is in
+    /// doubt, and goes on there.
+    pub fn turn_out(&mut self, worker: &mut Worker) {
+        if let Some(lane) = self.lanes.get_mut(&worker.domain) {
+            lane.is_urged |= worker.is_urged;
+        }
+        self.looked_up(worker, true);
+    }
+
+    /// Whether nothing is known here of a domain.
+    pub fn is_new(&self, domain: &str) -> bool {
+        !self.lanes.contains_key(domain)
+    }
+
+    /// A domain of which nothing is known here is in doubt.
+    pub fn doubt(&mut self, domain: &Rc<str>) {
+        self.lanes.entry(Rc::clone(domain)).or_default().standing = Standing::Doubtful;
     }
 
     /// Lanes that have rested want a worker again, whether or not there is a place for one.
@@ -155,26 +251,40 @@ impl Schedule {
         }
     }
 
-    /// The next lane that is to have one more worker; counts him as begun. `is_tight`: places are getting
-    /// few, and no lane gets a second one, so that slow lanes leave some to others.
-    pub fn begin(&mut self, now: Mono, is_tight: bool) -> Option<Worker> {
+    /// The next lane that is to have one more worker, who looks for the way first; counts him as begun.
+    pub fn begin(&mut self, now: Mono, room: Room) -> Option<Worker> {
+        self.look_ups = room.look_ups;
         self.wake_rested(now);
-        while let Some(domain) = self.wanting.pop_front() {
+        self.begin_in(Standing::Good, room).or_else(|| self.begin_in(Standing::Doubtful, room))
+    }
+
+    fn begin_in(&mut self, standing: Standing, room: Room) -> Option<Worker> {
+        while self.wanting(standing).looking < room.look_ups
+            && let Some(domain) = self.wanting(standing).lanes.pop_front()
+        {
             let Some(lane) = self.lanes.get_mut(&domain) else { continue };
             lane.is_waiting = false;
-            let has_one = is_tight && lane.workers > 0;
+            let has_one = (room.is_tight && lane.workers > 0) || lane.looks_up;
             if has_one || lane.ready.len() <= lane.hungry || lane.rests_until.is_some() {
                 continue;
             }
             lane.workers += 1;
             lane.hungry += 1;
+            lane.looks_up = true;
             let is_urged = std::mem::take(&mut lane.is_urged);
             self.workers += 1;
-            // Behind the others, if it wants another one.
-            self.want(&domain);
-            let call = Rc::default();
-            let is_called = false;
-            return Some(Worker { domain, is_hungry: true, is_urged, call, is_called, idle: None });
+            self.wanting(standing).looking += 1;
+            let (call, looks_up) = (Rc::default(), Some(standing));
+            let (is_called, idle) = (false, None);
+            return Some(Worker {
+                domain,
+                is_hungry: true,
+                is_urged,
+                looks_up,
+                call,
+                is_called,
+                idle,
+            });
         }
         None
     }
@@ -219,7 +329,7 @@ impl Schedule {
 
     /// Whether other lanes wait for a worker.
     pub fn is_wanted(&self) -> bool {
-        !self.wanting.is_empty()
+        self.wanting_count() > 0
     }
 
     /// A worker idles from here on, up to [`Schedule::end_idle`]: whoever wants its place rings
@@ -240,7 +350,7 @@ impl Schedule {
 
     /// There is no place for one more worker: calls as many that idle as there are lanes that want one.
     pub fn call_idle(&mut self) {
-        while self.called < self.wanting.len()
+        while self.called < self.wanting_count()
             && let Some((_, call)) = self.idle.pop_first()
         {
             self.called += 1;
@@ -256,6 +366,12 @@ impl Schedule {
     /// A worker has ended, whatever it was at.
     pub fn end(&mut self, mut worker: Worker) {
         self.end_idle(&mut worker);
+        if let Some(standing) = worker.looks_up.take() {
+            self.wanting(standing).looking -= 1;
+            if let Some(lane) = self.lanes.get_mut(&worker.domain) {
+                lane.looks_up = false;
+            }
+        }
         let Worker { domain, is_hungry, is_called, .. } = worker;
         self.workers -= 1;
         self.called -= usize::from(is_called);
@@ -369,9 +485,16 @@ mod tests {
         Mono(Duration::from_secs(seconds))
     }
 
+    /// A worker who knows the way at once.
+    fn begin(schedule: &mut Schedule, now: Mono, is_tight: bool) -> Option<Worker> {
+        let mut worker = schedule.begin(now, Room { is_tight, look_ups: usize::MAX })?;
+        schedule.looked_up(&mut worker, false);
+        Some(worker)
+    }
+
     /// Everything that waits, by one worker who stays.
     fn taken(schedule: &mut Schedule) -> Vec<u64> {
-        let Some(mut worker) = schedule.begin(at(0), false) else { return Vec::new() };
+        let Some(mut worker) = begin(schedule, at(0), false) else { return Vec::new() };
         let taken = std::iter::from_fn(|| schedule.take(&mut worker)).map(|one| one.0).collect();
         schedule.end(worker);
         taken
@@ -392,7 +515,7 @@ mod tests {
         for queue in 11..=15 {
             schedule.push(&a, QueueId(queue), 0, "bulk@s.example");
         }
-        let mut worker = schedule.begin(at(0), false).unwrap();
+        let mut worker = begin(&mut schedule, at(0), false).unwrap();
         assert_eq!(schedule.take(&mut worker), Some(QueueId(11)));
         schedule.push(&a, QueueId(16), 0, "one@s.example");
         schedule.end(worker);
@@ -421,7 +544,7 @@ mod tests {
             schedule.push(&a, QueueId(queue), 0, "s");
         }
         schedule.push(&b, QueueId(4), 0, "s");
-        let mut begun: Vec<_> = std::iter::from_fn(|| schedule.begin(at(0), false)).collect();
+        let mut begun: Vec<_> = std::iter::from_fn(|| begin(&mut schedule, at(0), false)).collect();
         // As many as there is mail, but never two of one lane while another waits.
         let names: Vec<_> = begun.iter().map(|worker| &**worker.domain()).collect();
         assert_eq!(names, ["a.example", "b.example", "a.example", "a.example"]);
@@ -429,12 +552,12 @@ mod tests {
         // They are busy: one more message wants one more of them, two hungry ones do not.
         assert!(begun.iter_mut().all(|worker| schedule.take(worker).is_some()));
         schedule.push(&b, QueueId(5), 0, "s");
-        begun.extend(schedule.begin(at(0), false));
+        begun.extend(begin(&mut schedule, at(0), false));
         assert_eq!(schedule.workers_of("b.example"), 2);
         assert_eq!(schedule.take(&mut begun[0]), None);
         let bell = schedule.bell(&begun[0]);
         schedule.push(&a, QueueId(6), 0, "s");
-        assert!(bell.rung() == 1 && schedule.begin(at(0), false).is_none());
+        assert!(bell.rung() == 1 && begin(&mut schedule, at(0), false).is_none());
         for mut worker in begun {
             while schedule.take(&mut worker).is_some() {}
             schedule.end(worker);
@@ -449,14 +572,14 @@ mod tests {
         for queue in 1..=9 {
             schedule.push(&a, QueueId(queue), 0, "s");
         }
-        let mut first = schedule.begin(at(0), true).unwrap();
-        assert!(schedule.begin(at(0), true).is_none());
+        let mut first = begin(&mut schedule, at(0), true).unwrap();
+        assert!(begin(&mut schedule, at(0), true).is_none());
         schedule.push(&b, QueueId(10), 0, "s");
-        let second = schedule.begin(at(0), true).unwrap();
+        let second = begin(&mut schedule, at(0), true).unwrap();
         assert_eq!(&**second.domain(), "b.example");
         // The lane asks again with each message that it takes.
         assert!(schedule.take(&mut first).is_some());
-        let third = schedule.begin(at(0), false).unwrap();
+        let third = begin(&mut schedule, at(0), false).unwrap();
         assert_eq!(&**third.domain(), "a.example");
         for worker in [first, second, third] {
             schedule.end(worker);
@@ -470,7 +593,7 @@ mod tests {
         let mut idle = Vec::new();
         for (queue, name) in (1..).zip(&names) {
             schedule.push(name, QueueId(queue), 0, "s");
-            let mut worker = schedule.begin(at(0), false).unwrap();
+            let mut worker = begin(&mut schedule, at(0), false).unwrap();
             assert!(schedule.take(&mut worker).is_some() && !schedule.has_ready(&mut worker));
             schedule.idle(&mut worker);
             idle.push(worker);
@@ -498,14 +621,14 @@ mod tests {
         let mut schedule = Schedule::default();
         let a = lane("a.example");
         schedule.push(&a, QueueId(1), 0, "s");
-        let worker = schedule.begin(at(0), false).unwrap();
+        let worker = begin(&mut schedule, at(0), false).unwrap();
         schedule.push(&a, QueueId(2), 0, "s");
         schedule.rest(&a, at(10));
         schedule.rest(&a, at(5));
         schedule.end(worker);
-        assert!(schedule.begin(at(4), false).is_none());
+        assert!(begin(&mut schedule, at(4), false).is_none());
         assert_eq!(schedule.next_wake(), Some(at(5)));
-        let mut worker = schedule.begin(at(5), false).unwrap();
+        let mut worker = begin(&mut schedule, at(5), false).unwrap();
         assert_eq!(schedule.next_wake(), None);
         while schedule.take(&mut worker).is_some() {}
         schedule.end(worker);
@@ -518,15 +641,15 @@ mod tests {
         let a = lane("a.example");
         schedule.push(&a, QueueId(1), 0, "s");
         schedule.rest(&a, at(10));
-        assert!(schedule.begin(at(0), false).is_none());
+        assert!(begin(&mut schedule, at(0), false).is_none());
         schedule.urge(&a);
-        let worker = schedule.begin(at(0), false).unwrap();
+        let worker = begin(&mut schedule, at(0), false).unwrap();
         assert!(worker.is_urged && schedule.rests_until("a.example").is_none());
         schedule.set_site("a.example", "mx.a.example");
         assert_eq!(schedule.site_of("a.example"), Some("mx.a.example"));
         schedule.push(&a, QueueId(2), 0, "s");
         // The wish was that of one worker.
-        let second = schedule.begin(at(0), false).unwrap();
+        let second = begin(&mut schedule, at(0), false).unwrap();
         assert!(!second.is_urged && schedule.ready_of("a.example") == 2);
         schedule.end(worker);
         schedule.end(second);
@@ -534,7 +657,7 @@ mod tests {
         let b = lane("b.example");
         schedule.urge(&b);
         schedule.push(&b, QueueId(3), 0, "s");
-        let mut all = std::iter::from_fn(|| schedule.begin(at(0), false));
+        let mut all = std::iter::from_fn(|| begin(&mut schedule, at(0), false));
         assert!(all.any(|worker| &**worker.domain() == "b.example" && worker.is_urged));
     }
 
@@ -545,7 +668,7 @@ mod tests {
         for queue in 0..100 {
             schedule.push(&a, QueueId(queue), 0, &format!("s{queue}"));
         }
-        let mut worker = schedule.begin(at(0), false).unwrap();
+        let mut worker = begin(&mut schedule, at(0), false).unwrap();
         while schedule.take(&mut worker).is_some() {}
         assert!(schedule.lanes[&a].turns.is_empty());
         schedule.push(&a, QueueId(1), 0, "s");
@@ -555,5 +678,52 @@ mod tests {
         assert!(schedule.ready() == 0 && schedule.take(&mut worker).is_none());
         schedule.end(worker);
         assert!(schedule.lanes.is_empty());
+    }
+
+    #[test]
+    fn lets_lanes_in_doubt_hold_up_no_others() {
+        let mut schedule = Schedule::default();
+        let room = Room { is_tight: false, look_ups: 2 };
+        let names = ["a", "b", "c", "d", "e"].map(lane);
+        for (queue, name) in (1..).zip(&names) {
+            schedule.push(name, QueueId(queue), 0, "s");
+            schedule.push(name, QueueId(10 + queue), 0, "s");
+        }
+        // One worker of each lane looks for the way, and no more than may do so.
+        let mut begun: Vec<_> = std::iter::from_fn(|| schedule.begin(at(0), room)).collect();
+        assert_eq!(begun.len(), 2);
+        assert!(schedule.wants_look_up() && !schedule.is_wanted());
+        // Who finds it goes on, and leaves the place to the next lane; more of them wait.
+        assert!(schedule.looked_up(&mut begun[0], false) && schedule.wants_look_up());
+        assert!(!schedule.looked_up(&mut begun[0], false));
+        let mut silent = schedule.begin(at(0), room).unwrap();
+        assert_eq!((&**silent.domain(), silent.is_doubtful()), ("c", false));
+        // Who leaves it without having found the way looks for it among those in doubt; the wish of an
+        // operator is not lost by that.
+        silent.is_urged = true;
+        schedule.turn_out(&mut silent);
+        schedule.end(silent);
+        schedule.looked_up(&mut begun[1], false);
+        let rest: Vec<_> = std::iter::from_fn(|| schedule.begin(at(0), room)).collect();
+        let shown =
+            |worker: &Worker| (worker.domain().to_string(), worker.is_doubtful(), worker.is_urged);
+        let shown: Vec<_> = rest.iter().map(shown).collect();
+        let all = [("d", false, false), ("e", false, false), ("c", true, true)];
+        assert_eq!(shown, all.map(|(name, doubt, urged)| (name.to_owned(), doubt, urged)));
+        // The wish for a second worker of the first two waits for places, as does a lane that is known
+        // to be in doubt from the first.
+        assert!(schedule.is_new("f"));
+        for name in ["f", "g"].map(lane) {
+            schedule.doubt(&name);
+            schedule.push(&name, QueueId(20), 0, "s");
+        }
+        let next = schedule.begin(at(0), room).unwrap();
+        assert_eq!((&**next.domain(), next.is_doubtful()), ("f", true));
+        assert!(schedule.begin(at(0), room).is_none());
+        // Whoever ends gives back what he has, wherever he was.
+        begun.into_iter().chain(rest).chain([next]).for_each(|worker| schedule.end(worker));
+        assert_eq!((schedule.wanting.looking, schedule.wanting_doubtful.looking), (0, 0));
+        let again = std::iter::from_fn(|| schedule.begin(at(0), room)).count();
+        assert_eq!(again, 4);
     }
 }

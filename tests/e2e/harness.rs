@@ -438,6 +438,12 @@ impl Server {
         line.unwrap().trim().trim_end_matches(" kB").parse().unwrap()
     }
 
+    /// Lines of the log that have all of these words.
+    pub(crate) fn logged(&self, words: &[&str]) -> usize {
+        let log = fs::read_to_string(self.log()).unwrap_or_default();
+        log.lines().filter(|line| words.iter().all(|word| line.contains(word))).count()
+    }
+
     fn log_tail(&self) -> String {
         let log = fs::read(self.log()).unwrap_or_default();
         let tail = &log[log.len().saturating_sub(6_000)..];

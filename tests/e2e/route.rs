@@ -45,8 +45,8 @@ fn way(server: SocketAddr, anchors: &Anchors, domain: &str) -> String {
         is_own: Rc::new(|_| false),
         route: Rc::new(|_| None),
     });
-    let router = Router::new(sim.env(0), dns, move || Rc::clone(&settings));
-    match sim.run_until(async { router.plan(domain).await }).unwrap() {
+    let router = Router::new(sim.env(0), &dns, move || Rc::clone(&settings));
+    match sim.run_until(async { router.plan(domain, false).await }).unwrap() {
         Ok(plan) => plan.to_string(),
         Err(no) => no.to_string(),
     }

@@ -215,3 +215,36 @@ fn rubbish_of_a_name_server_puts_mail_off_and_holds_up_no_other() {
     }
     world.stop();
 }
+
+/// More domains whose name servers are silent than there may be questions: others wait for none of them,
+/// and nobody is told, nor does it count as an attempt, that we could not ask.
+#[test]
+fn silent_name_servers_hold_up_their_own_domains_alone() {
+    const SILENT: usize = 2_000;
+    let world = world("5s", "connections = 4000\n");
+    let mut link = smtp(world.here.smtp(), "EHLO").unwrap();
+    // By aliases: nobody asks at RCPT where their mail goes.
+    let silent: Vec<String> = (0..SILENT).map(|n| format!("u@d{n}.silent.example")).collect();
+    let mut aliases = Vec::new();
+    for (number, some) in silent.chunks(500).enumerate() {
+        let alias = format!("all{number}@local.example");
+        let targets = some.iter().map(String::as_str);
+        let words: Vec<&str> = ["alias", "add", &alias].into_iter().chain(targets).collect();
+        world.here.pombal(&words, "");
+        aliases.push(alias);
+    }
+    send(&mut link, &aliases);
+    for number in 0..6 {
+        send(&mut link, &[format!("u@g{number}.good.example")]);
+    }
+    for number in 0..6 {
+        let log = world.attempt(&format!("u@g{number}.good.example"));
+        assert!(log.contains("outcome=delivered") && log.contains("attempt=1 "), "{log}");
+    }
+    // Each of the others is given all of its time, some at once: most still wait for it.
+    let tried = world.here.logged(&["event=attempt", "silent.example"]);
+    assert!(tried < SILENT, "{tried}");
+    world.attempt("u@d0.silent.example");
+    assert_eq!(world.here.logged(&["event=attempt", "Too many"]), 0);
+    world.stop();
+}

@@ -55,7 +55,7 @@ use crate::probe::event::{Level, event};
 use crate::queue::outgoing::{
     Entry, Envelope, Flags, Pause, Pauses, QueueId, QueueName, Said, Stage,
 };
-use crate::queue::schedule::{Schedule, Worker};
+use crate::queue::schedule::{Room, Schedule, Worker};
 use crate::queue::sites::Sites;
 use crate::store::Health;
 use crate::tls::{Aside, Caller};
@@ -442,6 +442,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
                 let priority = entry.priority;
                 let sender = envelope.sender.as_ref().map(ToString::to_string).unwrap_or_default();
                 if outgoing.enter_lane(id) {
+                    self.note_doubt(&domain);
                     self.shared.schedule.borrow_mut().push(&domain, id, priority, &sender);
                 }
             }
@@ -472,6 +473,14 @@ impl<E: Env, P: Peers> Relay<E, P> {
                 self.shared.conclusions.borrow_mut().push_back((id, kind));
                 self.conclude_waiting();
             }
+        }
+    }
+
+    /// A domain that has had no mail for a while may be one whose name servers are silent.
+    fn note_doubt(&self, domain: &Rc<str>) {
+        let mut schedule = self.shared.schedule.borrow_mut();
+        if schedule.is_new(domain) && self.shared.router.doubts(domain) {
+            schedule.doubt(domain);
         }
     }
 
@@ -514,6 +523,8 @@ impl<E: Env, P: Peers> Relay<E, P> {
             return;
         }
         let max = self.shared.host.settings().connections_max;
+        // Those who look for the way leave half of the places to those who know it.
+        let look_ups = self.shared.router.places().min(max / 4).max(1);
         self.shared.schedule.borrow_mut().wake_rested(self.env().now());
         loop {
             if self.shared.stopping.get() {
@@ -524,8 +535,8 @@ impl<E: Env, P: Peers> Relay<E, P> {
             if is_full {
                 return schedule.call_idle();
             }
-            let is_tight = schedule.workers() >= max / 2;
-            let Some(worker) = schedule.begin(self.env().now(), is_tight) else { return };
+            let room = Room { is_tight: schedule.workers() >= max / 2, look_ups };
+            let Some(worker) = schedule.begin(self.env().now(), room) else { return };
             drop(schedule);
             let mut shift = Working { relay: self.clone(), worker: Some(worker), has_ended: false };
             self.env().spawn(async move {

@@ -16,13 +16,16 @@ use super::line::{Line, words};
 use super::transact::all;
 use super::{Planted, Relay};
 use crate::bytes::hash::Sorted;
+use crate::dns::Trouble;
 use crate::env::Env;
 use crate::env::bell::Bell;
-use crate::model::limits::{QUEUE_FULL_PAUSE, QUEUE_PARK_MAX, QUEUE_TURN_MESSAGES};
+use crate::model::limits::{
+    QUEUE_FULL_PAUSE, QUEUE_LOOK_UP_PAUSE, QUEUE_LOOK_UP_QUIET, QUEUE_PARK_MAX, QUEUE_TURN_MESSAGES,
+};
 use crate::model::reply::Enhanced;
 use crate::model::time::{Mono, Wall};
 use crate::mta::peers::Peers;
-use crate::mta::route::{Hop, Plan, Way};
+use crate::mta::route::{Hop, No, Plan, Way};
 use crate::mta::session::Terms;
 use crate::mta::tls_policy::Wanted;
 use crate::queue::outgoing::{Entry, Envelope, Fate, Said};
@@ -168,12 +171,10 @@ impl<E: Env, P: Peers> Relay<E, P> {
             self.shared.sites.wake(&domain);
         }
         let settings = self.shared.host.settings();
-        let plan = match self.shared.router.plan(&domain).await {
-            Ok(plan) => plan,
-            Err(no) => {
-                self.no_way(worker, &words(None, &no.said)).await;
-                return;
-            }
+        let plan = match self.find_way(worker).await {
+            Some(Ok(plan)) => plan,
+            Some(Err(no)) => return self.no_way(worker, &words(None, &no.said)).await,
+            None => return,
         };
         self.shared.schedule.borrow_mut().set_site(&domain, &plan.site);
         if worker.is_urged {
@@ -213,6 +214,37 @@ impl<E: Env, P: Peers> Relay<E, P> {
         let shift = Shift { domain, plan, allowed, permit, terms, class };
         let left = self.run_shift(worker, &shift, line).await;
         self.hand_over(shift, left).await;
+    }
+
+    /// Where the domain's mail goes. None: nobody was asked, or others want the place of one to whom no
+    /// name server says anything. Its mail goes on by itself, and has had no attempt.
+    async fn find_way(&self, worker: &mut Worker) -> Option<Result<Rc<Plan>, No>> {
+        let (domain, is_doubtful) = (Rc::clone(worker.domain()), worker.is_doubtful());
+        let found = async { Some(self.shared.router.plan(&domain, is_doubtful).await) };
+        let turned_out = async {
+            loop {
+                self.env().sleep(QUEUE_LOOK_UP_QUIET).await;
+                let is_wanted = self.shared.schedule.borrow().wants_look_up();
+                if self.shared.stopping.get() || (is_wanted && !is_doubtful) {
+                    return None;
+                }
+            }
+        };
+        let found = or(found, turned_out).await;
+        let Some(found) = found else {
+            self.shared.schedule.borrow_mut().turn_out(worker);
+            return None;
+        };
+        let trouble = found.as_ref().err().and_then(|no| no.trouble);
+        let is_silent = trouble == Some(Trouble::Failed);
+        if self.shared.schedule.borrow_mut().looked_up(worker, is_silent) {
+            self.shared.freed.ring();
+        }
+        if trouble == Some(Trouble::Busy) {
+            self.rest(&domain, QUEUE_LOOK_UP_PAUSE);
+            return None;
+        }
+        Some(found)
     }
 
     /// A connection that another domain of the site has left, if it goes where this one's mail may go.

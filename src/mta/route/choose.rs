@@ -202,7 +202,10 @@ impl Choice {
                 Err(skip) => {
                     self.note(&host, preference, &skip.text());
                     if let Skip::Trouble(why) = skip {
-                        trouble.get_or_insert((host, why));
+                        // Where one was not even asked for there may be a way.
+                        if trouble.is_none() || why == Trouble::Busy {
+                            trouble = Some((host, why));
+                        }
                     } else {
                         only = Some(skip);
                     }
@@ -356,7 +359,7 @@ fn later(name: &str, trouble: Trouble, notes: Vec<Box<str>>) -> No {
         Trouble::Bogus => format!("The signatures of {name} in the DNS do not fit"),
         Trouble::Busy => format!("Too many questions are under way to ask where {name} is"),
     };
-    no(Way::Mx, 451, Enhanced(4, 3), &text, notes)
+    No { trouble: Some(trouble), ..no(Way::Mx, 451, Enhanced(4, 3), &text, notes) }
 }
 
 fn no(way: Way, code: u16, enhanced: Enhanced, text: &str, notes: Vec<Box<str>>) -> No {
@@ -366,5 +369,5 @@ fn no(way: Way, code: u16, enhanced: Enhanced, text: &str, notes: Vec<Box<str>>)
     // Nothing but printable ASCII stands in it: names are A-labels, or were looked at above.
     let end = text.len().min(SAID_OCTETS_MAX);
     let text = text.get(..end).unwrap_or_default();
-    No { said: Said::ours(code, subject, detail, text), notes }
+    No { said: Said::ours(code, subject, detail, text), trouble: None, notes }
 }

@@ -22,10 +22,11 @@ mod choose;
 mod tests;
 
 use self::choose::{Asked, Choice, choose};
-use crate::concierge::dns::Kind;
-use crate::dns::Resolver;
+use crate::concierge::dns::{Data, Kind, Want};
+use crate::dns::{Asker, Resolver, Trouble};
 use crate::env::Env;
 use crate::env::together::together;
+use crate::model::limits::MX_HOSTS_MAX;
 use crate::model::reply::Said;
 use crate::wire::address::parse_literal;
 use std::fmt;
@@ -95,6 +96,8 @@ pub struct Plan {
 pub struct No {
     /// For its sender: for good, or for now.
     pub said: Said,
+    /// What the DNS lacks, where that is why. [`Trouble::Busy`]: nobody was asked.
+    pub trouble: Option<Trouble>,
     /// As in [`Plan::notes`].
     pub notes: Vec<Box<str>>,
 }
@@ -161,12 +164,19 @@ pub struct Settings {
 pub struct Router<E: Env> {
     env: E,
     dns: Resolver<E>,
+    /// For domains whose servers fell silent, which have no part in the places of others.
+    dns_doubtful: Resolver<E>,
     settings: Rc<dyn Fn() -> Rc<Settings>>,
 }
 
 impl<E: Env> Clone for Router<E> {
     fn clone(&self) -> Self {
-        Router { env: self.env.clone(), dns: self.dns.clone(), settings: Rc::clone(&self.settings) }
+        Router {
+            env: self.env.clone(),
+            dns: self.dns.clone(),
+            dns_doubtful: self.dns_doubtful.clone(),
+            settings: Rc::clone(&self.settings),
+        }
     }
 }
 
@@ -174,15 +184,47 @@ impl<E: Env> Router<E> {
     /// `settings` is asked for each plan.
     pub fn new(
         env: E,
-        dns: Resolver<E>,
+        dns: &Resolver<E>,
         settings: impl Fn() -> Rc<Settings> + 'static,
     ) -> Router<E> {
-        Router { env, dns, settings: Rc::new(settings) }
+        let [dns, dns_doubtful] = [Asker::Mail, Asker::Doubtful].map(|asker| dns.asked_by(asker));
+        Router { env, dns, dns_doubtful, settings: Rc::new(settings) }
     }
 
-    /// Where mail for `domain` goes: in A-labels and lower case, or a literal in brackets. Comes back
-    /// within the time that two questions to the DNS may take, one after the other.
-    pub async fn plan(&self, domain: &str) -> Result<Rc<Plan>, No> {
+    /// How many ways can be looked for at once of domains that are not in doubt, and as many of others.
+    pub fn places(&self) -> usize {
+        self.dns.places()
+    }
+
+    /// Whether the name servers of the domain, or of one of its hosts, gave no answer the last time, as
+    /// far as that is remembered. Asks nobody.
+    pub fn doubts(&self, domain: &str) -> bool {
+        let host_of = |data: &Data| match data {
+            Data::Mx(_, host) => Some(host.clone()),
+            _ => None,
+        };
+        let settings = (self.settings)();
+        let hosts: Vec<Box<str>> = match (settings.route)(domain) {
+            Some((_, Relay::Address(_))) => return false,
+            Some((_, Relay::Host(host, _))) => vec![host],
+            None => match self.dns.known(Kind::Mx, Want::Proven, domain) {
+                None => return false,
+                Some(Err(_)) => return true,
+                Some(Ok(found)) if found.records.is_empty() => vec![domain.into()],
+                Some(Ok(found)) => found.records.iter().filter_map(host_of).collect(),
+            },
+        };
+        hosts.iter().take(MX_HOSTS_MAX).any(|host| {
+            let is_silent = |kind| matches!(self.dns.known(kind, Want::Proven, host), Some(Err(_)));
+            is_silent(Kind::A) || is_silent(Kind::Aaaa)
+        })
+    }
+
+    /// Where mail for `domain` goes: in A-labels and lower case, or a literal in brackets. `is_doubtful`:
+    /// it waits behind other domains whose name servers are silent. Comes back within the time that two
+    /// questions to the DNS may take, one after the other, and their turns.
+    pub async fn plan(&self, domain: &str, is_doubtful: bool) -> Result<Rc<Plan>, No> {
+        let dns = if is_doubtful { &self.dns_doubtful } else { &self.dns };
         let settings = (self.settings)();
         let choice = match (settings.route)(domain) {
             Some((number, Relay::Address(address))) => {
@@ -194,24 +236,25 @@ impl<E: Env> Router<E> {
                     let address = SocketAddr::new(ip.to_canonical(), settings.port);
                     return choose::one(domain, Way::Literal, address, &settings);
                 }
-                let found = self.dns.prove(Kind::Mx, domain).await;
+                let found = dns.prove(Kind::Mx, domain).await;
                 choose(domain, &found, &settings, self.env.random())?
             }
         };
-        let asked = together(choice.hosts().map(|host| self.addresses(host, &settings))).await;
+        let ask = |host| addresses(dns, host, &settings);
+        let asked = together(choice.hosts().map(ask)).await;
         choice.into_plan(domain, &asked, &settings).map(Rc::new)
     }
+}
 
-    /// Asks for both kinds of addresses at once.
-    async fn addresses(&self, host: &str, settings: &Settings) -> Asked {
-        let ask = async |kind, has_family| {
-            if has_family { Some(self.dns.prove(kind, host).await) } else { None }
-        };
-        let kinds = [(Kind::Aaaa, settings.ipv6), (Kind::A, settings.ipv4)];
-        let mut both = together(kinds.into_iter().map(|(kind, has)| ask(kind, has))).await;
-        let v4 = both.pop().flatten();
-        Asked { v6: both.pop().flatten(), v4 }
-    }
+/// Asks for both kinds of addresses at once.
+async fn addresses<E: Env>(dns: &Resolver<E>, host: &str, settings: &Settings) -> Asked {
+    let ask = async |kind, has_family| {
+        if has_family { Some(dns.prove(kind, host).await) } else { None }
+    };
+    let kinds = [(Kind::Aaaa, settings.ipv6), (Kind::A, settings.ipv4)];
+    let mut both = together(kinds.into_iter().map(|(kind, has)| ask(kind, has))).await;
+    let v4 = both.pop().flatten();
+    Asked { v6: both.pop().flatten(), v4 }
 }
 
 /// An address that a host can have: no group of hosts, and not the unspecified one, by which this

@@ -14,7 +14,7 @@ use std::time::Duration;
 const OWN: &str = "mx.own.example";
 
 /// What a zone says, by lines such as `a.example MX 10 b.example`; `a.example DEAD`: its servers do
-/// not answer, `a.example A BOGUS`: that answer is forged, and a `+` behind it: it is signed.
+/// not answer, `FULL`: nobody can be asked, `a.example A BOGUS`: that answer is forged, and a `+` behind it: it is signed.
 fn answer(zone: &str, kind: Kind, name: &str) -> Result<Found, Failed> {
     let lines = || zone.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
     let ttl = Duration::from_mins(1);
@@ -34,6 +34,7 @@ fn answer(zone: &str, kind: Kind, name: &str) -> Result<Found, Failed> {
     for line in lines().filter(|line| line.first() == Some(&at)) {
         let data = match (&*line, kind) {
             ([_, "DEAD", ..], _) => return Err(Failed::Servers("dead".into())),
+            ([_, "FULL", ..], _) => return Err(Failed::Busy),
             ([_, "A", "BOGUS"], Kind::A)
             | ([_, "AAAA", "BOGUS"], Kind::Aaaa)
             | ([_, "MX", "BOGUS"], Kind::Mx) => return Err(Failed::Bogus),
@@ -91,8 +92,8 @@ fn plan_by(seed: u64, settings: Settings, zone: &str, domain: &str) -> Result<Rc
     };
     let dns = Resolver::new(env.clone(), Duration::from_secs(5), 1_000, ask);
     let settings = Rc::new(settings);
-    let router = Router::new(env, dns, move || Rc::clone(&settings));
-    sim.run_until(async { router.plan(domain).await }).unwrap()
+    let router = Router::new(env, &dns, move || Rc::clone(&settings));
+    sim.run_until(async { router.plan(domain, false).await }).unwrap()
 }
 
 /// The one place that asks: a zone, a domain, and what comes out.
@@ -624,4 +625,49 @@ fn is_bounded_whatever_the_zone_holds() {
     assert!(none.to_string().len() < 1_024);
     assert!(plan.notes.iter().any(|note| **note == *left), "{:?}", plan.notes);
     assert!(plan.notes.len() <= 2 * MX_HOSTS_MAX);
+}
+
+/// That nobody was asked is told from that nobody answered, whatever else is wrong beside it.
+#[test]
+fn says_what_the_dns_lacks() {
+    let zone = "a.example DEAD\nb.example FULL\nc.example MX 1 a.example\nc.example MX 2 b.example\n\
+                d.example MX 1 b.example\nd.example MX 2 e.example\ne.example A 192.0.2.1\n\
+                f.example MX 1 nowhere.example\ng.example MX 1 a.example\n";
+    let trouble = |domain| plan_by(1, settings(), zone, domain).map_err(|no| no.trouble).err();
+    for (domain, want) in [
+        ("a.example", Some(Some(Trouble::Failed))),
+        ("b.example", Some(Some(Trouble::Busy))),
+        ("c.example", Some(Some(Trouble::Busy))),
+        ("d.example", None),
+        ("f.example", Some(None)),
+        ("g.example", Some(Some(Trouble::Failed))),
+    ] {
+        assert_eq!(trouble(domain), want, "{domain}");
+    }
+}
+
+/// Domains whose servers, or those of whose hosts, fell silent the last time are in doubt.
+#[test]
+fn doubts_where_nobody_answered_the_last_time() {
+    let sim = Sim::new(1, Faults::none());
+    let zone = "dead.example DEAD\nwell.example MX 1 one.example\none.example A 192.0.2.1\n\
+                half.example MX 1 one.example\nhalf.example MX 2 two.example\ntwo.example DEAD\n";
+    let ask = move |kind: Kind, _: Want, name: &str| -> Asked {
+        let found = answer(zone, kind, name);
+        Box::pin(async move { found })
+    };
+    let dns = Resolver::new(sim.env(0), Duration::from_secs(5), 1_000, ask);
+    let settings = Rc::new(settings());
+    let router = Router::new(sim.env(0), &dns, move || Rc::clone(&settings));
+    let domains = ["dead.example", "well.example", "half.example", "by-address.example"];
+    let doubts = || domains.map(|domain| router.doubts(domain));
+    assert_eq!(doubts(), [false; 4]);
+    sim.run_until(async {
+        for domain in domains {
+            drop(router.plan(domain, true).await);
+        }
+        sim.env(0).sleep(Duration::from_mins(2)).await;
+    })
+    .unwrap();
+    assert_eq!(doubts(), [true, false, true, false]);
 }

@@ -198,7 +198,7 @@ impl<E: Env, P: Peers> Desk<E, P> {
         };
         let (true, Some(relay)) = (look_up, &self.relay) else { return way };
         let lines = |text: String| text.lines().map(Into::into).collect();
-        way.servers = Some(match relay.shared.router.plan(&domain).await {
+        way.servers = Some(match relay.shared.router.plan(&domain, false).await {
             Ok(plan) => {
                 way.lane.site = self.site(&plan.site);
                 Servers { found: true, lines: lines(plan.to_string()) }

@@ -118,8 +118,8 @@ async fn open(env: SimEnv, settings: Settings) -> Shard {
             Some((0, route::Relay::Address(([127, 0, 0, 1], port_of(domain)).into())))
         }),
     });
-    let router = Router::new(env.clone(), dns.clone(), move || Rc::clone(&routes));
-    let published = Published::new(env, dns, Known::default());
+    let router = Router::new(env.clone(), &dns, move || Rc::clone(&routes));
+    let published = Published::new(env, &dns, Known::default());
     let encrypting = Encrypting {
         caller: Caller::trusting_nobody(),
         aside: Rc::new(|step| Box::pin(ready(Some(step())))),
