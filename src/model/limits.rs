@@ -684,7 +684,8 @@ pub const QUEUE_FULL_PAUSE: Duration = Duration::from_secs(1);
 pub const QUEUE_TURN_MESSAGES: u32 = 20;
 /// How long a connection waits for the domain whose turn it is.
 pub const QUEUE_PARK_MAX: Duration = Duration::from_secs(2);
-/// How long a site is left alone that said it has enough of us, or broke off.
+/// How long a site is left alone that said it has enough of us, or broke off; doubles from one time to the next
+/// until it takes a message.
 pub const QUEUE_CROWDED_PAUSE: Duration = Duration::from_secs(5);
 /// How long mail waits, at most, before it is looked again whether an address may send it.
 pub const QUEUE_SOURCES_PAUSE_MAX: Duration = Duration::from_mins(15);

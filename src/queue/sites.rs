@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!   delivered         one more connection for each whole window, up to the site's most
-//!   "too much" (421)  half as many as are open, a pause
+//!   "too much" (421)  half as many as are open, a pause; it grows where it says nothing else
 //!   cannot be reached  one, a pause that grows from failure to failure: it is dead until it answers
 //! ```
 //!
@@ -82,6 +82,8 @@ struct Site {
     /// Connections, in thousandths; 0 until the first one is asked for.
     window: u32,
     failures: u32,
+    /// How often in a row it said that it has enough of us, and took nothing between.
+    crowdings: u32,
     rests_until: Wall,
     /// When each rate lets the next message go, in the order of the rates.
     tokens: Vec<u64>,
@@ -203,19 +205,27 @@ impl Sites {
     /// It took a message.
     pub fn delivered(&self, permit: &Permit, allowed: &Allowed) {
         if let Some(site) = self.stripe(&permit.site).get_mut(&permit.site) {
-            site.failures = 0;
+            (site.failures, site.crowdings) = (0, 0);
             let whole = (site.window / 1_000).max(1);
             site.window = (site.window + 1_000 / whole).min(allowed.connections * 1_000);
         }
     }
 
-    /// It said that it has enough of us: half as many connections, and none for `pause`.
-    pub fn crowded(&self, permit: &Permit, pause: Duration, now: Wall) {
-        if let Some(site) = self.stripe(&permit.site).get_mut(&permit.site) {
-            site.window = (site.open * 1_000 / 2).max(1_000);
+    /// It said that it has enough of us: half as many connections, and none for `pause`, which doubles from
+    /// one time to the next, up to the longest of its pauses, until it takes a message. Until when.
+    pub fn crowded(&self, permit: &Permit, allowed: &Allowed, pause: Duration, now: Wall) -> Wall {
+        let mut stripe = self.stripe(&permit.site);
+        let Some(site) = stripe.get_mut(&permit.site) else { return now };
+        site.window = (site.open * 1_000 / 2).max(1_000);
+        // Those who hear it beside each other hear it once.
+        if site.rests_until <= now {
+            let most = allowed.pauses.iter().max().copied().unwrap_or(pause).max(pause);
+            let pause = pause.saturating_mul(1 << site.crowdings.min(16)).min(most);
+            site.crowdings = site.crowdings.saturating_add(1);
             let micros = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
-            site.rests_until = site.rests_until.max(Wall(now.0.saturating_add(micros)));
+            site.rests_until = Wall(now.0.saturating_add(micros));
         }
+        site.rests_until
     }
 
     /// It could not be reached. Until when nobody tries; `chance` are random bits.
@@ -278,7 +288,7 @@ mod tests {
             open.push(permit);
         }
         assert_eq!(open.len(), 20);
-        sites.crowded(&open[0], Duration::from_secs(5), at(1));
+        sites.crowded(&open[0], &allowed, Duration::from_secs(5), at(1));
         assert_eq!(sites.standing("mx", at(1)).unwrap().window, 10);
         open.truncate(3);
         assert_eq!(enter().unwrap_err(), Denied::Until(at(6)));
@@ -310,6 +320,27 @@ mod tests {
         sites.failed("mx", &allowed, now, 0);
         sites.wake("mx");
         assert_eq!(sites.enter("mx", &allowed, now).unwrap_err(), Denied::Full);
+    }
+
+    #[test]
+    fn leaves_a_site_that_has_enough_of_us_alone_for_longer_and_longer() {
+        let (sites, allowed) = (Sites::default(), Allowed::default());
+        let (first, mut now) = (Duration::from_secs(5), at(1_000));
+        let mut next = |is_delivered: bool| {
+            let permit = sites.enter("mx", &allowed, now).unwrap();
+            if is_delivered {
+                sites.delivered(&permit, &allowed);
+            }
+            let until = sites.crowded(&permit, &allowed, first, now);
+            // The others that heard it at the same time.
+            assert_eq!(sites.crowded(&permit, &allowed, first, now), until);
+            let pause = until.seconds() - now.seconds();
+            now = until;
+            pause
+        };
+        let pauses: Vec<u32> = (0..11).map(|_| next(false)).collect();
+        assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 320, 640, 1_280, 1_800, 1_800]);
+        assert_eq!([next(true), next(false), next(true)], [5, 10, 5]);
     }
 
     #[test]

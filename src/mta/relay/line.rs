@@ -242,8 +242,9 @@ impl<E: Env, P: Peers> Relay<E, P> {
     fn leave_alone(&self, shift: &Shift, kind: Option<Kind>, is_dead: bool) {
         let now = self.env().wall();
         if kind == Some(Kind::Closing) {
-            self.shared.sites.crowded(&shift.permit, QUEUE_CROWDED_PAUSE, now);
-            self.rest(&shift.domain, QUEUE_CROWDED_PAUSE);
+            let (sites, pause) = (&self.shared.sites, QUEUE_CROWDED_PAUSE);
+            let until = sites.crowded(&shift.permit, &shift.allowed, pause, now);
+            self.rest(&shift.domain, self.until(until));
         } else {
             self.shared.counts.all.unreachable.one();
             shift.class.unreachable.one();

@@ -314,8 +314,9 @@ impl<E: Env, P: Peers> Relay<E, P> {
         let Some(trouble) = trouble else { return };
         let now = self.env().wall();
         if trouble.kind == Kind::Closing || !ends.iter().any(End::is_taken) {
-            self.shared.sites.crowded(&shift.permit, QUEUE_CROWDED_PAUSE, now);
-            self.rest(&shift.domain, QUEUE_CROWDED_PAUSE);
+            let (sites, pause) = (&self.shared.sites, QUEUE_CROWDED_PAUSE);
+            let until = sites.crowded(&shift.permit, &shift.allowed, pause, now);
+            self.rest(&shift.domain, self.until(until));
         }
     }
 
