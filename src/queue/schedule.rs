@@ -128,9 +128,9 @@ enum Standing {
     Doubtful,
 }
 
-/// How much room there is for workers.
+/// What workers that begin may take.
 #[derive(Clone, Copy, Debug)]
-pub struct Room {
+pub struct Leeway {
     /// Places are getting few: no lane gets a second worker, so that slow lanes leave some to others.
     pub is_tight: bool,
     /// Workers that may look for the way at once, and as many in lanes that are in doubt.
@@ -152,7 +152,7 @@ pub struct Schedule {
     wanting: Wanting,
     /// The same of those that are in doubt.
     wanting_doubtful: Wanting,
-    /// As [`Room::look_ups`] was the last time.
+    /// As [`Leeway::look_ups`] was the last time.
     look_ups: usize,
     resting: BTreeSet<(Mono, Rc<str>)>,
     /// Workers with a connection and without mail, the one that idles longest first.
@@ -252,19 +252,19 @@ impl Schedule {
     }
 
     /// The next lane that is to have one more worker, who looks for the way first; counts him as begun.
-    pub fn begin(&mut self, now: Mono, room: Room) -> Option<Worker> {
-        self.look_ups = room.look_ups;
+    pub fn begin(&mut self, now: Mono, leeway: Leeway) -> Option<Worker> {
+        self.look_ups = leeway.look_ups;
         self.wake_rested(now);
-        self.begin_in(Standing::Good, room).or_else(|| self.begin_in(Standing::Doubtful, room))
+        self.begin_in(Standing::Good, leeway).or_else(|| self.begin_in(Standing::Doubtful, leeway))
     }
 
-    fn begin_in(&mut self, standing: Standing, room: Room) -> Option<Worker> {
-        while self.wanting(standing).looking < room.look_ups
+    fn begin_in(&mut self, standing: Standing, leeway: Leeway) -> Option<Worker> {
+        while self.wanting(standing).looking < leeway.look_ups
             && let Some(domain) = self.wanting(standing).lanes.pop_front()
         {
             let Some(lane) = self.lanes.get_mut(&domain) else { continue };
             lane.is_waiting = false;
-            let has_one = (room.is_tight && lane.workers > 0) || lane.looks_up;
+            let has_one = (leeway.is_tight && lane.workers > 0) || lane.looks_up;
             if has_one || lane.ready.len() <= lane.hungry || lane.rests_until.is_some() {
                 continue;
             }
@@ -487,7 +487,7 @@ mod tests {
 
     /// A worker who knows the way at once.
     fn begin(schedule: &mut Schedule, now: Mono, is_tight: bool) -> Option<Worker> {
-        let mut worker = schedule.begin(now, Room { is_tight, look_ups: usize::MAX })?;
+        let mut worker = schedule.begin(now, Leeway { is_tight, look_ups: usize::MAX })?;
         schedule.looked_up(&mut worker, false);
         Some(worker)
     }
@@ -683,20 +683,20 @@ mod tests {
     #[test]
     fn lets_lanes_in_doubt_hold_up_no_others() {
         let mut schedule = Schedule::default();
-        let room = Room { is_tight: false, look_ups: 2 };
+        let leeway = Leeway { is_tight: false, look_ups: 2 };
         let names = ["a", "b", "c", "d", "e"].map(lane);
         for (queue, name) in (1..).zip(&names) {
             schedule.push(name, QueueId(queue), 0, "s");
             schedule.push(name, QueueId(10 + queue), 0, "s");
         }
         // One worker of each lane looks for the way, and no more than may do so.
-        let mut begun: Vec<_> = std::iter::from_fn(|| schedule.begin(at(0), room)).collect();
+        let mut begun: Vec<_> = std::iter::from_fn(|| schedule.begin(at(0), leeway)).collect();
         assert_eq!(begun.len(), 2);
         assert!(schedule.wants_look_up() && !schedule.is_wanted());
         // Who finds it goes on, and leaves the place to the next lane; more of them wait.
         assert!(schedule.looked_up(&mut begun[0], false) && schedule.wants_look_up());
         assert!(!schedule.looked_up(&mut begun[0], false));
-        let mut silent = schedule.begin(at(0), room).unwrap();
+        let mut silent = schedule.begin(at(0), leeway).unwrap();
         assert_eq!((&**silent.domain(), silent.is_doubtful()), ("c", false));
         // Who leaves it without having found the way looks for it among those in doubt; the wish of an
         // operator is not lost by that.
@@ -704,7 +704,7 @@ mod tests {
         schedule.turn_out(&mut silent);
         schedule.end(silent);
         schedule.looked_up(&mut begun[1], false);
-        let rest: Vec<_> = std::iter::from_fn(|| schedule.begin(at(0), room)).collect();
+        let rest: Vec<_> = std::iter::from_fn(|| schedule.begin(at(0), leeway)).collect();
         let shown =
             |worker: &Worker| (worker.domain().to_string(), worker.is_doubtful(), worker.is_urged);
         let shown: Vec<_> = rest.iter().map(shown).collect();
@@ -717,13 +717,13 @@ mod tests {
             schedule.doubt(&name);
             schedule.push(&name, QueueId(20), 0, "s");
         }
-        let next = schedule.begin(at(0), room).unwrap();
+        let next = schedule.begin(at(0), leeway).unwrap();
         assert_eq!((&**next.domain(), next.is_doubtful()), ("f", true));
-        assert!(schedule.begin(at(0), room).is_none());
+        assert!(schedule.begin(at(0), leeway).is_none());
         // Whoever ends gives back what he has, wherever he was.
         begun.into_iter().chain(rest).chain([next]).for_each(|worker| schedule.end(worker));
         assert_eq!((schedule.wanting.looking, schedule.wanting_doubtful.looking), (0, 0));
-        let again = std::iter::from_fn(|| schedule.begin(at(0), room)).count();
+        let again = std::iter::from_fn(|| schedule.begin(at(0), leeway)).count();
         assert_eq!(again, 4);
     }
 }

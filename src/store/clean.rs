@@ -297,7 +297,11 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
         }
     }
 
-    async fn clean_unit(&self, before: u64) -> Result<Option<Cleaned>, AppendError> {
+    /// What the next unit moves, where that is worth it.
+    async fn find_unit(
+        &self,
+        before: u64,
+    ) -> Result<Option<(Vec<Victim>, Vec<(BlobId, Found)>)>, AppendError> {
         let shared = &self.shared;
         self.reuse_dead_segments(shared.cleaner.replay_from.get());
         if shared.since_checkpoint.get() > self.space().capacity / YOUNG_PART {
@@ -311,6 +315,12 @@ impl<E: Env, S: SegmentStore> Log<E, S> {
             self.checkpoint_if_it_fits().await?;
             found = self.worthwhile(before).await;
         }
+        Ok(found)
+    }
+
+    async fn clean_unit(&self, before: u64) -> Result<Option<Cleaned>, AppendError> {
+        let shared = &self.shared;
+        let found = self.find_unit(before).await?;
         let Some((victims, blobs)) = found else {
             self.renew_index().await?;
             return Ok(None);

@@ -55,7 +55,7 @@ use crate::probe::event::{Level, event};
 use crate::queue::outgoing::{
     Entry, Envelope, Flags, Pause, Pauses, QueueId, QueueName, Said, Stage,
 };
-use crate::queue::schedule::{Room, Schedule, Worker};
+use crate::queue::schedule::{Leeway, Schedule, Worker};
 use crate::queue::sites::Sites;
 use crate::store::Health;
 use crate::tls::{Aside, Caller};
@@ -535,8 +535,8 @@ impl<E: Env, P: Peers> Relay<E, P> {
             if is_full {
                 return schedule.call_idle();
             }
-            let room = Room { is_tight: schedule.workers() >= max / 2, look_ups };
-            let Some(worker) = schedule.begin(self.env().now(), room) else { return };
+            let leeway = Leeway { is_tight: schedule.workers() >= max / 2, look_ups };
+            let Some(worker) = schedule.begin(self.env().now(), leeway) else { return };
             drop(schedule);
             let mut shift = Working { relay: self.clone(), worker: Some(worker), has_ended: false };
             self.env().spawn(async move {
