@@ -111,7 +111,7 @@ pub(super) fn hold(config: &Config, logs: u16, patience: Duration) -> Result<Hel
         .found()
         .ok_or_else(|| Failure::Failed(format!("{}: the id is no number", path.display())))?;
     let Found { store_id, logs, first_logs } = found;
-    placement.check(store_id, if is_complete { logs } else { 0 })?;
+    placement.check(store_id, if is_complete { logs } else { 0 }, is_complete.then_some(logs))?;
     // Whoever has a copy of `data_dir` may know of the same logs.
     for dir in placement.paths().skip(1) {
         locks.push(lock(dir, patience)?);
@@ -180,7 +180,7 @@ pub(super) fn hold_existing(config: &Config, patience: Duration) -> Result<Held,
 /// Takes a directory in which nothing lies yet, for a store that comes back out of a backup; makes it
 /// where it is not there. Until [`restored`] nobody takes what is put there for a store. Other directories for
 /// its logs must have none.
-pub(super) fn hold_empty(config: &Config) -> Result<(File, Placement), Failure> {
+pub(super) fn hold_empty(config: &Config) -> Result<(Vec<File>, Placement), Failure> {
     let data_dir = config.data_dir.as_path();
     std::fs::create_dir_all(data_dir).map_err(at(data_dir))?;
     for entry in std::fs::read_dir(data_dir).map_err(at(data_dir))? {
@@ -194,9 +194,13 @@ pub(super) fn hold_empty(config: &Config) -> Result<(File, Placement), Failure> 
             )));
         }
     }
+    let found = Placement::find(config)?;
+    found.check_empty()?;
+    let locks = found.paths().map(|dir| lock(dir, Duration::ZERO)).collect::<Result<_, _>>()?;
+    // Whoever had one of them may have made a log there until then.
     let placement = Placement::find(config)?;
     placement.check_empty()?;
-    Ok((lock(data_dir, Duration::ZERO)?, placement))
+    Ok((locks, placement))
 }
 
 /// Sees to it that nobody has the directory, and nobody takes it while this lives; nothing is written.

@@ -131,11 +131,12 @@ impl Placement {
     }
 
     /// Refuses what is not all there: each log that was found has to be one of this store, each directory has
-    /// to be there, and the first `logs` logs.
+    /// to be there, and the first `logs` logs. `known` is how many logs the store has, where that is known: then
+    /// it can be told what lies in a directory that is not there.
     ///
     /// # Errors
     /// With what is in the way, and which logs are missing.
-    pub(super) fn check(&self, store: u128, logs: u16) -> Result<(), Failure> {
+    pub(super) fn check(&self, store: u128, logs: u16, known: Option<u16>) -> Result<(), Failure> {
         for (&log, lying) in &self.logs {
             let Some(whose) = lying.whose else { continue };
             let dir = self.log_dir(LogId(log));
@@ -153,25 +154,20 @@ impl Placement {
                 )));
             }
         }
-        let missing: Vec<String> = (0..logs)
-            .filter(|log| !self.logs.contains_key(log))
-            .map(|log| log.to_string())
-            .collect();
-        let missing = match &missing[..] {
-            [] => String::new(),
-            [one] => format!("log {one}"),
-            many => format!("logs {}", many.join(", ")),
-        };
         if let Some(absent) = self.absent.first() {
             let absent = absent.display();
-            let rest = match &*missing {
-                "" => "no log is missing: make it, or leave it out".to_owned(),
-                missing => format!("without it the store lacks {missing}"),
+            let rest = match known.map(|logs| self.missing(logs)) {
+                None => "nothing was made".to_owned(),
+                Some(missing) if missing.is_empty() => {
+                    "no log is missing: make it, or leave it out".to_owned()
+                }
+                Some(missing) => format!("without it the store lacks {missing}"),
             };
             return Err(Failure::Failed(format!(
                 "{absent} of `store.directories` is not there: is its device mounted? {rest}"
             )));
         }
+        let missing = self.missing(logs);
         if missing.is_empty() {
             return Ok(());
         }
@@ -181,6 +177,17 @@ impl Placement {
              `store.directories`? A log that was made is never made anew",
             looked.join(", ")
         )))
+    }
+
+    /// Which of the first `logs` logs were not found, in words.
+    fn missing(&self, logs: u16) -> String {
+        let missing = (0..logs).filter(|log| !self.logs.contains_key(log));
+        let missing: Vec<String> = missing.map(|log| log.to_string()).collect();
+        match &missing[..] {
+            [] => String::new(),
+            [one] => format!("log {one}"),
+            many => format!("logs {}", many.join(", ")),
+        }
     }
 
     /// Refuses directories in which a log lies, or that are not there.
@@ -193,7 +200,7 @@ impl Placement {
                 "{} is there: a store comes back where there are no logs, so move what is there away",
                 self.log_dir(LogId(log)).display()
             ))),
-            None => self.check(0, 0),
+            None => self.check(0, 0, None),
         }
     }
 

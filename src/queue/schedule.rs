@@ -255,7 +255,12 @@ impl Schedule {
     pub fn begin(&mut self, now: Mono, leeway: Leeway) -> Option<Worker> {
         self.look_ups = leeway.look_ups;
         self.wake_rested(now);
-        self.begin_in(Standing::Good, leeway).or_else(|| self.begin_in(Standing::Doubtful, leeway))
+        // One in doubt is always under way: while others want each place that gets free, none would ever be.
+        let mut order = [Standing::Good, Standing::Doubtful];
+        if self.wanting_doubtful.looking == 0 {
+            order.reverse();
+        }
+        order.into_iter().find_map(|standing| self.begin_in(standing, leeway))
     }
 
     fn begin_in(&mut self, standing: Standing, leeway: Leeway) -> Option<Worker> {
@@ -698,8 +703,8 @@ mod tests {
         assert!(!schedule.looked_up(&mut begun[0], false));
         let mut silent = schedule.begin(at(0), leeway).unwrap();
         assert_eq!((&**silent.domain(), silent.is_doubtful()), ("c", false));
-        // Who leaves it without having found the way looks for it among those in doubt; the wish of an
-        // operator is not lost by that.
+        // Who leaves it without having found the way looks for it among those in doubt, of whom one is
+        // always under way; the wish of an operator is not lost by that.
         silent.is_urged = true;
         schedule.turn_out(&mut silent);
         schedule.end(silent);
@@ -708,7 +713,7 @@ mod tests {
         let shown =
             |worker: &Worker| (worker.domain().to_string(), worker.is_doubtful(), worker.is_urged);
         let shown: Vec<_> = rest.iter().map(shown).collect();
-        let all = [("d", false, false), ("e", false, false), ("c", true, true)];
+        let all = [("c", true, true), ("d", false, false), ("e", false, false)];
         assert_eq!(shown, all.map(|(name, doubt, urged)| (name.to_owned(), doubt, urged)));
         // The wish for a second worker of the first two waits for places, as does a lane that is known
         // to be in doubt from the first.

@@ -242,10 +242,7 @@ fn mail_that_was_promised_at_that_moment_comes_too() {
         let done = restore(&server, &[]);
         assert_eq!((&done["messages"], &done["left_out"]), (&messages.into(), &0.into()), "{done}");
     }
-    let (mut ids, octets) = by_pop3(&server);
-    for id in &mut ids {
-        *id = id.split_once(' ').unwrap().1.to_owned();
-    }
+    let (ids, octets) = by_pop3(&server);
     assert_ne!(ids[0], ids[1], "two messages, two unique ids");
     let promised = |one: &Vec<u8>| one.starts_with(b"Subject: from the spool");
     assert_eq!((octets.len(), octets.iter().filter(|one| promised(one)).count()), (2, 1));
@@ -271,8 +268,11 @@ fn a_damaged_message_is_named_and_the_others_come_back() {
     let mut imap = Imap::login(&server, "a").unwrap();
     let inbox = imap.ok("EXAMINE INBOX").unwrap();
     assert!(inbox.contains(&"* 4 EXISTS".to_owned()), "{inbox:?}");
-    let subjects = fetched(&mut imap).concat();
-    let has = |number: u32| subjects.contains(&format!("Subject: {number}\r\n"));
+    let (_, messages) = by_pop3(&server);
+    let has = |number: u32| {
+        let head = format!("Subject: {number}\r\n");
+        messages.iter().any(|message| message.starts_with(head.as_bytes()))
+    };
     assert_eq!((1..=5).filter(|&number| has(number)).collect::<Vec<_>>(), [1, 2, 4, 5]);
 }
 

@@ -117,7 +117,7 @@ impl<E: Env, P: Peers> Relay<E, P> {
         let requires_tls = self.requires_tls(shift, line, job).await;
         let outcome = self.transact(shift, line, job, (to, requires_tls)).await;
         let all = [&*outcome.noted, &*outcome.ends].concat();
-        self.judge(shift, &all, outcome.trouble.as_ref());
+        self.judge(shift, job.entry, &all, outcome.trouble.as_ref());
         self.tell_outcome(shift, line, job, &all, self.env().now().since(begun));
         outcome
     }
@@ -306,12 +306,16 @@ impl<E: Env, P: Peers> Relay<E, P> {
     }
 
     /// What a delivery tells of the site.
-    fn judge(&self, shift: &Shift, ends: &[End], trouble: Option<&Trouble>) {
+    fn judge(&self, shift: &Shift, entry: &Entry, ends: &[End], trouble: Option<&Trouble>) {
         shift.class.count(ends);
         if ends.iter().any(End::is_taken) {
             self.shared.sites.delivered(&shift.permit, &shift.allowed);
         }
         let Some(trouble) = trouble else { return };
+        // Where the entry's own time was over the server is not to blame.
+        if trouble.kind == Kind::TimedOut && self.now() >= entry.expires {
+            return;
+        }
         let now = self.env().wall();
         if trouble.kind == Kind::Closing || !ends.iter().any(End::is_taken) {
             let (sites, pause) = (&self.shared.sites, QUEUE_CROWDED_PAUSE);

@@ -10,9 +10,9 @@ use crate::config::Config;
 use crate::model::id::LogId;
 use crate::model::time::Wall;
 use crate::node::{data_dir, offline};
-use std::fs::{DirBuilder, File};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Component, Path};
 
 pub(super) fn run(config: &Config, task: &RestoreTask, told: &mut Told<'_>) -> Result<(), Failure> {
@@ -86,7 +86,9 @@ struct Writing {
 
 impl Writing {
     fn create(of: &LogFile) -> Result<Writing, Failure> {
-        let mut file = create(&of.path).map_err(at(&of.path))?;
+        // Nothing is there: what has come there since is somebody else's.
+        let new = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&of.path);
+        let mut file = new.map_err(at(&of.path))?;
         file.write_all(&of.head).map_err(at(&of.path))?;
         let covered = to_u64(of.head.len());
         let (left, zeros) = (of.end.saturating_sub(covered), of.octets.saturating_sub(of.end));

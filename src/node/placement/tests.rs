@@ -53,7 +53,7 @@ impl Machine {
 
     fn find(&self) -> Result<Placement, Failure> {
         let found = Placement::find(&self.config)?;
-        found.check(STORE, 4)?;
+        found.check(STORE, 4, Some(4))?;
         Ok(found)
     }
 

@@ -78,7 +78,7 @@ pub(in crate::node) fn run(
     let _locks = all.collect::<Result<Vec<_>, _>>()?;
     let source = Placement::find(config)?;
     let which = which(&config.data_dir, &source)?;
-    source.check(which.store, 0)?;
+    source.check(which.store, 0, Some(which.logs))?;
     let (held, target) = data_dir::hold_empty(&new)?;
     let plan = plan_of(&new, which.store, (which.logs, which.first_logs), target);
     let report = salvage(&config.data_dir, which, &source, &plan, told)?;
